@@ -1,0 +1,40 @@
+"""Structured pruning of speech SSL models: trace, gate, cut, save, measure, report.
+
+Shape letters used throughout: B batch, T frames, N samples, D hidden, H heads, F feed-forward, C channels, L layers.
+"""
+
+from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.errors import PruneError
+from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
+from prune_ssl.measuring import Measurement, measure
+from prune_ssl.models import load_model
+from prune_ssl.report import Report, report
+from prune_ssl.resizing import resize
+from prune_ssl.selection import select
+from prune_ssl.tracing import Cost, Group, PruningGraph, trace
+from prune_ssl.training import PruningTrainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cost",
+    "Gates",
+    "Group",
+    "Measurement",
+    "Plan",
+    "PruneError",
+    "PruningConfig",
+    "PruningGraph",
+    "PruningTrainer",
+    "Report",
+    "__version__",
+    "attach_gates",
+    "load_model",
+    "load_pretrained",
+    "measure",
+    "report",
+    "resize",
+    "save_pretrained",
+    "select",
+    "trace",
+]

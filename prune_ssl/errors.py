@@ -1,0 +1,33 @@
+"""The exceptions of the package: one base class, one kind per thing that can be wrong."""
+
+
+class PruneError(Exception):
+    """Anything that prune_ssl refuses; the message says where, what was found, what was wanted, what to do."""
+
+
+class ModelError(PruneError):
+    """The model cannot be handled: no known speech SSL family, or its state does not allow the operation."""
+
+
+class TraceError(PruneError):
+    """The dependency graph met a module or an operation that it cannot justify pruning around."""
+
+
+class KeepError(PruneError):
+    """A keep names an unknown group or unit, or would leave something that cannot run."""
+
+
+class BudgetError(PruneError):
+    """A budget is malformed, or no keep of this model can meet it."""
+
+
+class DataError(PruneError):
+    """A corpus or an audio file cannot be used."""
+
+
+class RecipeError(PruneError):
+    """A recipe has an unknown key or a value out of range."""
+
+
+class ArtifactError(PruneError):
+    """A model folder cannot be written or read."""

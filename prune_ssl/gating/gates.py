@@ -1,0 +1,234 @@
+"""Gates: one learned hard-concrete mask over all units, its budget penalty, and its final plan."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_ssl.errors import BudgetError
+from prune_ssl.gating import hard_concrete, schedule
+from prune_ssl.gating.config import PruningConfig
+from prune_ssl.gating.modules import restore_class
+from prune_ssl.selection import Limit, solve
+from prune_ssl.tracing import Group, PruningGraph
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to cut and what to fold: kept units, and the scale of each (in the order of the keep)."""
+
+    keep: dict[str, tuple[int, ...]]
+    scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+class Gates(nn.Module):
+    """Hard-concrete gates over the units of a graph, with multipliers for a budget (methods 2.1-2.3).
+
+    Made by `attach_gates`. All units share one parameter, `log_alpha` (units,); `multipliers` (limits, 2) holds
+    lambda_1 and lambda_2 of each constraint. The module is separate from the model: its state_dict is its own.
+    """
+
+    def __init__(
+        self,
+        graph: PruningGraph,
+        config: PruningConfig,
+        limits: Sequence[Limit],
+        widths: Mapping[str, Sequence[int]],
+    ) -> None:
+        super().__init__()
+        self.graph, self.config, self.limits, self.widths = graph, config, tuple(limits), widths
+        self.groups: dict[str, Group] = {n: g for n, g in graph.groups.items() if g.kind in config.kinds}
+        self.spans: dict[str, slice] = {}
+        for name, group in self.groups.items():
+            start = next(reversed(self.spans.values())).stop if self.spans else 0
+            self.spans[name] = slice(start, start + group.size)
+        units = sum(group.size for group in self.groups.values())
+        self.log_alpha = nn.Parameter(torch.zeros(units))
+        self.multipliers = nn.Parameter(torch.zeros(len(self.limits), 2))
+        self.steps = 0
+        self.start: list[float] = []
+        self._current: torch.Tensor | None = None
+        self._held: torch.Tensor | None = None
+        self._attached: list[tuple[nn.Module, type[nn.Module]]] = []
+        self._handles: list[Any] = []
+        if config.steps is not None:
+            self.plan_steps(config.steps)
+
+    # -- set-up
+
+    def plan_steps(self, steps: int) -> None:
+        """Fix the number of training steps, and with it the initial gates, learning rates and target ramp."""
+        self.steps = steps
+        keep = self.config.initial_keep or schedule.initial_keep(steps)
+        with torch.no_grad():
+            self.log_alpha.fill_(hard_concrete.log_alpha_for(keep))
+            self.multipliers.zero_()
+            self.start = [float(value) for value in self.expected()]
+
+    @property
+    def learning_rate(self) -> float:
+        """The gates' learning rate: the config's, or one that follows from the number of steps."""
+        self._require_steps()
+        return self.config.gate_learning_rate or schedule.gate_learning_rate(self.steps)
+
+    def parameter_groups(self, learning_rate: float | None = None) -> list[dict[str, Any]]:
+        """Return optimiser groups: gates (minimised) and multipliers (maximised), without weight decay.
+
+        Made for Adam-family optimisers, which move a parameter by about the learning rate a step.
+        """
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        return [
+            {"params": [self.log_alpha], "lr": rate, "weight_decay": 0.0},
+            {"params": [self.multipliers], "lr": rate, "weight_decay": 0.0, "maximize": True},
+        ]
+
+    def _require_steps(self) -> None:
+        if not self.steps:
+            raise BudgetError(
+                "the gates do not know how long they will train: give PruningConfig(steps=...), the number of "
+                "optimiser steps; learning rates and the target's ramp follow from it."
+            )
+
+    # -- the forward pass
+
+    def values(self, group: str) -> torch.Tensor:
+        """Return the current gates of `group`, (units,)."""
+        if self._current is None:
+            self._current = self.deterministic()
+        return self._current[self.spans[group]]
+
+    def draw(self, training: bool) -> None:
+        """Set the gates of the coming forward pass: a new sample in training, the deterministic mask else."""
+        if self._held is not None:
+            self._current = self._held
+        elif training and torch.is_grad_enabled():
+            self._current = hard_concrete.sample(self.log_alpha)
+        else:
+            self._current = self.deterministic()
+
+    @torch.no_grad()
+    def deterministic(self) -> torch.Tensor:
+        """Return the evaluation mask (units,): the likeliest round(sum P) units of each group at E[z | z > 0]."""
+        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        mask = hard_concrete.mean_when_open(self.log_alpha)
+        for name, span in self.spans.items():
+            count = max(round(float(probabilities[span].sum())), self.groups[name].minimum)
+            closed = torch.argsort(probabilities[span], descending=True, stable=True)[count:]
+            mask[span][closed] = 0
+        return mask
+
+    @torch.no_grad()
+    def hold(self, plan: Plan | Mapping[str, Sequence[int]] | None) -> None:
+        """Fix the gates at a plan or a bare keep (scale 1), or let them go again with None."""
+        if plan is None:
+            self._held = self._current = None
+            return
+        keep = plan.keep if isinstance(plan, Plan) else self.graph.check(plan)
+        scales = plan.scales if isinstance(plan, Plan) else {}
+        mask = torch.ones_like(self.log_alpha)
+        for name, units in keep.items():
+            mask[self.spans[name]] = 0
+            values = torch.tensor(scales.get(name, (1.0,) * len(units)), dtype=mask.dtype, device=mask.device)
+            mask[self.spans[name]][list(units)] = values
+        for name, values_of_all in scales.items():
+            if name not in keep:
+                mask[self.spans[name]] = torch.tensor(values_of_all, dtype=mask.dtype, device=mask.device)
+        self._held = self._current = mask
+
+    # -- the budget
+
+    def expected_widths(self) -> dict[str, torch.Tensor]:
+        """Return the expected number of open units of every group, scalars, differentiable."""
+        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        return {
+            name: probabilities[self.spans[name]].sum()
+            if name in self.spans
+            else torch.tensor(float(group.size), device=probabilities.device)
+            for name, group in self.graph.groups.items()
+        }
+
+    def expected(self) -> torch.Tensor:
+        """Return the expected cost of each constraint as a fraction of the dense cost, (limits,)."""
+        widths = self.expected_widths()
+        costs = [limit.polynomial.expected(widths) / limit.dense for limit in self.limits]
+        return torch.stack(costs).to(self.log_alpha.dtype)
+
+    def target(self, step: int) -> list[float]:
+        """Return the target fraction of each constraint at `step`."""
+        self._require_steps()
+        return [
+            schedule.ramp(step, self.steps, self.config.warmup, start, limit.fraction)
+            for start, limit in zip(self.start, self.limits, strict=True)
+        ]
+
+    def penalty(self, step: int) -> torch.Tensor:
+        """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
+
+        The augmented Lagrangian of methods 2.3 and 3; maximise it over the multipliers. K = sqrt(units) only
+        changes the unit of the multipliers: one unit's part of the cost shrinks with the number of units, so
+        without it the multipliers of a large model would need thousands of steps to matter.
+
+        Args:
+            step: optimiser step, from 0.
+        """
+        target = torch.tensor(self.target(step), dtype=self.log_alpha.dtype, device=self.log_alpha.device)
+        violation = self.expected() - target
+        terms = self.multipliers[:, 0] * violation + self.multipliers[:, 1] * violation.square()
+        return sqrt(len(self.log_alpha)) * terms.sum()
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Bound log_alpha (beyond CoFi's bound a gate stops learning) and lambda_2; call after each step."""
+        self.log_alpha.clamp_(-hard_concrete.CLAMP, hard_concrete.CLAMP)
+        self.multipliers[:, 1].clamp_(min=0)
+
+    @torch.no_grad()
+    def summary(self, step: int) -> dict[str, float]:
+        """Return what to log at `step`: expected and target fractions, multipliers, kept share by kind."""
+        logged: dict[str, float] = {}
+        rows = zip(self.limits, self.expected().tolist(), self.target(step), self.multipliers.tolist(), strict=True)
+        for limit, expected, target, (first, second) in rows:
+            name = limit.constraint.name
+            logged |= {f"expected_{name}": expected, f"target_{name}": target}
+            logged |= {f"lambda1_{name}": first, f"lambda2_{name}": second}
+        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        for kind in self.config.kinds:
+            parts = [probabilities[self.spans[n]] for n, group in self.groups.items() if group.kind == kind]
+            if parts:
+                logged[f"keep_{kind}"] = float(torch.cat(parts).mean())
+        return logged
+
+    # -- the end
+
+    @torch.no_grad()
+    def finalize(self) -> Plan:
+        """Project the gates to the exact budget: likeliest units, rounded widths, never above any limit.
+
+        Returns:
+            The keep, and E[z | z > 0] of each kept unit, which `resize` folds into the consumers.
+        """
+        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        chances = {name: torch.ones(group.size) for name, group in self.graph.groups.items()}
+        chances |= {name: probabilities[span].cpu() for name, span in self.spans.items()}
+        start = {name: round(float(values.sum())) for name, values in chances.items()}
+        # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by probability.
+        dense, polynomial = self.graph.widths(), self.limits[0].polynomial
+        scores = {name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()}
+        keep = solve(self.graph, scores, self.limits, self.widths, start)
+        open_means = hard_concrete.mean_when_open(self.log_alpha)
+        scales = {}
+        for name, span in self.spans.items():
+            units = keep.get(name, range(self.groups[name].size))
+            scales[name] = tuple(open_means[span][list(units)].tolist())
+        return Plan(keep, scales)
+
+    def detach(self) -> None:
+        """Take the gates off the model: classes and hooks as they were before. The gates keep their values."""
+        for module, original in self._attached:
+            restore_class(module, original)
+        for handle in self._handles:
+            handle.remove()
+        self._attached, self._handles = [], []

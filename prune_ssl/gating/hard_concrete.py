@@ -1,0 +1,48 @@
+"""The hard-concrete distribution (Louizos et al. 2018; methods 2.1) as pure functions of log_alpha."""
+
+import math
+
+import torch
+
+LOW, HIGH = -0.1, 1.1  # stretch interval
+TEMPERATURE = 2 / 3
+EPSILON = 1e-6
+SHIFT = TEMPERATURE * math.log(-LOW / HIGH)  # P(z > 0) = sigmoid(log_alpha - SHIFT)
+CLAMP = math.log(100.0)  # CoFi's bound on |log_alpha|: beyond it a gate would stop learning
+
+
+def gate_value(log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Return the gate for noise `uniform` in (0, 1): clamp(s (HIGH - LOW) + LOW, 0, 1). Any common shape."""
+    logistic = torch.log(uniform) - torch.log1p(-uniform)
+    stretched = torch.sigmoid((logistic + log_alpha) / TEMPERATURE) * (HIGH - LOW) + LOW
+    return stretched.clamp(0, 1)
+
+
+def sample(log_alpha: torch.Tensor) -> torch.Tensor:
+    """Draw one gate per unit, differentiable in `log_alpha` (units,)."""
+    uniform = torch.rand_like(log_alpha).clamp(EPSILON, 1 - EPSILON)
+    return gate_value(log_alpha, uniform)
+
+
+def keep_probability(log_alpha: torch.Tensor) -> torch.Tensor:
+    """Return P(z > 0) = sigmoid(log_alpha - TEMPERATURE log(-LOW / HIGH)), same shape."""
+    return torch.sigmoid(log_alpha - SHIFT)
+
+
+def mean_when_open(log_alpha: torch.Tensor, points: int = 64) -> torch.Tensor:
+    """Return E[z | z > 0] by midpoint quantiles, same shape.
+
+    This is the scale that a surviving unit is folded with. (DPHuBERT's sigmoid(0.8 log_alpha / temperature) is an
+    empirical stand-in for it that never reaches 1.)
+    """
+    closed = 1 - keep_probability(log_alpha)
+    quantiles = (torch.arange(points, dtype=log_alpha.dtype, device=log_alpha.device) + 0.5) / points
+    # z grows with the noise, so that z > 0 is the upper part of the noise's range.
+    noise = closed.unsqueeze(-1) + (1 - closed.unsqueeze(-1)) * quantiles
+    values = gate_value(log_alpha.unsqueeze(-1), noise.clamp(EPSILON, 1 - EPSILON))
+    return values.mean(-1)
+
+
+def log_alpha_for(probability: float) -> float:
+    """Return the log_alpha whose keep probability is `probability`."""
+    return math.log(probability / (1 - probability)) + SHIFT

@@ -1,0 +1,87 @@
+"""Loading: a folder, a hub name or a saved pruned model becomes a module in float32."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import __dict__ as transformers_names
+
+from prune_ssl.errors import ModelError
+from prune_ssl.models import pruned
+from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
+
+
+def _class_named(name: str) -> type[PreTrainedModel] | None:
+    found = getattr(pruned, name, None) or transformers_names.get(name)
+    return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
+
+
+def load_model(source: str | Path, num_labels: int | None = None, head: str | None = None) -> PreTrainedModel:
+    """Load a speech SSL model in float32 with the class that its config names.
+
+    Args:
+        source: a folder with config.json and safetensors, or a name on the Hugging Face hub.
+        num_labels: size of a classification head, when a new one is wanted.
+        head: transformers class suffix to use instead of the config's own, such as "ForSequenceClassification".
+
+    Raises:
+        ModelError: nothing is there, the config is not of a known family, or the weights do not fit.
+    """
+    folder = Path(source)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json, so it is not a saved model. Give a model folder.")
+    try:
+        config = AutoConfig.from_pretrained(str(source))
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        raise ModelError(
+            f"cannot read a model config from {source}: {str(error).splitlines()[0]} Give an existing folder, "
+            "or a hub name such as facebook/wav2vec2-base (that needs a network)."
+        ) from error
+    family = config.model_type.removeprefix(PRUNED_PREFIX)
+    if family not in FAMILIES:
+        raise ModelError(
+            f"{source} is a {config.model_type!r} model, which is not a supported speech SSL family: wanted one "
+            f"of {', '.join(FAMILIES)}."
+        )
+    cls = _class_to_load(config, head)
+    extra = {} if num_labels is None else {"num_labels": num_labels}
+    try:
+        model, info = cls.from_pretrained(str(source), dtype=torch.float32, output_loading_info=True, **extra)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"cannot load the weights of {source}: {str(error).splitlines()[0]}") from error
+    assert isinstance(model, PreTrainedModel)
+    _check_complete(source, info, new_head=bool(extra) or head is not None)
+    return model
+
+
+def _check_complete(source: str | Path, info: dict[str, Any], new_head: bool) -> None:
+    """Refuse weights that were made up or left out; only a head that was asked for may be new."""
+    missing = sorted(info["missing_keys"])
+    if new_head:
+        missing = [key for key in missing if key.split(".")[0] in FAMILIES]
+        unexpected: list[str] = []
+    else:
+        unexpected = sorted(info["unexpected_keys"])
+    if missing or unexpected:
+        what = f"missing {missing[:3]}" if missing else f"unexpected {unexpected[:3]}"
+        raise ModelError(
+            f"the weights of {source} do not fit its config: {len(missing)} missing, {len(unexpected)} "
+            f"unexpected ({what}). The folder is damaged or belongs to another model."
+        )
+
+
+def _class_to_load(config: object, head: str | None) -> type[PreTrainedModel]:
+    names = list(getattr(config, "architectures", None) or [])
+    if head is not None:
+        stem = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
+        model_type = str(getattr(config, "model_type", ""))
+        family = model_type.removeprefix(PRUNED_PREFIX)
+        names = [("Pruned" if model_type.startswith(PRUNED_PREFIX) else "") + stem[family] + head]
+    for name in names:
+        cls = _class_named(name)
+        if cls is not None:
+            return cls
+    return AutoModel  # type: ignore[return-value]

@@ -1,0 +1,239 @@
+"""The pipeline: runs a recipe from audio to a smaller model and its report."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+import yaml
+from torch import nn
+from transformers import (
+    AutoFeatureExtractor,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    Wav2Vec2FeatureExtractor,
+    set_seed,
+)
+
+from prune_ssl.artifacts import prepare_folder, save_pretrained
+from prune_ssl.data import Augmentation, ClipDataset, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.errors import DataError, ModelError
+from prune_ssl.gating import Plan, PruningConfig
+from prune_ssl.models import is_pruned, load_model
+from prune_ssl.recipes import Recipe, TrainPart
+from prune_ssl.report import Report, report
+from prune_ssl.selection import allowed_widths, resolve
+from prune_ssl.tasks import Task, task_class
+from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.training import PruningTrainer
+from prune_ssl.training.progress import use_budget_progress
+
+STEMS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made."""
+
+    model: nn.Module
+    plan: Plan
+    report: Report
+    folder: Path
+    model_folder: Path
+    report_html: Path
+
+
+def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = print) -> Outcome:
+    """Run a recipe: check everything, train dense (if asked), prune, recover, save, measure, report.
+
+    All checks come before any training, and nothing is overwritten unless `overwrite`.
+
+    Args:
+        recipe: what to do.
+        overwrite: replace an existing output folder.
+        say: called with one line at each step.
+
+    Raises:
+        PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
+    """
+    folder = prepare_folder(recipe.folder, overwrite)
+    set_seed(recipe.seed)
+    clips = _read_data(recipe, say)
+    task = task_class(recipe.task).from_folder(clips)
+    model, processor = _make_model(recipe, task)
+    graph = check_budget(model, recipe, say)
+    _check_lengths(clips, graph)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
+    shared = _trainer_arguments(recipe, clips, task, processor)
+    if recipe.dense is not None:
+        say(f"Training the dense model: {recipe.dense.steps} steps")
+        _train_dense(model, recipe.dense, recipe, shared)
+        save_pretrained(model, folder / "dense", processor=processor)
+    dense = _copy(model)
+    say(f"Pruning to {recipe.pruning.budget}: {recipe.pruning.steps} steps, then the cut and recovery")
+    trainer = PruningTrainer(
+        model=model,
+        args=_arguments(recipe, recipe.pruning.steps, recipe.pruning.learning_rate, folder / "pruning"),
+        pruning=pruning_config(recipe),
+        **shared,
+    )
+    trainer.train()
+    small = trainer.finalize()
+    plan = trainer.plan
+    assert plan is not None
+    model_folder = save_pretrained(small, folder / "model", processor=processor, plan=plan)
+    say("Measuring")
+    made = _report(recipe, small, dense, trainer, model_folder)
+    for suffix in ("json", "md", "html"):
+        made.save(folder / f"report.{suffix}")
+    shutil.copy(folder / "report.json", model_folder / "report.json")
+    return Outcome(small, plan, made, folder, model_folder, folder / "report.html")
+
+
+def pruning_config(recipe: Recipe) -> PruningConfig:
+    """Return the PruningConfig of a recipe."""
+    names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
+    return PruningConfig(**{k: v for k, v in recipe.pruning.model_dump().items() if k in names})
+
+
+def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -> PruningGraph:
+    """Trace the model, print the budget in absolute numbers with its reachable range, refuse what cannot be met.
+
+    Raises:
+        BudgetError: malformed or out of reach. ModelError: the model cannot be traced, or is pruned already.
+    """
+    if is_pruned(model) and not recipe.model.allow_pruned:
+        raise ModelError(
+            f"{recipe.model.name} was pruned by prune_ssl already. Give the dense model, or set "
+            "model.allow_pruned=true: the budget then refers to the pruned model."
+        )
+    config, graph = pruning_config(recipe), trace(model)
+    widths = allowed_widths(graph, config.round_to, config.kinds)
+    for limit in resolve(config.budget, graph, widths, config.seconds):
+        smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
+        say(
+            f"Budget {limit.constraint}: keep at most {limit.maximum:,} of {limit.dense:,} {limit.constraint.name} "
+            f"(reachable: {100 * smallest / limit.dense:.1f}% to 100%; MACs at {config.seconds:g} s)"
+        )
+    return graph
+
+
+def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
+    clips = check_folder(recipe.data.path, FolderConfig(max_seconds=recipe.data.max_seconds))
+    counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
+    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} labels")
+    for note in clips.notes:
+        say(f"  note: {note}")
+    return clips
+
+
+def _make_model(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
+    if recipe.model.name is None:
+        stem = STEMS[recipe.model.family]
+        try:
+            config = getattr(transformers, f"{stem}Config")(**recipe.model.config)
+            model = getattr(transformers, f"{stem}Model")(config)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
+        return task.with_head(model), Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
+    model = load_model(recipe.model.name)
+    return task.with_head(model), _load_processor(recipe.model.name)
+
+
+def _load_processor(name: str) -> Any:
+    try:
+        return AutoFeatureExtractor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{name} has no preprocessor_config.json, so whether its audio is normalised is not known "
+            f"(a wrong guess ruins it silently). Put the feature extractor's file there."
+        ) from error
+
+
+def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
+    shortest = min((clip for split in clips.splits.values() for clip in split), key=lambda clip: clip.seconds)
+    if round(shortest.seconds * 16_000) < graph.receptive_field:
+        raise DataError(
+            f"{shortest.path} has {shortest.seconds:.3f} s of audio, less than the model's receptive field of "
+            f"{graph.receptive_field} samples. Remove it or pad it."
+        )
+
+
+def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: Any) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        learning_rate=rate,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.eval_batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        weight_decay=recipe.weight_decay,
+        bf16=recipe.bf16,
+        seed=recipe.seed,
+        logging_steps=max(steps // 40, 1),
+        save_strategy="no",
+        report_to="none",
+        train_sampling_strategy="random",
+        dataloader_pin_memory=False,
+        **({"warmup_steps": 0.1, "lr_scheduler_type": "linear"} | more),
+    )
+
+
+def _trainer_arguments(recipe: Recipe, clips: SpeechFolder, task: Task, processor: Any) -> dict[str, Any]:
+    augmentation = Augmentation() if recipe.data.augment else None
+    judged = clips.splits.get("test") or clips.splits["validation"]
+    return {
+        "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
+        "eval_dataset": ClipDataset(judged, task.encode),
+        "data_collator": task.collator(processor),
+        "compute_metrics": task.compute_metrics,
+    }
+
+
+def _train_dense(model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict[str, Any]) -> None:
+    arguments = _arguments(
+        recipe,
+        part.steps,
+        part.learning_rate,
+        recipe.folder / "dense",
+        warmup_steps=part.warmup_ratio,
+        lr_scheduler_type=part.scheduler,
+    )
+    trainer = Trainer(model=model, args=arguments, **shared)
+    trainer.model_accepts_loss_kwargs = False
+    use_budget_progress(trainer, "dense")
+    trainer.train()
+
+
+def _copy(model: PreTrainedModel) -> PreTrainedModel:
+    copy = type(model)(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy.eval()
+
+
+def _report(
+    recipe: Recipe, small: nn.Module, dense: nn.Module, trainer: PruningTrainer, model_folder: Path
+) -> Report:
+    return report(
+        small,
+        baseline=dense,
+        seconds=recipe.report.seconds,
+        threads=recipe.report.threads,
+        min_iterations=recipe.report.iterations,
+        min_seconds=recipe.report.min_seconds,
+        history=trainer.history,
+        results=trainer.results,
+        budget=recipe.pruning.budget,
+        title=recipe.name,
+        folder=model_folder,
+        reference_seconds=recipe.pruning.seconds,
+    )

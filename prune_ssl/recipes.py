@@ -1,0 +1,164 @@
+"""Recipes: the schema of a YAML recipe, its overrides, and the pipeline of about ten calls that runs it."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prune_ssl.errors import RecipeError
+
+
+class Part(BaseModel):
+    """A section of a recipe; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelPart(Part):
+    """Which model to prune: a folder or hub name, or an architecture with random weights."""
+
+    name: str | None = None
+    """Folder or hub name."""
+    family: Literal["wav2vec2", "hubert"] = "hubert"
+    """Architecture to make when there is no name."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the transformers config of that architecture."""
+    allow_pruned: bool = False
+    """Prune a model that prune_ssl pruned already; the budget then refers to it."""
+
+
+class DataPart(Part):
+    """Where the audio is: a folder with SPLIT/metadata.csv."""
+
+    path: str
+    augment: bool = True
+    """Speed, shift, gain and noise on training clips."""
+    max_seconds: float = Field(default=15.0, gt=0)
+    """Longer clips are cut."""
+
+
+class TrainPart(Part):
+    """One training phase."""
+
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    scheduler: str = "linear"
+
+
+class PruningPart(Part):
+    """Gate training and recovery; the fields of PruningConfig that a recipe sets."""
+
+    budget: str
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    recovery: float = Field(default=1.0, ge=0)
+    recovery_learning_rate: float | None = None
+    kinds: tuple[str, ...] = ("conv", "heads", "ffn")
+    round_to: int = Field(default=8, ge=1)
+    seconds: float = Field(default=10.0, gt=0)
+    warmup: float = Field(default=0.6, ge=0, le=1)
+    gate_learning_rate: float | None = None
+    initial_keep: float | None = None
+
+
+class ReportPart(Part):
+    """What the report measures."""
+
+    seconds: tuple[float, ...] = (1.0, 5.0, 10.0)
+    threads: tuple[int, ...] = (1,)
+    iterations: int = Field(default=50, ge=3)
+    min_seconds: float = Field(default=3.0, ge=0)
+
+
+class Recipe(Part):
+    """A complete run: model, task, data, dense fine-tuning, pruning, report."""
+
+    name: str
+    task: Literal["classification"] = "classification"
+    model: ModelPart = ModelPart()
+    data: DataPart
+    dense: TrainPart | None = None
+    """Dense fine-tuning before pruning; leave out for a model that is trained already."""
+    pruning: PruningPart
+    report: ReportPart = ReportPart()
+    batch_size: int = Field(default=32, gt=0)
+    eval_batch_size: int = Field(default=32, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    seed: int = 0
+    output: str = "runs/{name}"
+    """Folder for everything that the run makes; {name} and {seed} are filled in."""
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    gradient_accumulation: int = Field(default=1, gt=0)
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+        return Path(self.output.format(name=self.name, seed=self.seed))
+
+
+def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a YAML recipe and apply `key.sub=value` overrides.
+
+    Raises:
+        RecipeError: the file is missing or malformed, a key is unknown (the message names the nearest right one),
+            or a value is out of range.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: wanted a mapping of keys, found {type(data).__name__}.")
+    for override in overrides or []:
+        _apply(data, override)
+    return make_recipe(data, str(path))
+
+
+def make_recipe(data: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Check plain data against the schema.
+
+    Raises:
+        RecipeError: an unknown key or a value out of range.
+    """
+    try:
+        return Recipe(**data)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: " + "; ".join(_explain(each) for each in error.errors())) from error
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"cannot read the override {override!r}; wanted key.sub=value.")
+    *path, leaf = key.split(".")
+    for name in path:
+        if data.get(name) is None:
+            data[name] = {}
+        data = data[name]
+        if not isinstance(data, dict):
+            raise RecipeError(f"override {override!r}: {name} is a value, not a section.")
+    data[leaf] = yaml.safe_load(text)
+
+
+def _explain(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{place}: {error['msg']}"
+    known = _fields_at(error["loc"][:-1])
+    near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}."
+    return f"unknown key {place!r}; {hint}"
+
+
+def _fields_at(path: tuple[str | int, ...]) -> list[str]:
+    parts: dict[str, type[Part]] = {
+        "model": ModelPart, "data": DataPart, "dense": TrainPart, "pruning": PruningPart, "report": ReportPart
+    }
+    model = parts.get(str(path[0]), Recipe) if path else Recipe
+    return list(model.model_fields)

@@ -1,0 +1,20 @@
+"""Selection: budgets, criteria and the solver that turns scores or probabilities into a keep."""
+
+from prune_ssl.selection.budget import Budget, Constraint, Limit, parse_budget, reachable, resolve
+from prune_ssl.selection.criteria import CRITERIA, score_units
+from prune_ssl.selection.select import select
+from prune_ssl.selection.solver import allowed_widths, solve
+
+__all__ = [
+    "CRITERIA",
+    "Budget",
+    "Constraint",
+    "Limit",
+    "allowed_widths",
+    "parse_budget",
+    "reachable",
+    "resolve",
+    "score_units",
+    "select",
+    "solve",
+]

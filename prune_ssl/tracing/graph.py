@@ -1,0 +1,131 @@
+"""The pruning graph: groups of coupled units as pure data, with the cost of any keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prune_ssl.errors import KeepError
+from prune_ssl.tracing.cost import SAMPLE_RATE_HZ, Cost, CostTerm, Metric, Polynomial, conv_frames, evaluate
+
+Keep = Mapping[str, Sequence[int]]
+Role = Literal["producer", "norm", "consumer"]
+Kind = Literal["conv", "heads", "ffn"]
+
+
+@dataclass(frozen=True)
+class ParameterSlice:
+    """The part of one parameter that belongs to a group: entries `index[unit]` along `dim`.
+
+    A `producer` computes the units, a `norm` normalises them one by one, a `consumer` reads them.
+    """
+
+    parameter: str
+    dim: int
+    role: Role
+    index: NDArray[np.int64]  # (units, entries per unit)
+
+    @property
+    def module(self) -> str:
+        """Path of the module that owns the parameter."""
+        return self.parameter.rpartition(".")[0]
+
+    @property
+    def width(self) -> int:
+        """Entries per unit: the head size for attention, else 1."""
+        return int(self.index.shape[1])
+
+
+@dataclass(frozen=True)
+class Group:
+    """An ordered set of interchangeable units in one place, with every parameter slice coupled to them."""
+
+    name: str
+    kind: Kind
+    size: int
+    slices: tuple[ParameterSlice, ...] = field(repr=False)
+    minimum: int = 0
+    block: str = ""  # path of the module that becomes a bare bias when no unit is left
+
+    def of_role(self, role: Role) -> tuple[ParameterSlice, ...]:
+        """Return the slices of one role."""
+        return tuple(part for part in self.slices if part.role == role)
+
+
+@dataclass(frozen=True)
+class PruningGraph:
+    """What `trace` found: groups, cost terms and the frontend's kernels. Pure data, no module inside."""
+
+    family: str
+    backbone: str
+    groups: dict[str, Group]
+    terms: tuple[CostTerm, ...] = field(repr=False)
+    kernels: tuple[tuple[int, int], ...]
+    shapes: dict[str, tuple[int, ...]] = field(repr=False)
+    not_pruned: dict[str, str]  # module path -> why nothing of it is in a group
+
+    def frames(self, seconds: float) -> list[int]:
+        """Return the frames after each frontend layer for `seconds` of 16 kHz audio."""
+        return conv_frames(round(seconds * SAMPLE_RATE_HZ), self.kernels)
+
+    @property
+    def receptive_field(self) -> int:
+        """Fewest samples that give one frame (400 for the standard frontend)."""
+        samples = 1
+        for kernel, stride in reversed(self.kernels):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    def check(self, keep: Keep) -> dict[str, tuple[int, ...]]:
+        """Return `keep` with sorted tuples of ints.
+
+        Raises:
+            KeepError: an unknown group, a unit out of range or twice, or fewer units than a group needs.
+        """
+        checked: dict[str, tuple[int, ...]] = {}
+        for name, units in keep.items():
+            group = self.groups.get(name)
+            if group is None:
+                near = get_close_matches(name, self.groups, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise KeepError(f"keep names the group {name!r}, which this model does not have.{hint}")
+            kept = sorted(int(unit) for unit in units)
+            if kept and not 0 <= kept[0] <= kept[-1] < group.size:
+                raise KeepError(f"keep of {name}: units must be in 0..{group.size - 1}, found {kept[0]}..{kept[-1]}.")
+            if len(set(kept)) != len(kept):
+                raise KeepError(f"keep of {name}: a unit is named twice.")
+            if len(kept) < group.minimum:
+                raise KeepError(f"keep of {name}: {len(kept)} units, but at least {group.minimum} must stay.")
+            checked[name] = tuple(kept)
+        return checked
+
+    def widths(self, keep: Keep | None = None) -> dict[str, int]:
+        """Return the number of kept units of every group; groups not named stay whole."""
+        kept = self.check(keep or {})
+        return {name: len(kept[name]) if name in kept else group.size for name, group in self.groups.items()}
+
+    def cost(self, keep: Keep | None = None, seconds: float = 10.0) -> Cost:
+        """Return the exact cost of the model that `resize` would give for `keep` (dense when None).
+
+        Args:
+            keep: group name -> kept units.
+            seconds: audio length; batch 1, 16 kHz.
+
+        Raises:
+            KeepError: the keep does not fit this graph, or the audio is shorter than the receptive field.
+        """
+        frames = self.frames(seconds)
+        if frames[-1] < 1:
+            raise KeepError(
+                f"{seconds} s of audio is shorter than the frontend's receptive field "
+                f"({self.receptive_field} samples at 16 kHz); ask for a longer audio."
+            )
+        return evaluate(self.terms, self.widths(keep), frames, seconds)
+
+    def polynomial(self, metric: Metric, section: str | None = None, seconds: float = 10.0) -> Polynomial:
+        """Return the cost as a polynomial in the groups' widths, of one section or (None) of the whole."""
+        terms = [term for term in self.terms if section is None or term.section == section]
+        return Polynomial(terms, metric, self.frames(seconds))

@@ -1,0 +1,5 @@
+"""Training: a transformers.Trainer that learns what to cut, cuts it, and lets the small model recover."""
+
+from prune_ssl.training.trainer import PruningTrainer
+
+__all__ = ["PruningTrainer"]

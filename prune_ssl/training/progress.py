@@ -1,0 +1,55 @@
+"""Progress: the Trainer's bar, with where the budget stands."""
+
+from typing import Any
+
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+
+class BudgetProgress(ProgressCallback):
+    """A live bar that names its phase and shows the expected budget against its target."""
+
+    def __init__(self, phase: str) -> None:
+        super().__init__()
+        self.phase = phase
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar under the phase's name."""
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None:
+            self.training_bar.set_description(self.phase)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show loss and budget behind the bar instead of printing dictionaries over it."""
+        if self.training_bar is None or not logs:
+            return
+        shown = {"loss": f"{float(logs['loss']):.3f}"} if "loss" in logs else {}
+        for key, value in logs.items():
+            if key.startswith("expected_"):
+                name = key.removeprefix("expected_")
+                shown[name] = f"{100 * value:.0f}% (target {100 * logs['target_' + name]:.0f}%)"
+        if shown:
+            self.training_bar.set_postfix(shown)
+
+
+def use_budget_progress(trainer: Trainer, phase: str) -> None:
+    """Replace a Trainer's bar and printed dictionaries by a BudgetProgress for `phase`."""
+    trainer.remove_callback(PrinterCallback)
+    if not trainer.args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(BudgetProgress(phase))
