@@ -61,13 +61,8 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
     Raises:
         PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
     """
-    folder = prepare_folder(recipe.folder, overwrite)
-    set_seed(recipe.seed)
-    clips = _read_data(recipe, say)
-    task = task_class(recipe.task).from_folder(clips)
-    model, processor = _make_model(recipe, task)
-    graph = check_budget(model, recipe, say)
-    _check_lengths(clips, graph)
+    ready = _prepare(recipe, overwrite, say)
+    folder, clips, task, model, processor = ready.folder, ready.clips, ready.task, ready.model, ready.processor
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -96,6 +91,36 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
         made.save(folder / f"report.{suffix}")
     shutil.copy(folder / "report.json", model_folder / "report.json")
     return Outcome(small, plan, made, folder, model_folder, folder / "report.html")
+
+
+def dry_run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = print) -> None:
+    """Do all checks of a run, print the budget and its reachable range, and stop.
+
+    Raises:
+        PruneError: as `run` would, before any training.
+    """
+    _prepare(recipe, overwrite, say)
+    say("Dry run: all checks passed, nothing was trained or written.")
+
+
+@dataclass(frozen=True)
+class _Ready:
+    folder: Path
+    clips: SpeechFolder
+    task: Task
+    model: PreTrainedModel
+    processor: Any
+
+
+def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Ready:
+    folder = prepare_folder(recipe.folder, overwrite)
+    set_seed(recipe.seed)
+    clips = _read_data(recipe, say)
+    task = task_class(recipe.task).from_folder(clips)
+    model, processor = _make_model(recipe, task)
+    graph = check_budget(model, recipe, say)
+    _check_lengths(clips, graph)
+    return _Ready(folder, clips, task, model, processor)
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
@@ -127,7 +152,7 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
 
 
 def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
-    clips = check_folder(recipe.data.path, FolderConfig(max_seconds=recipe.data.max_seconds))
+    clips = check_folder(recipe.data.path, FolderConfig(target=task_class(recipe.task).target, max_seconds=recipe.data.max_seconds))
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
     say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} labels")
     for note in clips.notes:

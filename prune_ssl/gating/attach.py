@@ -38,7 +38,9 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
     widths = allowed_widths(graph, config.round_to, config.kinds)
     limits = resolve(config.budget, graph, widths, config.seconds)
     gates = Gates(graph, config, limits, widths)
-    gates.to(next(model.parameters()).device)
+    device = next(model.parameters()).device
+    if device.type != "meta":  # a model without weights has gates all the same, to plan with
+        gates.to(device)
     try:
         for group in gates.groups.values():
             _attach_group(model, gates, group)

@@ -65,7 +65,8 @@ class Gates(nn.Module):
         keep = self.config.initial_keep or schedule.initial_keep(steps)
         with torch.no_grad():
             self.log_alpha.fill_(hard_concrete.log_alpha_for(keep))
-            self.multipliers.zero_()
+            self.multipliers[:, 0] = 0
+            self.multipliers[:, 1] = schedule.INITIAL_LAMBDA_2
             self.start = [float(value) for value in self.expected()]
 
     @property
@@ -82,7 +83,12 @@ class Gates(nn.Module):
         rate = self.learning_rate if learning_rate is None else learning_rate
         return [
             {"params": [self.log_alpha], "lr": rate, "weight_decay": 0.0},
-            {"params": [self.multipliers], "lr": rate, "weight_decay": 0.0, "maximize": True},
+            {
+                "params": [self.multipliers],
+                "lr": schedule.MULTIPLIER_RATE * rate,
+                "weight_decay": 0.0,
+                "maximize": True,
+            },
         ]
 
     def _require_steps(self) -> None:

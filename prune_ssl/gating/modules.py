@@ -64,10 +64,8 @@ class GatedLayerNorm(nn.LayerNorm):
         """Map (..., C) to (..., C)."""
         source, group = self.__dict__[GATE]
         gates = source.values(group).to(input.device)
-        soft = gates.float()
-        weights = (soft > 0).float() + soft - soft.detach()
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        weights = weights.to(values.dtype)
+        weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
         count = weights.sum().clamp_min(1)
         mean = (values * weights).sum(-1, keepdim=True) / count
         centred = values - mean

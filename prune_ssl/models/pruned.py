@@ -8,6 +8,7 @@ import transformers
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import AutoConfig, HubertConfig, PreTrainedConfig, PreTrainedModel, Wav2Vec2Config
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of
@@ -216,6 +217,8 @@ def to_pruned_class(model: PreTrainedModel, conv_dim: list[int], layers: dict[in
     )
     config._attn_implementation = model.config._attn_implementation
     model.__class__ = target
+    # transformers learns which outputs (hidden states) a class can record when one is constructed; this one was not.
+    _CAN_RECORD_REGISTRY[model] = model._can_record_outputs
     stale = model.config
     for module in model.modules():  # every submodule of transformers keeps a reference of its own
         if getattr(module, "config", None) is stale:

@@ -70,12 +70,13 @@ def parse_budget(text: str) -> Budget:
 
 
 def _parse_part(part: str, text: str) -> Constraint:
+    name = part.partition("=")[0].strip().rpartition(".")[2]
+    if name in ("latency", "memory"):
+        raise BudgetError(f"{name} budgets are not supported yet (found {part!r}); use macs or params.")
     match = PATTERN.match(part)
     if match is None:
         raise BudgetError(f"cannot read {part!r} in the budget {text!r}: {GRAMMAR}.")
     metric, section, unit = match["metric"], match["section"], match["unit"]
-    if metric in ("latency", "memory"):
-        raise BudgetError(f"{metric} budgets are not supported yet (found {part!r}); use macs or params.")
     if metric not in ("macs", "params"):
         raise BudgetError(f"unknown quantity {metric!r} in the budget {text!r}: {GRAMMAR}.")
     if section is not None and section not in SECTIONS:

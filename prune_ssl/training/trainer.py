@@ -92,8 +92,8 @@ class PruningTrainer(Trainer):
                 "use linear, cosine, constant, constant_with_warmup, polynomial or inverse_sqrt."
             )
         scheduler.lr_lambdas[-2:] = [_constant, _constant]
-        for index in (-2, -1):
-            rate = self.gates.learning_rate
+        for index, group in zip((-2, -1), self.gates.parameter_groups(), strict=True):
+            rate = group["lr"]
             scheduler.base_lrs[index] = scheduler._last_lr[index] = rate
             scheduler.optimizer.param_groups[index].update(lr=rate, initial_lr=rate)
         return scheduler

@@ -1,0 +1,50 @@
+"""What every command shares: quiet libraries, one line for an error, rich tables."""
+
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from prune_ssl.errors import PruneError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """Print one line of progress, unwrapped, without reading markup into it."""
+    out.print(line, markup=False, soft_wrap=True)
+
+
+def quiet_libraries() -> None:
+    """Keep advice for library developers off the user's screen; errors still show."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(transformers|torch|torch_pruning|accelerate|datasets)(\..*)?")
+
+
+def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn a PruneError into its message and exit status 2; PRUNE_SSL_DEBUG=1 shows the traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        quiet_libraries()
+        try:
+            return command(*args, **kwargs)
+        except PruneError as error:
+            if os.environ.get("PRUNE_SSL_DEBUG"):
+                raise
+            err.print(f"error: {error}", markup=False, soft_wrap=True, style="red")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt:
+            err.print("stopped; nothing half-written was left in the model folder.")
+            raise typer.Exit(130) from None
+
+    return wrapped

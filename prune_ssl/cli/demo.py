@@ -1,0 +1,32 @@
+"""prune-ssl demo: prune the shipped model on the shipped words, offline, in minutes."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.run import show
+from prune_ssl.pipeline import run
+from prune_ssl.recipes import load_recipe
+
+
+@one_line_errors
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the model and the report.")] = Path("runs/demo"),
+    budget: Annotated[str, typer.Option(help="What to keep.")] = "macs=50%",
+    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
+) -> None:
+    """Prune the shipped keyword model to half of its MACs with HJ-Pruning-MAC. Needs no network."""
+    assets = resources.files("prune_ssl") / "assets"
+    with resources.as_file(assets) as folder:
+        overrides = [
+            f"model.name={folder / 'demo_model'}",
+            f"data.path={folder / 'words'}",
+            f"pruning.budget={budget}",
+            f"output={out}",
+        ]
+        recipe = load_recipe(folder / "demo.yaml", overrides)
+        say("A small HuBERT that spots twelve spoken words, pruned on synthetic speech; all of it is in the package.")
+        show(run(recipe, overwrite, say))

@@ -1,0 +1,28 @@
+"""The prune-ssl program: its commands, in the order of a user's way through them."""
+
+import typer
+
+from prune_ssl.cli import bench, demo, doctor, prune, report, run, trace
+
+app = typer.Typer(
+    name="prune-ssl",
+    help="Structured pruning of speech SSL models (wav2vec 2.0, HuBERT): smaller, faster, and honest about it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("trace")(trace.trace_command)
+app.command("prune")(prune.prune)
+app.command("run")(run.run_command)
+app.command("report")(report.report_command)
+app.command("bench")(bench.bench)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the program."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

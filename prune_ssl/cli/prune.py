@@ -1,0 +1,50 @@
+"""prune-ssl prune: one-shot pruning of a checkpoint, without training."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from transformers import AutoFeatureExtractor
+
+from prune_ssl.artifacts import prepare_folder, save_pretrained
+from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.errors import ModelError
+from prune_ssl.gating import Plan
+from prune_ssl.models import is_pruned, load_model
+from prune_ssl.resizing import resize
+from prune_ssl.selection import select
+from prune_ssl.tracing import trace
+
+
+@one_line_errors
+def prune(
+    model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the smaller model.")],
+    budget: Annotated[str, typer.Option(help="What to keep: macs=50%, params=25M, frontend.macs=40%.")],
+    criterion: Annotated[str, typer.Option(help="Score of units: magnitude or random.")] = "magnitude",
+    round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
+    allow_pruned: Annotated[bool, typer.Option(help="Prune a model that was pruned already.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
+) -> None:
+    """Cut a model to a budget in one shot (no training: expect to fine-tune it afterwards)."""
+    prepare_folder(out, overwrite)
+    dense = load_model(model)
+    if is_pruned(dense) and not allow_pruned:
+        raise ModelError(f"{model} was pruned by prune_ssl already; give --allow-pruned to prune it further.")
+    graph = trace(dense)
+    keep = select(graph, dense, budget, criterion, round_to, seconds=seconds)
+    small = resize(dense, graph, keep, inplace=True)
+    before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)
+    save_pretrained(small, out, overwrite=overwrite, processor=_processor(model), plan=Plan(keep))
+    say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")
+    say(f"MACs at {seconds:g} s {before.macs:,} -> {after.macs:,} ({100 * after.macs / before.macs:.1f}%)")
+    say(f"model: {out}")
+
+
+def _processor(name: str) -> Any:
+    try:
+        return AutoFeatureExtractor.from_pretrained(name)
+    except (OSError, ValueError):
+        say(f"note: {name} has no feature extractor; none was saved with the smaller model.")
+        return None

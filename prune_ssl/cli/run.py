@@ -1,0 +1,32 @@
+"""prune-ssl run: a recipe from audio to a smaller model and its report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prune_ssl.cli.console import one_line_errors, out, say
+from prune_ssl.pipeline import Outcome, dry_run, run
+from prune_ssl.recipes import load_recipe
+
+
+@one_line_errors
+def run_command(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the output folder if it exists.")] = False,
+    only_check: Annotated[bool, typer.Option("--dry-run", help="Check all, print the budget, stop.")] = False,
+) -> None:
+    """Run a recipe: dense fine-tuning, gate training, cut, recovery, artifacts, report."""
+    loaded = load_recipe(recipe, overrides)
+    if only_check:
+        dry_run(loaded, overwrite, say)
+        return
+    show(run(loaded, overwrite, say))
+
+
+def show(outcome: Outcome) -> None:
+    """Print the closing table and where things are."""
+    out.print(outcome.report.summary_table())
+    say(f"model:  {outcome.model_folder}")
+    say(f"report: {outcome.report_html}")

@@ -1,0 +1,64 @@
+"""prune-ssl trace: what could go, and what each unit costs."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from prune_ssl.cli.console import one_line_errors, out
+from prune_ssl.models import load_model
+from prune_ssl.tracing import PruningGraph, trace
+
+
+@one_line_errors
+def trace_command(
+    model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
+    seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show the groups of units that can be pruned and what one unit of each costs."""
+    graph = trace(load_model(model))
+    rows = group_rows(graph, seconds)
+    cost = graph.cost(seconds=seconds)
+    if as_json:
+        sections = {name: {"params": c.params, "macs": c.macs} for name, c in cost.by_section.items()}
+        data = {
+            "model": model,
+            "family": graph.family,
+            "seconds": seconds,
+            "params": cost.params,
+            "macs": cost.macs,
+            "sections": sections,
+            "groups": rows,
+            "not_pruned": graph.not_pruned,
+        }
+        print(json.dumps(data, indent=1))
+        return
+    table = Table(title=f"{model}: {cost.params:,} parameters, {cost.macs / 1e9:.3f} G MACs at {seconds:g} s")
+    for name in ("group", "kind", "units", "params/unit", "MACs/unit", "parameters coupled"):
+        table.add_column(name, justify="left" if name in ("group", "kind", "parameters coupled") else "right")
+    for row in rows:
+        coupled = f"{len(row['parameters'])}: {row['parameters'][0]} ..."
+        numbers = f"{row['units']:,}", f"{row['params_per_unit']:,}", f"{row['macs_per_unit']:,}"
+        table.add_row(row["group"], row["kind"], *numbers, coupled)
+    out.print(table)
+    for path, why in graph.not_pruned.items():
+        out.print(f"not pruned: {path}: {why}", markup=False)
+
+
+def group_rows(graph: PruningGraph, seconds: float) -> list[dict[str, Any]]:
+    """Return one plain row per group, with the cost of one unit while all others stay."""
+    dense = graph.widths()
+    params, macs = graph.polynomial("params"), graph.polynomial("macs", seconds=seconds)
+    return [
+        {
+            "group": name,
+            "kind": group.kind,
+            "units": group.size,
+            "params_per_unit": params.marginal(name, dense),
+            "macs_per_unit": macs.marginal(name, dense),
+            "parameters": [part.parameter for part in group.slices],
+        }
+        for name, group in graph.groups.items()
+    ]

@@ -1,0 +1,83 @@
+"""Owns clips: one labelled recording each, and the torch dataset that hands them to a Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Waveform, read_waveform, waveform_problem
+from prune_ssl.data.augmentation import Augmentation
+from prune_ssl.errors import DataError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording and what is to be predicted from it."""
+
+    path: Path
+    target: str
+    """The label or the text, as metadata.csv has it."""
+    seconds: float
+    """Length that is used, after any cut to `max_seconds`."""
+    speaker: str | None = None
+    samples: Waveform | None = field(default=None, repr=False, compare=False)
+    """Decoded samples (N,) at the model's rate, where the corpus is small enough to keep them."""
+
+    def waveform(self, sample_rate_hz: int = SAMPLE_RATE_HZ, min_samples: int = MIN_SAMPLES) -> Waveform:
+        """The samples, shape (N,): from memory where they are kept, else decoded and checked now.
+
+        Raises:
+            DataError: the file can't be used (possible only where a big corpus was checked by its headers).
+        """
+        if self.samples is not None:
+            return self.samples
+        samples = read_waveform(self.path, sample_rate_hz, max_seconds=self.seconds)
+        problem = waveform_problem(samples, min_samples)
+        if problem is not None:
+            raise DataError(f"{self.path}: {problem}: remove it from metadata.csv or replace it")
+        return samples
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Clips as a map-style dataset of `{"input_values": (N,) float32, "labels": encode(target)}`.
+
+    Args:
+        clips: From `check_folder(...).splits[...]`.
+        encode: Turns a clip's target into what the model's loss takes, e.g. `task.encode`.
+        augmentation: Changes the samples at random each time that a clip is read (training only).
+        sample_rate_hz: The rate for clips that are not in memory.
+        min_samples: The receptive field, for the same.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        encode: Callable[[str], Any],
+        *,
+        augmentation: Augmentation | None = None,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        min_samples: int = MIN_SAMPLES,
+    ) -> None:
+        self.clips = tuple(clips)
+        self.labels = [encode(clip.target) for clip in self.clips]
+        self.augmentation = augmentation
+        self.sample_rate_hz = sample_rate_hz
+        self.min_samples = min_samples
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        samples = self.clips[index].waveform(self.sample_rate_hz, self.min_samples)
+        if self.augmentation is not None:
+            samples = self.augmentation(samples)
+        return {"input_values": samples, "labels": self.labels[index]}
+
+    @property
+    def audio_seconds(self) -> float:
+        """Total length of the audio."""
+        return sum(clip.seconds for clip in self.clips)

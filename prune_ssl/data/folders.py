@@ -1,0 +1,270 @@
+"""Owns audio folders: which clips each split has, and the check of all of them before any training.
+
+The layout is that of `datasets`' audiofolder: `SPLIT/metadata.csv` with the columns `file_name` and `label`
+(or `text`), and the audio beside it. The splits are train, validation and test.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prune_ssl.data.audio import (
+    MIN_SAMPLES,
+    SAMPLE_RATE_HZ,
+    AudioHeader,
+    Waveform,
+    read_header,
+    read_waveform,
+    too_short,
+    waveform_problem,
+)
+from prune_ssl.data.clips import Clip
+from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN, read_metadata
+from prune_ssl.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test")
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
+_LISTED = 10  # bad files named in an error; the rest are counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderConfig:
+    """How a folder is read and checked.
+
+    Raises:
+        DataError: a number is not positive, or a split is unknown.
+    """
+
+    target: str = "label"
+    """The column to predict: "label" for classification, "text" for transcripts."""
+    required_splits: tuple[str, ...] = ("train", "validation")
+    """Splits that must be there; the others are read when they are."""
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    """Clips at another rate are resampled to it."""
+    min_samples: int = MIN_SAMPLES
+    """The model's receptive field at that rate: shorter clips are refused."""
+    max_seconds: float | None = None
+    """Longer clips are cut to their first so many seconds, with a note."""
+    closed_labels: bool = True
+    """Whether every target of the other splits must occur in train too (classification)."""
+    decode_limit_clips: int = 2_000
+    """Up to so many clips each is decoded; beyond, so many, evenly spread. All headers are always read."""
+    cache_limit_bytes: int = 1 << 30
+    """Decoded clips stay in memory, as float32, where all of them were decoded and fit into this."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.sample_rate_hz, self.min_samples, self.decode_limit_clips, self.max_seconds or 1)
+        if min(numbers) <= 0:
+            raise DataError(f"FolderConfig: rates, lengths and limits must be positive, got {self}")
+        unknown = [name for name in self.required_splits if name not in SPLITS]
+        if unknown:
+            raise DataError(
+                f"FolderConfig: no split is named {unknown[0]!r}: choose from {', '.join(SPLITS)}"
+            )
+
+
+@dataclass(frozen=True)
+class SpeechFolder:
+    """A folder that passed its check."""
+
+    path: Path
+    splits: Mapping[str, tuple[Clip, ...]]
+    """Clips by split, in the order of metadata.csv; only splits that are there."""
+    notes: tuple[str, ...]
+    """What was converted or left out, a line each, with counts."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The distinct targets of train, sorted."""
+        return tuple(sorted({clip.target for clip in self.splits["train"]}))
+
+
+def check_folder(
+    path: str | Path,
+    config: FolderConfig | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SpeechFolder:
+    """Read a folder's metadata, check every clip, and list its clips.
+
+    Args:
+        path: The folder that holds train/, validation/ and perhaps test/.
+        config: How to read it.
+        on_progress: Called as `(clips done, clips in all)`.
+
+    Returns:
+        The clips by split, decoded where the corpus is small, and notes on what was converted (also logged
+        once).
+
+    Raises:
+        DataError: one message for all that is wrong, with the first ten bad files and their count.
+    """
+    root, config = Path(path), config or FolderConfig()
+    rows = _read_splits(root, config)
+    total = sum(map(len, rows.values()))
+    stride = max(1, -(-total // config.decode_limit_clips))
+    inspector = _Inspector(config, keep_samples=stride == 1)
+    splits: dict[str, tuple[Clip, ...]] = {}
+    done = 0
+    for split, split_rows in rows.items():
+        clips = []
+        for row in split_rows:
+            clip = inspector.inspect(root / split, row, decode=done % stride == 0)
+            clips += [clip] if clip is not None else []
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
+        splits[split] = tuple(clips)
+    _raise_if_any(root, inspector.problems, total)
+    if config.closed_labels:
+        _require_known_labels(root, splits)
+    if not inspector.keep_samples:  # the limit was met on the way: half a cache helps little
+        splits = {
+            name: tuple(replace(clip, samples=None) for clip in clips) for name, clips in splits.items()
+        }
+    notes = (*inspector.notes(stride, total), *_unlisted_notes(root, rows))
+    for note in notes:
+        logger.info("%s: %s", root, note)
+    return SpeechFolder(path=root, splits=splits, notes=notes)
+
+
+class _Inspector:
+    """Looks at one clip after another; collects problems, what was converted, and the cached bytes."""
+
+    def __init__(self, config: FolderConfig, keep_samples: bool) -> None:
+        self.config = config
+        self.keep_samples = keep_samples
+        self.problems: list[tuple[Path, str]] = []
+        self.rates: Counter[int] = Counter()
+        self.stereo = self.cut = self.cached_bytes = 0
+
+    def inspect(self, folder: Path, row: Mapping[str, str], decode: bool) -> Clip | None:
+        """Return the clip of one row, or None after noting its problem."""
+        config, path = self.config, folder / row[FILE_COLUMN]
+        if not row[FILE_COLUMN].strip():
+            return self._refuse(folder / METADATA_NAME, f"a row without a {FILE_COLUMN}")
+        if not row[config.target].strip():
+            return self._refuse(path, f"its {config.target} in {METADATA_NAME} is empty")
+        try:
+            header = read_header(path)
+            if header.samples_at(config.sample_rate_hz) < config.min_samples:
+                return self._refuse(
+                    path, too_short(header.samples_at(config.sample_rate_hz), config.min_samples)
+                )
+            samples = read_waveform(path, config.sample_rate_hz, config.max_seconds) if decode else None
+        except DataError as error:
+            return self._refuse(path, str(error).removeprefix(f"{path}: "))
+        problem = None if samples is None else waveform_problem(samples, config.min_samples)
+        if problem is not None:
+            return self._refuse(path, problem)
+        seconds = self._count(header)
+        return Clip(
+            path=path,
+            target=row[config.target].strip(),
+            seconds=seconds,
+            speaker=row.get(SPEAKER_COLUMN) or None,
+            samples=self._kept(samples),
+        )
+
+    def notes(self, stride: int, total: int) -> Iterable[str]:
+        """What was converted, with counts."""
+        for rate, count in sorted(self.rates.items()):
+            yield f"{_clips(count)} at {rate} Hz resampled to {self.config.sample_rate_hz} Hz"
+        if self.stereo:
+            yield f"{_clips(self.stereo)} with several channels averaged to mono"
+        if self.cut:
+            yield f"{_clips(self.cut)} cut to the first {self.config.max_seconds:g} s"
+        if stride > 1:
+            yield f"{total} clips: all headers were read, but only one clip in {stride} was decoded"
+
+    def _refuse(self, path: Path, words: str) -> Clip | None:
+        self.problems.append((path, words))
+        return None
+
+    def _count(self, header: AudioHeader) -> float:
+        seconds = header.frames / header.sample_rate_hz
+        if header.sample_rate_hz != self.config.sample_rate_hz:
+            self.rates[header.sample_rate_hz] += 1
+        self.stereo += header.channels > 1
+        if self.config.max_seconds is not None and seconds > self.config.max_seconds:
+            self.cut += 1
+            seconds = self.config.max_seconds
+        return seconds
+
+    def _kept(self, samples: Waveform | None) -> Waveform | None:
+        if samples is None or not self.keep_samples:
+            return None
+        self.cached_bytes += samples.nbytes
+        self.keep_samples = self.cached_bytes <= self.config.cache_limit_bytes
+        return samples if self.keep_samples else None
+
+
+def _read_splits(root: Path, config: FolderConfig) -> dict[str, list[dict[str, str]]]:
+    if not root.is_dir():
+        raise DataError(
+            f"{root}: {'not a folder' if root.exists() else 'no such folder'}: "
+            "give a folder with train/ in it"
+        )
+    if not any(root.iterdir()):
+        raise DataError(
+            f"{root}: the folder is empty: "
+            f"put train/{METADATA_NAME} and the audio beside it, likewise validation/"
+        )
+    missing = [split for split in config.required_splits if not (root / split).is_dir()]
+    if missing:
+        found = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+        raise DataError(
+            f"{root}: no folder {'/, no folder '.join(missing)}/ in it "
+            f"(found: {', '.join(found) or 'no folders'}); wanted {', '.join(config.required_splits)}, "
+            f"each with a {METADATA_NAME}"
+        )
+    present = [split for split in SPLITS if (root / split).is_dir()]
+    return {split: read_metadata(root / split, config.target) for split in present}
+
+
+def _raise_if_any(root: Path, problems: Sequence[tuple[Path, str]], total: int) -> None:
+    if not problems:
+        return
+    listed = [f"  {os.path.relpath(path, root)}: {words}" for path, words in problems[:_LISTED]]
+    if len(problems) > _LISTED:
+        listed.append(f"  ... and {len(problems) - _LISTED} more")
+    listed.append(f"Replace these files, or take their rows out of {METADATA_NAME}.")
+    raise DataError("\n".join([f"{root}: {len(problems)} of {_clips(total)} can't be used:", *listed]))
+
+
+def _require_known_labels(root: Path, splits: Mapping[str, Sequence[Clip]]) -> None:
+    known = {clip.target for clip in splits.get("train", ())}
+    for split, clips in splits.items():
+        unknown = sorted({clip.target for clip in clips} - known)
+        if known and unknown:
+            raise DataError(
+                f"{root / split}: labels that train does not have: {_some(unknown)}; "
+                f"train has {_some(sorted(known))}: "
+                "add clips of them to train, or take them out here"
+            )
+
+
+def _unlisted_notes(root: Path, rows: Mapping[str, Sequence[Mapping[str, str]]]) -> Iterable[str]:
+    for split, split_rows in rows.items():
+        folder = root / split
+        listed = {folder / row[FILE_COLUMN] for row in split_rows}
+        unlisted = sum(
+            path.suffix.lower() in AUDIO_SUFFIXES and path not in listed for path in folder.rglob("*")
+        )
+        if unlisted:
+            yield f"{unlisted} audio files under {split}/ are not in its {METADATA_NAME}: not used"
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""
+    return ", ".join(map(repr, labels[:_LISTED])) + more
+
+
+def _clips(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips"

@@ -1,0 +1,95 @@
+"""Owns the description of where a measurement was made: machine, versions, threads and number type."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+_PACKAGES = ("prune_ssl", "torch", "transformers")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def describe_environment(model: nn.Module | None = None) -> dict[str, str]:
+    """Return what a reader needs to judge a time: CPU, OS, versions, threads; of a model dtype and device.
+
+    Entries that this machine does not tell (a governor in a virtual machine, a commit outside a checkout)
+    are left out.
+    """
+    facts: dict[str, str | None] = {
+        "cpu": _cpu_model(),
+        "cores": _cores(),
+        "isa": torch.backends.cpu.get_cpu_capability(),
+        "governor": _read(_GOVERNOR),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in _PACKAGES},
+        "threads": str(torch.get_num_threads()),
+        "commit": _commit(),
+    }
+    if model is not None:
+        facts |= _model_facts(model)
+    return {name: value for name, value in facts.items() if value}
+
+
+def _model_facts(model: nn.Module) -> dict[str, str | None]:
+    parameter = next(model.parameters())
+    facts: dict[str, str | None] = {
+        "dtype": str(parameter.dtype).removeprefix("torch."),
+        "device": str(parameter.device),
+        # torchaudio's models have no config; transformers keeps the chosen attention under a private name
+        "attention": getattr(getattr(model, "config", None), "_attn_implementation", None),
+    }
+    if parameter.device.type == "cuda":
+        facts["accelerator"] = torch.cuda.get_device_name(parameter.device)
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def _cpu_model() -> str:
+    for line in (_read(_CPU_INFO) or "").splitlines():
+        if line.lower().startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> str:
+    total = os.cpu_count() or 1
+    # containers and taskset often allow fewer cores than the machine has; only Linux tells
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    return str(total) if usable == total else f"{usable} of {total}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the short commit of the checkout that prune_ssl is imported from, `-dirty` where it was changed.
+
+    Only the folder right above the package is asked: a virtual environment inside somebody else's repository
+    must not lend us its commit.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return finished.stdout.strip() or None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

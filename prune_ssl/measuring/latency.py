@@ -1,0 +1,275 @@
+"""Owns timing: how long a forward pass takes, for models side by side, and when a gain may be claimed."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from prune_ssl.errors import ModelError
+from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
+
+WARMUP_ITERATIONS = 10
+WARMUP_SECONDS = 2.0
+"""Warm-up ends at ten calls or two seconds, whichever comes first; at least one call."""
+
+REPEATS = 3
+"""Timed calls are also summarised in this many consecutive repeats, whose disagreement is the noise of a speed-up."""
+
+LEAST_SAMPLES_FOR_CLAIM = 3 * REPEATS
+"""Below this many timed calls a repeat's median says nothing, so no speed-up is claimed."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of single forward passes: waveform tensor in, output out; no feature extraction, no decoding."""
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    n: int
+    """How many calls were timed."""
+    threads: int
+    """What `torch.set_num_threads` was given while timing."""
+    seconds: float
+    """Audio length of each input."""
+    batch_size: int = 1
+    repeats_ms: tuple[float, ...] = ()
+    """Medians of the first, second and last third of the calls; models timed in turns share these thirds."""
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: compute seconds per audio second (lower is faster)."""
+        return self.median_ms / 1000.0 / (self.seconds * self.batch_size)
+
+    @property
+    def rtfx(self) -> float:
+        """Inverse real-time factor: audio seconds per compute second (higher is faster)."""
+        return 1.0 / self.rtf
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """How many times faster one model ran than another, and whether the timing is steady enough to say so."""
+
+    ratio: float
+    """Median time of the reference over the median of the model: above 1 means that the model is faster."""
+    low: float
+    """The least ratio of medians among the repeats."""
+    high: float
+    """The greatest."""
+    within_noise: bool
+    """True where the repeats differ by at least the gain (`ratio - 1`), or too few calls were timed."""
+    seconds: float
+    threads: int
+
+    def __str__(self) -> str:
+        """Return `1.92x`, or refuse with `within noise`."""
+        return "within noise" if self.within_noise else f"{self.ratio:.2f}x"
+
+
+def speed_up(reference: Latency, model: Latency) -> SpeedUp:
+    """Compare two latencies of the same input length, batch size and thread count.
+
+    Raises:
+        ValueError: the two were not measured under the same conditions, so that their ratio means nothing.
+    """
+    conditions = [(latency.seconds, latency.threads, latency.batch_size) for latency in (reference, model)]
+    if conditions[0] != conditions[1]:
+        raise ValueError(
+            f"speed_up: the reference was timed at (seconds, threads, batch) = {conditions[0]}, "
+            f"the model at {conditions[1]}; "
+            "time both under the same conditions with measure_interleaved"
+        )
+    ratio = reference.median_ms / model.median_ms
+    repeats = [before / after for before, after in zip(reference.repeats_ms, model.repeats_ms, strict=False)]
+    if not repeats:  # latencies from elsewhere: the unkind and the kind end of their percentiles
+        repeats = [reference.p10_ms / model.p90_ms, reference.p90_ms / model.p10_ms]
+    low, high = min(repeats), max(repeats)
+    too_few = min(reference.n, model.n) < LEAST_SAMPLES_FOR_CLAIM
+    return SpeedUp(
+        ratio=ratio,
+        low=low,
+        high=high,
+        within_noise=too_few or high - low >= abs(ratio - 1.0),
+        seconds=model.seconds,
+        threads=model.threads,
+    )
+
+
+def measure_interleaved(
+    models: Mapping[str, nn.Module],
+    seconds: float | Sequence[float] = (1.0, 5.0, 10.0),
+    threads: int | Sequence[int] | None = None,
+    *,
+    min_iterations: int = 50,
+    min_seconds: float = 3.0,
+    max_seconds: float | None = 60.0,
+    on_cell: Callable[[float, int], None] | None = None,
+) -> dict[str, list[Latency]]:
+    """Time several models in turns (A, B, B, A, ...), so that a machine that slows down does so for all.
+
+    Each model sees the same random waveform, shape (1, N) with N = 16,000 x seconds, in eval and inference
+    mode. Modes of the modules and the thread count are put back afterwards; the global random state is not
+    touched.
+
+    Args:
+        models: name -> model; the names key the result.
+        seconds: audio length or lengths.
+        threads: thread count or counts; None means 1 and torch's present setting (on CUDA only that).
+        min_iterations: timed calls of each model for each length and thread count.
+        min_seconds: least time spent in timed calls of each model.
+        max_seconds: a model's timed calls stop here even when `min_iterations` was not reached (`Latency.n`
+            tells); None: never.
+        on_cell: called with (seconds, threads) before each combination, for progress displays.
+
+    Raises:
+        ModelError: a model fails on the waveform, for example because the frontend needs a longer one.
+    """
+    lengths = audio_lengths(seconds)
+    counts = _thread_counts(threads, models)
+    _check_request(counts, min_iterations, max_seconds)
+    latencies: dict[str, list[Latency]] = {name: [] for name in models}
+    with evaluating(models.values()), torch.inference_mode():
+        for length in lengths:
+            calls = {name: _forward_call(name, model, length) for name, model in models.items()}
+            for count in counts:
+                if on_cell is not None:
+                    on_cell(length, count)
+                with _threads(count):
+                    for call in calls.values():
+                        _warm_up(call)
+                    times = _time_in_turns(calls, min_iterations, min_seconds, max_seconds)
+                for name, durations in times.items():
+                    latencies[name].append(_summarise(durations, length, count))
+    return latencies
+
+
+def audio_lengths(seconds: float | Sequence[float]) -> list[float]:
+    """Return one audio length or several as a list of seconds.
+
+    Raises:
+        ValueError: none is given, or one is not a positive number.
+    """
+    lengths = [float(seconds)] if isinstance(seconds, (int, float)) else [float(length) for length in seconds]
+    if not lengths or any(not math.isfinite(length) or length <= 0 for length in lengths):
+        raise ValueError(f"measuring: seconds must be positive audio lengths, got {lengths}")
+    return lengths
+
+
+def random_waveform(model: nn.Module, seconds: float) -> torch.Tensor:
+    """Return seeded noise of unit variance, shape (1, N), of the model's floating type and on its device."""
+    generator = torch.Generator().manual_seed(0)
+    waveform = torch.randn(1, round(seconds * SAMPLE_RATE_HZ), generator=generator)
+    parameter = next(model.parameters())
+    return waveform.to(device=parameter.device, dtype=parameter.dtype)
+
+
+def _thread_counts(threads: int | Sequence[int] | None, models: Mapping[str, nn.Module]) -> list[int]:
+    if threads is None:
+        on_cpu = any(next(model.parameters()).device.type == "cpu" for model in models.values())
+        return sorted({1, torch.get_num_threads()}) if on_cpu else [torch.get_num_threads()]
+    return [threads] if isinstance(threads, int) else list(threads)
+
+
+def _check_request(counts: list[int], min_iterations: int, max_seconds: float | None) -> None:
+    if not counts or any(count < 1 for count in counts):
+        raise ValueError(f"measuring: threads must be 1 or more, got {counts}")
+    if min_iterations < 1 or (max_seconds is not None and max_seconds <= 0):
+        raise ValueError(
+            "measuring: min_iterations must be 1 or more and max_seconds positive, "
+            f"got {min_iterations} and {max_seconds}"
+        )
+
+
+def _forward_call(name: str, model: nn.Module, seconds: float) -> Callable[[], None]:
+    """Return a call that runs the model once to completion, after having tried it."""
+    waveform = random_waveform(model, seconds)
+    on_cuda = waveform.device.type == "cuda"
+
+    def call() -> None:
+        model(waveform)
+        if on_cuda:
+            torch.cuda.synchronize(waveform.device)
+
+    try:
+        call()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"measuring: model {name!r} ({type(model).__name__}) failed on a waveform of shape "
+            f"{tuple(waveform.shape)} ({seconds:g} s at 16 kHz): {error}. Wanted a model whose "
+            "first argument is the waveform; give at least 0.025 s (400 samples) of audio."
+        ) from error
+    return call
+
+
+def _warm_up(call: Callable[[], None]) -> None:
+    start = time.perf_counter()
+    for _ in range(WARMUP_ITERATIONS):
+        call()
+        if time.perf_counter() - start >= WARMUP_SECONDS:
+            break
+
+
+def _time_in_turns(
+    calls: Mapping[str, Callable[[], None]],
+    min_iterations: int,
+    min_seconds: float,
+    max_seconds: float | None,
+) -> dict[str, list[float]]:
+    """Return the seconds of each call; every model keeps running until all have enough."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    order = list(calls)
+    while True:
+        for name in order:
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append(time.perf_counter() - start)
+        order.reverse()  # A B B A: neither always runs in the other's cache
+        spent = [sum(durations) for durations in times.values()]
+        enough = len(times[order[0]]) >= min_iterations and min(spent) >= min_seconds
+        if enough or (max_seconds is not None and max(spent) >= max_seconds):
+            return times
+
+
+def _summarise(durations: list[float], seconds: float, threads: int) -> Latency:
+    milliseconds = torch.tensor(durations, dtype=torch.float64) * 1000.0
+    points = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    p10, median, p90 = torch.quantile(milliseconds, points).tolist()
+    thirds = milliseconds.tensor_split(REPEATS) if len(durations) >= REPEATS else ()
+    return Latency(
+        median_ms=median,
+        p10_ms=p10,
+        p90_ms=p90,
+        n=len(durations),
+        threads=threads,
+        seconds=seconds,
+        repeats_ms=tuple(third.quantile(0.5).item() for third in thirds),
+    )
+
+
+@contextmanager
+def evaluating(models: Iterable[nn.Module]) -> Iterator[None]:
+    """Put models in eval mode for the duration; afterwards every submodule has the mode that it had."""
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Set torch's intra-op thread count for the duration."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

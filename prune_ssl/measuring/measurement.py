@@ -1,0 +1,171 @@
+"""Owns the whole measurement of a model: parameters, MACs, latency, size, peak memory, environment."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from safetensors.torch import save_model
+from torch import nn
+
+from prune_ssl.errors import ArtifactError
+from prune_ssl.measuring.environment import describe_environment
+from prune_ssl.measuring.latency import Latency, audio_lengths, measure_interleaved
+from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
+from prune_ssl.tracing import trace
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one model costs. Batch 1 throughout; FLOPs are 2 x MACs."""
+
+    params: int
+    macs: dict[float, int]
+    """Audio seconds -> MACs: multiply-adds of convolutions, linear layers and attention products."""
+    latency: list[Latency] = field(default_factory=list)
+    size_bytes: int | None = None
+    """Bytes of the weights as safetensors."""
+    peak_memory_bytes: int | None = None
+    """Peak of one forward pass on the longest audio; `environment["peak_memory"]` says what it counts."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def latency_at(self, seconds: float, threads: int) -> Latency | None:
+        """Return the latency measured for this audio length and thread count, or None."""
+        found = (
+            latency for latency in self.latency if (latency.seconds, latency.threads) == (seconds, threads)
+        )
+        return next(found, None)
+
+
+def measure(
+    model: nn.Module,
+    seconds: float | Sequence[float] = (1.0, 5.0, 10.0),
+    threads: int | Sequence[int] | None = None,
+    with_latency: bool = True,
+    min_iterations: int = 50,
+    min_seconds: float = 3.0,
+    max_seconds: float | None = 60.0,
+    folder: str | Path | None = None,
+) -> Measurement:
+    """Measure one model: parameters, MACs, latency, size on disk and peak memory; the model stays as it was.
+
+    To compare models take `measure_side_by_side`: two calls of `measure` also compare how warm the machine
+    was.
+
+    Args:
+        model: any model that `trace` takes, dense or pruned; its first argument is a waveform, shape (B, N).
+        seconds: audio length or lengths for MACs and latency.
+        threads: thread count or counts for latency; None means 1 and torch's present setting.
+        with_latency: False skips every forward pass, so latency and peak memory stay empty.
+        min_iterations: timed calls for each length and thread count.
+        min_seconds: least time spent in timed calls.
+        max_seconds: timed calls stop here even when `min_iterations` was not reached; None: never.
+        folder: where the model was saved, to read its size there; None writes a temporary file for that.
+
+    Raises:
+        ModelError: `trace` does not know the model, or its forward pass fails.
+        ArtifactError: `folder` holds no safetensors file.
+    """
+    measured = measure_side_by_side(
+        {"model": model},
+        seconds,
+        threads,
+        with_latency=with_latency,
+        min_iterations=min_iterations,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        folders={} if folder is None else {"model": folder},
+    )
+    return measured["model"]
+
+
+def measure_side_by_side(
+    models: Mapping[str, nn.Module],
+    seconds: float | Sequence[float] = (1.0, 5.0, 10.0),
+    threads: int | Sequence[int] | None = None,
+    *,
+    with_latency: bool = True,
+    min_iterations: int = 50,
+    min_seconds: float = 3.0,
+    max_seconds: float | None = 60.0,
+    folders: Mapping[str, str | Path] | None = None,
+    macs_seconds: Sequence[float] = (),
+) -> dict[str, Measurement]:
+    """Measure several models as `measure` does, their latencies in turns.
+
+    Args:
+        models: name -> model; the names key the result.
+        seconds: as in `measure`; so are threads, with_latency, min_iterations, min_seconds and max_seconds.
+        threads: see `seconds`.
+        with_latency: see `seconds`.
+        min_iterations: see `seconds`.
+        min_seconds: see `seconds`.
+        max_seconds: see `seconds`.
+        folders: name -> where that model was saved.
+        macs_seconds: more audio lengths at which MACs are counted but nothing is timed.
+
+    Raises:
+        ModelError: `trace` does not know a model, or its forward pass fails.
+        ArtifactError: a folder holds no safetensors file.
+    """
+    lengths = audio_lengths(seconds)
+    measured = {
+        name: _count(model, sorted({*lengths, *map(float, macs_seconds)}), (folders or {}).get(name))
+        for name, model in models.items()
+    }
+    if not with_latency:
+        return measured
+    latencies = measure_interleaved(
+        models,
+        lengths,
+        threads,
+        min_iterations=min_iterations,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+    )
+    return {
+        name: _with_forward_passes(measured[name], model, latencies[name], max(lengths))
+        for name, model in models.items()
+    }
+
+
+def _count(model: nn.Module, lengths: list[float], folder: str | Path | None) -> Measurement:
+    """Return what needs no forward pass."""
+    graph = trace(model)
+    return Measurement(
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        macs={length: graph.cost(seconds=length).macs for length in lengths},
+        size_bytes=measured_size_bytes(model if folder is None else folder),
+        environment=describe_environment(model),
+    )
+
+
+def _with_forward_passes(
+    counted: Measurement, model: nn.Module, latency: list[Latency], seconds: float
+) -> Measurement:
+    peak = peak_memory_bytes(model, seconds)
+    environment = dict(counted.environment)
+    if peak is not None:
+        scope = PEAK_MEMORY_SCOPE[next(model.parameters()).device.type]
+        environment["peak_memory"] = f"{scope}, {seconds:g} s of audio"
+    return replace(counted, latency=latency, peak_memory_bytes=peak, environment=environment)
+
+
+def measured_size_bytes(source: nn.Module | str | Path) -> int:
+    """Return the bytes of a model's weights as safetensors: in a saved folder, or in a temporary file.
+
+    Raises:
+        ArtifactError: the folder holds no safetensors file.
+    """
+    if isinstance(source, nn.Module):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "model.safetensors"
+            save_model(source, str(path))
+            return path.stat().st_size
+    sizes = [path.stat().st_size for path in sorted(Path(source).glob("*.safetensors"))]
+    if not sizes:
+        raise ArtifactError(
+            f"measuring: no *.safetensors file in {source}; wanted a folder that save_pretrained wrote, "
+            "give that one or none"
+        )
+    return sum(sizes)

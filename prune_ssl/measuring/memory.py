@@ -1,0 +1,63 @@
+"""Owns memory: the peak of one forward pass, and what that number means on each device."""
+
+import ctypes
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from prune_ssl.measuring.latency import evaluating, random_waveform
+
+PEAK_MEMORY_SCOPE = {
+    "cuda": "torch.cuda.max_memory_allocated during one forward pass (weights included)",
+    "cpu": "growth of resident memory during one forward pass (weights not included)",
+}
+"""Device type -> what `peak_memory_bytes` counts there. Other devices are not measured."""
+
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+def peak_memory_bytes(model: nn.Module, seconds: float) -> int | None:
+    """Return the peak memory of one forward pass on `seconds` of audio, batch 1, as PEAK_MEMORY_SCOPE says.
+
+    None where it can't be had: on devices other than cuda and cpu, and on a CPU without Linux's resettable
+    high-water mark.
+    """
+    waveform = random_waveform(model, seconds)
+    with evaluating([model]), torch.inference_mode():
+        if waveform.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(waveform.device)
+            model(waveform)
+            torch.cuda.synchronize(waveform.device)
+            return torch.cuda.max_memory_allocated(waveform.device)
+        if waveform.device.type != "cpu" or not (_STATUS.exists() and _reset_high_water_mark()):
+            return None
+        before = _status_bytes("VmRSS")
+        model(waveform)
+        after = _status_bytes("VmHWM")
+    return None if before is None or after is None else max(0, after - before)
+
+
+def _reset_high_water_mark() -> bool:
+    """Hand free heap back and reset VmHWM to the present size; False where this system can't.
+
+    Without the first the pass would reuse what earlier ones reserved and seem to need nothing; without the
+    second an earlier training step's peak would hide it.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is None:
+        return False
+    trim(0)
+    try:
+        _CLEAR_REFS.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _status_bytes(field: str) -> int | None:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,258 @@
+"""Owns what a report says and in which order: blocks (notes, tables, plots) that every layout shares."""
+
+from dataclasses import dataclass, field
+
+from prune_ssl.measuring import Latency
+from prune_ssl.report import formatting as form
+from prune_ssl.report.model import DIVERGENCE_LIMIT, ModelFacts, ReportData, plural_threads
+
+STAGES = {"dense": "dense", "cut": "after cutting", "recovered": "after recovery"}
+"""Stage of the task results -> how the report calls it, in order."""
+
+CONVENTIONS = (
+    "MAC: one multiply-add in a convolution, a linear layer or an attention product (QK^T and AV). "
+    "FLOPs = 2 x MACs, in brackets.",
+    "Not counted: normalisation, activations, softmax, biases, feature extraction and decoding.",
+    "Batch 1 throughout; MACs and latency are given with the audio length, at 16 kHz.",
+    "Latency: waveform tensor in, model output out, in eval and inference mode; median, 10th and 90th "
+    "percentile of n calls after a warm-up; dense and pruned model timed in turns in one process.",
+    "A speed-up is the ratio of medians. It is not claimed (within noise) where the ratios of three repeats "
+    "differ by at least the gain, or where fewer than nine calls were timed.",
+    "RTF = compute time / audio time (lower is faster); RTFx is its inverse.",
+    "Size on disk: bytes of the weights as safetensors.",
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: the first column is text, the others are numbers."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of the report."""
+
+    title: str
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    plots: list[str] = field(default_factory=list)
+    """Names of plots, see `plots.draw`."""
+
+
+def sections(data: ReportData) -> list[Section]:
+    """Return the parts of the report that its data can fill, in reading order."""
+    parts = [
+        Section("Summary", [summary(data)]),
+        _task(data),
+        _budget(data),
+        _macs(data),
+        _latency(data),
+        _speed(data),
+        _structure(data),
+        _environment(data),
+        Section("Conventions", notes=list(CONVENTIONS)),
+    ]
+    return [part for part in parts if part is not None]
+
+
+def summary(data: ReportData) -> Table:
+    """Return the few numbers to quote: task metrics, parameters, MACs, latency, size; dense and pruned."""
+    dense, small = data.baseline, data.model
+    if dense is None:
+        return Table(["", "model"], [[name, value] for name, value in _summary_values(data, small)])
+    before = _summary_values(data, dense)
+    after = dict(_summary_values(data, small))
+    ratios = _summary_ratios(data, dense, small)
+    rows = [[name, value, after.get(name, "-"), ratios.get(name, "")] for name, value in before]
+    return Table(["", "dense", "pruned", "kept / gain"], [*_summary_metrics(data), *rows])
+
+
+def _summary_metrics(data: ReportData) -> list[list[str]]:
+    before = data.results.get("dense", {})
+    after = data.results.get("recovered", data.results.get("cut", {}))
+    rows = []
+    for name in _metric_names(data):
+        if form.metric_name(name).lower() not in form.PERCENT_METRICS:
+            continue
+        values = [form.metric_value(name, stage.get(name)) for stage in (before, after)]
+        change = (
+            f"{(after[name] - before[name]) * 100:+.1f} points" if name in before and name in after else ""
+        )
+        rows.append([form.metric_name(name), *values, change])
+    return rows
+
+
+def _summary_values(data: ReportData, facts: ModelFacts) -> list[tuple[str, str]]:
+    measured = facts.measurement
+    reference = data.reference_seconds
+    values = [("parameters", form.quantity(measured.params))]
+    if reference in measured.macs:
+        values.append((f"MACs, {reference:g} s", form.quantity(measured.macs[reference])))
+    values += [
+        (_latency_label(latency), form.milliseconds(latency.median_ms)) for latency in measured.latency
+    ]
+    if measured.size_bytes is not None:
+        values.append(("size on disk", form.megabytes(measured.size_bytes)))
+    if measured.peak_memory_bytes is not None:
+        values.append(("peak memory", form.megabytes(measured.peak_memory_bytes)))
+    return values
+
+
+def _summary_ratios(data: ReportData, dense: ModelFacts, small: ModelFacts) -> dict[str, str]:
+    before, after, reference = dense.measurement, small.measurement, data.reference_seconds
+    ratios = {"parameters": form.share(after.params, before.params)}
+    if reference in before.macs and reference in after.macs:
+        ratios[f"MACs, {reference:g} s"] = form.share(after.macs[reference], before.macs[reference])
+    if before.size_bytes and after.size_bytes:
+        ratios["size on disk"] = form.share(after.size_bytes, before.size_bytes)
+    if before.peak_memory_bytes and after.peak_memory_bytes:
+        ratios["peak memory"] = form.share(after.peak_memory_bytes, before.peak_memory_bytes)
+    for comparison in data.comparisons:
+        found = after.latency_at(comparison.speed_up.seconds, comparison.speed_up.threads)
+        if found is not None:
+            ratios[_latency_label(found)] = str(comparison.speed_up)
+    return ratios
+
+
+def _latency_label(latency: Latency) -> str:
+    return f"latency, {latency.seconds:g} s, {plural_threads(latency.threads)}"
+
+
+def _metric_names(data: ReportData) -> list[str]:
+    """Return the task metrics of all stages, in the order of their first mention."""
+    return list(
+        dict.fromkeys(name for stage in data.results.values() for name in stage if form.is_task_metric(name))
+    )
+
+
+def _task(data: ReportData) -> Section | None:
+    names = _metric_names(data)
+    if not names:
+        return None
+    stages = [stage for stage in STAGES if stage in data.results] + [
+        s for s in data.results if s not in STAGES
+    ]
+    rows = [
+        [
+            form.metric_name(name),
+            *(form.metric_value(name, data.results[stage].get(name)) for stage in stages),
+        ]
+        for name in names
+    ]
+    return Section("Task", [Table(["metric", *(STAGES.get(stage, stage) for stage in stages)], rows)])
+
+
+def _budget(data: ReportData) -> Section | None:
+    if not data.budget and not data.history:
+        return None
+    rows = [
+        [
+            term.term,
+            "-" if term.fraction is None else f"{term.fraction:.2%}",
+            form.quantity(term.achieved),
+        ]
+        for term in data.budget
+    ]
+    tables = [Table(["asked to keep", "kept", "amount"], rows)] if rows else []
+    notes = [f"MACs at {data.reference_seconds:g} s of audio."] if rows else []
+    return Section("Budget", tables, notes, ["budget"] if data.history else [])
+
+
+def _macs(data: ReportData) -> Section:
+    dense, small = data.baseline, data.model
+    rows = []
+    for seconds, macs in small.measurement.macs.items():
+        whole = None if dense is None else dense.measurement.macs.get(seconds)
+        rows.append([f"{seconds:g} s", *_cost_cells(macs, whole, with_flops=True)])
+    by_length = Table(["audio", *_cost_columns("MACs (FLOPs)", dense is not None)], rows)
+    names = list(dict.fromkeys([*(dense.sections if dense else {}), *small.sections]))
+    section_rows = []
+    for name in names:
+        row = [name]
+        for kind in ("macs", "params"):
+            whole = getattr(dense.sections[name], kind) if dense and name in dense.sections else None
+            part = getattr(small.sections[name], kind) if name in small.sections else 0
+            row += _cost_cells(part, whole if dense else None, with_flops=False, compare=dense is not None)
+        section_rows.append(row)
+    columns = [
+        "section",
+        *_cost_columns("MACs", dense is not None),
+        *_cost_columns("parameters", dense is not None),
+    ]
+    note = f"Sections at {data.reference_seconds:g} s of audio."
+    return Section("MACs and parameters", [by_length, Table(columns, section_rows)], [note], ["sections"])
+
+
+def _cost_columns(what: str, compare: bool) -> list[str]:
+    return [f"{what}, dense", f"{what}, pruned", "kept"] if compare else [what]
+
+
+def _cost_cells(part: int, whole: int | None, with_flops: bool, compare: bool | None = None) -> list[str]:
+    def write(value: int) -> str:
+        return f"{form.quantity(value)} ({form.quantity(2 * value)})" if with_flops else form.quantity(value)
+
+    if not (whole is not None if compare is None else compare):
+        return [write(part)]
+    return ["-" if whole is None else write(whole), write(part), form.share(part, whole)]
+
+
+def _latency(data: ReportData) -> Section | None:
+    models = {"dense": data.baseline, "pruned": data.model} if data.baseline else {"model": data.model}
+    rows = []
+    for reference in data.model.measurement.latency:
+        for name, facts in models.items():
+            found = facts.measurement.latency_at(reference.seconds, reference.threads) if facts else None
+            if found is not None:
+                times = [form.milliseconds(value) for value in (found.median_ms, found.p10_ms, found.p90_ms)]
+                ratios = [f"{found.rtf:.4f}", f"{found.rtfx:.1f}"]
+                rows.append([name, f"{found.seconds:g} s", str(found.threads), *times, str(found.n), *ratios])
+    columns = ["model", "audio", "threads", "median", "p10", "p90", "n", "RTF", "RTFx"]
+    return Section("Latency", [Table(columns, rows)]) if rows else None
+
+
+def _speed(data: ReportData) -> Section | None:
+    rows = []
+    for comparison in data.comparisons:
+        speed = comparison.speed_up
+        band = "-" if speed.within_noise else f"{speed.low:.2f}x to {speed.high:.2f}x"
+        agree = "-" if speed.within_noise else "no" if comparison.diverges else "yes"
+        row = [f"{speed.seconds:g} s", str(speed.threads), f"{comparison.macs_ratio:.2f}x", str(speed), band]
+        rows.append([*row, agree])
+    columns = [
+        "audio",
+        "threads",
+        "MACs ratio",
+        "measured speed-up",
+        "among repeats",
+        f"within {DIVERGENCE_LIMIT}x",
+    ]
+    return Section("MACs saved and speed gained", [Table(columns, rows)]) if rows else None
+
+
+def _structure(data: ReportData) -> Section | None:
+    dense, small = data.baseline, data.model
+    names = list(dense.groups if dense else small.groups)
+    if not names:
+        return None
+    rows = []
+    for name in names:
+        kept = small.groups[name].size if name in small.groups else 0
+        if dense is None:
+            rows.append([name, str(kept)])
+        else:
+            rows.append(
+                [name, str(dense.groups[name].size), str(kept), form.share(kept, dense.groups[name].size)]
+            )
+    columns = ["group", "units"] if dense is None else ["group", "dense", "kept", "share"]
+    return Section("Kept units", [Table(columns, rows)], plots=["units"])
+
+
+def _environment(data: ReportData) -> Section:
+    rows = [[name.replace("_", " "), value] for name, value in data.model.measurement.environment.items()]
+    tables = [Table(["", "measured on"], rows)]
+    if data.settings:
+        tables.append(Table(["setting", "value"], [[name, value] for name, value in data.settings.items()]))
+    return Section("Environment", tables)

@@ -1,0 +1,86 @@
+"""Owns the layouts: the report's blocks as Markdown and as one self-contained HTML page."""
+
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from prune_ssl.report import plots
+from prune_ssl.report.content import Section, Table, sections
+from prune_ssl.report.model import ReportData
+
+_TEXT_TABLES = frozenset({"measured on", "value"})
+"""Headings of columns that hold text, not numbers."""
+
+
+def markdown(data: ReportData) -> str:
+    """Return the report as GitHub-flavoured Markdown: everything but the plots."""
+    lines = [f"# {_md(data.title)}", "", _subtitle(data), ""]
+    for warning in data.warnings:
+        lines += [f"> **Warning:** {_md(warning)}", ""]
+    for section in sections(data):
+        lines += [f"## {_md(section.title)}", ""]
+        for table in section.tables:
+            lines += [*_markdown_table(table), ""]
+        lines += [f"- {_md(note)}" for note in section.notes]
+        if section.notes:
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def html(data: ReportData) -> str:
+    """Return the report as one HTML page with inline style and SVG plots; nothing is loaded, nothing runs."""
+    room = files(__package__)
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in data.warnings)
+    return Template((room / "page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(data.title),
+        subtitle=escape(_subtitle(data)),
+        style=(room / "page.css").read_text(encoding="utf-8"),
+        body=warnings + "\n".join(_html_section(data, section) for section in sections(data)),
+    )
+
+
+def _subtitle(data: ReportData) -> str:
+    return f"{data.model.architecture}, {data.created}"
+
+
+def _md(text: str) -> str:
+    """Escape what would break a Markdown table or start markup."""
+    for character in "\\|*_<>[]`":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
+
+
+def _is_text(table: Table, column: int) -> bool:
+    return column == 0 or table.columns[column] in _TEXT_TABLES
+
+
+def _markdown_table(table: Table) -> list[str]:
+    rules = ["---" if _is_text(table, column) else "---:" for column in range(len(table.columns))]
+    rows = [table.columns, *table.rows]
+    cells = [f"| {' | '.join(_md(cell) for cell in row)} |" for row in rows]
+    return [cells[0], f"| {' | '.join(rules)} |", *cells[1:]]
+
+
+def _html_section(data: ReportData, section: Section) -> str:
+    parts = [f"<h2>{escape(section.title)}</h2>"]
+    parts += [
+        f"<figure>{plots.draw(data, name)}<figcaption>{escape(plots.CAPTIONS[name])}</figcaption></figure>"
+        for name in section.plots
+    ]
+    parts += [_html_table(table) for table in section.tables]
+    if section.notes:
+        parts.append(f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in section.notes)}</ul>")
+    return f"<section>{''.join(parts)}</section>"
+
+
+def _html_table(table: Table) -> str:
+    def row(cells: list[str], tag: str) -> str:
+        written = (
+            f"<{tag}{' class=text' if _is_text(table, column) else ''}>{escape(cell)}</{tag}>"
+            for column, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(written)}</tr>"
+
+    body = "".join(row(cells, "td") for cells in table.rows)
+    head = row(table.columns, "th")
+    return f"<div class=scroll><table><thead>{head}</thead><tbody>{body}</tbody></table></div>"

@@ -1,0 +1,130 @@
+"""The shipped words and demo model: sizes, splits, formats, and that the model knows the words."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors import safe_open
+from transformers import HubertForSequenceClassification, Wav2Vec2FeatureExtractor
+
+from prune_ssl.assets import DEMO_MODEL_DIR, LABELS, SAMPLE_RATE_HZ, WORDS_DIR
+from prune_ssl.assets.make_words import Espeak, make_speakers, place_in_noise, trim_silence
+
+SPLITS = ("train", "validation", "test")
+MAX_WORDS_BYTES = 4_000_000
+MAX_WEIGHTS_BYTES = 4_000_000
+MIN_TEST_ACCURACY = 0.90
+"""Of every third test clip, 96 of them; the card states the accuracy on all."""
+
+
+def read_metadata(split: str) -> list[dict[str, str]]:
+    with (WORDS_DIR / split / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_words_weigh_at_most_four_megabytes() -> None:
+    assert sum(path.stat().st_size for path in WORDS_DIR.rglob("*") if path.is_file()) <= MAX_WORDS_BYTES
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_metadata_lists_exactly_the_files_of_its_folder(split: str) -> None:
+    listed = [row["file_name"] for row in read_metadata(split)]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == {path.name for path in (WORDS_DIR / split).glob("*.ogg")}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_clip_is_16_khz_mono_and_as_long_as_its_metadata_says(split: str) -> None:
+    for row in read_metadata(split):
+        info = soundfile.info(WORDS_DIR / split / row["file_name"])
+        assert (info.samplerate, info.channels) == (SAMPLE_RATE_HZ, 1), row
+        assert info.frames / SAMPLE_RATE_HZ == pytest.approx(float(row["duration"]), abs=1e-3), row
+        assert 0.6 <= float(row["duration"]) <= 1.0, row
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_speaker_says_every_word(split: str) -> None:
+    rows = read_metadata(split)
+    speakers = {row["speaker"] for row in rows}
+    assert {(row["speaker"], row["label"]) for row in rows} == {
+        (s, label) for s in speakers for label in LABELS
+    }
+
+
+def test_no_speaker_and_no_voice_variant_is_in_two_splits() -> None:
+    variants = [speaker.voice.split("+")[1] for split in SPLITS for speaker in make_speakers(split, seed=0)]
+    assert len(set(variants)) == len(variants)
+    speakers = [{row["speaker"] for row in read_metadata(split)} for split in SPLITS]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == len(variants)
+
+
+def test_trimming_cuts_the_silences_and_nothing_else() -> None:
+    word = np.array([0.5, 0.0, -1.0, 0.25], dtype=np.float32)
+    padded = np.concatenate([np.zeros(7, np.float32), word, np.full(5, 0.001, np.float32)])
+    np.testing.assert_array_equal(trim_silence(padded), word)
+
+
+@pytest.mark.parametrize("n_samples", [1_600, 12_000, 20_000])
+def test_a_placed_word_is_within_range_and_repeats_with_its_seed(n_samples: int) -> None:
+    word = np.sin(np.arange(n_samples) / 5).astype(np.float32)
+    first, again, other = (place_in_noise(word, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.dtype == np.float32
+    assert 0.6 * SAMPLE_RATE_HZ - 1 <= len(first) <= SAMPLE_RATE_HZ
+    assert 0.15 <= np.abs(first).max() <= 0.9 + 1e-6
+    np.testing.assert_array_equal(first, again)
+    assert len(other) != len(first) or not np.array_equal(first, other)
+
+
+def test_espeak_speaks_and_refuses_an_unknown_voice_by_name() -> None:
+    pytest.importorskip("espeakng_loader")
+    espeak = Espeak()
+    settings = {"words_per_minute": 160, "pitch": 50, "pitch_range": 50, "seed": 1}
+    spoken = espeak.say("yes", voice="en-us+f3", **settings)
+    assert 0.2 * SAMPLE_RATE_HZ < len(spoken) < SAMPLE_RATE_HZ
+    with pytest.raises(Exception, match="no voice 'xx-nowhere'"):
+        espeak.say("yes", voice="xx-nowhere", **settings)
+
+
+def test_weights_are_float16_and_weigh_at_most_four_megabytes() -> None:
+    path = DEMO_MODEL_DIR / "model.safetensors"
+    assert path.stat().st_size <= MAX_WEIGHTS_BYTES
+    with safe_open(path, framework="pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_configs_name_no_place_on_the_machine_that_made_them(name: str) -> None:
+    config = json.loads((DEMO_MODEL_DIR / name).read_text(encoding="utf-8"))
+    assert not [value for value in config.values() if isinstance(value, str) and Path(value).is_absolute()]
+
+
+def load_demo_model() -> HubertForSequenceClassification:
+    model, info = HubertForSequenceClassification.from_pretrained(
+        DEMO_MODEL_DIR, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(info.values()), info
+    return model.eval()
+
+
+def test_the_model_loads_strictly_and_its_classes_are_the_words() -> None:
+    config = load_demo_model().config
+    assert [config.id2label[index] for index in range(config.num_labels)] == list(LABELS)
+    assert config.label2id == {label: index for index, label in enumerate(LABELS)}
+
+
+def test_the_model_knows_the_words_of_unseen_speakers() -> None:
+    model = load_demo_model()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(DEMO_MODEL_DIR)
+    rows = [row for index, row in enumerate(read_metadata("test")) if index % 3 == index // len(LABELS) % 3]
+    clips = [soundfile.read(WORDS_DIR / "test" / row["file_name"], dtype="float32")[0] for row in rows]
+    batch = extractor(clips, sampling_rate=SAMPLE_RATE_HZ, padding="longest", return_tensors="pt")
+    assert set(batch) == {"input_values"}
+    with torch.no_grad():
+        chosen = model(batch["input_values"]).logits.argmax(dim=-1)
+    wanted = torch.tensor([LABELS.index(row["label"]) for row in rows])
+    assert set(wanted.tolist()) == set(range(len(LABELS)))
+    assert (chosen == wanted).float().mean().item() >= MIN_TEST_ACCURACY

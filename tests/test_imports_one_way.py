@@ -1,0 +1,55 @@
+"""A room may import only rooms to its left."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import prune_ssl
+
+ORDER = (
+    "errors",
+    "models",
+    "tracing",
+    "selection",
+    "gating",
+    "resizing",
+    "data",
+    "tasks",
+    "training",
+    "artifacts",
+    "measuring",
+    "report",
+    "assets",
+    "recipes",
+    "pipeline",
+    "cli",
+)
+ROOT = Path(prune_ssl.__file__).parent
+
+
+def rooms_imported(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module == "prune_ssl"
+        for alias in node.names
+    ]
+    parts = [name.split(".") for name in names]
+    return {part[1] for part in parts if part[0] == "prune_ssl" and len(part) > 1 and part[1] in ORDER}
+
+
+FILES = [file for file in sorted(ROOT.rglob("*.py")) if file.parent != ROOT or file.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_room_imports_only_rooms_to_its_left(file: Path) -> None:
+    room = file.relative_to(ROOT).parts[0].removesuffix(".py")
+    if room.startswith("__"):
+        pytest.skip("__main__ may import everything")
+    assert room in ORDER, f"{room} has no place in the order: add it to ORDER"
+    wrong = {name for name in rooms_imported(file) if ORDER.index(name) > ORDER.index(room)}
+    assert not wrong, f"{room} imports {sorted(wrong)}, which come after it: {' -> '.join(ORDER)}"
