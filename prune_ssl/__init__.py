@@ -1,6 +1,7 @@
 """Structured pruning of speech SSL models: trace, gate, cut, save, measure, report.
 
-Shape letters used throughout: B batch, T frames, N samples, D hidden, H heads, F feed-forward, C channels, L layers.
+Shape letters used throughout: B batch, T frames, N samples, D hidden, H heads, F feed-forward, C channels, L
+layers.
 """
 
 from prune_ssl.artifacts import load_pretrained, save_pretrained

@@ -2,7 +2,7 @@
 
 
 class PruneError(Exception):
-    """Anything that prune_ssl refuses; the message says where, what was found, what was wanted, what to do."""
+    """What prune_ssl refuses; the message says where, what was found, what was wanted, what to do."""
 
 
 class ModelError(PruneError):

@@ -28,7 +28,9 @@ def prepare_folder(folder: str | Path, overwrite: bool = False) -> Path:
     path = Path(folder)
     taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
     if taken and not overwrite:
-        raise ArtifactError(f"{path} exists already; nothing was written. Give another folder, or --overwrite.")
+        raise ArtifactError(
+            f"{path} exists already; nothing was written. Give another folder, or --overwrite."
+        )
     if path.is_file():
         raise ArtifactError(f"{path} is a file, wanted a folder.")
     return path
@@ -53,7 +55,8 @@ def save_pretrained(
         folder: where to write; created with its parents.
         overwrite: replace what is there.
         processor: feature extractor or processor of transformers to save with it.
-        plan: what was kept, saved as pruning_plan.json, so that it can be applied to the dense checkpoint again.
+        plan: what was kept, saved as pruning_plan.json, so that it can be applied to the dense checkpoint
+            again.
         dtype: dtype of the saved weights (None: as they are).
 
     Raises:
@@ -98,7 +101,9 @@ def load_plan(folder: str | Path) -> Plan:
     try:
         data = json.loads(path.read_text())
         keep = {str(name): tuple(int(unit) for unit in units) for name, units in data["keep"].items()}
-        scales = {str(name): tuple(float(v) for v in values) for name, values in data.get("scales", {}).items()}
+        scales = {
+            str(name): tuple(float(v) for v in values) for name, values in data.get("scales", {}).items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"cannot read a pruning plan from {path}: {error}") from error
     return Plan(keep, scales)
@@ -117,6 +122,5 @@ def load_pretrained(folder: str | Path) -> PreTrainedModel:
         model = load_model(path)
     except (ModelError, SafetensorError) as error:
         raise ArtifactError(f"cannot load {path}: {error}") from error
-    return model.eval()
-
-
+    model.eval()
+    return model

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from transformers.utils import logging as transformers_logging
 
 from prune_ssl.errors import PruneError
 
@@ -27,6 +28,7 @@ def say(line: str) -> None:
 def quiet_libraries() -> None:
     """Keep advice for library developers off the user's screen; errors still show."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # of loading and saving, not of training
     warnings.filterwarnings("ignore", module=r"(transformers|torch|torch_pruning|accelerate|datasets)(\..*)?")
 
 

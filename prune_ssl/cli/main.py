@@ -4,6 +4,7 @@ import typer
 
 from prune_ssl.cli import bench, demo, doctor, prune, report, run, trace
 
+
 app = typer.Typer(
     name="prune-ssl",
     help="Structured pruning of speech SSL models (wav2vec 2.0, HuBERT): smaller, faster, and honest about it.",

@@ -36,12 +36,11 @@ def trace_command(
         print(json.dumps(data, indent=1))
         return
     table = Table(title=f"{model}: {cost.params:,} parameters, {cost.macs / 1e9:.3f} G MACs at {seconds:g} s")
-    for name in ("group", "kind", "units", "params/unit", "MACs/unit", "parameters coupled"):
-        table.add_column(name, justify="left" if name in ("group", "kind", "parameters coupled") else "right")
+    for name in ("group", "kind", "units", "params/unit", "MACs/unit", "parameters"):
+        table.add_column(name, justify="left" if name in ("group", "kind") else "right")
     for row in rows:
-        coupled = f"{len(row['parameters'])}: {row['parameters'][0]} ..."
         numbers = f"{row['units']:,}", f"{row['params_per_unit']:,}", f"{row['macs_per_unit']:,}"
-        table.add_row(row["group"], row["kind"], *numbers, coupled)
+        table.add_row(row["group"], row["kind"], *numbers, str(len(row["parameters"])))
     out.print(table)
     for path, why in graph.not_pruned.items():
         out.print(f"not pruned: {path}: {why}", markup=False)

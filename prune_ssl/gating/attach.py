@@ -15,9 +15,10 @@ from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -> Gates:
     """Gate every group of `graph` on `model`; the model's parameters and state_dict keys stay as they are.
 
-    A gate multiplies the columns of the weights that read its unit (methods 4.1), which costs a product the size
-    of a weight, not of an activation, and acts even where a weight is used by a functional call. Norms over
-    gated channels take kept-only statistics. New gates are drawn at each training forward of the backbone.
+    A gate multiplies the columns of the weights that read its unit (methods 4.1), which costs a product the
+    size of a weight, not of an activation, and acts even where a weight is used by a functional call. Norms
+    over gated channels take kept-only statistics. New gates are drawn at each training forward of the
+    backbone.
 
     Args:
         model: the model that was traced.
@@ -62,7 +63,9 @@ def check_same_model(model: nn.Module, graph: PruningGraph) -> None:
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     if shapes == graph.shapes:
         return
-    odd = sorted(name for name in shapes.keys() | graph.shapes.keys() if shapes.get(name) != graph.shapes.get(name))
+    odd = sorted(
+        name for name in shapes.keys() | graph.shapes.keys() if shapes.get(name) != graph.shapes.get(name)
+    )
     raise ModelError(
         f"this model is not the one that was traced: {odd[0]} has shape {shapes.get(odd[0])}, the graph says "
         f"{graph.shapes.get(odd[0])} ({len(odd)} parameters differ). Trace this model again."

@@ -27,8 +27,9 @@ class Plan:
 class Gates(nn.Module):
     """Hard-concrete gates over the units of a graph, with multipliers for a budget (methods 2.1-2.3).
 
-    Made by `attach_gates`. All units share one parameter, `log_alpha` (units,); `multipliers` (limits, 2) holds
-    lambda_1 and lambda_2 of each constraint. The module is separate from the model: its state_dict is its own.
+    Made by `attach_gates`. All units share one parameter, `log_alpha` (units,); `multipliers` (limits, 2)
+    holds lambda_1 and lambda_2 of each constraint. The module is separate from the model: its state_dict is
+    its own.
     """
 
     def __init__(
@@ -94,8 +95,8 @@ class Gates(nn.Module):
     def _require_steps(self) -> None:
         if not self.steps:
             raise BudgetError(
-                "the gates do not know how long they will train: give PruningConfig(steps=...), the number of "
-                "optimiser steps; learning rates and the target's ramp follow from it."
+                "the gates do not know how long they will train: give PruningConfig(steps=...), the number "
+                "of optimiser steps; learning rates and the target's ramp follow from it."
             )
 
     # -- the forward pass
@@ -117,7 +118,7 @@ class Gates(nn.Module):
 
     @torch.no_grad()
     def deterministic(self) -> torch.Tensor:
-        """Return the evaluation mask (units,): the likeliest round(sum P) units of each group at E[z | z > 0]."""
+        """Return the evaluation mask (units,): each group's likeliest round(sum P) units at E[z | z > 0]."""
         probabilities = hard_concrete.keep_probability(self.log_alpha)
         mask = hard_concrete.mean_when_open(self.log_alpha)
         for name, span in self.spans.items():
@@ -195,11 +196,14 @@ class Gates(nn.Module):
     def summary(self, step: int) -> dict[str, float]:
         """Return what to log at `step`: expected and target fractions, multipliers, kept share by kind."""
         logged: dict[str, float] = {}
-        rows = zip(self.limits, self.expected().tolist(), self.target(step), self.multipliers.tolist(), strict=True)
+        rows = zip(
+            self.limits, self.expected().tolist(), self.target(step), self.multipliers.tolist(), strict=True
+        )
         for limit, expected, target, (first, second) in rows:
             name = limit.constraint.name
             logged |= {f"expected_{name}": expected, f"target_{name}": target}
             logged |= {f"lambda1_{name}": first, f"lambda2_{name}": second}
+        logged["penalty"] = float(self.penalty(step))
         probabilities = hard_concrete.keep_probability(self.log_alpha)
         for kind in self.config.kinds:
             parts = [probabilities[self.spans[n]] for n, group in self.groups.items() if group.kind == kind]
@@ -220,9 +224,12 @@ class Gates(nn.Module):
         chances = {name: torch.ones(group.size) for name, group in self.graph.groups.items()}
         chances |= {name: probabilities[span].cpu() for name, span in self.spans.items()}
         start = {name: round(float(values.sum())) for name, values in chances.items()}
-        # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by probability.
+        # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by
+        # probability.
         dense, polynomial = self.graph.widths(), self.limits[0].polynomial
-        scores = {name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()}
+        scores = {
+            name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()
+        }
         keep = solve(self.graph, scores, self.limits, self.widths, start)
         open_means = hard_concrete.mean_when_open(self.log_alpha)
         scales = {}
@@ -232,7 +239,7 @@ class Gates(nn.Module):
         return Plan(keep, scales)
 
     def detach(self) -> None:
-        """Take the gates off the model: classes and hooks as they were before. The gates keep their values."""
+        """Take the gates off the model: classes and hooks as they were before. The gates keep values."""
         for module, original in self._attached:
             restore_class(module, original)
         for handle in self._handles:

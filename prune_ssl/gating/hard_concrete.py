@@ -32,8 +32,8 @@ def keep_probability(log_alpha: torch.Tensor) -> torch.Tensor:
 def mean_when_open(log_alpha: torch.Tensor, points: int = 64) -> torch.Tensor:
     """Return E[z | z > 0] by midpoint quantiles, same shape.
 
-    This is the scale that a surviving unit is folded with. (DPHuBERT's sigmoid(0.8 log_alpha / temperature) is an
-    empirical stand-in for it that never reaches 1.)
+    This is the scale that a surviving unit is folded with. (DPHuBERT's sigmoid(0.8 log_alpha / temperature)
+    is an empirical stand-in for it that never reaches 1.)
     """
     closed = 1 - keep_probability(log_alpha)
     quantiles = (torch.arange(points, dtype=log_alpha.dtype, device=log_alpha.device) + 0.5) / points

@@ -63,7 +63,7 @@ class GatedLayerNorm(nn.LayerNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., C) to (..., C)."""
         source, group = self.__dict__[GATE]
-        gates = source.values(group).to(input.device)
+        gates: torch.Tensor = source.values(group).to(input.device)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
         count = weights.sum().clamp_min(1)

@@ -2,15 +2,16 @@
 
 import math
 
-# A gate must be able to travel from open to closed well inside the run: about this far in log-odds, in this part
-# of the steps. With a fixed rate of 0.02 (DPHuBERT's, made for 50,000 steps) a run of 420 steps cannot close one.
+# A gate must be able to travel from open to closed well inside the run: about this far in log-odds, in this
+# part of the steps. With a fixed rate of 0.02 (DPHuBERT's, made for 50,000 steps) a run of 420 steps cannot
+# close one.
 TRAVEL = 8.0
 TRAVEL_PART = 0.25
 SLOWEST, FASTEST = 0.02, 0.3
 
-# lambda_2 starts here and not at 0 (as in the papers): the quadratic term is then a proportional controller, and
-# lambda_1 only its slow integral. From 0, with a rate like the gates', the expected cost swings around the target
-# by 0.2 to 0.35 of the dense cost in runs of 60 to 500 steps; from here it stays within 0.03.
+# lambda_2 starts here and not at 0 (as in the papers): the quadratic term is then a proportional controller,
+# and lambda_1 only its slow integral. From 0, with a rate like the gates', the expected cost swings around
+# the target by 0.2 to 0.35 of the dense cost in runs of 60 to 500 steps; from here it stays within 0.03.
 INITIAL_LAMBDA_2 = 50.0
 MULTIPLIER_RATE = 0.1  # of the gates' learning rate
 
@@ -19,7 +20,7 @@ SHORT_KEEP, LONG_KEEP = 0.95, 0.99
 
 
 def gate_learning_rate(steps: int) -> float:
-    """Return the gates' Adam step size for a run of `steps`: Adam moves log_alpha by about this much a step."""
+    """Return the gates' Adam step size for a run of `steps`: log_alpha moves by about this much a step."""
     return min(max(TRAVEL / (TRAVEL_PART * steps), SLOWEST), FASTEST)
 
 

@@ -1,17 +1,23 @@
 """Owns what a model costs when it runs: latency, memory, size on disk, and on which machine."""
 
+from prune_ssl.measuring.benchmark import BenchRow, bench_table, benchmark_models, build_model, write_rows
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.latency import Latency, SpeedUp, measure_interleaved, speed_up
 from prune_ssl.measuring.measurement import Measurement, measure, measure_side_by_side, measured_size_bytes
 
 __all__ = [
+    "BenchRow",
     "Latency",
     "Measurement",
     "SpeedUp",
+    "bench_table",
+    "benchmark_models",
+    "build_model",
     "describe_environment",
     "measure",
     "measure_interleaved",
     "measure_side_by_side",
     "measured_size_bytes",
     "speed_up",
+    "write_rows",
 ]

@@ -17,7 +17,7 @@ WARMUP_SECONDS = 2.0
 """Warm-up ends at ten calls or two seconds, whichever comes first; at least one call."""
 
 REPEATS = 3
-"""Timed calls are also summarised in this many consecutive repeats, whose disagreement is the noise of a speed-up."""
+"""Timed calls are also summarised in this many consecutive repeats; how far these differ is the noise."""
 
 LEAST_SAMPLES_FOR_CLAIM = 3 * REPEATS
 """Below this many timed calls a repeat's median says nothing, so no speed-up is claimed."""

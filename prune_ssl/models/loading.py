@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers import __dict__ as transformers_names
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import pruned
 from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
 
+ALIGNMENT_BYTES = 64  # of torch's CPU allocator
+
 
 def _class_named(name: str) -> type[PreTrainedModel] | None:
-    found = getattr(pruned, name, None) or transformers_names.get(name)
+    found = getattr(pruned, name, None) or vars(transformers).get(name)
     return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
 
 
@@ -25,7 +27,8 @@ def load_model(source: str | Path, num_labels: int | None = None, head: str | No
     Args:
         source: a folder with config.json and safetensors, or a name on the Hugging Face hub.
         num_labels: size of a classification head, when a new one is wanted.
-        head: transformers class suffix to use instead of the config's own, such as "ForSequenceClassification".
+        head: transformers class suffix to use instead of the config's own, such as
+            "ForSequenceClassification".
 
     Raises:
         ModelError: nothing is there, the config is not of a known family, or the weights do not fit.
@@ -37,24 +40,37 @@ def load_model(source: str | Path, num_labels: int | None = None, head: str | No
         config = AutoConfig.from_pretrained(str(source))
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise ModelError(
-            f"cannot read a model config from {source}: {str(error).splitlines()[0]} Give an existing folder, "
-            "or a hub name such as facebook/wav2vec2-base (that needs a network)."
+            f"cannot read a model config from {source}: {str(error).splitlines()[0]} Give an existing "
+            "folder, or a hub name such as facebook/wav2vec2-base (that needs a network)."
         ) from error
     family = config.model_type.removeprefix(PRUNED_PREFIX)
     if family not in FAMILIES:
         raise ModelError(
-            f"{source} is a {config.model_type!r} model, which is not a supported speech SSL family: wanted one "
-            f"of {', '.join(FAMILIES)}."
+            f"{source} is a {config.model_type!r} model, which is not a supported speech SSL family: wanted "
+            f"one of {', '.join(FAMILIES)}."
         )
     cls = _class_to_load(config, head)
-    extra = {} if num_labels is None else {"num_labels": num_labels}
+    extra: dict[str, Any] = {} if num_labels is None else {"num_labels": num_labels}
     try:
-        model, info = cls.from_pretrained(str(source), dtype=torch.float32, output_loading_info=True, **extra)
+        loaded: Any = cls.from_pretrained(str(source), dtype=torch.float32, output_loading_info=True, **extra)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"cannot load the weights of {source}: {str(error).splitlines()[0]}") from error
+    model, info = loaded
     assert isinstance(model, PreTrainedModel)
     _check_complete(source, info, new_head=bool(extra) or head is not None)
+    _align(model)
     return model
+
+
+def _align(model: PreTrainedModel) -> None:
+    """Move weights that lie unaligned in the mapped file into memory of their own.
+
+    CPU kernels sum unaligned data in another order, so that a loaded model would differ from the saved one in
+    the last bit.
+    """
+    for parameter in model.parameters():
+        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT_BYTES:
+            parameter.data = parameter.data.clone()
 
 
 def _check_complete(source: str | Path, info: dict[str, Any], new_head: bool) -> None:

@@ -1,4 +1,4 @@
-"""Model classes for heterogeneous layers: stock transformers classes whose layers have widths of their own."""
+"""Model classes for heterogeneous layers: stock transformers classes whose layers have their own widths."""
 
 import sys
 from typing import Any, ClassVar
@@ -61,7 +61,7 @@ class BiasFeedForward(nn.Module):
 
 
 @strict
-class PrunedWav2Vec2Config(Wav2Vec2Config):  # type: ignore[misc]
+class PrunedWav2Vec2Config(Wav2Vec2Config):
     """A Wav2Vec2Config with `pruned_layers`: layer index -> its own head count and FFN width.
 
     The inner names are those of transformers' `per_layer_config`, whose field itself cannot be used: stock
@@ -74,7 +74,7 @@ class PrunedWav2Vec2Config(Wav2Vec2Config):  # type: ignore[misc]
 
 
 @strict
-class PrunedHubertConfig(HubertConfig):  # type: ignore[misc]
+class PrunedHubertConfig(HubertConfig):
     """A HubertConfig with `pruned_layers`: layer index -> its own head count and FFN width."""
 
     model_type = PRUNED_PREFIX + "hubert"
@@ -129,7 +129,7 @@ def shrink_layer(backbone: nn.Module, family: Family, layer: int, heads: int, ff
 class PrunedLayers:
     """Mixin over a stock model class: after the stock constructor, cut the layers to the config's widths."""
 
-    config_class: ClassVar[type[PreTrainedConfig]]
+    config_class: type[PreTrainedConfig] | None
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
@@ -169,7 +169,11 @@ def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
             made = type(
                 name,
                 (PrunedLayers, stock),
-                {"config_class": config_class, "__module__": __name__, "__doc__": f"{stock.__name__}, pruned."},
+                {
+                    "config_class": config_class,
+                    "__module__": __name__,
+                    "__doc__": f"{stock.__name__}, pruned.",
+                },
             )
             setattr(sys.modules[__name__], name, made)
             getattr(transformers, auto).register(config_class, made)
@@ -217,7 +221,8 @@ def to_pruned_class(model: PreTrainedModel, conv_dim: list[int], layers: dict[in
     )
     config._attn_implementation = model.config._attn_implementation
     model.__class__ = target
-    # transformers learns which outputs (hidden states) a class can record when one is constructed; this one was not.
+    # transformers learns which outputs (hidden states) a class can record when one is constructed; this one
+    # was not.
     _CAN_RECORD_REGISTRY[model] = model._can_record_outputs
     stale = model.config
     for module in model.modules():  # every submodule of transformers keeps a reference of its own

@@ -11,7 +11,7 @@ from torch import nn
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, measure_side_by_side, speed_up
 from prune_ssl.report import content, plots, render
-from prune_ssl.report.formatting import is_task_metric
+from prune_ssl.report.formatting import is_task_metric, metric_name
 from prune_ssl.report.model import (
     BudgetFacts,
     Comparison,
@@ -32,7 +32,7 @@ class Report:
     data: ReportData
 
     def save(self, path: str | Path) -> Path:
-        """Write the report as `.json`, `.md` or `.html` (the suffix says which); folders are made, a file replaced.
+        """Write the report as `.json`, `.md` or `.html`, as the suffix says; an existing file is replaced.
 
         Raises:
             ArtifactError: any other suffix.
@@ -159,7 +159,7 @@ def report(
         baseline=dense,
         comparisons=_comparisons(dense, small),
         budget=_budget_terms(budget, dense, small, float(reference_seconds)),
-        results={stage: _task_metrics(values) for stage, values in (results or {}).items()},
+        results={stage: _task_metrics(stage, values) for stage, values in (results or {}).items()},
         history=[StepRecord.model_validate(dict(record)) for record in history],
         settings={name: str(value) for name, value in (settings or {}).items()},
     )
@@ -172,7 +172,8 @@ def _facts(model: nn.Module, graph: PruningGraph, measured: Measurement, seconds
         architecture=type(model).__name__,
         measurement=measured,
         sections={
-            name: SectionFacts(params=each.params, macs=each.macs) for name, each in cost.by_section.items()
+            name: SectionFacts(params=cost.by_section[name].params, macs=cost.by_section[name].macs)
+            for name in sorted(cost.by_section, key=SECTIONS.index)
         },
         groups={name: UnitFacts(kind=group.kind, size=group.size) for name, group in graph.groups.items()},
     )

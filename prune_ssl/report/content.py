@@ -75,13 +75,13 @@ def _summary_metrics(data: ReportData) -> list[list[str]]:
     after = data.results.get("recovered", data.results.get("cut", {}))
     rows = []
     for name in _metric_names(data):
-        if form.metric_name(name).lower() not in form.PERCENT_METRICS:
+        if name.lower() not in form.PERCENT_METRICS:
             continue
         values = [form.metric_value(name, stage.get(name)) for stage in (before, after)]
         change = (
             f"{(after[name] - before[name]) * 100:+.1f} points" if name in before and name in after else ""
         )
-        rows.append([form.metric_name(name), *values, change])
+        rows.append([name, *values, change])
     return rows
 
 
@@ -123,9 +123,7 @@ def _latency_label(latency: Latency) -> str:
 
 def _metric_names(data: ReportData) -> list[str]:
     """Return the task metrics of all stages, in the order of their first mention."""
-    return list(
-        dict.fromkeys(name for stage in data.results.values() for name in stage if form.is_task_metric(name))
-    )
+    return list(dict.fromkeys(name for stage in data.results.values() for name in stage))
 
 
 def _task(data: ReportData) -> Section | None:

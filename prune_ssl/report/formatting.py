@@ -44,11 +44,11 @@ def metric_name(name: str) -> str:
 
 def is_task_metric(name: str) -> bool:
     """Whether a value that a trainer returns says something about the task rather than about the run."""
-    return metric_name(name) not in _BOOKKEEPING
+    return name not in _BOOKKEEPING
 
 
 def metric_value(name: str, value: float | None) -> str:
     """Return a metric's value: percentages where the metric is a fraction, else four digits."""
     if value is None:
         return "-"
-    return percent(value) if metric_name(name).lower() in PERCENT_METRICS else f"{value:.4g}"
+    return percent(value) if name.lower() in PERCENT_METRICS else f"{value:.4g}"

@@ -53,7 +53,7 @@ class StepRecord(BaseModel):
     target: float | None = None
     phase: str = ""
     keeps: dict[str, float] = Field(default_factory=dict)
-    """Section -> expected fraction kept."""
+    """Section, or kind of unit, -> expected fraction kept."""
 
 
 class BudgetFacts(_Facts):
@@ -76,7 +76,7 @@ class Comparison(_Facts):
 
     @property
     def diverges(self) -> bool:
-        """Whether a speed-up that can be claimed differs from the MACs ratio by more than DIVERGENCE_LIMIT."""
+        """Whether a speed-up that is claimed differs from the MACs ratio by more than DIVERGENCE_LIMIT."""
         if self.speed_up.within_noise:
             return False
         factor = self.macs_ratio / self.speed_up.ratio
@@ -114,8 +114,8 @@ class ReportData(_Facts):
         noisy = [comparison for comparison in self.comparisons if comparison.speed_up.within_noise]
         if noisy:
             found.append(
-                f"No speed-up is claimed for {', '.join(map(_where, noisy))}: the noise is as large as the gain. "
-                "Measure again on a quiet machine or with more iterations."
+                f"No speed-up is claimed for {', '.join(map(_where, noisy))}: the noise is as large "
+                "as the gain. Measure again on a quiet machine or with more iterations."
             )
         short = [latency for latency in self._latencies() if latency.n < FULL_ITERATIONS]
         if short:

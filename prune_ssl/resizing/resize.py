@@ -22,9 +22,9 @@ def resize(
 ) -> nn.Module:
     """Cut the units that are not kept out of `model`.
 
-    With gates held at the same keep, the masked model and the result compute the same function. Scales of a plan
-    are folded into the consumers' weights. Heads keep their own size; an attention or FFN with no unit left
-    becomes its output bias.
+    With gates held at the same keep, the masked model and the result compute the same function. Scales of a
+    plan are folded into the consumers' weights. Heads keep their own size; an attention or FFN with no unit
+    left becomes its output bias.
 
     Args:
         model: the model that was traced, without gates attached.
@@ -106,10 +106,11 @@ def _leave_bias(model: nn.Module, path: str, family: Family, kind: str) -> None:
     leaf = family.output if kind == "heads" else family.ffn_out
     output: nn.Linear = block.get_submodule(leaf)  # type: ignore[assignment]
     empty: nn.Module = (BiasAttention if kind == "heads" else BiasFeedForward)(output.out_features, leaf)
-    if output.bias is None:
-        empty.get_submodule(leaf).bias.to(output.weight)  # type: ignore[union-attr]
+    bias = output._parameters["bias"]
+    if bias is None:
+        empty.to(output.weight)
     else:
-        empty.get_submodule(leaf).bias = output.bias
+        empty.get_submodule(leaf).bias = bias
     empty.train(block.training)
     model.set_submodule(path, empty)
 
@@ -120,7 +121,7 @@ def _restate_sizes(model: nn.Module, graph: PruningGraph, family: Family) -> Non
     modules = dict(model.named_modules())
     for path in touched & modules.keys():
         module = modules[path]
-        shape = module.weight.shape if hasattr(module, "weight") else ()  # type: ignore[union-attr]
+        shape: tuple[int, ...] = tuple(module.weight.shape) if hasattr(module, "weight") else ()
         if isinstance(module, nn.Linear):
             module.out_features, module.in_features = shape
         elif isinstance(module, nn.Conv1d):
@@ -128,12 +129,12 @@ def _restate_sizes(model: nn.Module, graph: PruningGraph, family: Family) -> Non
         elif isinstance(module, nn.GroupNorm):
             module.num_channels = module.num_groups = shape[0]
         elif isinstance(module, nn.LayerNorm):
-            module.normalized_shape = tuple(shape)
+            module.normalized_shape = shape
     for group in graph.groups.values():
         block = modules.get(group.block)
         if group.kind == "heads" and block is not None and not isinstance(block, BiasAttention):
-            values: nn.Linear = block.get_submodule(family.values)  # type: ignore[assignment]
-            block.num_heads = values.out_features // int(block.head_dim)  # type: ignore[arg-type, assignment]
+            values: nn.Linear = block.get_submodule(family.values)
+            block.num_heads = values.out_features // int(block.head_dim)
 
 
 def _restate_config(

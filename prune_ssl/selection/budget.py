@@ -80,11 +80,15 @@ def _parse_part(part: str, text: str) -> Constraint:
     if metric not in ("macs", "params"):
         raise BudgetError(f"unknown quantity {metric!r} in the budget {text!r}: {GRAMMAR}.")
     if section is not None and section not in SECTIONS:
-        raise BudgetError(f"unknown section {section!r} in the budget {text!r}; wanted one of {', '.join(SECTIONS)}.")
+        raise BudgetError(
+            f"unknown section {section!r} in the budget {text!r}; wanted one of {', '.join(SECTIONS)}."
+        )
     number = float(match["number"])
     if unit == "%":
         if not 0 < number <= 100:
-            raise BudgetError(f"{part!r}: a percentage says what is kept, so it must be above 0 and at most 100.")
+            raise BudgetError(
+                f"{part!r}: a percentage says what is kept, so it must be above 0 and at most 100."
+            )
         return Constraint(metric, section, fraction=number / 100)  # type: ignore[arg-type]
     absolute = round(number * MULTIPLES[unit])
     if absolute < 1:
@@ -134,8 +138,8 @@ def resolve(
             maximum = min(int(constraint.absolute or 0), dense)
         if maximum < smallest:
             raise BudgetError(
-                f"budget {constraint} cannot be met: {maximum:,} {constraint.name} is below the least that this "
-                f"model can reach. Reachable: {smallest:,} to {dense:,} "
+                f"budget {constraint} cannot be met: {maximum:,} {constraint.name} is below the least that "
+                f"this model can reach. Reachable: {smallest:,} to {dense:,} "
                 f"({100 * smallest / dense:.1f}% to 100%). Ask for more, or prune more kinds of units."
             )
         limits.append(Limit(constraint, maximum, dense, polynomial))

@@ -12,8 +12,9 @@ from prune_ssl.tracing import Group, PruningGraph
 def magnitude(group: Group, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Squared L2 norm of a unit's weights relative to the mean unit of its group, times its weight count.
 
-    The relative scale makes groups comparable, the count makes a head worth more than a neuron. Norm slices do
-    not count: the scale of a channel before a normalisation says nothing of its use. Returns (units,) float64.
+    The relative scale makes groups comparable, the count makes a head worth more than a neuron. Norm slices
+    do not count: the scale of a channel before a normalisation says nothing of its use. Returns (units,)
+    float64.
     """
     scores = torch.zeros(group.size, dtype=torch.float64)
     count = 0

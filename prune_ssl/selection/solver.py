@@ -12,11 +12,13 @@ from prune_ssl.tracing import Group, PruningGraph
 ROUNDED_KINDS = ("conv", "ffn")  # heads are whole by nature
 
 
-def allowed_widths(graph: PruningGraph, round_to: int = 8, kinds: Sequence[str] | None = None) -> dict[str, list[int]]:
+def allowed_widths(
+    graph: PruningGraph, round_to: int = 8, kinds: Sequence[str] | None = None
+) -> dict[str, list[int]]:
     """Return the widths that each group may end with, smallest first.
 
-    Conv and FFN widths are multiples of `round_to`, or the full width; zero where a group may empty. A kind that
-    is not in `kinds` (None: all) keeps its full width.
+    Conv and FFN widths are multiples of `round_to`, or the full width; zero where a group may empty. A kind
+    that is not in `kinds` (None: all) keeps its full width.
     """
     return {
         name: _widths_of(group, round_to) if kinds is None or group.kind in kinds else [group.size]
@@ -37,10 +39,11 @@ def solve(
     widths: Mapping[str, Sequence[int]],
     start: Mapping[str, int] | None = None,
 ) -> dict[str, tuple[int, ...]]:
-    """Choose the units to keep: the best-scored ones, within every limit, with no allowed step up that still fits.
+    """Choose the units to keep: the best-scored ones, within every limit, no allowed step up still fitting.
 
     Greedy on score lost per cost saved: from `start` (default: everything) it lowers widths until every limit
-    holds, then raises widths, best score per cost first, while anything fits. The result is never over a limit.
+    holds, then raises widths, best score per cost first, while anything fits. The result is never over a
+    limit.
 
     Args:
         graph: the traced model.
@@ -92,8 +95,9 @@ class _Search:
         if not 0 <= index < len(self.allowed[name]):
             return None
         old, new = self.now[name], self.allowed[name][index]
-        # Diminishing returns: a unit of a group that is nearly empty is worth more than its score says. Without
-        # this, layers between two convolutions collapse first, because each makes the other's channels cheap.
+        # Diminishing returns: a unit of a group that is nearly empty is worth more than its score says.
+        # Without this, layers between two convolutions collapse first, because each makes the other's
+        # channels cheap.
         worth = self.graph.groups[name].size / max(old, new)
         score = worth * abs(float(self.cumulative[name][new] - self.cumulative[name][old]))
         changes = [(new - old) * limit.polynomial.marginal(name, self.now) for limit in self.limits]

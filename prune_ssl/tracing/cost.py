@@ -56,8 +56,8 @@ class Clock:
 class CostTerm:
     """One parameter's (or one attention product's) share of the cost: a coefficient times some widths.
 
-    The parameters are `params * prod(widths)`, the MACs `macs * ticks(clock) * prod(widths)`, where a width is
-    the number of kept units of the group that is named (methods 1.4 written as data).
+    The parameters are `params * prod(widths)`, the MACs `macs * ticks(clock) * prod(widths)`, where a width
+    is the number of kept units of the group that is named (methods 1.4 written as data).
     """
 
     name: str
@@ -88,9 +88,7 @@ def ticks(clock: Clock, frames: Sequence[int]) -> int:
     return count * count if clock.kind == "square" else count + clock.offset
 
 
-def total(
-    terms: Sequence[CostTerm], widths: Mapping[str, int], frames: Sequence[int]
-) -> tuple[int, int]:
+def total(terms: Sequence[CostTerm], widths: Mapping[str, int], frames: Sequence[int]) -> tuple[int, int]:
     """Return (params, macs) of the terms, exactly, for integer widths."""
     params = macs = 0
     for term in terms:
@@ -137,9 +135,7 @@ class Polynomial:
 
     def value(self, widths: Mapping[str, int]) -> int:
         """Return the exact cost for integer widths."""
-        return sum(
-            value * prod(widths[name] for name in names) for names, value in self.coefficients.items()
-        )
+        return sum(value * prod(widths[name] for name in names) for names, value in self.coefficients.items())
 
     def marginal(self, group: str, widths: Mapping[str, int]) -> int:
         """Return what one unit of `group` costs while the other groups have these widths."""

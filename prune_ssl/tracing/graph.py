@@ -94,7 +94,9 @@ class PruningGraph:
                 raise KeepError(f"keep names the group {name!r}, which this model does not have.{hint}")
             kept = sorted(int(unit) for unit in units)
             if kept and not 0 <= kept[0] <= kept[-1] < group.size:
-                raise KeepError(f"keep of {name}: units must be in 0..{group.size - 1}, found {kept[0]}..{kept[-1]}.")
+                raise KeepError(
+                    f"keep of {name}: units must be in 0..{group.size - 1}, found {kept[0]}..{kept[-1]}."
+                )
             if len(set(kept)) != len(kept):
                 raise KeepError(f"keep of {name}: a unit is named twice.")
             if len(kept) < group.minimum:

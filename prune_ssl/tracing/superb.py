@@ -16,6 +16,7 @@ SUPERB_LENGTHS: tuple[tuple[int, ...], ...] = (
 def superb_macs(graph: PruningGraph, keep: Keep | None = None) -> tuple[int, tuple[int, ...]]:
     """Return the SUPERB sum of MACs and its four groups, without fairseq's extra attention term."""
     groups = tuple(
-        sum(graph.cost(keep, samples / SAMPLE_RATE_HZ).macs for samples in lengths) for lengths in SUPERB_LENGTHS
+        sum(graph.cost(keep, samples / SAMPLE_RATE_HZ).macs for samples in lengths)
+        for lengths in SUPERB_LENGTHS
     )
     return sum(groups), groups

@@ -14,7 +14,7 @@ from torch import nn
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.tracing.cost import Clock, CostTerm
-from prune_ssl.tracing.graph import Group, Kind, ParameterSlice, PruningGraph, Role
+from prune_ssl.tracing.graph import Group, ParameterSlice, PruningGraph, Role
 from prune_ssl.tracing.twin import find_clocks, make_twin, probe_input
 
 NORMS = (nn.LayerNorm, nn.GroupNorm)
@@ -24,8 +24,9 @@ LEAVES = (nn.Linear, nn.Conv1d, *NORMS)
 TRANSPARENT = {
     *("Gelu", "Relu", "Silu", "LeakyRelu", "HardtanhBackward", "Tanh", "Sigmoid", "Mul", "Div", "Add", "Sub"),
     *("NativeDropout", "Dropout", "FusedDropout", "Transpose", "T", "Permute", "Clone", "Alias", "Detach"),
-    *("Addmm", "Mm", "Bmm", "Baddbmm", "Softmax", "SafeSoftmax", "Where", "MaskedFill", "ToCopy", "Contiguous"),
-    *("ScaledDotProductAttention", "ScaledDotProductFlashAttentionForCpu", "ScaledDotProductEfficientAttention"),
+    *("Addmm", "Mm", "Bmm", "Baddbmm", "Softmax", "SafeSoftmax", "Where", "MaskedFill", "ToCopy"),
+    *("ScaledDotProductAttention", "ScaledDotProductFlashAttentionForCpu"),
+    *("ScaledDotProductEfficientAttention", "Contiguous"),
     *("Unsqueeze", "Squeeze", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Expand"),
 }
 STRUCTURAL = (tp.ops.OPTYPE.RESHAPE, tp.ops.OPTYPE.EXPAND)
@@ -62,7 +63,9 @@ class _Tracer:
         self.not_pruned: dict[str, str] = {}
         self.convs = self._existing(family.conv)
         if not self.convs:
-            raise ModelError(f"{type(model).__name__} has no {prefix}{family.conv.format(i=0)}: no conv frontend.")
+            raise ModelError(
+                f"{type(model).__name__} has no {prefix}{family.conv.format(i=0)}: no conv frontend."
+            )
         self.kernels = tuple(self._kernel(path) for path in self.convs)
         self.graph = self._build_graph()
 
@@ -84,7 +87,8 @@ class _Tracer:
     # -- the twin's structure
 
     def _existing(self, pattern: str) -> list[str]:
-        paths, known = [], set(self.paths.values())
+        known = set(self.paths.values())
+        paths: list[str] = []
         while (path := self.prefix + pattern.format(i=len(paths))) in known:
             paths.append(path)
         return paths
@@ -94,11 +98,15 @@ class _Tracer:
         return int(conv.kernel_size[0]), int(conv.stride[0])
 
     def _build_graph(self) -> Any:
-        """Trace the backbone; heads read the residual stream, which stays whole (and x-vector's pooling cannot
-        be traced), but for `last_conv_readers`, which the family names."""
+        """Trace the backbone only.
+
+        Heads read the residual stream, which stays whole (and x-vector's pooling cannot be traced), but for
+        `last_conv_readers`, which the family names.
+        """
         backbone = self.twin.get_submodule(self.prefix.rstrip("."))
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")  # torch-pruning warns of every plain parameter, which we account for
+            # torch-pruning warns of every plain parameter, which we account for.
+            warnings.simplefilter("ignore")
             graph = tp.DependencyGraph().build_dependency(backbone, probe_input(1.0), verbose=False)
         known = set(graph.module2node)
         for path, module in backbone.named_modules():
@@ -128,7 +136,9 @@ class _Tracer:
             readers = [name for name in self.family.last_conv_readers if name in self.paths.values()]
             slices += [self._slice(f"{name}.weight", 1, "consumer") for name in readers]
         conv: nn.Conv1d = self.twin.get_submodule(path)  # type: ignore[assignment]
-        self._refuse_unless(bool([s for s in slices if s.role == "consumer"]), path, "nothing reads its channels")
+        self._refuse_unless(
+            bool([s for s in slices if s.role == "consumer"]), path, "nothing reads its channels"
+        )
         return Group(f"conv.{index}", "conv", conv.out_channels, tuple(slices), minimum=1)
 
     def _heads_group(self, index: int, path: str) -> Group:
@@ -151,8 +161,11 @@ class _Tracer:
     def _ffn_group(self, index: int, path: str) -> Group:
         name, family = f"layer.{index}.ffn", self.family
         slices = self._coupled(f"{path}.{family.ffn_in}", name)
-        found, wanted = {part.module for part in slices}, {f"{path}.{family.ffn_in}", f"{path}.{family.ffn_out}"}
-        self._refuse_unless(found == wanted, path, f"the graph couples {sorted(found)}, wanted {sorted(wanted)}")
+        found = {part.module for part in slices}
+        wanted = {f"{path}.{family.ffn_in}", f"{path}.{family.ffn_out}"}
+        self._refuse_unless(
+            found == wanted, path, f"the graph couples {sorted(found)}, wanted {sorted(wanted)}"
+        )
         size = self.twin.get_submodule(f"{path}.{family.ffn_in}").out_features
         return Group(name, "ffn", int(size), tuple(slices), block=path)  # type: ignore[arg-type]
 
@@ -160,7 +173,7 @@ class _Tracer:
         """Ask the dependency graph which slices go with the output units of `root_path`."""
         root = self.twin.get_submodule(root_path)
         cut = tp.prune_conv_out_channels if isinstance(root, nn.Conv1d) else tp.prune_linear_out_channels
-        size = root.weight.shape[0]  # type: ignore[union-attr]
+        size = root.get_parameter("weight").shape[0]
         slices: list[ParameterSlice] = []
         for dependency, units in self.graph.get_pruning_group(root, cut, list(range(size))):
             module = dependency.target.module
@@ -168,7 +181,9 @@ class _Tracer:
             if path is None:
                 self._check_transparent(dependency.target, group)
                 continue
-            self._refuse_unless(list(units) == list(range(size)), path, f"group {group} reaches it out of order")
+            self._refuse_unless(
+                list(units) == list(range(size)), path, f"group {group} reaches it out of order"
+            )
             if isinstance(module, NORMS):
                 self._check_norm(module, path, size)
                 slices += [self._slice(f"{path}.{leaf}", 0, "norm") for leaf, _ in module.named_parameters()]
@@ -196,8 +211,8 @@ class _Tracer:
             self._refuse_unless(
                 module.num_groups == size,
                 path,
-                f"{module.num_groups} groups over {size} channels: removing a channel changes its neighbours' "
-                "statistics; wanted one group per channel",
+                f"{module.num_groups} groups over {size} channels: removing a channel changes its "
+                "neighbours' statistics; wanted one group per channel",
             )
 
     def _refuse_unless(self, holds: bool, path: str, why: str) -> None:
@@ -234,7 +249,9 @@ class _Tracer:
             if group.kind == "heads":  # QK^T and AV: 2 T^2 d_h per head
                 width = group.slices[0].width
                 clock = Clock("square", len(self.kernels) - 1)
-                yield CostTerm(f"{group.block}.map", *self._place(group.block), 0, 2 * width, clock, (group.name,))
+                yield CostTerm(
+                    f"{group.block}.map", *self._place(group.block), 0, 2 * width, clock, (group.name,)
+                )
 
     def _place(self, path: str) -> tuple[str, str]:
         """Return (section, layer) of a module or parameter path."""
@@ -247,5 +264,3 @@ class _Tracer:
         if layer:
             return section, f"layer.{layer.group(1)}"
         return section, f"conv.{conv.group(1)}" if conv else section
-
-

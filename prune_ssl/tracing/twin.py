@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,8 +29,11 @@ def make_twin(model: nn.Module) -> nn.Module:
     for buffer in model.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     for module in model.modules():
-        if any(isinstance(value, torch.Tensor) and value.grad_fn is not None for value in vars(module).values()):
-            # Old-style weight_norm keeps its product as a plain attribute with a graph, which cannot be copied.
+        if any(
+            isinstance(value, torch.Tensor) and value.grad_fn is not None for value in vars(module).values()
+        ):
+            # Old-style weight_norm keeps its product as a plain attribute with a graph, which cannot be
+            # copied.
             memo.update({id(v): None for v in vars(module).values() if isinstance(v, torch.Tensor)})
     twin = copy.deepcopy(model, memo)
     for module in twin.modules():
@@ -39,16 +43,18 @@ def make_twin(model: nn.Module) -> nn.Module:
 
 
 def _drop_hooks(module: nn.Module) -> None:
-    keep_old_norm = [hook for hook in module._forward_pre_hooks.values() if type(hook).__name__ == "WeightNorm"]
+    keep_old_norm: list[Any] = [
+        hook for hook in module._forward_pre_hooks.values() if type(hook).__name__ == "WeightNorm"
+    ]
     module._forward_pre_hooks.clear()
     module._forward_hooks.clear()
     module._backward_hooks.clear()
     module._backward_pre_hooks.clear()
     for hook in keep_old_norm:
-        shape = module._parameters[f"{hook.name}_v"]
+        direction = module.get_parameter(f"{hook.name}_v")
         del module._parameters[f"{hook.name}_v"], module._parameters[f"{hook.name}_g"]
         vars(module).pop(hook.name, None)
-        module.register_parameter(hook.name, nn.Parameter(torch.empty_like(shape)))
+        module.register_parameter(hook.name, nn.Parameter(torch.empty_like(direction)))
 
 
 def _fold_weight_norm(module: nn.Module) -> None:
@@ -71,7 +77,9 @@ def probe_input(seconds: float) -> torch.Tensor:
     return torch.empty(1, round(seconds * SAMPLE_RATE_HZ), device="meta")
 
 
-def _count_positions(twin: nn.Module, leaves: Iterable[tuple[str, nn.Module]], seconds: float) -> dict[str, int]:
+def _count_positions(
+    twin: nn.Module, leaves: Iterable[tuple[str, nn.Module]], seconds: float
+) -> dict[str, int]:
     """Run the twin once and return how many output positions each Linear or convolution computed."""
     counts: dict[str, int] = {}
     handles = []
@@ -119,9 +127,7 @@ def find_clocks(twin: nn.Module, kernels: tuple[tuple[int, int], ...], convs: li
         else:
             raise ModelError(
                 f"{path} ({type(leaf).__name__}) runs {seen[0]} times for {PROBE_SECONDS[0]} s of audio and "
-                f"{seen[1]} times for {PROBE_SECONDS[1]} s, which is no multiple of the frames that prune_ssl knows; "
-                "its MACs cannot be counted truthfully. Prune the backbone without this head."
+                f"{seen[1]} times for {PROBE_SECONDS[1]} s, which is no multiple of the frames that prune_ssl "
+                "knows; its MACs cannot be counted truthfully. Prune the backbone without this head."
             )
     return clocks
-
-

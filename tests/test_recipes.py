@@ -1,0 +1,246 @@
+"""Recipes: schema, overrides, refusals, and a whole run on generated audio."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import tiny_model
+from typer.testing import CliRunner
+
+import prune_ssl
+from prune_ssl.cli.doctor import _mismatch
+from prune_ssl.cli.main import app
+from prune_ssl.errors import RecipeError
+from prune_ssl.recipes import load_recipe
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+TINY_CONFIG = (
+    "{conv_dim: [8, 8, 8, 8, 8, 8, 8], hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
+    "intermediate_size: 24, num_conv_pos_embeddings: 4, num_conv_pos_embedding_groups: 2, layerdrop: 0.0, "
+    "mask_time_prob: 0.0, classifier_proj_size: 8}"
+)
+
+
+def run_cli(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two classes of tones in an audiofolder layout, one clip stereo and one at 8 kHz."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 8), ("validation", 4), ("test", 4)):
+        folder = tmp_path / "corpus" / split
+        folder.mkdir(parents=True)
+        rows = ["file_name,label"]
+        for index in range(count):
+            label = "high" if index % 2 else "low"
+            rate = 8000 if (split, index) == ("train", 0) else 16_000
+            time = np.arange(rate // 4) / rate
+            wave = np.sin(2 * np.pi * (1500 if index % 2 else 300) * time) * 0.3
+            wave = wave + 0.01 * generator.standard_normal(len(wave))
+            if (split, index) == ("train", 1):
+                wave = np.stack([wave, wave], 1)
+            soundfile.write(folder / f"{index}.wav", wave, rate)
+            rows.append(f"{index}.wav,{label}")
+        (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def recipe(tmp_path, corpus):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"name: tiny\nmodel:\n  family: hubert\n  config: {TINY_CONFIG}\ndata:\n  path: {corpus}\n"
+        "dense: {steps: 2, learning_rate: 1.0e-3}\n"
+        "pruning: {budget: 'macs=70%', steps: 3, learning_rate: 1.0e-3, recovery: 1.0, seconds: 1.0, round_to: 2}\n"
+        "report: {seconds: [0.5], iterations: 3, min_seconds: 0}\n"
+        f"batch_size: 4\noutput: {tmp_path}/out\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_repo_parses(path):
+    assert load_recipe(path).name == path.stem
+
+
+def test_overrides_reach_into_sections(recipe):
+    loaded = load_recipe(recipe, ["pruning.budget=params=40%", "seed=3", "dense=null", "report.threads=[1, 2]"])
+    assert loaded.pruning.budget == "params=40%"
+    assert (loaded.seed, loaded.dense, loaded.report.threads) == (3, None, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pruning.buget=macs=50%", r"unknown key 'pruning\.buget'; did you mean 'budget'"),
+        ("prunning.steps=3", r"unknown key 'prunning'; did you mean 'pruning'"),
+        ("batch_size=0", "batch_size: Input should be greater than 0"),
+        ("pruning.steps=soon", r"pruning\.steps: Input should be a valid integer"),
+        ("steps", "cannot read the override 'steps'; wanted key.sub=value"),
+        ("name.sub=1", "name is a value, not a section"),
+    ],
+)
+def test_a_wrong_override_is_refused_with_the_nearest_right_key(recipe, override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(recipe, [override])
+
+
+def test_a_missing_or_malformed_recipe_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        load_recipe(tmp_path / "no.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    with pytest.raises(RecipeError, match="is not valid YAML"):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_run_hands_over_model_plan_and_report(recipe, tmp_path):
+    result = run_cli("run", recipe)
+    assert result.exit_code == 0, result.output
+    assert "1 clip at 8000 Hz resampled to 16000 Hz" in result.output
+    folder = tmp_path / "out"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"report.json", "report.md", "report.html", "recipe.yaml", "dense/model.safetensors"} <= names
+    model_files = {"config.json", "model.safetensors", "preprocessor_config.json", "pruning_plan.json", "report.json"}
+    assert {f"model/{name}" for name in model_files} <= names
+    small, dense = (prune_ssl.trace(prune_ssl.load_pretrained(folder / name)) for name in ("model", "dense"))
+    assert small.cost(seconds=1.0).macs <= 0.7 * dense.cost(seconds=1.0).macs
+    report = json.loads((folder / "report.json").read_text())
+    assert set(report["results"]) == {"dense", "cut", "recovered"}
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
+    again = run_cli("run", recipe)
+    assert again.exit_code == 2
+    assert "exists already; nothing was written" in again.output
+
+
+def test_a_dry_run_prints_the_budget_and_writes_nothing(recipe, tmp_path):
+    result = run_cli("run", recipe, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "Budget macs=70%: keep at most" in result.output
+    assert "reachable:" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def break_corpus(corpus, how):
+    clip = corpus / "train" / "2.wav"
+    if how == "missing":
+        return corpus / "nowhere"
+    if how == "empty":
+        (corpus / "hole").mkdir()
+        return corpus / "hole"
+    samples = np.zeros(8000)
+    if how == "broken":
+        clip.write_bytes(b"RIFF and nothing else")
+        return corpus
+    if how == "not a number":
+        samples[5] = np.nan
+    if how == "short":
+        samples = np.ones(399) * np.linspace(-1, 1, 399)
+    soundfile.write(clip, samples, 16_000, subtype="FLOAT")
+    return corpus
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", "no such folder"),
+        ("empty", "empty"),
+        ("broken", "2.wav"),
+        ("silent", "silent"),
+        ("not a number", "2.wav"),
+        ("short", "400"),
+    ],
+)
+def test_bad_data_ends_a_run_with_one_message_before_training(recipe, tmp_path, corpus, how, message):
+    result = run_cli("run", recipe, f"data.path={break_corpus(corpus, how)}")
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert "Training" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pruning.budget=macs=0.01%", "Reachable:"),
+        ("pruning.budget=half", "cannot read 'half'"),
+        ("pruning.bugdet=macs=50%", "did you mean 'budget'"),
+        ("model.name=/nowhere/at/all", "cannot read a model config"),
+    ],
+)
+def test_a_bad_setting_ends_a_run_with_one_message_before_training(recipe, tmp_path, override, message):
+    result = run_cli("run", recipe, override)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pruned_model_is_refused_until_it_is_allowed(recipe, tmp_path):
+    assert run_cli("run", recipe).exit_code == 0
+    pruned = tmp_path / "out" / "model"
+    overrides = [f"model.name={pruned}", "dense=null", f"output={tmp_path}/second", "pruning.round_to=1"]
+    result = run_cli("run", recipe, *overrides)
+    assert result.exit_code == 2
+    assert "was pruned by prune_ssl already" in result.output
+    result = run_cli("run", recipe, *overrides, "model.allow_pruned=true", "pruning.budget=macs=90%")
+    assert result.exit_code == 0, result.output
+
+
+def test_trace_prints_a_table_and_json(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "dense")
+    table = run_cli("trace", tmp_path / "dense")
+    assert table.exit_code == 0
+    assert "layer.2.heads" in table.output
+    result = run_cli("trace", tmp_path / "dense", "--json", "--seconds", "2")
+    data = json.loads(result.stdout)
+    graph = prune_ssl.trace(tiny_model())
+    assert data["macs"] == graph.cost(seconds=2).macs
+    assert [row["group"] for row in data["groups"]] == list(graph.groups)
+    without = graph.cost({"layer.1.ffn": range(23)}, seconds=2)
+    row = next(row for row in data["groups"] if row["group"] == "layer.1.ffn")
+    assert row["macs_per_unit"] == graph.cost(seconds=2).macs - without.macs
+    assert row["params_per_unit"] == graph.cost().params - without.params
+
+
+def test_prune_cuts_in_one_shot_and_refuses_to_overwrite(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "dense")
+    command = ["prune", tmp_path / "dense", tmp_path / "small", "--budget", "macs=60%", "--round-to", "1"]
+    result = run_cli(*command)
+    assert result.exit_code == 0, result.output
+    small = prune_ssl.trace(prune_ssl.load_pretrained(tmp_path / "small")).cost()
+    assert small.macs <= 0.6 * prune_ssl.trace(tiny_model()).cost().macs
+    assert run_cli(*command).exit_code == 2
+    result = run_cli("prune", tmp_path / "small", tmp_path / "smaller", "--budget", "macs=60%")
+    assert result.exit_code == 2
+    assert "--allow-pruned" in result.output
+
+
+def test_report_writes_files_and_does_not_replace_them(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "dense")
+    command = ["report", tmp_path / "dense", "--seconds", "0.5", "--save", tmp_path / "r.json"]
+    assert run_cli(*command).exit_code == 0
+    assert json.loads((tmp_path / "r.json").read_text())
+    result = run_cli(*command)
+    assert result.exit_code == 2
+    assert "nothing was written" in result.output
+
+
+def test_doctor_is_content_and_names_a_torch_mismatch():
+
+
+    assert run_cli("doctor").exit_code == 0
+    assert _mismatch("2.11.0+cu130", "2.11.0") == []
+    (problem,) = _mismatch("2.13.0+cpu", "2.11.0")
+    assert 'pip install "torch==2.11.*" "torchaudio==2.11.*"' in problem
+
+
+def test_the_global_thread_count_is_left_alone(recipe):
+    before = torch.get_num_threads()
+    run_cli("run", recipe)
+    assert torch.get_num_threads() == before

@@ -1,0 +1,157 @@
+"""PruningTrainer: phases, budget, optimiser groups, results, and what a user knows of Trainer."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+from torch.utils.data import Dataset
+from transformers import TrainingArguments
+
+from prune_ssl import PruningConfig, PruningTrainer, trace
+from prune_ssl.errors import BudgetError, ModelError
+
+
+class Tones(Dataset):
+    """Two classes of noise that differ in pitch: learnable in a few steps."""
+
+    def __init__(self, count):
+        generator = torch.Generator().manual_seed(count)
+        time = torch.arange(4000) / 16_000
+        self.items = []
+        for index in range(count):
+            pitch = 300.0 if index % 2 else 1500.0
+            wave = torch.sin(2 * torch.pi * pitch * time) + 0.1 * torch.randn(4000, generator=generator)
+            self.items.append({"input_values": wave, "labels": torch.tensor(index % 2)})
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def arguments(folder, **more):
+    settings = {
+        "output_dir": str(folder),
+        "max_steps": 12,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "logging_steps": 3,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+    }
+    return TrainingArguments(**(settings | more))
+
+
+def make_trainer(folder, model=None, pruning=None, **more):
+    return PruningTrainer(
+        model=model or tiny_model(num_labels=2),
+        args=arguments(folder, **more),
+        pruning=pruning or PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.5),
+        train_dataset=Tones(16),
+        eval_dataset=Tones(6),
+        compute_metrics=lambda p: {"accuracy": float((np.asarray(p.predictions).argmax(-1) == p.label_ids).mean())},
+    )
+
+
+def test_a_run_prunes_to_the_budget_and_reports_every_phase(tmp_path):
+    model = tiny_model(num_labels=2)
+    dense = trace(model).cost(seconds=1.0)
+    trainer = make_trainer(tmp_path, model)
+    trainer.train()
+    small = trainer.finalize()
+    cost = trace(small).cost(seconds=1.0)
+    assert cost.macs <= 0.6 * dense.macs
+    assert cost == trainer.graph.cost(trainer.plan.keep, seconds=1.0)
+    assert set(trainer.results) == {"dense", "cut", "recovered"}
+    assert "recovered_accuracy" in trainer.results["recovered"]
+    pruning = [entry for entry in trainer.history if entry["phase"] == "pruning"]
+    assert [entry["step"] for entry in pruning] == [3, 6, 9, 12]
+    assert {"expected", "target", "keeps", "loss"} <= set(pruning[0])
+    assert set(pruning[0]["keeps"]) == {"conv", "heads", "ffn"}
+    assert [entry["step"] for entry in trainer.history if entry["phase"] == "recovery"] == [3, 6]
+    assert trainer.finalize() is small
+    assert not small.training
+    with pytest.raises(BudgetError, match="has cut its model already"):
+        trainer.train()
+
+
+def test_gates_have_groups_of_their_own_at_constant_rates(tmp_path):
+    trainer = make_trainer(tmp_path, weight_decay=0.1, warmup_steps=4)
+    trainer.train()
+    gates, multipliers = trainer.optimizer.param_groups[-2:]
+    assert gates["params"][0] is trainer.gates.log_alpha
+    assert multipliers["params"][0] is trainer.gates.multipliers
+    assert gates["weight_decay"] == multipliers["weight_decay"] == 0
+    assert multipliers["maximize"]
+    assert not gates["maximize"]
+    assert gates["lr"] == trainer.gates.learning_rate  # after the last step, where the weights' rate is 0
+    assert trainer.optimizer.param_groups[0]["lr"] == 0
+    assert not torch.equal(trainer.gates.multipliers.detach(), torch.tensor([[0.0, 50.0]]))
+
+
+def test_the_expected_budget_follows_its_target(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=40, logging_steps=5)
+    trainer.train()
+    entries = [entry for entry in trainer.history if entry["phase"] == "pruning"]
+    assert entries[-1]["target"] == pytest.approx(0.6, abs=0.01)
+    assert entries[-1]["expected"] == pytest.approx(entries[-1]["target"], abs=0.06)
+
+
+def test_training_updates_both_weights_and_gates(tmp_path):
+    model = tiny_model(num_labels=2)
+    before = model.classifier.weight.detach().clone()
+    trainer = make_trainer(tmp_path, model)
+    trainer.train()
+    assert not torch.equal(model.classifier.weight.detach(), before)
+    assert float(trainer.gates.log_alpha.detach().std()) > 0
+
+
+def test_accumulated_steps_scale_the_loss_by_their_number(tmp_path):
+    trainer = make_trainer(tmp_path, gradient_accumulation_steps=2, max_steps=4)
+    assert trainer.model_accepts_loss_kwargs is False
+    trainer.train()
+    assert trainer.state.global_step == 4
+    assert trainer.gates.steps == 4
+
+
+def test_layerdrop_is_off_while_gates_train_and_restored_in_the_result(tmp_path):
+    trainer = make_trainer(tmp_path, tiny_model(num_labels=2, layerdrop=0.1))
+    assert trainer.model.config.layerdrop == 0
+    trainer.train()
+    assert trainer.finalize().config.layerdrop == 0.1
+
+
+def test_without_recovery_the_cut_model_comes_back(tmp_path):
+    trainer = make_trainer(tmp_path, pruning=PruningConfig(budget="macs=60%", seconds=1.0, recovery=0))
+    trainer.train()
+    trainer.finalize()
+    assert set(trainer.results) == {"dense", "cut"}
+
+
+def test_a_seeded_run_is_repeatable(tmp_path):
+    plans = []
+    for name in ("a", "b"):
+        torch.manual_seed(3)
+        trainer = make_trainer(tmp_path / name, seed=5)
+        trainer.train()
+        plans.append(trainer.gates.finalize())
+    assert plans[0] == plans[1]
+
+
+def test_an_unreachable_budget_is_refused_before_training(tmp_path):
+    with pytest.raises(BudgetError, match="Reachable"):
+        make_trainer(tmp_path, pruning=PruningConfig(budget="params=0.01%"))
+
+
+def test_a_model_of_another_field_is_refused_before_training(tmp_path):
+    with pytest.raises(ModelError, match="not a speech SSL model"):
+        make_trainer(tmp_path, torch.nn.Linear(2, 2))
+
+
+def test_a_schedule_that_cannot_spare_the_gates_is_refused(tmp_path):
+    with pytest.raises(BudgetError, match="cannot leave the gates' learning rate alone"):
+        make_trainer(tmp_path, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="steps", eval_steps=6).train()
