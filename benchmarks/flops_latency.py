@@ -1,6 +1,6 @@
 """Parameters, MACs, latency and real-time factor of any models, side by side.
 
-    python benchmarks/flops_latency.py arch:wav2vec2-base out/model --seconds 1 10 --threads 1 2 --out out/bench
+    python benchmarks/flops_latency.py arch:wav2vec2-base out/model --seconds 1 10 --threads 1 --out out/bench
 
 A model is a folder, a hub name, or `arch:` and an architecture, which gets random weights.
 """

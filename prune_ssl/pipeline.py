@@ -62,7 +62,8 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
         PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
     """
     ready = _prepare(recipe, overwrite, say)
-    folder, clips, task, model, processor = ready.folder, ready.clips, ready.task, ready.model, ready.processor
+    folder, clips, task = ready.folder, ready.clips, ready.task
+    model, processor = ready.model, ready.processor
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -130,7 +131,7 @@ def pruning_config(recipe: Recipe) -> PruningConfig:
 
 
 def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -> PruningGraph:
-    """Trace the model, print the budget in absolute numbers with its reachable range, refuse what cannot be met.
+    """Trace the model, print the budget and its reachable range in numbers, refuse what cannot be met.
 
     Raises:
         BudgetError: malformed or out of reach. ModelError: the model cannot be traced, or is pruned already.
@@ -145,14 +146,16 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
     for limit in resolve(config.budget, graph, widths, config.seconds):
         smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
         say(
-            f"Budget {limit.constraint}: keep at most {limit.maximum:,} of {limit.dense:,} {limit.constraint.name} "
-            f"(reachable: {100 * smallest / limit.dense:.1f}% to 100%; MACs at {config.seconds:g} s)"
+            f"Budget {limit.constraint}: keep at most {limit.maximum:,} of {limit.dense:,} "
+            f"{limit.constraint.name} (reachable: {100 * smallest / limit.dense:.1f}% to 100%; "
+            f"MACs at {config.seconds:g} s)"
         )
     return graph
 
 
 def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
-    clips = check_folder(recipe.data.path, FolderConfig(target=task_class(recipe.task).target, max_seconds=recipe.data.max_seconds))
+    config = FolderConfig(target=task_class(recipe.task).target, max_seconds=recipe.data.max_seconds)
+    clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
     say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} labels")
     for note in clips.notes:
@@ -187,12 +190,13 @@ def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
     shortest = min((clip for split in clips.splits.values() for clip in split), key=lambda clip: clip.seconds)
     if round(shortest.seconds * 16_000) < graph.receptive_field:
         raise DataError(
-            f"{shortest.path} has {shortest.seconds:.3f} s of audio, less than the model's receptive field of "
-            f"{graph.receptive_field} samples. Remove it or pad it."
+            f"{shortest.path} has {shortest.seconds:.3f} s of audio, less than the model's receptive field "
+            f"of {graph.receptive_field} samples. Remove it or pad it."
         )
 
 
 def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: Any) -> TrainingArguments:
+    schedule: dict[str, Any] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -209,7 +213,7 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         report_to="none",
         train_sampling_strategy="random",
         dataloader_pin_memory=False,
-        **({"warmup_steps": 0.1, "lr_scheduler_type": "linear"} | more),
+        **(schedule | more),
     )
 
 
@@ -242,7 +246,8 @@ def _train_dense(model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict
 def _copy(model: PreTrainedModel) -> PreTrainedModel:
     copy = type(model)(model.config)
     copy.load_state_dict(model.state_dict())
-    return copy.eval()
+    copy.eval()
+    return copy
 
 
 def _report(

@@ -104,8 +104,8 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a YAML recipe and apply `key.sub=value` overrides.
 
     Raises:
-        RecipeError: the file is missing or malformed, a key is unknown (the message names the nearest right one),
-            or a value is out of range.
+        RecipeError: the file is missing or malformed, a key is unknown (the message names the nearest right
+            one), or a value is out of range.
     """
     try:
         data = yaml.safe_load(Path(path).read_text())
@@ -158,7 +158,11 @@ def _explain(error: Any) -> str:
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:
     parts: dict[str, type[Part]] = {
-        "model": ModelPart, "data": DataPart, "dense": TrainPart, "pruning": PruningPart, "report": ReportPart
+        "model": ModelPart,
+        "data": DataPart,
+        "dense": TrainPart,
+        "pruning": PruningPart,
+        "report": ReportPart,
     }
     model = parts.get(str(path[0]), Recipe) if path else Recipe
     return list(model.model_fields)

@@ -18,11 +18,20 @@ settings.register_profile(
 settings.load_profile("default")
 
 HEADS = {
-    "wav2vec2": ("Model", "ForCTC", "ForSequenceClassification", "ForAudioFrameClassification", "ForXVector", "ForPreTraining"),
+    "wav2vec2": (
+        "Model",
+        "ForCTC",
+        "ForSequenceClassification",
+        "ForAudioFrameClassification",
+        "ForXVector",
+        "ForPreTraining",
+    ),
     "hubert": ("Model", "ForCTC", "ForSequenceClassification"),
 }
 STEMS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
-CASES = [(family, head, norm) for family, heads in HEADS.items() for head in heads for norm in ("group", "layer")]
+CASES = [
+    (family, head, norm) for family, heads in HEADS.items() for head in heads for norm in ("group", "layer")
+]
 
 TINY: dict[str, Any] = {
     "hidden_size": 16,
@@ -47,7 +56,9 @@ ONLY_WAV2VEC2: dict[str, Any] = {
 }
 
 
-def tiny_model(family: str = "hubert", head: str = "ForSequenceClassification", norm: str = "group", **more: Any) -> PreTrainedModel:
+def tiny_model(
+    family: str = "hubert", head: str = "ForSequenceClassification", norm: str = "group", **more: Any
+) -> PreTrainedModel:
     """A random tiny model whose parameters are all away from zero, in eval mode."""
     extra = ONLY_WAV2VEC2 if family == "wav2vec2" else {}
     large = {"feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer", "conv_bias": norm == "layer"}
@@ -83,5 +94,3 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real corpora here: set PRUNE_SSL_DATA to their folder")
     return folder
-
-

@@ -54,7 +54,11 @@ def test_a_saved_model_loads_bit_equal_in_a_new_process(tmp_path):
 
 @pytest.mark.parametrize(
     ("auto", "head"),
-    [(AutoModel, "Model"), (AutoModelForCTC, "ForCTC"), (AutoModelForAudioClassification, "ForSequenceClassification")],
+    [
+        (AutoModel, "Model"),
+        (AutoModelForCTC, "ForCTC"),
+        (AutoModelForAudioClassification, "ForSequenceClassification"),
+    ],
 )
 def test_auto_classes_load_it_once_prune_ssl_is_imported(tmp_path, auto, head):
     small, _ = small_model("wav2vec2", head)
@@ -76,7 +80,9 @@ def test_the_model_saves_itself_too(tmp_path):
 
 def test_the_folder_holds_safetensors_processor_and_plan_and_no_more_weights_than_counted(tmp_path):
     small, keep = small_model()
-    plan = Plan({name: tuple(units) for name, units in keep.items()}, {"conv.0": (0.5,) * len(keep["conv.0"])})
+    plan = Plan(
+        {name: tuple(units) for name, units in keep.items()}, {"conv.0": (0.5,) * len(keep["conv.0"])}
+    )
     folder = save_pretrained(small, tmp_path / "model", processor=Wav2Vec2FeatureExtractor(), plan=plan)
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["config.json", "model.safetensors", "preprocessor_config.json", "pruning_plan.json"]
@@ -138,5 +144,7 @@ def test_a_missing_or_foreign_folder_is_refused(tmp_path):
 def test_a_class_of_ones_own_is_refused_before_it_would_be_lost():
     model = tiny_model()
     model.__class__ = type("MyHubert", (type(model),), {})
-    with pytest.raises(ModelError, match="MyHubert is not a class of transformers that prune_ssl can rebuild"):
+    with pytest.raises(
+        ModelError, match="MyHubert is not a class of transformers that prune_ssl can rebuild"
+    ):
         resize(model, trace(model), {"conv.0": [1]})

@@ -55,7 +55,9 @@ def masked_and_resized(model, graph, plan, inputs):
     ffn=st.integers(1, 30),
 )
 @settings(max_examples=4)
-def test_masked_equals_resized_and_differs_from_dense(family, head, norm, seed, extreme, padded, samples, heads, ffn):
+def test_masked_equals_resized_and_differs_from_dense(
+    family, head, norm, seed, extreme, padded, samples, heads, ffn
+):
     torch.manual_seed(seed)
     model = tiny_model(family, head, norm, num_attention_heads=heads, intermediate_size=ffn).double()
     graph = trace(model)
@@ -83,7 +85,9 @@ def test_scales_of_a_plan_are_folded_exactly(norm):
     model = tiny_model("hubert", "ForCTC", norm).double()
     graph = trace(model)
     keep = {name: tuple(units) for name, units in random_keep(graph, 3).items()}
-    scales = {name: tuple(np.random.default_rng(5).uniform(0.1, 1, len(units))) for name, units in keep.items()}
+    scales = {
+        name: tuple(np.random.default_rng(5).uniform(0.1, 1, len(units))) for name, units in keep.items()
+    }
     masked, resized = masked_and_resized(model, graph, Plan(keep, scales), batch(8000, torch.float64, True))
     assert relative_difference(masked, resized) < 1e-9
     unscaled = first_output(resize(model, graph, keep), **batch(8000, torch.float64, True))
@@ -135,7 +139,10 @@ def test_cutting_twice_is_cutting_once_by_the_composition():
     twice = resize(once, again, second)
     both = {name: [first[name][unit] for unit in second[name]] if name in second else [] for name in first}
     audio = torch.randn(1, 8000, dtype=torch.float64)
-    assert relative_difference(first_output(twice, audio), first_output(resize(model, graph, both), audio)) < 1e-9
+    assert (
+        relative_difference(first_output(twice, audio), first_output(resize(model, graph, both), audio))
+        < 1e-9
+    )
 
 
 def test_resizing_leaves_the_model_alone_and_inplace_gives_the_same():
@@ -149,7 +156,9 @@ def test_resizing_leaves_the_model_alone_and_inplace_gives_the_same():
     assert type(model).__name__ == "HubertForSequenceClassification"
     if keep["layer.0.ffn"]:
         assert not small.hubert.encoder.layers[0].feed_forward.output_dense.weight.requires_grad
-    assert torch.equal(first_output(resize(model, graph, keep, inplace=True), audio), first_output(small, audio))
+    assert torch.equal(
+        first_output(resize(model, graph, keep, inplace=True), audio), first_output(small, audio)
+    )
 
 
 def test_hidden_states_of_a_model_with_empty_blocks_are_all_there():

@@ -92,7 +92,9 @@ def test_gradient_checkpointing_gives_the_same_gradients():
     grads = []
     for checkpointing in (False, True):
         torch.manual_seed(1)
-        model = tiny_model(hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0)
+        model = tiny_model(
+            hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0
+        )
         model.train()
         gates = gated(model)
         if checkpointing:
@@ -111,7 +113,9 @@ def test_the_deterministic_mask_keeps_the_expected_number_of_units():
         gates.log_alpha.normal_(0, 3)
     mask, widths = gates.deterministic(), gates.expected_widths()
     for name, span in gates.spans.items():
-        assert int((mask[span] > 0).sum()) == max(round(float(widths[name].detach())), gates.groups[name].minimum)
+        assert int((mask[span] > 0).sum()) == max(
+            round(float(widths[name].detach())), gates.groups[name].minimum
+        )
 
 
 def test_the_penalty_is_the_augmented_lagrangian():
@@ -169,7 +173,9 @@ def test_rates_follow_from_the_number_of_steps():
     assert schedule.initial_keep(100) == 0.95
     assert schedule.initial_keep(50_000) == 0.99
     assert 0.95 < schedule.initial_keep(1500) < 0.99
-    assert [schedule.ramp(step, 100, 0.5, 0.9, 0.4) for step in (0, 25, 50, 99)] == pytest.approx([0.9, 0.65, 0.4, 0.4])
+    assert [schedule.ramp(step, 100, 0.5, 0.9, 0.4) for step in (0, 25, 50, 99)] == pytest.approx(
+        [0.9, 0.65, 0.4, 0.4]
+    )
 
 
 def test_gates_that_do_not_know_their_steps_say_so():
@@ -200,7 +206,10 @@ def test_a_gated_model_can_be_copied():
     ("arguments", "message"),
     [
         ({"budget": "macs=200%"}, "at most 100"),
-        ({"budget": "macs=50%", "kinds": ("convs",)}, r"kinds: found \['convs'\], wanted some of conv, heads, ffn"),
+        (
+            {"budget": "macs=50%", "kinds": ("convs",)},
+            r"kinds: found \['convs'\], wanted some of conv, heads, ffn",
+        ),
         ({"budget": "macs=50%", "round_to": 0}, "round_to: found 0, wanted 1 or more"),
         ({"budget": "macs=50%", "initial_keep": 0.2}, "initial_keep"),
         ({"budget": "macs=50%", "layout": "stock"}, "only 'hetero'"),
@@ -209,3 +218,24 @@ def test_a_gated_model_can_be_copied():
 def test_a_bad_configuration_is_refused_when_made(arguments, message):
     with pytest.raises(BudgetError, match=message):
         PruningConfig(**arguments)
+
+
+def test_the_unit_of_the_multipliers_follows_the_task_and_not_its_scale():
+    pulls, penalties = [], []
+    for scale in (1.0, 1000.0):
+        torch.manual_seed(4)
+        model = tiny_model().train()
+        gates = gated(model)
+        audio, labels = torch.randn(2, 8000), torch.tensor([0, 1])
+        for step in (0, 50):  # the second penalty uses what the first backward pass measured
+            penalty = gates.penalty(step)
+            (scale * (model(audio, labels=labels).loss + penalty)).backward()
+        gates._follow_task()
+        pulls.append(gates._task_pull)
+        penalties.append(float(penalty.detach()))
+    assert pulls[0] == pytest.approx(pulls[1], rel=1e-4)
+    assert penalties[0] == pytest.approx(penalties[1], rel=1e-3)
+    expected = gates.expected()
+    unit = gates._unit(expected)
+    cost_pull = torch.autograd.grad(expected[0], gates.log_alpha)[0].abs().sum()
+    assert float(unit[0] * cost_pull) == pytest.approx(pulls[1], rel=1e-4)

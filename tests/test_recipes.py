@@ -56,7 +56,8 @@ def recipe(tmp_path, corpus):
     path.write_text(
         f"name: tiny\nmodel:\n  family: hubert\n  config: {TINY_CONFIG}\ndata:\n  path: {corpus}\n"
         "dense: {steps: 2, learning_rate: 1.0e-3}\n"
-        "pruning: {budget: 'macs=70%', steps: 3, learning_rate: 1.0e-3, recovery: 1.0, seconds: 1.0, round_to: 2}\n"
+        "pruning: {budget: 'macs=70%', steps: 3, learning_rate: 1.0e-3, recovery: 1.0, "
+        "seconds: 1.0, round_to: 2}\n"
         "report: {seconds: [0.5], iterations: 3, min_seconds: 0}\n"
         f"batch_size: 4\noutput: {tmp_path}/out\n"
     )
@@ -69,7 +70,9 @@ def test_every_recipe_of_the_repo_parses(path):
 
 
 def test_overrides_reach_into_sections(recipe):
-    loaded = load_recipe(recipe, ["pruning.budget=params=40%", "seed=3", "dense=null", "report.threads=[1, 2]"])
+    loaded = load_recipe(
+        recipe, ["pruning.budget=params=40%", "seed=3", "dense=null", "report.threads=[1, 2]"]
+    )
     assert loaded.pruning.budget == "params=40%"
     assert (loaded.seed, loaded.dense, loaded.report.threads) == (3, None, (1, 2))
 
@@ -105,7 +108,13 @@ def test_a_run_hands_over_model_plan_and_report(recipe, tmp_path):
     folder = tmp_path / "out"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"report.json", "report.md", "report.html", "recipe.yaml", "dense/model.safetensors"} <= names
-    model_files = {"config.json", "model.safetensors", "preprocessor_config.json", "pruning_plan.json", "report.json"}
+    model_files = {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "pruning_plan.json",
+        "report.json",
+    }
     assert {f"model/{name}" for name in model_files} <= names
     small, dense = (prune_ssl.trace(prune_ssl.load_pretrained(folder / name)) for name in ("model", "dense"))
     assert small.cost(seconds=1.0).macs <= 0.7 * dense.cost(seconds=1.0).macs
@@ -232,7 +241,6 @@ def test_report_writes_files_and_does_not_replace_them(tmp_path):
 
 
 def test_doctor_is_content_and_names_a_torch_mismatch():
-
 
     assert run_cli("doctor").exit_code == 0
     assert _mismatch("2.11.0+cu130", "2.11.0") == []

@@ -72,7 +72,9 @@ def test_an_unreachable_budget_names_the_reachable_range(tiny):
 
 @given(
     seed=st.integers(0, 10_000),
-    budget=st.sampled_from(["macs={}%", "params={}%", "macs={}%,frontend.macs=60%", "frontend.params=70%,encoder.params={}%"]),
+    budget=st.sampled_from(
+        ["macs={}%", "params={}%", "macs={}%,frontend.macs=60%", "frontend.params=70%,encoder.params={}%"]
+    ),
     percent=st.integers(50, 100),
     round_to=st.sampled_from([1, 2, 4, 8]),
 )

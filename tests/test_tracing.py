@@ -42,7 +42,9 @@ def test_base_parameters_equal_the_closed_form(base_graph):
     assert base_graph.cost().params == base_params() == 94_371_712
 
 
-@pytest.mark.parametrize(("seconds", "billions"), [(1.0, 6.911), (8.0, 58.498), (10.0, 74.067), (20.0, 157.439)])
+@pytest.mark.parametrize(
+    ("seconds", "billions"), [(1.0, 6.911), (8.0, 58.498), (10.0, 74.067), (20.0, 157.439)]
+)
 def test_base_macs_equal_the_closed_form(base_graph, seconds, billions):
     macs = base_graph.cost(seconds=seconds).macs
     assert macs == base_macs(round(seconds * 16_000))
@@ -120,7 +122,8 @@ def test_tracing_leaves_the_model_and_the_random_state_alone():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     assert classes == [type(module) for module in model.modules()]
-    assert model(torch.randn(1, 8000)).logits.requires_grad  # the weight norm's property is still on its class
+    # The weight norm's property is still on its class.
+    assert model(torch.randn(1, 8000)).logits.requires_grad
 
 
 def test_old_style_weight_norm_is_traced_too():
@@ -131,7 +134,10 @@ def test_old_style_weight_norm_is_traced_too():
     with pytest.warns(FutureWarning):
         model.hubert.encoder.pos_conv_embed.conv = weight_norm(plain, dim=2)
     assert trace(model).cost(seconds=1.0) == new
-    assert model.hubert.encoder.pos_conv_embed.conv.weight_g.numel() == conv.parametrizations.weight.original0.numel()
+    assert (
+        model.hubert.encoder.pos_conv_embed.conv.weight_g.numel()
+        == conv.parametrizations.weight.original0.numel()
+    )
 
 
 def test_a_base_model_is_traced_without_copying_its_weights():
@@ -154,7 +160,9 @@ def test_a_base_model_is_traced_without_copying_its_weights():
 
 
 def test_a_model_of_another_field_is_refused():
-    bert = BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8))
+    bert = BertModel(
+        BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    )
     with pytest.raises(ModelError, match=r"BertModel is not a speech SSL model.*wav2vec2, hubert"):
         trace(bert)
     with pytest.raises(ModelError, match="no Hugging Face config"):

@@ -53,7 +53,9 @@ def make_trainer(folder, model=None, pruning=None, **more):
         pruning=pruning or PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.5),
         train_dataset=Tones(16),
         eval_dataset=Tones(6),
-        compute_metrics=lambda p: {"accuracy": float((np.asarray(p.predictions).argmax(-1) == p.label_ids).mean())},
+        compute_metrics=lambda p: {
+            "accuracy": float((np.asarray(p.predictions).argmax(-1) == p.label_ids).mean())
+        },
     )
 
 
@@ -154,4 +156,6 @@ def test_a_model_of_another_field_is_refused_before_training(tmp_path):
 
 def test_a_schedule_that_cannot_spare_the_gates_is_refused(tmp_path):
     with pytest.raises(BudgetError, match="cannot leave the gates' learning rate alone"):
-        make_trainer(tmp_path, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="steps", eval_steps=6).train()
+        make_trainer(
+            tmp_path, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="steps", eval_steps=6
+        ).train()

@@ -12,7 +12,9 @@ from prune_ssl.measuring import bench_table, benchmark_models, write_rows
 
 @one_line_errors
 def bench(
-    models: Annotated[list[str], typer.Argument(help="Folders, hub names, or arch:wav2vec2-base and the like.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Folders, hub names, or arch:wav2vec2-base and the like.")
+    ],
     seconds: Annotated[list[float] | None, typer.Option(help="Audio length; repeatable.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="CPU threads; repeatable.")] = None,
     save: Annotated[list[Path] | None, typer.Option(help="Write rows to .json or .csv; repeatable.")] = None,

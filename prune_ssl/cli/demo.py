@@ -28,5 +28,8 @@ def demo(
             f"output={out}",
         ]
         recipe = load_recipe(folder / "demo.yaml", overrides)
-        say("A small HuBERT that spots twelve spoken words, pruned on synthetic speech; all of it is in the package.")
+        say(
+            "A small HuBERT that spots twelve spoken words, pruned on synthetic speech; all of it is in the "
+            "package."
+        )
         show(run(recipe, overwrite, say))

@@ -28,13 +28,16 @@ def doctor(
     for name, version in found.items():
         table.add_row(name, version or "missing")
     out.print(table)
-    problems = [f"{name} is missing: pip install {name}" for name, version in found.items() if version is None]
+    problems = [
+        f"{name} is missing: pip install {name}" for name, version in found.items() if version is None
+    ]
     problems += _mismatch(found["torch"], found["torchaudio"])
     for problem in problems:
         say(f"problem: {problem}")
     if data is not None:
         clips = check_folder(data)
-        say(f"{data}: " + ", ".join(f"{len(c)} {split}" for split, c in clips.splits.items()) + " clips, all readable")
+        counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
+        say(f"{data}: {counts} clips, all readable")
         for note in clips.notes:
             say(f"  note: {note}")
     if problems:
@@ -50,7 +53,7 @@ def _version(name: str) -> str | None:
 
 
 def _mismatch(torch_version: str | None, torchaudio_version: str | None) -> list[str]:
-    """Say when torchaudio was built for another torch: it then refuses to import, and transformers with it."""
+    """Say when torchaudio was built for another torch: it refuses to import, and transformers with it."""
     if torch_version is None or torchaudio_version is None:
         return []
     releases = [re.match(r"\d+\.\d+", version) for version in (torch_version, torchaudio_version)]

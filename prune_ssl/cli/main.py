@@ -4,10 +4,10 @@ import typer
 
 from prune_ssl.cli import bench, demo, doctor, prune, report, run, trace
 
-
 app = typer.Typer(
     name="prune-ssl",
-    help="Structured pruning of speech SSL models (wav2vec 2.0, HuBERT): smaller, faster, and honest about it.",
+    help="Structured pruning of speech SSL models (wav2vec 2.0, HuBERT): "
+    "smaller, faster, and honest about it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

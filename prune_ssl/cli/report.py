@@ -23,7 +23,9 @@ def report_command(
     """Count and time a model."""
     for path in save or []:
         if path.exists() and not overwrite:
-            raise ArtifactError(f"{path} exists already; nothing was written. Give another name, or --overwrite.")
+            raise ArtifactError(
+                f"{path} exists already; nothing was written. Give another name, or --overwrite."
+            )
     dense = load_model(baseline).eval() if baseline else None
     made = report(
         load_model(model).eval(),

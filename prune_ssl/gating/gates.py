@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import torch
@@ -14,6 +14,10 @@ from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.modules import restore_class
 from prune_ssl.selection import Limit, solve
 from prune_ssl.tracing import Group, PruningGraph
+
+SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
+SPIKE = 3.0  # times its usual size, at which the task's gradient on the gates is clipped
+BETAS = (0.9, 0.95)  # of Adam for gates and multipliers: a memory of 20 steps, not 1,000
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class Gates(nn.Module):
         self.multipliers = nn.Parameter(torch.zeros(len(self.limits), 2))
         self.steps = 0
         self.start: list[float] = []
+        self._task_pull: float | None = None
+        self._measured: float | None = None
+        self._loss_scale = 1.0
         self._current: torch.Tensor | None = None
         self._held: torch.Tensor | None = None
         self._attached: list[tuple[nn.Module, type[nn.Module]]] = []
@@ -83,11 +90,12 @@ class Gates(nn.Module):
         """
         rate = self.learning_rate if learning_rate is None else learning_rate
         return [
-            {"params": [self.log_alpha], "lr": rate, "weight_decay": 0.0},
+            {"params": [self.log_alpha], "lr": rate, "weight_decay": 0.0, "betas": BETAS},
             {
                 "params": [self.multipliers],
                 "lr": schedule.MULTIPLIER_RATE * rate,
                 "weight_decay": 0.0,
+                "betas": BETAS,
                 "maximize": True,
             },
         ]
@@ -112,7 +120,9 @@ class Gates(nn.Module):
         if self._held is not None:
             self._current = self._held
         elif training and torch.is_grad_enabled():
-            self._current = hard_concrete.sample(self.log_alpha)
+            followed = self.log_alpha * 1.0  # the penalty does not pass here, so its gradient is the task's alone
+            followed.register_hook(self._note_task_pull)
+            self._current = hard_concrete.sample(followed)
         else:
             self._current = self.deterministic()
 
@@ -174,17 +184,55 @@ class Gates(nn.Module):
     def penalty(self, step: int) -> torch.Tensor:
         """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
 
-        The augmented Lagrangian of methods 2.3 and 3; maximise it over the multipliers. K = sqrt(units) only
-        changes the unit of the multipliers: one unit's part of the cost shrinks with the number of units, so
-        without it the multipliers of a large model would need thousands of steps to matter.
+        The augmented Lagrangian of methods 2.3 and 3; maximise it over the multipliers. K is the unit of the
+        multipliers: the L1 norm of the task's gradient on the gates over that of the expected cost, smoothed, so
+        that a multiplier of 1 balances the task in any model. (Without it one unit's part of the cost shrinks with
+        the number of units, and the expected cost trails its target by 0.15 of the dense cost in short runs.)
 
         Args:
             step: optimiser step, from 0.
         """
+        self._follow_task()
         target = torch.tensor(self.target(step), dtype=self.log_alpha.dtype, device=self.log_alpha.device)
-        violation = self.expected() - target
+        expected = self.expected()
+        violation = expected - target
         terms = self.multipliers[:, 0] * violation + self.multipliers[:, 1] * violation.square()
-        return sqrt(len(self.log_alpha)) * terms.sum()
+        penalty = (self._unit(expected) * terms).sum()
+        if penalty.requires_grad:
+            penalty.register_hook(self._note_loss_scale)
+        return penalty
+
+    def _unit(self, expected: torch.Tensor) -> torch.Tensor:
+        """Return K of each constraint, (limits,), without a gradient."""
+        if self._task_pull is None or not torch.is_grad_enabled():
+            return torch.full_like(expected, sqrt(len(self.log_alpha))).detach()
+        pulls = [torch.autograd.grad(each, self.log_alpha, retain_graph=True)[0].abs().sum() for each in expected]
+        return self._task_pull / torch.stack(pulls).clamp_min(torch.finfo(expected.dtype).tiny)
+
+    def _note_loss_scale(self, gradient: torch.Tensor) -> None:
+        # What multiplies the loss (accumulation, fp16 scaling) multiplies the task's gradient too.
+        self._loss_scale = float(gradient)
+
+    def _note_task_pull(self, gradient: torch.Tensor) -> torch.Tensor | None:
+        """Measure the task's gradient on the gates, and clip a spike of it.
+
+        One bad batch can make it a hundred times larger than usual, after which Adam, which divides by what it
+        remembers, would hardly move the gates for the rest of a short run.
+        """
+        self._measured = float(gradient.detach().abs().sum())
+        usual = (self._task_pull or 0.0) * self._loss_scale
+        if usual and self._measured > SPIKE * usual:
+            factor = SPIKE * usual / self._measured
+            self._measured *= factor
+            return gradient * factor
+        return None
+
+    def _follow_task(self) -> None:
+        """Smooth what the last backward pass measured; only now is its loss scale surely known."""
+        if self._measured is not None and isfinite(pull := self._measured / (self._loss_scale or 1.0)):
+            smoothed = pull if self._task_pull is None else self._task_pull
+            self._task_pull = SMOOTHING * smoothed + (1 - SMOOTHING) * pull
+        self._measured = None
 
     @torch.no_grad()
     def clamp_(self) -> None:

@@ -50,12 +50,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
     "data2vec-audio-base": ("data2vec-audio", {}),
     "unispeech-sat-base": ("unispeech-sat", {}),
 }
-"""Name after `arch:` -> transformers model type, and where its published shape departs from that type's defaults."""
+"""Name after `arch:` -> transformers model type, and where its shape departs from that type's defaults."""
 
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One model at one audio length and thread count; batch 1. Where `problem` is set, nothing was measured."""
+    """One model at one audio length and thread count, batch 1; with a `problem`, nothing was measured."""
 
     model: str
     problem: str = ""
@@ -90,7 +90,7 @@ def benchmark_models(
     max_seconds: float | None = 60.0,
     on_cell: Callable[[float, int], None] | None = None,
 ) -> list[BenchRow]:
-    """Measure models side by side, their latencies in turns. One that can't be measured gets a row that says why.
+    """Measure models side by side, in turns; one that can't be measured gets a row that says why.
 
     Args:
         names: model folders, hub names, or `arch:` and a key of ARCHITECTURES (random weights of that shape).

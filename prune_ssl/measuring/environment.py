@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-_PACKAGES = ("prune_ssl", "torch", "transformers")
+_PACKAGES = ("prune_ssl", "transformers")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -28,6 +28,7 @@ def describe_environment(model: nn.Module | None = None) -> dict[str, str]:
         "os": platform.platform(),
         "python": platform.python_version(),
         **{package: _version(package) for package in _PACKAGES},
+        "torch": str(torch.__version__),  # with its build (+cpu, +cu130), which the metadata lacks
         "threads": str(torch.get_num_threads()),
         "commit": _commit(),
     }

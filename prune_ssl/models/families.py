@@ -78,6 +78,7 @@ def backbone_of(model: nn.Module) -> tuple[str, nn.Module]:
     if hasattr(model, "feature_extractor") and hasattr(model, "encoder"):
         return "", model
     raise ModelError(
-        f"{type(model).__name__} has neither a backbone attribute {prefix!r} nor feature_extractor and "
-        "encoder of its own, so its parts cannot be found. Give a wav2vec 2.0 or HuBERT model of transformers."
+        f"{type(model).__name__} has neither a backbone attribute {prefix!r} nor feature_extractor "
+        "and encoder of its own, so its parts cannot be found. Give a wav2vec 2.0 or HuBERT model "
+        "of transformers."
     )

@@ -1,7 +1,8 @@
 """Model classes for heterogeneous layers: stock transformers classes whose layers have their own widths."""
 
 import sys
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 import transformers
@@ -212,20 +213,22 @@ def to_pruned_class(model: PreTrainedModel, conv_dim: list[int], layers: dict[in
     for key in ("model_type", "transformers_version", "architectures", "auto_map", "pruned_layers"):
         old.pop(key, None)
     old["conv_dim"] = conv_dim
-    config = target.config_class(
-        **old,
-        pruned_layers={
+    fields: dict[str, Any] = old | {
+        "pruned_layers": {
             str(index): {"num_attention_heads": heads, "intermediate_size": ffn}
             for index, (heads, ffn) in layers.items()
-        },
-    )
+        }
+    }
+    assert target.config_class is not None
+    config = target.config_class(**fields)
     config._attn_implementation = model.config._attn_implementation
     model.__class__ = target
     # transformers learns which outputs (hidden states) a class can record when one is constructed; this one
     # was not.
     _CAN_RECORD_REGISTRY[model] = model._can_record_outputs
     stale = model.config
-    for module in model.modules():  # every submodule of transformers keeps a reference of its own
+    parts: Iterable[Any] = model.modules()
+    for module in parts:  # every submodule of transformers keeps a reference of its own
         if getattr(module, "config", None) is stale:
             module.config = config
     config.architectures = [target.__name__]

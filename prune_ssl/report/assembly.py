@@ -228,11 +228,10 @@ def _amount(name: str, facts: ModelFacts, seconds: float) -> float | None:
     return facts.measurement.macs[seconds] if kind == "macs" else facts.measurement.params
 
 
-def _task_metrics(values: Mapping[str, Any]) -> dict[str, float]:
-    """Return a stage's metrics without what a trainer adds about the run (runtime, epoch)."""
-    return {
-        name: float(value) for name, value in values.items() if is_task_metric(name) and _is_number(value)
-    }
+def _task_metrics(stage: str, values: Mapping[str, Any]) -> dict[str, float]:
+    """Return a stage's metrics under plain names, without what a trainer adds (runtime, epoch)."""
+    plain = {metric_name(name.removeprefix(f"{stage}_")): value for name, value in values.items()}
+    return {name: float(value) for name, value in plain.items() if is_task_metric(name) and _is_number(value)}
 
 
 def _is_number(value: object) -> bool:

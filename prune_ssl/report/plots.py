@@ -155,5 +155,5 @@ PLOTS: dict[str, Callable[[ReportData], Figure]] = {
 CAPTIONS = {
     "sections": "MACs by section",
     "units": "Kept units per layer; grey is the dense model",
-    "budget": "Expected cost against its target; dotted, the part of the units or the cost that each kind or section keeps",
+    "budget": "Expected cost against its target; dotted, the share that each kind of unit keeps",
 }

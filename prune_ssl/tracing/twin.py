@@ -127,7 +127,8 @@ def find_clocks(twin: nn.Module, kernels: tuple[tuple[int, int], ...], convs: li
         else:
             raise ModelError(
                 f"{path} ({type(leaf).__name__}) runs {seen[0]} times for {PROBE_SECONDS[0]} s of audio and "
-                f"{seen[1]} times for {PROBE_SECONDS[1]} s, which is no multiple of the frames that prune_ssl "
-                "knows; its MACs cannot be counted truthfully. Prune the backbone without this head."
+                f"{seen[1]} times for {PROBE_SECONDS[1]} s, which is no multiple of the frames that "
+                "prune_ssl knows; its MACs cannot be counted truthfully. Prune the backbone without "
+                "this head."
             )
     return clocks

@@ -15,6 +15,8 @@ from transformers import (
 class BudgetProgress(ProgressCallback):
     """A live bar that names its phase and shows the expected budget against its target."""
 
+    training_bar: Any  # tqdm's bar between the begin and the end of training, else None
+
     def __init__(self, phase: str) -> None:
         super().__init__()
         self.phase = phase
@@ -23,7 +25,7 @@ class BudgetProgress(ProgressCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Open the bar under the phase's name."""
-        super().on_train_begin(args, state, control, **kwargs)
+        ProgressCallback.on_train_begin(self, args, state, control, **kwargs)
         if self.training_bar is not None:
             self.training_bar.set_description(self.phase)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -82,14 +82,16 @@ class PruningTrainer(Trainer):
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
-        """Plan the gates, and keep their rates constant: a warm-up would delay them, a decay freeze them
-        (pitfall 3)."""
+        """Plan the gates, and keep their rates constant.
+
+        A warm-up would delay them, a decay freeze them (pitfall 3).
+        """
         self.gates.plan_steps(num_training_steps)
         scheduler = super().create_scheduler(num_training_steps, *args, **kwargs)
         if not isinstance(scheduler, LambdaLR):
             raise BudgetError(
-                f"lr_scheduler_type {self.args.lr_scheduler_type!r} cannot leave the gates' learning rate alone; "
-                "use linear, cosine, constant, constant_with_warmup, polynomial or inverse_sqrt."
+                f"lr_scheduler_type {self.args.lr_scheduler_type!r} cannot leave the gates' learning rate "
+                "alone; use linear, cosine, constant, constant_with_warmup, polynomial or inverse_sqrt."
             )
         scheduler.lr_lambdas[-2:] = [_constant, _constant]
         for index, group in zip((-2, -1), self.gates.parameter_groups(), strict=True):
@@ -129,7 +131,9 @@ class PruningTrainer(Trainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the dense model (when there is an eval_dataset), then train weights and gates."""
         if self.plan is not None:
-            raise BudgetError("this trainer has cut its model already; make a new PruningTrainer to prune again.")
+            raise BudgetError(
+                "this trainer has cut its model already; make a new PruningTrainer to prune again."
+            )
         if self.eval_dataset is not None and "dense" not in self.results:
             self.gates.hold({})
             self.results["dense"] = self.evaluate(metric_key_prefix="dense")
@@ -162,7 +166,7 @@ class PruningTrainer(Trainer):
             ]
             if self.eval_dataset is not None:
                 self.results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
-        small = recovery.accelerator.unwrap_model(recovery.model)
+        small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
         _restore_layerdrop(small, self._layerdrop)
         self.model = self.model_wrapped = small
         return small.eval()
@@ -194,7 +198,7 @@ def _constant(_step: int) -> float:
 
 
 def _without_layerdrop(model: nn.Module) -> float | None:
-    """Switch LayerDrop off while gates train (a dropped layer tells its gates nothing); return what it was."""
+    """Switch LayerDrop off while gates train (a dropped layer tells its gates nothing); return its value."""
     config = getattr(model, "config", None)
     value = getattr(config, "layerdrop", None)
     if value is not None:
