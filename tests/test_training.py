@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
 from prune_ssl import PruningConfig, PruningTrainer, trace
-from prune_ssl.errors import BudgetError, ModelError
+from prune_ssl.errors import BudgetError, ModelError, PruneError
 
 
 class Tones(Dataset):
@@ -159,3 +159,58 @@ def test_a_schedule_that_cannot_spare_the_gates_is_refused(tmp_path):
         make_trainer(
             tmp_path, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="steps", eval_steps=6
         ).train()
+
+
+def test_gradients_of_the_gates_do_not_add_up_over_steps(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=3)
+    trainer.train()
+    assert trainer.gates.log_alpha.grad is None
+    assert trainer.gates.multipliers.grad is None
+
+
+def test_distillation_is_refused_until_it_is_there(tmp_path):
+    with pytest.raises(PruneError, match="distillation is not there yet"):
+        PruningTrainer(
+            model=tiny_model(),
+            args=arguments(tmp_path),
+            pruning=PruningConfig(budget="macs=60%"),
+            distillation="teacher",
+        )
+
+
+class Spoken(Dataset):
+    """Noise with a transcript, of two lengths, for CTC."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return {"wave": torch.randn(8000 if index % 2 else 6000), "labels": torch.tensor([1, 2, 3])}
+
+
+def ctc_batch(items):
+    waves = [item["wave"] for item in items]
+    return {
+        "input_values": torch.nn.utils.rnn.pad_sequence(waves, batch_first=True),
+        "attention_mask": torch.nn.utils.rnn.pad_sequence(
+            [torch.ones(len(w), dtype=torch.long) for w in waves], batch_first=True
+        ),
+        "labels": torch.stack([item["labels"] for item in items]),
+    }
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "hubert"])
+def test_a_ctc_model_is_pruned_with_padding_and_attention_masks(tmp_path, family):
+    model = tiny_model(family, "ForCTC", ctc_loss_reduction="mean", pad_token_id=0)
+    trainer = PruningTrainer(
+        model=model,
+        args=arguments(tmp_path, max_steps=4, remove_unused_columns=False),
+        pruning=PruningConfig(budget="params=60%", round_to=1),
+        train_dataset=Spoken(),
+        data_collator=ctc_batch,
+    )
+    dense = trainer.graph.cost().params
+    trainer.train()
+    small = trainer.finalize()
+    assert trace(small).cost().params <= 0.6 * dense
+    assert type(small).__name__.endswith("ForCTC")

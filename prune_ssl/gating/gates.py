@@ -120,8 +120,9 @@ class Gates(nn.Module):
         if self._held is not None:
             self._current = self._held
         elif training and torch.is_grad_enabled():
-            followed = self.log_alpha * 1.0  # the penalty does not pass here, so its gradient is the task's alone
-            followed.register_hook(self._note_task_pull)
+            # The penalty does not pass here, so its gradient is the task's alone.
+            followed = self.log_alpha * 1.0
+            followed.register_hook(self._note_task_pull)  # type: ignore[no-untyped-call]
             self._current = hard_concrete.sample(followed)
         else:
             self._current = self.deterministic()
@@ -185,9 +186,10 @@ class Gates(nn.Module):
         """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
 
         The augmented Lagrangian of methods 2.3 and 3; maximise it over the multipliers. K is the unit of the
-        multipliers: the L1 norm of the task's gradient on the gates over that of the expected cost, smoothed, so
-        that a multiplier of 1 balances the task in any model. (Without it one unit's part of the cost shrinks with
-        the number of units, and the expected cost trails its target by 0.15 of the dense cost in short runs.)
+        multipliers: the L1 norm of the task's gradient on the gates over that of the expected cost, smoothed,
+        so that a multiplier of 1 balances the task in any model. (Without it one unit's part of the cost
+        shrinks with the number of units, and the expected cost trails its target by 0.15 of the dense cost in
+        short runs.)
 
         Args:
             step: optimiser step, from 0.
@@ -199,14 +201,16 @@ class Gates(nn.Module):
         terms = self.multipliers[:, 0] * violation + self.multipliers[:, 1] * violation.square()
         penalty = (self._unit(expected) * terms).sum()
         if penalty.requires_grad:
-            penalty.register_hook(self._note_loss_scale)
+            penalty.register_hook(self._note_loss_scale)  # type: ignore[no-untyped-call]
         return penalty
 
     def _unit(self, expected: torch.Tensor) -> torch.Tensor:
         """Return K of each constraint, (limits,), without a gradient."""
         if self._task_pull is None or not torch.is_grad_enabled():
             return torch.full_like(expected, sqrt(len(self.log_alpha))).detach()
-        pulls = [torch.autograd.grad(each, self.log_alpha, retain_graph=True)[0].abs().sum() for each in expected]
+        pulls = [
+            torch.autograd.grad(each, self.log_alpha, retain_graph=True)[0].abs().sum() for each in expected
+        ]
         return self._task_pull / torch.stack(pulls).clamp_min(torch.finfo(expected.dtype).tiny)
 
     def _note_loss_scale(self, gradient: torch.Tensor) -> None:
@@ -216,8 +220,8 @@ class Gates(nn.Module):
     def _note_task_pull(self, gradient: torch.Tensor) -> torch.Tensor | None:
         """Measure the task's gradient on the gates, and clip a spike of it.
 
-        One bad batch can make it a hundred times larger than usual, after which Adam, which divides by what it
-        remembers, would hardly move the gates for the rest of a short run.
+        One bad batch can make it a hundred times larger than usual, after which Adam, which divides by what
+        it remembers, would hardly move the gates for the rest of a short run.
         """
         self._measured = float(gradient.detach().abs().sum())
         usual = (self._task_pull or 0.0) * self._loss_scale

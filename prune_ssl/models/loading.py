@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from prune_ssl.errors import ModelError
 from prune_ssl.models import pruned
 from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
+from prune_ssl.models.pruned import is_pruned
 
 ALIGNMENT_BYTES = 64  # of torch's CPU allocator
 
@@ -21,14 +22,11 @@ def _class_named(name: str) -> type[PreTrainedModel] | None:
     return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
 
 
-def load_model(source: str | Path, num_labels: int | None = None, head: str | None = None) -> PreTrainedModel:
+def load_model(source: str | Path) -> PreTrainedModel:
     """Load a speech SSL model in float32 with the class that its config names.
 
     Args:
         source: a folder with config.json and safetensors, or a name on the Hugging Face hub.
-        num_labels: size of a classification head, when a new one is wanted.
-        head: transformers class suffix to use instead of the config's own, such as
-            "ForSequenceClassification".
 
     Raises:
         ModelError: nothing is there, the config is not of a known family, or the weights do not fit.
@@ -49,15 +47,14 @@ def load_model(source: str | Path, num_labels: int | None = None, head: str | No
             f"{source} is a {config.model_type!r} model, which is not a supported speech SSL family: wanted "
             f"one of {', '.join(FAMILIES)}."
         )
-    cls = _class_to_load(config, head)
-    extra: dict[str, Any] = {} if num_labels is None else {"num_labels": num_labels}
+    cls = _class_to_load(config)
     try:
-        loaded: Any = cls.from_pretrained(str(source), dtype=torch.float32, output_loading_info=True, **extra)
+        loaded: Any = cls.from_pretrained(str(source), dtype=torch.float32, output_loading_info=True)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"cannot load the weights of {source}: {str(error).splitlines()[0]}") from error
     model, info = loaded
     assert isinstance(model, PreTrainedModel)
-    _check_complete(source, info, new_head=bool(extra) or head is not None)
+    _check_complete(source, info, is_pruned(model))
     _align(model)
     return model
 
@@ -73,14 +70,13 @@ def _align(model: PreTrainedModel) -> None:
             parameter.data = parameter.data.clone()
 
 
-def _check_complete(source: str | Path, info: dict[str, Any], new_head: bool) -> None:
-    """Refuse weights that were made up or left out; only a head that was asked for may be new."""
-    missing = sorted(info["missing_keys"])
-    if new_head:
-        missing = [key for key in missing if key.split(".")[0] in FAMILIES]
-        unexpected: list[str] = []
-    else:
-        unexpected = sorted(info["unexpected_keys"])
+def _check_complete(source: str | Path, info: dict[str, Any], pruned: bool) -> None:
+    """Refuse weights that were made up, or, in a folder of ours, left out.
+
+    Checkpoints of others may carry weights that their class does not use, and lack a mask embedding.
+    """
+    missing = sorted(key for key in info["missing_keys"] if pruned or not key.endswith("masked_spec_embed"))
+    unexpected = sorted(info["unexpected_keys"]) if pruned else []
     if missing or unexpected:
         what = f"missing {missing[:3]}" if missing else f"unexpected {unexpected[:3]}"
         raise ModelError(
@@ -89,14 +85,8 @@ def _check_complete(source: str | Path, info: dict[str, Any], new_head: bool) ->
         )
 
 
-def _class_to_load(config: object, head: str | None) -> type[PreTrainedModel]:
-    names = list(getattr(config, "architectures", None) or [])
-    if head is not None:
-        stem = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
-        model_type = str(getattr(config, "model_type", ""))
-        family = model_type.removeprefix(PRUNED_PREFIX)
-        names = [("Pruned" if model_type.startswith(PRUNED_PREFIX) else "") + stem[family] + head]
-    for name in names:
+def _class_to_load(config: object) -> type[PreTrainedModel]:
+    for name in getattr(config, "architectures", None) or []:
         cls = _class_named(name)
         if cls is not None:
             return cls

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -14,6 +15,9 @@ from prune_ssl.report.model import ReportData
 
 DENSE, SMALL = "#9aa5b1", "#2f7fd1"
 """Grey for the dense model and blue for the pruned one: both readable on white and on near-black."""
+
+_OTHERS = ("#d9822b", "#3d9970", "#b0568f", "#8a7ad1", "#7a8b2f")
+"""Colours of further lines."""
 
 _INK = "#010203"
 """Stands for the text colour while drawing: nothing else has this colour, so it can be replaced."""
@@ -129,9 +133,10 @@ def _budget_figure(data: ReportData) -> Figure:
     axes = figure.subplots()
     expected = [(record.step, record.expected) for record in data.history if record.expected is not None]
     target = [(record.step, record.target) for record in data.history if record.target is not None]
-    for section in dict.fromkeys(name for record in data.history for name in record.keeps):
+    kept = dict.fromkeys(name for record in data.history for name in record.keeps)
+    for section, colour in zip(kept, cycle(_OTHERS)):
         points = [(record.step, record.keeps[section]) for record in data.history if section in record.keeps]
-        axes.plot(*zip(*points, strict=True), linewidth=0.9, alpha=0.7, linestyle=":", label=section)
+        axes.plot(*zip(*points, strict=True), linewidth=1.4, linestyle=":", color=colour, label=section)
     if target:
         axes.plot(*zip(*target, strict=True), color=DENSE, linewidth=1.6, linestyle="--", label="target")
     if expected:

@@ -67,18 +67,20 @@ def _cut_parameters(
     for name, group in graph.groups.items():
         units = torch.tensor(kept.get(name, range(group.size)), dtype=torch.long)
         for part in group.slices:
+            scaled = part.role == "consumer" and name in scales
+            if name not in kept and not scaled:
+                continue
             source = parameters[part.parameter]
             value = values.get(part.parameter, source.detach())
             if name in kept:
                 index = torch.from_numpy(part.index)[units].flatten().to(source.device)
                 value = value.index_select(part.dim, index)
-            if part.role == "consumer" and name in scales:
+            if scaled:
                 value = _scaled(value, part, scales[name])
             values[part.parameter] = value
     return {
         name: nn.Parameter(value.contiguous(), requires_grad=parameters[name].requires_grad)
         for name, value in values.items()
-        if value is not parameters[name] and value.data_ptr() != parameters[name].data_ptr()
     }
 
 

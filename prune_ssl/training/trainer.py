@@ -15,15 +15,18 @@ from transformers import (
     TrainingArguments,
 )
 
-from prune_ssl.errors import BudgetError
+from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.progress import use_budget_progress
 
 
-class _ClampGates(TrainerCallback):
-    """Keeps the gates within their bounds after every optimiser step."""
+class _AfterStep(TrainerCallback):
+    """Keeps the gates within their bounds and clears their gradients after every optimiser step.
+
+    Trainer clears the gradients of its model, not those of its optimiser: the gates' would add up for ever.
+    """
 
     def __init__(self, trainer: "PruningTrainer") -> None:
         self.trainer = trainer
@@ -32,6 +35,7 @@ class _ClampGates(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.trainer.gates.clamp_()
+        self.trainer.gates.zero_grad()
 
 
 class PruningTrainer(Trainer):
@@ -48,13 +52,18 @@ class PruningTrainer(Trainer):
         results: the evaluation metrics "dense" (before), "cut" (right after the cut), "recovered".
     """
 
-    def __init__(self, *args: Any, pruning: PruningConfig, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, pruning: PruningConfig, distillation: None = None, **kwargs: Any) -> None:
         """Trace the model and attach gates; the arguments are Trainer's, and `pruning`.
 
         Raises:
+            PruneError: `distillation` was given; it is not there yet.
             BudgetError: the budget cannot be met; nothing was trained.
             ModelError, TraceError: the model cannot be pruned.
         """
+        if distillation is not None:
+            raise PruneError(
+                "distillation is not there yet: leave it out (None); the task loss alone is used."
+            )
         super().__init__(*args, **kwargs)
         # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
         # not be divided over gradient accumulation steps.
@@ -68,7 +77,7 @@ class PruningTrainer(Trainer):
         self.plan: Plan | None = None
         self.history: list[dict[str, Any]] = []
         self.results: dict[str, dict[str, float]] = {}
-        self.add_callback(_ClampGates(self))
+        self.add_callback(_AfterStep(self))
         use_budget_progress(self, "pruning")
 
     # -- gate training
