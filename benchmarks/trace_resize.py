@@ -1,4 +1,4 @@
-"""Time and memory of trace and resize on an architecture with random weights, and budgets that finalize reaches.
+"""Time and memory of trace and resize with random weights, and the budgets that finalize reaches.
 
 python benchmarks/trace_resize.py arch:wav2vec2-base
 """
