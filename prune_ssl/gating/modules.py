@@ -29,7 +29,7 @@ class ColumnGate:
         if self.columns.device != gates.device:
             self.columns = self.columns.to(gates.device)
         factors = gates if len(gates) == len(self.columns) else gates[self.columns]
-        return weight * factors.to(weight.dtype).view(1, -1, *[1] * (weight.dim() - 2))
+        return weight * factors.to(weight).view(1, -1, *[1] * (weight.dim() - 2))
 
 
 class GatedLinear(nn.Linear):

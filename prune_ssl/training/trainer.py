@@ -65,6 +65,7 @@ class PruningTrainer(Trainer):
                 "distillation is not there yet: leave it out (None); the task loss alone is used."
             )
         super().__init__(*args, **kwargs)
+        _refuse_unsupported(self.args)
         # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
         # not be divided over gradient accumulation steps.
         self.model_accepts_loss_kwargs = False
@@ -137,8 +138,16 @@ class PruningTrainer(Trainer):
             )
         super().log(logs, *args, **kwargs)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate the dense model (when there is an eval_dataset), then train weights and gates."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the dense model (when there is an eval_dataset), then train weights and gates.
+
+        Raises:
+            PruneError: the model was cut already, or `resume_from_checkpoint` was given (not there yet).
+        """
+        if resume_from_checkpoint:
+            raise PruneError(
+                "gate training cannot be resumed yet: its checkpoints hold no gates. Start it anew."
+            )
         if self.plan is not None:
             raise BudgetError(
                 "this trainer has cut its model already; make a new PruningTrainer to prune again."
@@ -147,7 +156,7 @@ class PruningTrainer(Trainer):
             self.gates.hold({})
             self.results["dense"] = self.evaluate(metric_key_prefix="dense")
             self.gates.hold(None)
-        return super().train(*args, **kwargs)
+        return super().train(None, *args, **kwargs)
 
     # -- the cut and after
 
@@ -200,6 +209,18 @@ class PruningTrainer(Trainer):
         trainer.model_accepts_loss_kwargs = False
         use_budget_progress(trainer, "recovery")
         return trainer
+
+
+def _refuse_unsupported(args: TrainingArguments) -> None:
+    """Refuse settings under which gates would silently learn something else."""
+    problems = {
+        "several processes or GPUs": args.world_size > 1 or args.n_gpu > 1,
+        "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
+        "torch_compile": args.torch_compile,
+    }
+    for name, found in problems.items():
+        if found:
+            raise PruneError(f"PruningTrainer does not support {name} yet: train on one device without it.")
 
 
 def _constant(_step: int) -> float:
