@@ -51,4 +51,5 @@ def metric_value(name: str, value: float | None) -> str:
     """Return a metric's value: percentages where the metric is a fraction, else four digits."""
     if value is None:
         return "-"
-    return percent(value) if name.lower() in PERCENT_METRICS else f"{value:.4g}"
+    stem = name.lower().removesuffix("_low").removesuffix("_high")  # the ends of a confidence interval
+    return percent(value) if stem in PERCENT_METRICS else f"{value:.4g}"
