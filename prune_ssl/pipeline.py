@@ -211,6 +211,7 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         logging_steps=max(steps // 40, 1),
         save_strategy="no",
         report_to="none",
+        disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
         train_sampling_strategy="random",
         dataloader_pin_memory=False,
         **(schedule | more),

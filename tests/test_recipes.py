@@ -105,6 +105,8 @@ def test_a_run_hands_over_model_plan_and_report(recipe, tmp_path):
     result = run_cli("run", recipe)
     assert result.exit_code == 0, result.output
     assert "1 clip at 8000 Hz resampled to 16000 Hz" in result.output
+    for phase in ("dense:", "pruning:", "recovery:"):
+        assert phase in result.stderr, f"no progress bar for {phase}"
     folder = tmp_path / "out"
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"report.json", "report.md", "report.html", "recipe.yaml", "dense/model.safetensors"} <= names
