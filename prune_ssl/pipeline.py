@@ -117,8 +117,13 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     folder = prepare_folder(recipe.folder, overwrite)
     set_seed(recipe.seed)
     clips = _read_data(recipe, say)
-    task = task_class(recipe.task).from_folder(clips)
-    model, processor = _make_model(recipe, task)
+    loaded, processor = _make_model(recipe)
+    task = task_class(recipe.task).from_folder(clips, loaded)
+    if recipe.dense is None and not task.has_head(loaded):
+        say(
+            "  note: the model's head does not fit these labels, so it starts anew; a `dense:` phase would train it"
+        )
+    model = task.with_head(loaded)
     graph = check_budget(model, recipe, say)
     _check_lengths(clips, graph)
     return _Ready(folder, clips, task, model, processor)
@@ -163,7 +168,7 @@ def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
     return clips
 
 
-def _make_model(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
+def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Any]:
     if recipe.model.name is None:
         stem = STEMS[recipe.model.family]
         try:
@@ -171,9 +176,8 @@ def _make_model(recipe: Recipe, task: Task) -> tuple[PreTrainedModel, Any]:
             model = getattr(transformers, f"{stem}Model")(config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
-        return task.with_head(model), Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
-    model = load_model(recipe.model.name)
-    return task.with_head(model), _load_processor(recipe.model.name)
+        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
+    return load_model(recipe.model.name), _load_processor(recipe.model.name)
 
 
 def _load_processor(name: str) -> Any:

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_model
 from transformers import (
     EvalPrediction,
     HubertConfig,
@@ -201,3 +202,16 @@ def test_a_plain_trainer_learns_and_judges_with_the_task(tmp_path: Path) -> None
     )
     trainer.train()
     assert trainer.evaluate()["eval_accuracy"] == 1.0
+
+
+def test_labels_follow_the_order_of_a_head_that_has_the_same_ones():
+    labels = {0: "stop", 1: "go", 2: "left"}
+    model = tiny_model(num_labels=3, id2label=labels, label2id={v: k for k, v in labels.items()})
+    task = Classification.from_folder(folder_of("go", "stop", "left"), model)
+    assert task.labels == ("stop", "go", "left")
+    assert task.has_head(model)
+    classifier = model.classifier
+    assert task.with_head(model).classifier is classifier
+    other = Classification.from_folder(folder_of("go", "stop"), model)
+    assert other.labels == ("go", "stop")
+    assert not other.has_head(model)

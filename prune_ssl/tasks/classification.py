@@ -43,8 +43,10 @@ class Classification:
             raise DataError(f"Classification: two or more distinct labels wanted, got {list(self.labels)}")
 
     @classmethod
-    def from_folder(cls, folder: SpeechFolder) -> Classification:
-        """Take the labels of the train split, sorted.
+    def from_folder(cls, folder: SpeechFolder, model: PreTrainedModel | None = None) -> Classification:
+        """Take the labels of the train split, in the order of `model`'s head if it has the same ones.
+
+        Otherwise they are sorted.
 
         Raises:
             DataError: there is only one.
@@ -54,7 +56,15 @@ class Classification:
                 f"{folder.path}: train has only the label {folder.labels[0]!r}: "
                 "classification needs clips of at least two"
             )
+        if model is not None and has_classifier(model):
+            of_model = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
+            if sorted(of_model) == sorted(folder.labels):
+                return cls(tuple(of_model))
         return cls(folder.labels)
+
+    def has_head(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` has a head for exactly these labels in this order already."""
+        return has_classifier(model) and model.config.id2label == self.config_overrides["id2label"]
 
     @property
     def config_overrides(self) -> dict[str, Any]:
@@ -87,8 +97,8 @@ class Classification:
             ModelError: the family has no sequence classification model.
         """
         overrides = self.config_overrides
-        if type(model).__name__.endswith("ForSequenceClassification"):
-            if model.config.id2label != overrides["id2label"]:
+        if has_classifier(model):
+            if not self.has_head(model):
                 model.config.update(overrides)
                 _replace_classifier_(model, len(self.labels))
             return model
@@ -119,6 +129,11 @@ class Classification:
     def compute_metrics(self) -> Callable[[EvalPrediction], dict[str, float]]:
         """Accuracy with its 95% bootstrap interval: `accuracy`, `accuracy_low`, `accuracy_high`, `clips`."""
         return classification_metrics
+
+
+def has_classifier(model: PreTrainedModel) -> bool:
+    """Return whether `model` classifies whole clips."""
+    return type(model).__name__.endswith("ForSequenceClassification")
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -25,8 +25,12 @@ class Task(Protocol):
     """Whether a higher metric is a better one."""
 
     @classmethod
-    def from_folder(cls, folder: SpeechFolder) -> Task:
-        """Make the task from what the train split holds."""
+    def from_folder(cls, folder: SpeechFolder, model: PreTrainedModel | None = None) -> Task:
+        """Make the task from what the train split holds, fitting `model`'s head where that is possible."""
+        ...
+
+    def has_head(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` has this task's head already, so that it may be trained."""
         ...
 
     @property
