@@ -120,9 +120,7 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     loaded, processor = _make_model(recipe)
     task = task_class(recipe.task).from_folder(clips, loaded)
     if recipe.dense is None and not task.has_head(loaded):
-        say(
-            "  note: the model's head does not fit these labels, so it starts anew; a `dense:` phase would train it"
-        )
+        say("  note: the model's head does not fit these labels and starts anew; a `dense:` phase trains it")
     model = task.with_head(loaded)
     graph = check_budget(model, recipe, say)
     _check_lengths(clips, graph)
