@@ -1,7 +1,6 @@
 """Tiny random models of every supported family, and the switches that tests need."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,12 +84,3 @@ def relative_difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """The folder of real corpora; skips where it is not."""
-    folder = Path(os.environ.get("PRUNE_SSL_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip("no real corpora here: set PRUNE_SSL_DATA to their folder")
-    return folder
