@@ -100,6 +100,8 @@ def test_permuting_the_units_of_any_group_changes_nothing(family, head, norm):
     for group in graph.groups.values():
         if group.kind == "hidden" and not graph.backbone:
             continue  # the output of a bare model would be permuted with it
+        if group.kind == "heads" and FAMILIES[family].attention.style == "position bias":
+            continue  # WavLM's heads are bound to their columns of the shared table
         order = torch.randperm(group.size)
         for part in group.slices:
             old, new = torch.from_numpy(part.index), torch.from_numpy(part.index)[order]

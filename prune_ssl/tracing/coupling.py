@@ -52,13 +52,17 @@ class Couplings:
 
     def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
         self.twin = twin
+        # torchaudio's LayerNorm over channels transposes around the norm, which the graph sees as two nodes.
+        self.transparent = TRANSPARENT | ({"NativeLayerNorm"} if family.name == "torchaudio" else set())
         self.paths = {module: path for path, module in twin.named_modules()}
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             # torch-pruning warns of every plain parameter, which we account for.
             warnings.simplefilter("ignore")
             inputs = probe_input(backbone, family, 1.0)
             with torch.device("meta"):
-                self.graph = tp.DependencyGraph().build_dependency(backbone, inputs, verbose=False)
+                self.graph = tp.DependencyGraph().build_dependency(
+                    backbone, inputs, output_transform=_tensors, verbose=False
+                )
         known = set(self.graph.module2node)
         self.not_reached = {
             prefix + path: "not reached by the forward pass that was traced"
@@ -80,7 +84,7 @@ class Couplings:
             module = dependency.target.module
             path = self.paths.get(module)
             if path is None:
-                _check_transparent(dependency.target, group)
+                _check_transparent(dependency.target, group, self.transparent)
                 continue
             refuse_unless(list(units) == list(range(size)), path, f"group {group} reaches it out of order")
             if isinstance(module, NORMS):
@@ -96,12 +100,18 @@ class Couplings:
         return slices
 
 
-def _check_transparent(node: Any, group: str) -> None:
+def _tensors(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors of a model's output, be it a mapping or a tuple with gaps."""
+    values = outputs.values() if hasattr(outputs, "values") else outputs
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+def _check_transparent(node: Any, group: str, known: set[str]) -> None:
     if node.type in STRUCTURAL:
         return
     found = re.search(r"\((\w+?)Backward\d*\)", node.name)
     operation = found.group(1) if found else node.name
-    if node.type == tp.ops.OPTYPE.ELEMENTWISE and operation in TRANSPARENT:
+    if node.type == tp.ops.OPTYPE.ELEMENTWISE and operation in known:
         return
     raise TraceError(
         f"group {group} passes through the operation {operation!r}, which prune_ssl does not know to be "

@@ -28,7 +28,8 @@ class Residual:
         self.couplings, self.stored = couplings, stored
         backbone: Any = twin.get_submodule(prefix.rstrip("."))
         self.backbone: Any = backbone
-        self.width: int = int(backbone.config.hidden_size)
+        projection: Any = submodule_or_none(backbone, family.projection)
+        self.width: int = 0 if projection is None else int(projection.out_features)
         self.slices: list[ParameterSlice] = []
         self.norms: list[str] = []
         self.seen: set[str] = set()
@@ -53,11 +54,12 @@ class Residual:
         return Group("hidden", "hidden", self.units, tuple(self.slices), minimum=1, norms=tuple(self.norms))
 
     def _obstacle(self) -> str:
-        config = self.backbone.config
-        if submodule_or_none(self.backbone, self.family.projection) is None:
+        config = getattr(self.backbone, "config", None)
+        if not self.width:
             return "no feature projection: the frontend's channels are the residual stream"
-        if getattr(config, "position_embeddings_type", None) in ("relative", "rotary"):
-            return f"{config.position_embeddings_type} positions are tied to the residual's width"
+        positions = getattr(config, "position_embeddings_type", None)
+        if positions in ("relative", "rotary"):
+            return f"{positions} positions are tied to the residual's width"
         if getattr(config, "add_adapter", False):
             return "the adapter behind the encoder is tied to the residual's width"
         return ""
@@ -146,11 +148,19 @@ class Residual:
             self._writer(path)
         stem = self.family.layer.partition(".{i}")[0]
         for path, module in self.backbone.named_modules():
-            outside = not path.startswith((f"{stem}.", "feature_extractor", "feature_projection"))
+            outside = not path.startswith((f"{stem}.", "encoder.feature_projection"))
             if isinstance(module, nn.LayerNorm) and outside and path.startswith("encoder"):
                 self._norm(path)
 
     def _head(self) -> None:
+        if not self.family.stem:
+            if self.prefix:
+                self.why = (
+                    f"the head of {type(self.twin).__name__} is not known to read the residual in one place"
+                )
+            elif self.backbone.aux is not None:
+                self._reader("aux")
+            return
         if not self.prefix:
             return
         name = re.sub(r"^.*?(For\w+)$", r"\1", type(self.twin).__name__)
@@ -170,7 +180,8 @@ class Residual:
         own = [*self.family.attention.projections, *(each.first for each in self.family.ffns)]
         own += [path for path, _ in self.family.attention.per_head]
         own += [] if roles is None else [roles.depthwise, roles.norm, roles.first, roles.second]
-        frontend = (self.family.conv.partition(".{i}")[0], "feature_projection", "layer_norm.")
+        frontend: tuple[str, ...] = ("feature_extractor", "feature_projection", "encoder.feature_projection")
+        frontend += ("layer_norm.",)
         for name in self.stored:
             inner = name.removeprefix(self.prefix)
             if not name.startswith(self.prefix) or name in self.seen or inner.startswith(frontend):

@@ -10,13 +10,13 @@ from torch.nn.utils import parametrize
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import Family
+from prune_ssl.models.inputs import FILTERBANK_KERNEL, SAMPLE_RATE_HZ, input_shape
 from prune_ssl.models.layers import is_alive, own_position_bias
 from prune_ssl.models.wavlm import PrunedWavLMAttention
-from prune_ssl.tracing.cost import NEVER, SAMPLE_RATE_HZ, Clock, conv_frames
+from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
 
 # Two lengths fix a clock that is linear in the frames, the third one checks it.
 PROBE_SECONDS = (1.0, 1.37, 2.21)
-FILTERBANK_KERNEL = (400, 160)  # 25 ms windows every 10 ms at 16 kHz
 # transformers' x-vector head convolves with the weight of a Linear that is itself never called.
 CALLED_BY_PARENT = {"TDNNLayer": "kernel"}
 
@@ -122,12 +122,7 @@ def _fold_weight_norm(module: nn.Module) -> None:
 
 def probe_input(backbone: nn.Module, family: Family, seconds: float) -> torch.Tensor:
     """Return what the model takes for `seconds` of audio, on the meta device: (1, N) samples or (1, T, F)."""
-    samples = round(seconds * SAMPLE_RATE_HZ)
-    if not family.filterbank:
-        return torch.empty(1, samples, device="meta")
-    frames = conv_frames(samples, (FILTERBANK_KERNEL, (1, family.filterbank)))[-1]
-    features: Any = backbone.config.feature_projection_input_dim  # type: ignore[union-attr]
-    return torch.empty(1, frames, features, device="meta")
+    return torch.empty(input_shape(backbone, seconds, family), device="meta")
 
 
 def _count_positions(
