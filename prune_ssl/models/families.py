@@ -127,6 +127,7 @@ class Family:
     squeeze: str = ""  # config field: the encoder runs on one of so many frames
     filterbank: int = 0  # frames of 10 ms that one input frame stacks; 0: the input is a waveform
     keeps_residual: str = ""  # why the residual width cannot be pruned
+    makes_constants: bool = False  # the forward makes tensors on the default device, whatever its input's
     layers_return_bias: bool = False  # (output, position bias), not the output alone
 
 
@@ -176,7 +177,7 @@ FAMILIES: dict[str, Family] = {
             position_convs="encoder.pos_conv_embed.layers.{i}.conv",
         ),
         Family(name="unispeech", stem="UniSpeech", last_conv_readers=("quantizer.weight_proj",)),
-        Family(name="unispeech-sat", stem="UniSpeechSat", last_conv_readers=("quantizer.weight_proj",)),
+        Family(name="unispeech-sat", stem="UniSpeechSat"),
         Family(
             name="sew",
             stem="SEW",
@@ -190,6 +191,7 @@ FAMILIES: dict[str, Family] = {
             projection="feature_projection",
             squeeze="squeeze_factor",
             keeps_residual=_UPSAMPLED,
+            makes_constants=True,
             layer="encoder.encoder.layer.{i}",
             attention=AttentionRoles(
                 queries="self.query_proj",

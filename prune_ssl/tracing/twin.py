@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -125,8 +126,13 @@ def probe_input(backbone: nn.Module, family: Family, seconds: float) -> torch.Te
     return torch.empty(input_shape(backbone, seconds, family), device="meta")
 
 
+def on_meta(family: Family) -> AbstractContextManager[Any]:
+    """Return a context in which new tensors are meta tensors too, for families that need it (it is slow)."""
+    return torch.device("meta") if family.makes_constants else nullcontext()
+
+
 def _count_positions(
-    twin: nn.Module, leaves: Iterable[tuple[str, nn.Module]], inputs: torch.Tensor
+    twin: nn.Module, family: Family, leaves: Iterable[tuple[str, nn.Module]], inputs: torch.Tensor
 ) -> dict[str, int]:
     """Run the twin once and return how many output positions each Linear or convolution computed."""
     counts: dict[str, int] = {}
@@ -144,8 +150,7 @@ def _count_positions(
         called = parent if CALLED_BY_PARENT.get(type(parent).__name__) == path.rpartition(".")[2] else leaf
         handles.append(called.register_forward_hook(hook_for(path, int(channels))))  # type: ignore[arg-type]
     try:
-        # Constants that a forward makes on no device of its own (SEW-D's) must be meta tensors too.
-        with torch.no_grad(), torch.device("meta"):
+        with torch.no_grad(), on_meta(family):
             twin(inputs)
     finally:
         for handle in handles:
@@ -167,7 +172,8 @@ def find_clocks(
     """
     leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, nn.Linear | nn.Conv1d)]
     counts = [
-        _count_positions(twin, leaves, probe_input(backbone, family, seconds)) for seconds in PROBE_SECONDS
+        _count_positions(twin, family, leaves, probe_input(backbone, family, seconds))
+        for seconds in PROBE_SECONDS
     ]
     frames = [conv_frames(round(seconds * SAMPLE_RATE_HZ), kernels) for seconds in PROBE_SECONDS]
     clocks: dict[str, Clock] = {}
