@@ -25,7 +25,8 @@ def test_nothing_pruned_equals_the_stock_module(norm, padded, attention):
 
 
 @pytest.mark.parametrize(
-    "keep", [{"layer.0.heads": []}, {"layer.0.attention": []}, {"layer.0": []}, {"layer.0": [], "layer.1": []}]
+    "keep",
+    [{"layer.0.heads": []}, {"layer.0.attention": []}, {"layer.0": []}, {"layer.0": [], "layer.1": []}],
 )
 def test_the_position_bias_survives_the_loss_of_layer_0(tmp_path, keep):
     model = tiny_model("wavlm", "ForCTC").double()

@@ -193,6 +193,8 @@ def _restate_heads(
         block: Any = layer.get_submodule(roles.path)
         units = kept.get(group.name, tuple(range(group.size)))
         size = attention_size(block, roles.head_size)
+        if hasattr(block, "embed_dim"):
+            block.embed_dim = block.get_submodule(roles.queries).in_features
         if roles.style == "position bias" and units:
             before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(group.size))
             original = getattr(block, "original_heads", group.size)

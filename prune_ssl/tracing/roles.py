@@ -84,7 +84,11 @@ class Roles:
     def _attention_groups(self, index: int, path: str, layer: nn.Module) -> Iterator[Group]:
         roles = self.family.attention
         if not is_alive(layer, roles):
-            self.not_pruned[f"{path}.{roles.path}"] = "no attention head is left"
+            fused = hasattr(submodule_or_none(layer, f"{roles.path}.attention"), "in_proj_weight")
+            why = (
+                "queries, keys and values are one fused projection" if fused else "no attention head is left"
+            )
+            self.not_pruned[f"{path}.{roles.path}"] = why
             return
         path, block = f"{path}.{roles.path}", layer.get_submodule(roles.path)
         name, size = f"layer.{index}.heads", attention_size(block, roles.head_size)
