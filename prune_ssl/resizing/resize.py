@@ -171,8 +171,10 @@ def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Modul
 
 def _restructure(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Sequence[int]]) -> None:
     """Empty and remove what lost all its units, and make modules and config state their new sizes."""
-    family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)
     restate_sizes(model, graph, kept)
+    if graph.family not in FAMILIES:
+        return
+    family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)
     _restate_heads(backbone, graph, family, kept)
     for name, group in graph.groups.items():
         if name in kept and not kept[name]:

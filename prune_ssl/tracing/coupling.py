@@ -90,9 +90,8 @@ class Couplings:
             refuse_unless(list(units) == probe, path, f"group {group} reaches it out of order")
             if isinstance(module, NORMS):
                 _check_norm(module, path, size)
-                slices += [
-                    slice_of(self.twin, f"{path}.{leaf}", 0, "norm") for leaf, _ in module.named_parameters()
-                ]
+                held = [leaf for leaf, value in module.state_dict().items() if value.dim() == 1]
+                slices += [slice_of(self.twin, f"{path}.{leaf}", 0, "norm") for leaf in held]
             elif dependency.handler.__name__ == "prune_out_channels":
                 slices += producer(self.twin, path)
             else:
@@ -103,6 +102,8 @@ class Couplings:
 
 def _tensors(outputs: Any) -> list[torch.Tensor]:
     """Return the tensors of a model's output, be it a mapping or a tuple with gaps."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
     values = outputs.values() if hasattr(outputs, "values") else outputs
     return [value for value in values if isinstance(value, torch.Tensor)]
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from prune_ssl.models import Family
 from prune_ssl.models.layers import is_alive, submodule_or_none
-from prune_ssl.tracing.coupling import Couplings, stored_name
+from prune_ssl.tracing.coupling import stored_name
 from prune_ssl.tracing.graph import Group, ParameterSlice, Role
 
 
@@ -21,11 +21,8 @@ class Residual:
     one. `why` says what stands in the way when there is no group.
     """
 
-    def __init__(
-        self, twin: nn.Module, family: Family, prefix: str, couplings: Couplings, stored: Collection[str]
-    ) -> None:
-        self.twin, self.family, self.prefix = twin, family, prefix
-        self.couplings, self.stored = couplings, stored
+    def __init__(self, twin: nn.Module, family: Family, prefix: str, stored: Collection[str]) -> None:
+        self.twin, self.family, self.prefix, self.stored = twin, family, prefix, stored
         backbone: Any = twin.get_submodule(prefix.rstrip("."))
         self.backbone: Any = backbone
         projection: Any = submodule_or_none(backbone, family.projection)
@@ -77,8 +74,7 @@ class Residual:
     def _units(self) -> int:
         units = 0
         for path in self._position_convs():
-            if self.prefix + path not in self.couplings.not_reached:
-                units = gcd(units, int(self.backbone.get_submodule(path).groups))
+            units = gcd(units, int(self.backbone.get_submodule(path).groups))
         return units or self.width
 
     # -- slices
@@ -142,9 +138,6 @@ class Residual:
     def _around_layers(self) -> None:
         """Positional convolutions in whole groups, norms beside the layers."""
         for path in self._position_convs():
-            if self.prefix + path in self.couplings.not_reached:
-                self.why = f"{self.prefix}{path} is not used by the forward pass"
-                continue
             self._writer(path)
         stem = self.family.layer.partition(".{i}")[0]
         for path, module in self.backbone.named_modules():

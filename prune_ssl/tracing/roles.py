@@ -53,7 +53,7 @@ class Roles:
                 yield from self._ffn_groups(index, path, layer, roles)
             yield from self._convolution_groups(index, path, layer)
             yield Group(f"layer.{index}", "layer", 1, (), block=path, members=self._parameters_under(path))
-        hidden = Residual(self.twin, self.family, self.prefix, self.couplings, self.stored)
+        hidden = Residual(self.twin, self.family, self.prefix, self.stored)
         group = hidden.group()
         if group is None:
             self.not_pruned["hidden"] = hidden.why

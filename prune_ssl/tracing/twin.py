@@ -72,7 +72,10 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
 
     The strided convolutions of an adapter come last; padding by p is a kernel that is 2p shorter.
     """
-    kernels = [(int(conv.kernel_size[0]), int(conv.stride[0])) for conv in convs]
+    kernels = [
+        ((int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) + 1 - 2 * _padding(conv), int(conv.stride[0]))
+        for conv in convs
+    ]
     if family.filterbank:
         kernels = [FILTERBANK_KERNEL, (1, family.filterbank)]
     if family.squeeze:
@@ -80,8 +83,15 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
         kernels.append((factor, factor))
     for path, conv in backbone.named_modules():
         if path.startswith("adapter.") and path.endswith(".conv") and isinstance(conv, nn.Conv1d):
-            kernels.append((int(conv.kernel_size[0]) - 2 * int(conv.padding[0]), int(conv.stride[0])))
+            kernels.append((int(conv.kernel_size[0]) - 2 * _padding(conv), int(conv.stride[0])))
     return tuple(kernels)
+
+
+def _padding(conv: nn.Conv1d) -> int:
+    """Return the padding on one side; "same" (stride 1) pads half of the kernel's reach."""
+    if isinstance(conv.padding, str):
+        return (int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) // 2 if conv.padding == "same" else 0
+    return int(conv.padding[0])
 
 
 def encoder_kernel(family: Family, convs: list[str]) -> int:
