@@ -2,10 +2,10 @@
 
     python benchmarks/torch_pruning_side_by_side.py --layers 4 --out docs/torch_pruning.md
 
-Both are asked to halve every model: torch-pruning by its pruning ratio of 0.5 with magnitude importance (heads
+Both are asked to halve every model: torch-pruning by a pruning ratio of 0.5 with magnitude importance (heads
 declared as its documentation says, the output head ignored; once as the model is, and once with its weight
-norms folded, as its users learn to do), prune_ssl by macs=50% with the magnitude criterion. Random weights, one
-process.
+norms folded, as its users learn to do), prune_ssl by macs=50% with the magnitude criterion. Random weights,
+one process.
 """
 
 import argparse
@@ -159,8 +159,8 @@ def page(lines: list[str], args: argparse.Namespace) -> str:
     note = (
         "# torch-pruning's high-level pruner and prune_ssl, side by side\n\n"
         f"Made by `{command}` ({versions}, torch {torch.__version__}): CTC models of the families' default\n"
-        f"widths with {args.layers} encoder layers and random weights, MACs for {args.seconds:g} s of audio. Both were\n"
-        'asked to halve the model; what each was told is in the script\'s first lines. The columns "counted" are\n'
+        f"widths with {args.layers} encoder layers and random weights, MACs for {args.seconds:g} s of audio.\n"
+        'Both were asked to halve the model (the script says how). The columns "counted" are\n'
         "`torch.utils.flop_counter` on the result, with eager attention.\n\n"
     )
     return note + "\n".join(lines) + "\n"
