@@ -158,7 +158,7 @@ def test_the_bootstrap_interval_of_equal_values_is_a_point() -> None:
 
 @pytest.mark.parametrize(("values", "confidence"), [([], 0.95), ([[1.0]], 0.95), ([1.0], 95.0)])
 def test_a_meaningless_interval_is_refused(values: list[float], confidence: float) -> None:
-    with pytest.raises(DataError, match="bootstrap_interval"):
+    with pytest.raises(DataError, match="bootstrap"):
         bootstrap_interval(values, confidence)
 
 

@@ -2,7 +2,8 @@
 
 from prune_ssl.errors import RecipeError
 from prune_ssl.tasks.classification import Classification, classification_metrics
-from prune_ssl.tasks.metrics import Accuracy, bootstrap_interval
+from prune_ssl.tasks.intervals import bootstrap_interval
+from prune_ssl.tasks.metrics import Accuracy
 from prune_ssl.tasks.task import Task
 
 __all__ = [

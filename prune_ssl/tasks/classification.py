@@ -16,7 +16,8 @@ from transformers import AutoModelForAudioClassification, EvalPrediction, PreTra
 
 from prune_ssl.data import SpeechCollator, SpeechFolder
 from prune_ssl.errors import DataError, ModelError
-from prune_ssl.tasks.metrics import Accuracy, bootstrap_interval
+from prune_ssl.tasks.intervals import bootstrap_interval
+from prune_ssl.tasks.metrics import Accuracy
 from prune_ssl.tasks.task import Processor
 
 
