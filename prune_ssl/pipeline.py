@@ -14,7 +14,6 @@ from torch import nn
 from transformers import (
     AutoFeatureExtractor,
     PreTrainedModel,
-    Trainer,
     TrainingArguments,
     Wav2Vec2FeatureExtractor,
     set_seed,
@@ -28,9 +27,9 @@ from prune_ssl.models import is_pruned, load_model
 from prune_ssl.recipes import Recipe, TrainPart
 from prune_ssl.report import Report, report
 from prune_ssl.selection import allowed_widths, resolve
-from prune_ssl.tasks import Task, task_class
+from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training import PruningTrainer
+from prune_ssl.training import PruningTrainer, SpeechTrainer
 from prune_ssl.training.progress import use_budget_progress
 
 STEMS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
@@ -63,12 +62,12 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
     """
     ready = _prepare(recipe, overwrite, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
-    model, processor = ready.model, ready.processor
+    model, processor = ready.model, task.processor(ready.extractor)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
-    shared = _trainer_arguments(recipe, clips, task, processor)
+    shared = _trainer_arguments(recipe, clips, task, model, processor)
     if recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         _train_dense(model, recipe.dense, recipe, shared)
@@ -110,21 +109,26 @@ class _Ready:
     clips: SpeechFolder
     task: Task
     model: PreTrainedModel
-    processor: Any
+    extractor: Wav2Vec2FeatureExtractor
 
 
 def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Ready:
     folder = prepare_folder(recipe.folder, overwrite)
     set_seed(recipe.seed)
     clips = _read_data(recipe, say)
-    loaded, processor = _make_model(recipe)
-    task = task_class(recipe.task).from_folder(clips, loaded)
+    loaded, extractor = _make_model(recipe)
+    settings = TaskSettings(tokenizer=recipe.model.tokenizer, trials=recipe.data.trials)
+    task = task_class(recipe.task).from_folder(clips, loaded, settings)
     if recipe.dense is None and not task.has_head(loaded):
-        say("  note: the model's head does not fit these labels and starts anew; a `dense:` phase trains it")
+        say(
+            "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
+        )
     model = task.with_head(loaded)
     graph = check_budget(model, recipe, say)
     _check_lengths(clips, graph)
-    return _Ready(folder, clips, task, model, processor)
+    for note in task.check(clips, model):
+        say(f"  note: {note}")
+    return _Ready(folder, clips, task, model, extractor)
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
@@ -157,10 +161,15 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
 
 
 def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
-    config = FolderConfig(target=task_class(recipe.task).target, max_seconds=recipe.data.max_seconds)
+    task = task_class(recipe.task)
+    config = FolderConfig(
+        target=recipe.data.target or task.target,
+        max_seconds=recipe.data.max_seconds,
+        closed_labels=not task.open_targets,
+    )
     clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} labels")
+    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} different {config.target}s in train")
     for note in clips.notes:
         say(f"  note: {note}")
     return clips
@@ -174,7 +183,9 @@ def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Any]:
             model = getattr(transformers, f"{stem}Model")(config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
-        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
+        # As transformers has it: models with a group norm were trained on padding without a mask.
+        masked = config.feat_extract_norm == "layer"
+        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
     return load_model(recipe.model.name), _load_processor(recipe.model.name)
 
 
@@ -214,20 +225,24 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         save_strategy="no",
         report_to="none",
         disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
-        train_sampling_strategy="random",
+        train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
         dataloader_pin_memory=False,
         **(schedule | more),
     )
 
 
-def _trainer_arguments(recipe: Recipe, clips: SpeechFolder, task: Task, processor: Any) -> dict[str, Any]:
+def _trainer_arguments(
+    recipe: Recipe, clips: SpeechFolder, task: Task, model: PreTrainedModel, processor: Processor
+) -> dict[str, Any]:
     augmentation = Augmentation() if recipe.data.augment else None
-    judged = clips.splits.get("test") or clips.splits["validation"]
+    # By length, so that batches have little padding.
+    judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
     return {
         "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
-        "eval_dataset": ClipDataset(judged, task.encode),
+        "eval_dataset": ClipDataset(judged, task.encode_judged),
         "data_collator": task.collator(processor),
-        "compute_metrics": task.compute_metrics,
+        "compute_metrics": task.judge(judged, model),
+        "preprocess_logits_for_metrics": task.slim,
     }
 
 
@@ -240,8 +255,7 @@ def _train_dense(model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict
         warmup_steps=part.warmup_ratio,
         lr_scheduler_type=part.scheduler,
     )
-    trainer = Trainer(model=model, args=arguments, **shared)
-    trainer.model_accepts_loss_kwargs = False
+    trainer = SpeechTrainer(model=model, args=arguments, **shared)
     use_budget_progress(trainer, "dense")
     trainer.train()
 

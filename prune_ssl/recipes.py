@@ -25,6 +25,8 @@ class ModelPart(Part):
     """Architecture to make when there is no name."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Fields of the transformers config of that architecture."""
+    tokenizer: str | None = None
+    """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
     allow_pruned: bool = False
     """Prune a model that prune_ssl pruned already; the budget then refers to it."""
 
@@ -33,10 +35,16 @@ class DataPart(Part):
     """Where the audio is: a folder with SPLIT/metadata.csv."""
 
     path: str
+    target: str | None = None
+    """Column to predict: intent, speaker, emotion, ...; scenario+action joins two. None: the task's own."""
     augment: bool = True
     """Speed, shift, gain and noise on training clips."""
     max_seconds: float = Field(default=15.0, gt=0)
     """Longer clips are cut."""
+    group_by_length: bool = False
+    """Train on batches of clips of about the same length: less padding."""
+    trials: str | None = None
+    """Verification: trial list, relative to path."""
 
 
 class TrainPart(Part):
@@ -77,7 +85,7 @@ class Recipe(Part):
     """A complete run: model, task, data, dense fine-tuning, pruning, report."""
 
     name: str
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "ctc", "phonemes"] = "classification"
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None

@@ -11,10 +11,11 @@ from prune_ssl.data.audio import (
 )
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.data.clips import Clip, ClipDataset
-from prune_ssl.data.collate import SpeechCollator
+from prune_ssl.data.collate import IGNORED, SpeechCollator
 from prune_ssl.data.folders import SPLITS, FolderConfig, SpeechFolder, check_folder
 
 __all__ = [
+    "IGNORED",
     "MIN_SAMPLES",
     "SAMPLE_RATE_HZ",
     "SPLITS",

@@ -2,22 +2,45 @@
 
 from prune_ssl.errors import RecipeError
 from prune_ssl.tasks.classification import Classification, classification_metrics
-from prune_ssl.tasks.intervals import bootstrap_interval
-from prune_ssl.tasks.metrics import Accuracy
-from prune_ssl.tasks.task import Task
+from prune_ssl.tasks.ctc import Phonemes, Recognition
+from prune_ssl.tasks.intervals import bootstrap, bootstrap_interval, bootstrap_ratio
+from prune_ssl.tasks.metrics import (
+    Accuracy,
+    CharacterErrorRate,
+    EqualErrorRate,
+    MinDetectionCost,
+    PhonemeErrorRate,
+    SlotF1,
+    WordErrorRate,
+)
+from prune_ssl.tasks.task import Processor, Task, TaskSettings
 
 __all__ = [
     "TASKS",
     "Accuracy",
+    "CharacterErrorRate",
     "Classification",
+    "EqualErrorRate",
+    "MinDetectionCost",
+    "PhonemeErrorRate",
+    "Phonemes",
+    "Processor",
+    "Recognition",
+    "SlotF1",
     "Task",
+    "TaskSettings",
+    "WordErrorRate",
+    "bootstrap",
     "bootstrap_interval",
+    "bootstrap_ratio",
     "classification_metrics",
     "task_class",
 ]
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
+    "ctc": Recognition,
+    "phonemes": Phonemes,
 }
 """Task by the name that a recipe gives it."""
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -69,6 +69,12 @@ class EditCounts:
         return float(self.errors.sum() / self.lengths.sum())
 
 
+_ALIGN: dict[str, Callable[[list[str], list[str]], Any]] = {
+    "word": jiwer.process_words,
+    "character": jiwer.process_characters,
+}
+
+
 def edit_counts(predictions: Sequence[str], references: Sequence[str], unit: str = "word") -> EditCounts:
     """Count substitutions, deletions and insertions of each clip (Levenshtein, by jiwer).
 
@@ -90,8 +96,7 @@ def edit_counts(predictions: Sequence[str], references: Sequence[str], unit: str
         raise DataError(
             f"edit_counts: reference {empty[0]} is empty, so no error rate is defined: leave it out"
         )
-    process = {"word": jiwer.process_words, "character": jiwer.process_characters}[unit]
-    result = process(list(references), list(predictions))
+    result = _ALIGN[unit](list(references), list(predictions))
     errors = [
         sum(
             max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
