@@ -86,7 +86,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
     assert plan is not None
     model_folder = save_pretrained(small, folder / "model", processor=processor, plan=plan)
     say("Measuring")
-    made = _report(recipe, small, dense, trainer, model_folder)
+    made = _report(recipe, small, dense, trainer, model_folder, task)
     for suffix in ("json", "md", "html"):
         made.save(folder / f"report.{suffix}")
     shutil.copy(folder / "report.json", model_folder / "report.json")
@@ -268,8 +268,17 @@ def _copy(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _report(
-    recipe: Recipe, small: nn.Module, dense: nn.Module, trainer: PruningTrainer, model_folder: Path
+    recipe: Recipe,
+    small: nn.Module,
+    dense: nn.Module,
+    trainer: PruningTrainer,
+    model_folder: Path,
+    task: Task,
 ) -> Report:
+    results = {
+        stage: {key: value for key, value in found.items() if task.loss_is_judged or key != f"{stage}_loss"}
+        for stage, found in trainer.results.items()
+    }
     return report(
         small,
         baseline=dense,
@@ -278,7 +287,7 @@ def _report(
         min_iterations=recipe.report.iterations,
         min_seconds=recipe.report.min_seconds,
         history=trainer.history,
-        results=trainer.results,
+        results=results,
         budget=recipe.pruning.budget,
         title=recipe.name,
         folder=model_folder,

@@ -85,7 +85,7 @@ class Recipe(Part):
     """A complete run: model, task, data, dense fine-tuning, pruning, report."""
 
     name: str
-    task: Literal["classification", "ctc", "phonemes"] = "classification"
+    task: Literal["classification", "ctc", "phonemes", "speaker_verification"] = "classification"
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None

@@ -1,4 +1,4 @@
-"""CTC tasks: tokenizers, decoding, error rates on padded batches, heads, and folders that transformers reads."""
+"""CTC tasks: tokenizers, decoding, error rates on padded batches, heads, transformers.pipeline."""
 
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,8 @@ import prune_ssl
 from prune_ssl.data import IGNORED, Clip, ClipDataset, SpeechCollator, SpeechFolder
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.tasks import Phonemes, Recognition, TaskSettings
-from prune_ssl.tasks.ctc import frame_counts, frames_needed
+from prune_ssl.tasks.ctc import frames_needed
+from prune_ssl.tasks.frames import frame_counts
 from prune_ssl.training import SpeechTrainer
 
 SHORT = HubertConfig(

@@ -13,6 +13,7 @@ from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.data.clips import Clip, ClipDataset
 from prune_ssl.data.collate import IGNORED, SpeechCollator
 from prune_ssl.data.folders import SPLITS, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.data.trials import Trial, all_pairs, find_trials, read_trials
 
 __all__ = [
     "IGNORED",
@@ -26,9 +27,13 @@ __all__ = [
     "FolderConfig",
     "SpeechCollator",
     "SpeechFolder",
+    "Trial",
     "Waveform",
+    "all_pairs",
     "check_folder",
+    "find_trials",
     "read_header",
+    "read_trials",
     "read_waveform",
     "waveform_problem",
 ]

@@ -17,6 +17,17 @@ FILE_COLUMN = "file_name"
 SPEAKER_COLUMN = "speaker"
 
 
+def target_columns(target: str) -> tuple[str, ...]:
+    """The columns that a target names: "scenario+action" joins two, with "_" between their values."""
+    return tuple(target.split("+"))
+
+
+def with_target(row: dict[str, str], target: str) -> dict[str, str]:
+    """Add the joined target to a row; empty where one of its parts is."""
+    parts = [row[name].strip() for name in target_columns(target)]
+    return {**row, target: "_".join(parts) if all(parts) else ""}
+
+
 def read_metadata(split_folder: Path, target: str) -> list[dict[str, str]]:
     """Read the rows of a split's metadata.csv; labels stay text ("007" and "NA" are labels too).
 
@@ -38,7 +49,7 @@ def read_metadata(split_folder: Path, target: str) -> list[dict[str, str]]:
         _require_columns(path, columns, target)
         if not has_rows:
             raise DataError(f"{path}: it has a header but no clips: add a row per clip")
-        return _rows(path, columns)
+        return [with_target(row, target) for row in _rows(path, columns)]
     except (csv.Error, UnicodeDecodeError, datasets.exceptions.DatasetGenerationError) as error:
         cause = error.__cause__ or error
         raise DataError(f"{path}: not readable as CSV in UTF-8 with one header line: {cause}") from error
@@ -52,12 +63,13 @@ def _columns(path: Path) -> tuple[list[str], bool]:
 
 
 def _require_columns(path: Path, columns: Sequence[str], target: str) -> None:
-    missing = [name for name in (FILE_COLUMN, target) if name not in columns]
+    wanted = (FILE_COLUMN, *target_columns(target))
+    missing = [name for name in wanted if name not in columns]
     if missing:
         raise DataError(
             f"{path}: no column {' and no column '.join(map(repr, missing))}: "
             f"found {', '.join(columns) or 'an empty file'}; "
-            f"wanted {FILE_COLUMN},{target} (other columns are welcome)"
+            f"wanted {','.join(wanted)} (other columns are welcome)"
         )
 
 

@@ -14,6 +14,7 @@ from prune_ssl.tasks.metrics import (
     WordErrorRate,
 )
 from prune_ssl.tasks.task import Processor, Task, TaskSettings
+from prune_ssl.tasks.verification import Verification
 
 __all__ = [
     "TASKS",
@@ -29,6 +30,7 @@ __all__ = [
     "SlotF1",
     "Task",
     "TaskSettings",
+    "Verification",
     "WordErrorRate",
     "bootstrap",
     "bootstrap_interval",
@@ -41,6 +43,7 @@ TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "ctc": Recognition,
     "phonemes": Phonemes,
+    "speaker_verification": Verification,
 }
 """Task by the name that a recipe gives it."""
 

@@ -21,8 +21,9 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from prune_ssl.data import SAMPLE_RATE_HZ, Clip, SpeechCollator, SpeechFolder
+from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
 from prune_ssl.errors import DataError
+from prune_ssl.tasks.frames import frame_counts
 from prune_ssl.tasks.heads import replace_last_layer_, with_fresh_head
 from prune_ssl.tasks.intervals import bootstrap_ratio
 from prune_ssl.tasks.metrics import edit_counts
@@ -210,12 +211,6 @@ class Phonemes(Recognition):
 def has_ctc(model: PreTrainedModel) -> bool:
     """Return whether `model` has a CTC head."""
     return type(model).__name__.endswith("ForCTC")
-
-
-def frame_counts(clips: Sequence[Clip], model: PreTrainedModel) -> list[int]:
-    """Frames that `model` makes of each clip alone, without padding."""
-    lengths: Any = model._get_feat_extract_output_lengths
-    return [int(lengths(round(clip.seconds * SAMPLE_RATE_HZ))) for clip in clips]
 
 
 def frames_needed(tokens: Sequence[int]) -> int:

@@ -26,7 +26,8 @@ def bootstrap(
     """Percentile bootstrap interval of any statistic.
 
     Args:
-        statistic: The statistic of the examples with these indices, which repeat: (examples,) -> number.
+        statistic: The statistic of the examples with these indices, which repeat: (examples,) -> number; NaN
+            where it has none (such a resample is left out).
         examples: How many there are.
         confidence: Mass inside the interval, between 0 and 1.
         resamples: How often the examples are drawn again.
@@ -48,7 +49,7 @@ def bootstrap(
     # One resample at a time: memory stays at the size of the test set.
     found = [statistic(generator.integers(examples, size=examples)) for _ in range(resamples)]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
+    low, high = np.nanquantile(found, [tail, 1 - tail])
     return float(low), float(high)
 
 
