@@ -388,7 +388,7 @@ def test_a_target_may_join_columns(folder: Path) -> None:
         write_metadata(folder / split, rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
     opened = check_folder(folder, FolderConfig(target="scenario+action"))
     assert opened.labels == ("alarm_set", "music_play")
-    with pytest.raises(DataError, match="no column 'intent': .*wanted file_name,scenario,intent"):
+    with pytest.raises(DataError, match=r"no column 'intent': .*wanted file_name,scenario,intent"):
         check_folder(folder, FolderConfig(target="scenario+intent"))
     rows = [("0.wav", "play", "music"), ("1.wav", "", "alarm")]
     write_metadata(folder / "train", rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]

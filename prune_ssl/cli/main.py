@@ -17,7 +17,7 @@ app.command("prune")(prune.prune)
 app.command("run")(run.run_command)
 app.command("report")(report.report_command)
 app.command("bench")(bench.bench)
-app.command("doctor")(doctor.doctor)
+app.add_typer(doctor.doctor_app, name="doctor")
 
 
 def main() -> None:
