@@ -12,7 +12,6 @@ import transformers
 import yaml
 from torch import nn
 from transformers import (
-    AutoFeatureExtractor,
     PreTrainedModel,
     TrainingArguments,
     Wav2Vec2FeatureExtractor,
@@ -28,6 +27,7 @@ from prune_ssl.recipes import Recipe, TrainPart
 from prune_ssl.report import Report, report
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
+from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training import PruningTrainer, SpeechTrainer
 from prune_ssl.training.progress import use_budget_progress
@@ -175,7 +175,7 @@ def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
     return clips
 
 
-def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Any]:
+def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     if recipe.model.name is None:
         stem = STEMS[recipe.model.family]
         try:
@@ -186,17 +186,7 @@ def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Any]:
         # As transformers has it: models with a group norm were trained on padding without a mask.
         masked = config.feat_extract_norm == "layer"
         return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
-    return load_model(recipe.model.name), _load_processor(recipe.model.name)
-
-
-def _load_processor(name: str) -> Any:
-    try:
-        return AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{name} has no preprocessor_config.json, so whether its audio is normalised is not known "
-            f"(a wrong guess ruins it silently). Put the feature extractor's file there."
-        ) from error
+    return load_model(recipe.model.name), load_extractor(recipe.model.name)
 
 
 def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:

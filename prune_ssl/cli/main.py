@@ -2,7 +2,7 @@
 
 import typer
 
-from prune_ssl.cli import bench, demo, doctor, prune, report, run, trace
+from prune_ssl.cli import bench, demo, doctor, infer, prune, report, run, trace
 
 app = typer.Typer(
     name="prune-ssl",
@@ -16,6 +16,9 @@ app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune)
 app.command("run")(run.run_command)
 app.command("report")(report.report_command)
+app.command("transcribe")(infer.transcribe_command)
+app.command("classify")(infer.classify_command)
+app.command("verify")(infer.verify_command)
 app.command("bench")(bench.bench)
 app.add_typer(doctor.doctor_app, name="doctor")
 
