@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 import yaml
 from torch import nn
@@ -26,6 +27,7 @@ from prune_ssl.models import is_pruned, load_model
 from prune_ssl.recipes import Recipe, TrainPart
 from prune_ssl.report import Report, report
 from prune_ssl.selection import allowed_widths, resolve
+from prune_ssl.smoke import smoke_version
 from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tracing import PruningGraph, trace
@@ -60,6 +62,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
     Raises:
         PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
     """
+    recipe = smoke_version(recipe) if recipe.smoke else recipe
     ready = _prepare(recipe, overwrite, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
@@ -99,8 +102,26 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] 
     Raises:
         PruneError: as `run` would, before any training.
     """
-    _prepare(recipe, overwrite, say)
+    _prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say)
     say("Dry run: all checks passed, nothing was trained or written.")
+
+
+def plan_architecture(recipe: Recipe, say: Callable[[str], None] = print) -> PruningGraph:
+    """Check a recipe against its architecture on the meta device: no weights, no data, no network.
+
+    Prints the dense cost, and the budget with its reachable range. The head has the size that the config
+    says, not that of any data.
+
+    Raises:
+        ModelError: the config makes no model of the family. BudgetError: malformed or out of reach.
+    """
+    config = _architecture(recipe)
+    with torch.device("meta"):
+        model = task_class(recipe.task).auto_class.from_config(config)
+    seconds = recipe.pruning.seconds
+    cost = trace(model).cost(seconds=seconds)
+    say(f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s")
+    return check_budget(model, recipe, say)
 
 
 @dataclass(frozen=True)
@@ -175,12 +196,18 @@ def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
     return clips
 
 
+def _architecture(recipe: Recipe) -> Any:
+    try:
+        return getattr(transformers, f"{STEMS[recipe.model.family]}Config")(**recipe.model.config)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.config does not make a {recipe.model.family} config: {error}") from error
+
+
 def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     if recipe.model.name is None:
-        stem = STEMS[recipe.model.family]
+        config = _architecture(recipe)
         try:
-            config = getattr(transformers, f"{stem}Config")(**recipe.model.config)
-            model = getattr(transformers, f"{stem}Model")(config)
+            model = getattr(transformers, f"{STEMS[recipe.model.family]}Model")(config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
         # As transformers has it: models with a group norm were trained on padding without a mask.

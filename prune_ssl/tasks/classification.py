@@ -41,6 +41,7 @@ class Classification:
     target: ClassVar[str] = "label"
     metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
+    auto_class: ClassVar[Any] = AutoModelForAudioClassification
     open_targets: ClassVar[bool] = False
     loss_is_judged: ClassVar[bool] = True
 
@@ -112,9 +113,7 @@ class Classification:
         """
         overrides = self.config_overrides
         if not has_classifier(model):
-            return with_fresh_head(
-                model, AutoModelForAudioClassification, overrides, "sequence classification"
-            )
+            return with_fresh_head(model, self.auto_class, overrides, "sequence classification")
         if self.has_head(model):
             return model
         return replace_last_layer_(model, "classifier", len(self.labels), overrides)

@@ -53,6 +53,7 @@ class Recognition:
     target: ClassVar[str] = "text"
     metric: ClassVar[str] = "wer"
     greater_is_better: ClassVar[bool] = False
+    auto_class: ClassVar[Any] = AutoModelForCTC
     open_targets: ClassVar[bool] = True
     loss_is_judged: ClassVar[bool] = True
     rates: ClassVar[dict[str, str]] = {"wer": "word", "cer": "character"}
@@ -123,7 +124,7 @@ class Recognition:
         """
         overrides = self.config_overrides
         if not has_ctc(model):
-            return with_fresh_head(model, AutoModelForCTC, overrides, "CTC")
+            return with_fresh_head(model, self.auto_class, overrides, "CTC")
         if self.has_head(model):
             model.config.update(overrides)
             return model

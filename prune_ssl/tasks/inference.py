@@ -89,7 +89,7 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
         ModelError: there is none.
     """
     try:
-        found: Any = AutoFeatureExtractor.from_pretrained(source)
+        found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{source} has no preprocessor_config.json, so whether its audio is normalised is not known "

@@ -36,6 +36,8 @@ class Task(Protocol):
     """The key of its metrics that counts, e.g. for the best checkpoint."""
     greater_is_better: ClassVar[bool]
     """Whether a higher metric is a better one."""
+    auto_class: ClassVar[Any]
+    """The Auto class of transformers for its head."""
     open_targets: ClassVar[bool]
     """Whether judged clips may have targets that train does not have (texts; speakers in verification)."""
     loss_is_judged: ClassVar[bool]

@@ -41,6 +41,7 @@ class Verification:
     target: ClassVar[str] = "speaker"
     metric: ClassVar[str] = "eer"
     greater_is_better: ClassVar[bool] = False
+    auto_class: ClassVar[Any] = AutoModelForAudioXVector
     open_targets: ClassVar[bool] = True
     loss_is_judged: ClassVar[bool] = False
 
@@ -97,7 +98,7 @@ class Verification:
         """
         overrides = self.config_overrides
         if not has_xvector(model):
-            return with_fresh_head(model, AutoModelForAudioXVector, overrides, "x-vector")
+            return with_fresh_head(model, self.auto_class, overrides, "x-vector")
         if not self.has_head(model):
             model.config.update(overrides)
             old: Any = model.get_submodule("objective")
