@@ -16,7 +16,7 @@ from prune_ssl.errors import DataError
 TRIAL_NAMES = ("sv_trials.csv", "trials.csv", "veri_test2.txt", "veri_test.txt")
 """Where a trial list is looked for when none is named; the last two are VoxCeleb's (the first is cleaned)."""
 
-PAIR_LIMIT = 20_000
+PAIR_LIMIT = 10_000
 """So many pairs are drawn from the clips when there is no list and there would be more."""
 
 _COLUMNS = ("file_1", "file_2", "same_speaker")
