@@ -138,7 +138,9 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     set_seed(recipe.seed)
     clips = _read_data(recipe, say)
     loaded, extractor = _make_model(recipe)
-    settings = TaskSettings(tokenizer=recipe.model.tokenizer, trials=recipe.data.trials)
+    settings = TaskSettings(
+        target=recipe.data.target, tokenizer=recipe.model.tokenizer, trials=recipe.data.trials
+    )
     task = task_class(recipe.task).from_folder(clips, loaded, settings)
     if recipe.dense is None and not task.has_head(loaded):
         say(
@@ -259,6 +261,7 @@ def _trainer_arguments(
         "eval_dataset": ClipDataset(judged, task.encode_judged),
         "data_collator": task.collator(processor),
         "compute_metrics": task.judge(judged, model),
+        "compute_loss_func": task.loss_function(),
         "preprocess_logits_for_metrics": task.slim,
     }
 

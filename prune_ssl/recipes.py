@@ -36,7 +36,7 @@ class DataPart(Part):
 
     path: str
     target: str | None = None
-    """Column to predict: intent, speaker, emotion, ...; scenario+action joins two. None: the task's own."""
+    """Column to predict: intent, speaker, ...; scenario+action is one label, size|milk are two slots."""
     augment: bool = True
     """Speed, shift, gain and noise on training clips."""
     max_seconds: float = Field(default=15.0, gt=0)
@@ -96,7 +96,7 @@ class Recipe(Part):
 
     name: str
     about: AboutPart = AboutPart()
-    task: Literal["classification", "ctc", "phonemes", "speaker_verification"] = "classification"
+    task: Literal["classification", "ctc", "phonemes", "slots", "speaker_verification"] = "classification"
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None

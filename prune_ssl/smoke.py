@@ -8,7 +8,7 @@ from prune_ssl.recipes import Recipe, TrainPart
 STEPS = 8
 """Optimiser steps of each phase: enough to go through every line, not to learn."""
 
-TARGETS = {"speaker_verification": "speaker"}
+TARGETS = {"speaker_verification": "speaker", "slots": "label|speaker"}
 """Task -> the column of the shipped words that stands for its target; others take the word (`label`)."""
 
 TINY: dict[str, Any] = {

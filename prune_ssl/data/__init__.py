@@ -14,6 +14,7 @@ from prune_ssl.data.clips import Clip, ClipDataset
 from prune_ssl.data.collate import IGNORED, SpeechCollator
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import SPLITS
+from prune_ssl.data.metadata import SLOT_MARK
 from prune_ssl.data.survey import Finding, Survey, SurveyConfig, survey
 from prune_ssl.data.trials import Trial, all_pairs, find_trials, read_trials
 
@@ -21,6 +22,7 @@ __all__ = [
     "IGNORED",
     "MIN_SAMPLES",
     "SAMPLE_RATE_HZ",
+    "SLOT_MARK",
     "SPLITS",
     "AudioHeader",
     "Augmentation",

@@ -16,16 +16,20 @@ METADATA_NAME = "metadata.csv"
 FILE_COLUMN = "file_name"
 SPEAKER_COLUMN = "speaker"
 
+SLOT_MARK = "|"
+"""Between the slots of a target, and between their values."""
+
 
 def target_columns(target: str) -> tuple[str, ...]:
-    """The columns that a target names: "scenario+action" joins two, with "_" between their values."""
-    return tuple(target.split("+"))
+    """The columns that a target names: "scenario+action" is one label of two, "size|milk" are two slots."""
+    return tuple(target.replace(SLOT_MARK, "+").split("+"))
 
 
 def with_target(row: dict[str, str], target: str) -> dict[str, str]:
     """Add the joined target to a row; empty where one of its parts is."""
     parts = [row.get(name, "").strip() for name in target_columns(target)]
-    return {**row, target: "_".join(parts) if all(parts) else ""}
+    mark = SLOT_MARK if SLOT_MARK in target else "_"
+    return {**row, target: mark.join(parts) if all(parts) else ""}
 
 
 def read_metadata(split_folder: Path, target: str | None) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from prune_ssl.tasks.metrics import (
     SlotF1,
     WordErrorRate,
 )
+from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.task import Processor, Task, TaskSettings
 from prune_ssl.tasks.verification import Verification
 
@@ -28,6 +29,7 @@ __all__ = [
     "Processor",
     "Recognition",
     "SlotF1",
+    "Slots",
     "Task",
     "TaskSettings",
     "Verification",
@@ -43,6 +45,7 @@ TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "ctc": Recognition,
     "phonemes": Phonemes,
+    "slots": Slots,
     "speaker_verification": Verification,
 }
 """Task by the name that a recipe gives it."""

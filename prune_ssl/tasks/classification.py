@@ -5,12 +5,13 @@ Letters: B clips in an evaluation, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from transformers import (
     AutoModelForAudioClassification,
     EvalPrediction,
@@ -127,6 +128,10 @@ class Classification:
     ) -> SpeechCollator:
         """Padded waveforms and class indices."""
         return SpeechCollator(processor, attention_mask=attention_mask)
+
+    def loss_function(self) -> Callable[..., torch.Tensor] | None:
+        """The model's own."""
+        return None
 
     def check(self, folder: SpeechFolder, model: PreTrainedModel) -> tuple[str, ...]:
         """Nothing: the check of the folder saw to the labels."""

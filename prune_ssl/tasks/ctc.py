@@ -140,6 +140,9 @@ class Recognition:
         """Padded waveforms and padded token indices."""
         return SpeechCollator(processor, attention_mask=attention_mask)
 
+    def loss_function(self) -> None:
+        """The model's own."""
+
     def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:
         """Count clips that CTC cannot align, and texts with unknown characters.
 

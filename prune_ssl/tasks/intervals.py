@@ -82,19 +82,23 @@ def bootstrap_ratio(
     """Interval of sum(numerators) / sum(denominators), both (examples,): errors and words of each clip.
 
     Raises:
-        DataError: no examples, unequal counts, or denominators that are not positive.
+        DataError: no examples, unequal counts, negative denominators or all zero.
     """
     above = np.asarray(numerators, dtype=np.float64)
     below = np.asarray(denominators, dtype=np.float64)
-    if above.ndim != 1 or above.shape != below.shape or above.size == 0 or below.min() <= 0:
+    if (
+        above.ndim != 1
+        or above.shape != below.shape
+        or above.size == 0
+        or not 0 <= below.min() <= below.max() > 0
+    ):
         raise DataError(
             f"bootstrap_ratio: {above.shape} numerators and {below.shape} denominators given, two non-empty "
-            "lists of equal length wanted, the second positive"
+            "lists of equal length wanted, the second not negative and not all zero"
         )
-    return bootstrap(
-        lambda drawn: float(above[drawn].sum() / below[drawn].sum()),
-        above.size,
-        confidence,
-        resamples,
-        seed,
-    )
+
+    def ratio(drawn: Indices) -> float:
+        whole = float(below[drawn].sum())
+        return float(above[drawn].sum()) / whole if whole else float("nan")
+
+    return bootstrap(ratio, above.size, confidence, resamples, seed)

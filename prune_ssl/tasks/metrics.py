@@ -182,11 +182,19 @@ class SlotF1(OfflineMetric):
     )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        pairs = [(_said(found), _said(wanted)) for found, wanted in zip(predictions, references, strict=True)]
-        right = sum(len(found & wanted) for found, wanted in pairs)
-        given = sum(len(found) + len(wanted) for found, wanted in pairs)
+        right, given = slot_counts(predictions, references)
         # Nothing to find and nothing found is no error.
-        return {"f1": 2 * right / given if given else 1.0}
+        return {"f1": float(2 * right.sum() / given.sum()) if given.sum() else 1.0}
+
+
+def slot_counts(
+    predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Right pairs of each clip, and those found plus those wanted, both (clips,): F1 = 2 right / given."""
+    pairs = [(_said(found), _said(wanted)) for found, wanted in zip(predictions, references, strict=True)]
+    right = [len(found & wanted) for found, wanted in pairs]
+    given = [len(found) + len(wanted) for found, wanted in pairs]
+    return np.asarray(right, dtype=np.int64), np.asarray(given, dtype=np.int64)
 
 
 def _said(slots: Sequence[str]) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import torch
 from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
@@ -19,6 +20,8 @@ Judge = Callable[[EvalPrediction], dict[str, float]]
 class TaskSettings:
     """What a recipe may say beyond the name of its task."""
 
+    target: str | None = None
+    """The column or columns to predict, as the folder was read; None: the task's own."""
     tokenizer: str | None = None
     """CTC: folder or hub name of a tokenizer; None: the model's own, else made from train."""
     trials: str | None = None
@@ -79,6 +82,10 @@ class Task(Protocol):
         self, processor: Processor | None = None, *, attention_mask: bool | None = None
     ) -> SpeechCollator:
         """Make the batches of this task."""
+        ...
+
+    def loss_function(self) -> Callable[..., torch.Tensor] | None:
+        """For `Trainer(compute_loss_func=...)`; None: the model's own loss."""
         ...
 
     def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterable[str]:

@@ -120,6 +120,9 @@ class Verification:
         """Padded waveforms and class indices."""
         return SpeechCollator(processor, attention_mask=attention_mask)
 
+    def loss_function(self) -> None:
+        """The model's own."""
+
     def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:
         """Refuse clips that the head's convolutions cannot take; say what the trials are.
 

@@ -202,6 +202,7 @@ class PruningTrainer(SpeechTrainer):
             eval_dataset=self.eval_dataset,
             processing_class=self.processing_class,
             compute_metrics=self.compute_metrics,
+            compute_loss_func=self.compute_loss_func,
             preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
         )
         use_budget_progress(trainer, "recovery")
