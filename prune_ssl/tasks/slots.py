@@ -74,7 +74,7 @@ class Slots(Classification):
             for slot in dict.fromkeys(names)
         }
 
-    def encode(self, target: str) -> list[int]:
+    def encode(self, target: str) -> list[int]:  # type: ignore[override]
         """Index of each slot's value within its segment (S).
 
         Raises:
