@@ -139,7 +139,10 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     clips = _read_data(recipe, say)
     loaded, extractor = _make_model(recipe)
     settings = TaskSettings(
-        target=recipe.data.target, tokenizer=recipe.model.tokenizer, trials=recipe.data.trials
+        target=recipe.data.target,
+        tokenizer=recipe.model.tokenizer,
+        weights=recipe.data.loss_weights,
+        trials=recipe.data.trials,
     )
     task = task_class(recipe.task).from_folder(clips, loaded, settings)
     if recipe.dense is None and not task.has_head(loaded):

@@ -37,6 +37,8 @@ class DataPart(Part):
     path: str
     target: str | None = None
     """Column to predict: intent, speaker, ...; scenario+action is one label, size|milk are two slots."""
+    loss_weights: tuple[float, ...] = ()
+    """Joint tasks: one for each column of the target; empty: 1 each."""
     augment: bool = True
     """Speed, shift, gain and noise on training clips."""
     max_seconds: float = Field(default=15.0, gt=0)
@@ -96,7 +98,9 @@ class Recipe(Part):
 
     name: str
     about: AboutPart = AboutPart()
-    task: Literal["classification", "ctc", "phonemes", "slots", "speaker_verification"] = "classification"
+    task: Literal["classification", "ctc", "joint", "phonemes", "slots", "speaker_verification"] = (
+        "classification"
+    )
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None

@@ -8,7 +8,7 @@ from prune_ssl.recipes import Recipe, TrainPart
 STEPS = 8
 """Optimiser steps of each phase: enough to go through every line, not to learn."""
 
-TARGETS = {"speaker_verification": "speaker", "slots": "label|speaker"}
+TARGETS = {"speaker_verification": "speaker", "slots": "label|speaker", "joint": "label|speaker"}
 """Task -> the column of the shipped words that stands for its target; others take the word (`label`)."""
 
 TINY: dict[str, Any] = {
@@ -35,11 +35,16 @@ def smoke_version(recipe: Recipe) -> Recipe:
     What its numbers say is only that every stage ran.
     """
     words = resources.files("prune_ssl") / "assets" / "words"
-    sizes = TINY | (XVECTOR if recipe.task == "speaker_verification" else {})
+    sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
     changes: dict[str, Any] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
         "data": recipe.data.model_copy(
-            update={"path": str(words), "target": TARGETS.get(recipe.task, "label"), "trials": None}
+            update={
+                "path": str(words),
+                "target": TARGETS.get(recipe.task, "label"),
+                "trials": None,
+                "loss_weights": (),
+            }
         ),
         "dense": TrainPart(steps=STEPS, learning_rate=1e-3),
         "pruning": recipe.pruning.model_copy(

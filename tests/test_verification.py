@@ -16,6 +16,25 @@ from prune_ssl.tasks.verification import cosines, tdnn_frames
 from prune_ssl.tasks.verification_metrics import equal_error_rate, min_detection_cost
 from prune_ssl.training import SpeechTrainer
 
+SHORT = Wav2Vec2Config(
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=24,
+    conv_dim=(8, 8, 8),
+    conv_kernel=(10, 4, 4),
+    conv_stride=(5, 4, 4),
+    num_conv_pos_embeddings=8,
+    num_conv_pos_embedding_groups=2,
+    tdnn_dim=(16, 16, 16, 16, 24),
+    xvector_output_dim=16,
+    apply_spec_augment=False,
+    layerdrop=0.0,
+    hidden_dropout=0.0,
+    feat_proj_dropout=0.0,
+)
+"""An encoder that learns in seconds: three convolutions of eight channels, two layers."""
+
 
 def clips_of(split: str, *speakers: str, seconds: float = 0.6) -> tuple[Clip, ...]:
     """Harmonic tones: a speaker is a pitch, a clip a phase and some noise."""
@@ -160,25 +179,8 @@ def test_short_clips_and_known_speakers_are_told() -> None:
 
 
 def test_a_trainer_learns_to_tell_voices_and_the_cut_model_keeps_its_embeddings(tmp_path: Path) -> None:
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        conv_dim=(8, 8, 8),
-        conv_kernel=(10, 4, 4),
-        conv_stride=(5, 4, 4),
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        tdnn_dim=(16, 16, 16, 16, 24),
-        xvector_output_dim=16,
-        apply_spec_augment=False,
-        layerdrop=0.0,
-        hidden_dropout=0.0,
-        feat_proj_dropout=0.0,
-    )
     task = Verification.from_folder(FOLDER)
-    model = task.with_head(Wav2Vec2Model(config))
+    model = task.with_head(Wav2Vec2Model(SHORT))
     trainer = SpeechTrainer(
         model=model,
         args=TrainingArguments(

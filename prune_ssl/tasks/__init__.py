@@ -4,6 +4,7 @@ from prune_ssl.errors import RecipeError
 from prune_ssl.tasks.classification import Classification, classification_metrics
 from prune_ssl.tasks.ctc import Phonemes, Recognition
 from prune_ssl.tasks.intervals import bootstrap, bootstrap_interval, bootstrap_ratio
+from prune_ssl.tasks.joint import Joint
 from prune_ssl.tasks.metrics import (
     Accuracy,
     CharacterErrorRate,
@@ -23,6 +24,7 @@ __all__ = [
     "CharacterErrorRate",
     "Classification",
     "EqualErrorRate",
+    "Joint",
     "MinDetectionCost",
     "PhonemeErrorRate",
     "Phonemes",
@@ -44,6 +46,7 @@ __all__ = [
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "ctc": Recognition,
+    "joint": Joint,
     "phonemes": Phonemes,
     "slots": Slots,
     "speaker_verification": Verification,

@@ -15,6 +15,7 @@ from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models import load_model
 from prune_ssl.tasks.classification import has_classifier
 from prune_ssl.tasks.ctc import has_ctc
+from prune_ssl.tasks.joint import centred, speaker_part
 from prune_ssl.tasks.tokenizers import load_tokenizer
 from prune_ssl.tasks.verification import cosines, has_xvector
 
@@ -63,6 +64,8 @@ def classify(source: str, files: Sequence[Path], best: int = 1) -> Iterator[tupl
 def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tuple[Path, float]]:
     """Score files against a reference recording: cosine of the speaker embeddings, -1 to 1.
 
+    A joint model's embedding is what its training judged: see `joint`.
+
     Raises:
         ModelError: no speaker model or feature extractor is there.
         DataError: a file cannot be read.
@@ -70,9 +73,13 @@ def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tupl
     model, extractor = _load(source, has_xvector, "makes speaker embeddings (ForXVector)")
     collate = SpeechCollator(extractor, sample_rate_hz=extractor.sampling_rate)
 
+    part = speaker_part(model)
+
     def embedding(samples: Waveform) -> Waveform:
         with torch.inference_mode():
             outputs = model(**collate([{"input_values": samples}]))
+        if part is not None:
+            return np.asarray(centred(outputs.logits[:, part].numpy())[0])
         return np.asarray(outputs.embeddings[0].numpy())
 
     ((_, given),) = _read([reference], extractor)

@@ -94,14 +94,18 @@ class Slots(Classification):
 
     def loss_function(self) -> Callable[..., torch.Tensor]:
         """Sum over slots of the cross entropy of logits (B, K) against indices (B, S)."""
+        return self.weighted_loss((1.0,) * len(self.segments))
+
+    def weighted_loss(self, weights: Sequence[float]) -> Callable[..., torch.Tensor]:
+        """The same, each slot's with its weight (S)."""
         parts = tuple(self.segments.values())
 
         def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
             logits = outputs["logits"]
             # A slot of which no clip has a known value has no loss (its mean would be over nothing).
             each = [
-                cross_entropy(logits[:, part], labels[:, index], ignore_index=IGNORED)
-                for index, part in enumerate(parts)
+                weight * cross_entropy(logits[:, part], labels[:, index], ignore_index=IGNORED)
+                for index, (part, weight) in enumerate(zip(parts, weights, strict=True))
                 if (labels[:, index] != IGNORED).any()
             ]
             return torch.stack(each).sum() if each else logits.sum() * 0

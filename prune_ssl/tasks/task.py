@@ -24,6 +24,8 @@ class TaskSettings:
     """The column or columns to predict, as the folder was read; None: the task's own."""
     tokenizer: str | None = None
     """CTC: folder or hub name of a tokenizer; None: the model's own, else made from train."""
+    weights: tuple[float, ...] = ()
+    """Joint tasks: the weight of each column's loss, in the order of the target; empty: 1 each."""
     trials: str | None = None
     """Verification: trial list, relative to the data folder; None: a usual name, else all pairs."""
 

@@ -6,14 +6,14 @@ Margin Softmax (2018).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
-from transformers import AutoModelForAudioXVector, EvalPrediction, PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers import AutoModelForAudioXVector, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder, Trial, all_pairs, find_trials
 from prune_ssl.errors import DataError
@@ -101,7 +101,7 @@ class Verification:
         """
         overrides = self.config_overrides
         if not has_xvector(model):
-            return with_fresh_head(model, self.auto_class, overrides, "x-vector")
+            return with_fresh_xvector(model, overrides)
         if not self.has_head(model):
             model.config.update(overrides)
             old: Any = model.get_submodule("objective")
@@ -129,76 +129,47 @@ class Verification:
         Raises:
             DataError: a clip is too short, or the judged split has no trial of both kinds.
         """
-        wanted = tdnn_frames(model)
+        require_tdnn_frames(folder, model)
         for split, clips in folder.splits.items():
-            for clip, frames in zip(clips, frame_counts(clips, model), strict=True):
-                if frames < wanted:
-                    raise DataError(
-                        f"{clip.path}: {clip.seconds:.3f} s give {frames} frames, the x-vector head needs "
-                        f"{wanted}: leave out clips that short"
-                    )
-            if split == "train":
-                continue
-            trials = self._trials_of(clips)
-            kind = "all pairs" if self.trials is None else "listed"
-            same = sum(trial.same for trial in trials)
-            yield f"{split}: {len(trials)} trials ({kind}), {same} of them of one speaker"
-            known = {clip.target for clip in clips} & set(self.speakers)
-            if known:
-                yield f"{split}: {len(known)} of its speakers are in train too"
+            if split != "train":
+                yield from describe_trials(split, clips, self.trials, set(self.speakers))
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """`eer` with its 95% bootstrap interval, `min_dcf`, `trials`.
-
-        The interval draws first clips with all of their trials, as these share what is odd about the clip;
-        the speakers stay the same.
-        """
-        trials = self._trials_of(clips)
-        rows = {clip.path: index for index, clip in enumerate(clips)}
-        pairs = np.asarray([(rows[trial.first], rows[trial.second]) for trial in trials])
-        same = np.asarray([trial.same for trial in trials]).astype(np.int64)
-        groups = [np.flatnonzero(pairs[:, 0] == first) for first in np.unique(pairs[:, 0])]
-
-        def rates(prediction: EvalPrediction) -> dict[str, float]:
-            scores = cosines(np.asarray(self.slim(prediction.predictions, None)), pairs)
-            found = {"predictions": scores, "references": same}
-
-            def drawn_rate(drawn: npt.NDArray[np.int64]) -> float:
-                chosen = np.concatenate([groups[index] for index in drawn])
-                mixed = 0 < same[chosen].sum() < len(chosen)
-                return equal_error_rate(scores[chosen], same[chosen]) if mixed else float("nan")
-
-            low, high = bootstrap(drawn_rate, len(groups), resamples=RESAMPLES)
-            return {
-                **EqualErrorRate().compute(**found),
-                "eer_low": low,
-                "eer_high": high,
-                **MinDetectionCost().compute(**found),
-                "trials": float(len(trials)),
-            }
-
-        return rates
+        """`eer` with its 95% bootstrap interval, `min_dcf`, `trials`."""
+        rates = trial_rates(clips, trials_of(clips, self.trials))
+        return lambda prediction: rates(np.asarray(self.slim(prediction.predictions, None)))
 
     @staticmethod
     def slim(outputs: Any, labels: Any) -> Any:
         """The embeddings (B, E), which follow the logits."""
         return outputs[1] if isinstance(outputs, (tuple, list)) else outputs
 
-    def _trials_of(self, clips: Sequence[Clip]) -> tuple[Trial, ...]:
-        paths = {clip.path for clip in clips}
-        trials = all_pairs(clips) if self.trials is None else self.trials
-        found = tuple(trial for trial in trials if trial.first in paths and trial.second in paths)
-        if len({trial.same for trial in found}) < 2:
-            raise DataError(
-                f"verification: {len(found)} of {len(trials)} trials are about these {len(clips)} clips, "
-                "wanted some of one speaker and some of two: check the file names in the trial list"
-            )
-        return found
-
 
 def has_xvector(model: PreTrainedModel) -> bool:
     """Return whether `model` makes speaker embeddings."""
     return type(model).__name__.endswith("ForXVector")
+
+
+def with_fresh_xvector(model: PreTrainedModel, overrides: dict[str, Any]) -> PreTrainedModel:
+    """Give `model`'s backbone to a new x-vector model whose head starts at the scale of its own widths.
+
+    transformers starts every layer at a deviation of 0.02: right for 512 channels, but in a narrow head each
+    of seven layers makes the signal smaller and nothing is learnt. So: He et al., 2015.
+
+    Raises:
+        ModelError: the family has no x-vector model.
+    """
+    made = with_fresh_head(model, AutoModelForAudioXVector, overrides, "x-vector")
+    linears = [
+        made.get_submodule("projector"),
+        *(layer.get_submodule("kernel") for layer in made.get_submodule("tdnn").children()),
+        made.get_submodule("feature_extractor"),
+        made.get_submodule("classifier"),
+    ]
+    for linear in linears:
+        assert isinstance(linear, nn.Linear)
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+    return made
 
 
 def cosines(embeddings: npt.NDArray[Any], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -213,3 +184,87 @@ def tdnn_frames(model: PreTrainedModel) -> int:
     config: Any = model.config
     reach = sum((k - 1) * d for k, d in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True))
     return int(reach) + 2
+
+
+def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel) -> None:
+    """Refuse clips that are too short for the x-vector head.
+
+    Raises:
+        DataError: one is.
+    """
+    wanted = tdnn_frames(model)
+    for clips in folder.splits.values():
+        for clip, frames in zip(clips, frame_counts(clips, model), strict=True):
+            if frames < wanted:
+                raise DataError(
+                    f"{clip.path}: {clip.seconds:.3f} s give {frames} frames, the x-vector head needs "
+                    f"{wanted}: leave out clips that short"
+                )
+
+
+def trials_of(clips: Sequence[Clip], trials: Sequence[Trial] | None) -> tuple[Trial, ...]:
+    """Return the trials about these clips; without a list, all pairs of them.
+
+    Raises:
+        DataError: not both kinds of trials are among them.
+    """
+    paths = {clip.path for clip in clips}
+    given = all_pairs(clips) if trials is None else trials
+    found = tuple(trial for trial in given if trial.first in paths and trial.second in paths)
+    if len({trial.same for trial in found}) < 2:
+        raise DataError(
+            f"verification: {len(found)} of {len(given)} trials are about these {len(clips)} clips, "
+            "wanted some of one speaker and some of two: check the file names in the trial list"
+        )
+    return found
+
+
+def describe_trials(
+    split: str, clips: Sequence[Clip], trials: Sequence[Trial] | None, train_speakers: set[str]
+) -> Iterator[str]:
+    """Say what the trials of a split are; the clips' targets are their speakers.
+
+    Raises:
+        DataError: see `trials_of`.
+    """
+    found = trials_of(clips, trials)
+    kind = "all pairs" if trials is None else "listed"
+    same = sum(trial.same for trial in found)
+    yield f"{split}: {len(found)} trials ({kind}), {same} of them of one speaker"
+    known = {clip.target for clip in clips} & train_speakers
+    if known:
+        yield f"{split}: {len(known)} of its speakers are in train too"
+
+
+def trial_rates(
+    clips: Sequence[Clip], trials: Sequence[Trial]
+) -> Callable[[npt.NDArray[Any]], dict[str, float]]:
+    """Return what judges embeddings (B, E) of these clips in this order: EER and minDCF of these trials.
+
+    The interval of the EER draws first clips with all of their trials, as these share what is odd about the
+    clip; the speakers stay the same.
+    """
+    rows = {clip.path: index for index, clip in enumerate(clips)}
+    pairs = np.asarray([(rows[trial.first], rows[trial.second]) for trial in trials])
+    same = np.asarray([trial.same for trial in trials]).astype(np.int64)
+    groups = [np.flatnonzero(pairs[:, 0] == first) for first in np.unique(pairs[:, 0])]
+
+    def rates(embeddings: npt.NDArray[Any]) -> dict[str, float]:
+        scores = cosines(embeddings, pairs)
+        found = {"predictions": scores, "references": same}
+
+        def drawn_rate(drawn: npt.NDArray[np.int64]) -> float:
+            chosen = np.concatenate([groups[index] for index in drawn])
+            mixed = 0 < same[chosen].sum() < len(chosen)
+            return equal_error_rate(scores[chosen], same[chosen]) if mixed else float("nan")
+
+        low, high = bootstrap(drawn_rate, len(groups), resamples=RESAMPLES)
+        return {
+            **EqualErrorRate().compute(**found),
+            "eer_low": low,
+            "eer_high": high,
+            **MinDetectionCost().compute(**found),
+            "trials": float(len(trials)),
+        }
+
+    return rates
