@@ -2,8 +2,8 @@
 
 The model is a stock x-vector model. Its last layer is cut into a segment per task, as in slot filling. A
 speaker is verified by the segment of the train speakers, centred: what in the embedding tells speakers apart,
-without the words that it holds as well. The losses are weighted cross entropies (for the speakers as Snyder et
-al., ICASSP 2018), and what loads an x-vector model loads this one. The paper's heads are not known.
+without the words that it holds as well. The losses are weighted cross entropies (for the speakers as Snyder
+et al., ICASSP 2018), and what loads an x-vector model loads this one. The paper's heads are not known.
 """
 
 from __future__ import annotations
