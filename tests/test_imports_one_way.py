@@ -22,6 +22,8 @@ ORDER = (
     "report",
     "assets",
     "recipes",
+    "smoke",
+    "catalogue",
     "pipeline",
     "cli",
 )

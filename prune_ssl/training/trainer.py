@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -20,6 +19,7 @@ from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.progress import use_budget_progress
+from prune_ssl.training.speech_trainer import SpeechTrainer
 
 
 class _AfterStep(TrainerCallback):
@@ -38,7 +38,7 @@ class _AfterStep(TrainerCallback):
         self.trainer.gates.zero_grad()
 
 
-class PruningTrainer(Trainer):
+class PruningTrainer(SpeechTrainer):
     """A `transformers.Trainer` that learns under a budget which units should go.
 
     `train()` trains weights and gates jointly: task loss + augmented Lagrangian (HJ-Pruning, methods 3).
@@ -66,9 +66,6 @@ class PruningTrainer(Trainer):
             )
         super().__init__(*args, **kwargs)
         _refuse_unsupported(self.args)
-        # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
-        # not be divided over gradient accumulation steps.
-        self.model_accepts_loss_kwargs = False
         self.pruning = pruning
         model = self.model
         assert isinstance(model, nn.Module)
@@ -189,7 +186,7 @@ class PruningTrainer(Trainer):
         self.model = self.model_wrapped = small
         return small.eval()
 
-    def _recovery_trainer(self, small: nn.Module) -> Trainer:
+    def _recovery_trainer(self, small: nn.Module) -> SpeechTrainer:
         steps = self.state.global_step or self.gates.steps
         args = dataclasses.replace(
             self.args,
@@ -197,7 +194,7 @@ class PruningTrainer(Trainer):
             max_steps=round(self.pruning.recovery * steps),
             learning_rate=self.pruning.recovery_learning_rate or self.args.learning_rate,
         )
-        trainer = Trainer(
+        trainer = SpeechTrainer(
             model=small,
             args=args,
             data_collator=self.data_collator,
@@ -205,8 +202,9 @@ class PruningTrainer(Trainer):
             eval_dataset=self.eval_dataset,
             processing_class=self.processing_class,
             compute_metrics=self.compute_metrics,
+            compute_loss_func=self.compute_loss_func,
+            preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
         )
-        trainer.model_accepts_loss_kwargs = False
         use_budget_progress(trainer, "recovery")
         return trainer
 
