@@ -19,6 +19,7 @@ from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.progress import use_budget_progress
 
 
@@ -38,10 +39,12 @@ class _AfterStep(TrainerCallback):
         self.trainer.gates.zero_grad()
 
 
-class PruningTrainer(Trainer):
+class PruningTrainer(DistillationTrainer):
     """A `transformers.Trainer` that learns under a budget which units should go.
 
-    `train()` trains weights and gates jointly: task loss + augmented Lagrangian (HJ-Pruning, methods 3).
+    `train()` trains weights and gates jointly: task loss + augmented Lagrangian (HJ-Pruning, methods 3), and
+    the losses of a DistillationConfig (DPHuBERT, methods 4), in recovery too; the teacher is by default the
+    dense model.
     `finalize()` projects the gates to the exact budget, cuts the model, fine-tunes the small one
     (`PruningConfig.recovery`) and returns it. Everything a user knows of Trainer works in both.
 
@@ -52,23 +55,16 @@ class PruningTrainer(Trainer):
         results: the evaluation metrics "dense" (before), "cut" (right after the cut), "recovered".
     """
 
-    def __init__(self, *args: Any, pruning: PruningConfig, distillation: None = None, **kwargs: Any) -> None:
-        """Trace the model and attach gates; the arguments are Trainer's, and `pruning`.
+    def __init__(self, *args: Any, pruning: PruningConfig, **kwargs: Any) -> None:
+        """Trace the model and attach gates; the arguments are DistillationTrainer's, and `pruning`.
 
         Raises:
-            PruneError: `distillation` was given; it is not there yet.
+            DistillationError: student and teacher do not fit together.
             BudgetError: the budget cannot be met; nothing was trained.
             ModelError, TraceError: the model cannot be pruned.
         """
-        if distillation is not None:
-            raise PruneError(
-                "distillation is not there yet: leave it out (None); the task loss alone is used."
-            )
         super().__init__(*args, **kwargs)
         _refuse_unsupported(self.args)
-        # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
-        # not be divided over gradient accumulation steps.
-        self.model_accepts_loss_kwargs = False
         self.pruning = pruning
         model = self.model
         assert isinstance(model, nn.Module)
@@ -111,7 +107,7 @@ class PruningTrainer(Trainer):
         return scheduler
 
     def compute_loss(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the task loss plus, in training, the budget's penalty."""
+        """Return the loss (the task's, and distillation's) plus, in training, the budget's penalty."""
         outcome = super().compute_loss(model, inputs, *args, **kwargs)
         if not model.training or self.plan is not None:
             return outcome
@@ -172,6 +168,9 @@ class PruningTrainer(Trainer):
         self.plan = self.gates.finalize()
         self.gates.detach()
         small = resize(model, self.graph, self.plan, inplace=True)
+        if self.distiller is not None:
+            hidden = self.plan.keep.get("hidden")
+            self.distiller.attach(small, None if hidden is None else list(hidden))
         recovery = self._recovery_trainer(small)
         if self.eval_dataset is not None:
             self.results["cut"] = recovery.evaluate(metric_key_prefix="cut")
@@ -185,6 +184,8 @@ class PruningTrainer(Trainer):
             if self.eval_dataset is not None:
                 self.results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
+        if self.distiller is not None:
+            self.distiller.detach()
         _restore_layerdrop(small, self._layerdrop)
         self.model = self.model_wrapped = small
         return small.eval()
@@ -197,7 +198,7 @@ class PruningTrainer(Trainer):
             max_steps=round(self.pruning.recovery * steps),
             learning_rate=self.pruning.recovery_learning_rate or self.args.learning_rate,
         )
-        trainer = Trainer(
+        trainer = DistillationTrainer(
             model=small,
             args=args,
             data_collator=self.data_collator,
@@ -205,8 +206,8 @@ class PruningTrainer(Trainer):
             eval_dataset=self.eval_dataset,
             processing_class=self.processing_class,
             compute_metrics=self.compute_metrics,
+            distiller=self.distiller,
         )
-        trainer.model_accepts_loss_kwargs = False
         use_budget_progress(trainer, "recovery")
         return trainer
 

@@ -1,0 +1,33 @@
+"""Distillation: what a student learns from its teacher, as taps, small pure losses and their sum."""
+
+from prune_ssl.distillation.config import LOSSES, DistillationConfig
+from prune_ssl.distillation.distiller import LENGTHS, TEACHER_AUDIO, Distiller
+from prune_ssl.distillation.hidden import HIDDEN_LOSSES, cosine, l1, log_cosine, masking_mse, mse
+from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
+from prune_ssl.distillation.projections import Projections
+from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
+from prune_ssl.distillation.taps import Tapped, Taps, depth_of
+
+__all__ = [
+    "HIDDEN_LOSSES",
+    "LENGTHS",
+    "LOSSES",
+    "TEACHER_AUDIO",
+    "DistillationConfig",
+    "Distiller",
+    "Projections",
+    "Tapped",
+    "Taps",
+    "average_attention",
+    "cosine",
+    "depth_of",
+    "embedding_cosine",
+    "frame_logits_kl",
+    "intra_gram",
+    "l1",
+    "layer_gram",
+    "log_cosine",
+    "logits_kl",
+    "masking_mse",
+    "mse",
+]

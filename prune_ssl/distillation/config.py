@@ -1,0 +1,89 @@
+"""DistillationConfig: what a student learns from its teacher, and how much."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal
+
+from prune_ssl.distillation.hidden import HIDDEN_LOSSES
+from prune_ssl.distillation.relations import POWERS, GramScale
+from prune_ssl.errors import DistillationError
+
+RELATIONS = ("attention", "layer_gram", "intra_gram")
+OUTPUTS = ("logits", "embedding")
+LOSSES = (*HIDDEN_LOSSES, *RELATIONS, *OUTPUTS)
+PROJECTIONS = ("auto", "none", "shared", "per_layer", "heads")
+
+Layer = int | tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """Settings of distillation; checked when made.
+
+    The loss of a step is `task_weight * task loss + sum of weight * loss` over `losses`. Hidden state 0 is
+    the output of the feature projection, l that of encoder layer l (before a final norm of the encoder).
+    """
+
+    losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "cosine": 1.0})
+    """Weight of each loss: hidden states `l1`, `cosine`, `log_cosine`, `mse`; relations `attention`,
+    `layer_gram`, `intra_gram` (STaR); predictions `logits` (of clips or of frames, as CTC's), `embedding`."""
+    task_weight: float = 1.0
+    """Weight of the model's own loss; 0: the labels are not used."""
+    layers: Sequence[Layer] | None = None
+    """Hidden states to match, as l or (student's, teacher's); None: 0 and the thirds of the depth."""
+    layer_weights: Sequence[float] | None = None
+    """Weight of each of `layers`; None: their mean."""
+    relation_layers: Sequence[Layer] | None = None
+    """The same for relations; None: every layer of the student, spread over the teacher's."""
+    projection: Literal["auto", "none", "shared", "per_layer", "heads"] = "auto"
+    """Learned maps of student states: `shared` one for state 0 and one for all others (DPHuBERT), `per_layer`
+    (ARM), both starting as the identity; `heads` predicts every target from the last state (DistilHuBERT);
+    `auto` is `shared` where widths differ and `none` elsewhere."""
+    temperature: float = 2.0
+    """Of the logits' softmax."""
+    gram_scale: GramScale = "sqrt"
+    """Power of D by which Gram matrices are divided: `raw` (STaR's formula), `sqrt`, `mean`."""
+    learning_rate: float | None = None
+    """Of the projections; None: that of the weights."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "losses", dict(self.losses))
+        for name in ("layers", "relation_layers"):
+            object.__setattr__(self, name, _pairs(name, getattr(self, name)))
+        if not self.losses:
+            raise DistillationError("losses: none given; wanted some of " + ", ".join(LOSSES) + ".")
+        for name, weight in self.losses.items():
+            if name not in LOSSES:
+                near = get_close_matches(name, LOSSES, n=1, cutoff=0.4)
+                hint = f"did you mean {near[0]!r}?" if near else f"wanted some of {', '.join(LOSSES)}."
+                raise DistillationError(f"losses: there is no loss {name!r}; {hint}")
+            if weight <= 0:
+                raise DistillationError(f"losses.{name}: found weight {weight}, wanted a number above 0.")
+        if self.layer_weights is not None:
+            object.__setattr__(self, "layer_weights", tuple(map(float, self.layer_weights)))
+        for name, holds, wanted in (
+            ("task_weight", self.task_weight >= 0, "0 or more"),
+            ("temperature", self.temperature > 0, "above 0"),
+            ("projection", self.projection in PROJECTIONS, f"one of {', '.join(PROJECTIONS)}"),
+            ("gram_scale", self.gram_scale in POWERS, f"one of {', '.join(POWERS)}"),
+            ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "above 0"),
+            (
+                "layer_weights",
+                self.layer_weights is None or len(self.layer_weights) == len(self.layers or ()),
+                "one for each of `layers`",
+            ),
+        ):
+            if not holds:
+                raise DistillationError(f"{name}: found {getattr(self, name)!r}, wanted {wanted}.")
+
+
+def _pairs(name: str, layers: Sequence[Layer] | None) -> tuple[tuple[int, int], ...] | None:
+    if layers is None:
+        return None
+    pairs = tuple((each, each) if isinstance(each, int) else tuple(each) for each in layers)
+    if not pairs or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+        raise DistillationError(
+            f"{name}: found {list(layers)}, wanted layer numbers from 0, or pairs (student's, teacher's)."
+        )
+    return pairs  # type: ignore[return-value]

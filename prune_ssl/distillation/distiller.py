@@ -1,0 +1,244 @@
+"""Owns the Distiller: a frozen teacher, taps on both models, and the sum of the weighted losses."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_ssl.distillation.config import RELATIONS, DistillationConfig
+from prune_ssl.distillation.hidden import HIDDEN_LOSSES
+from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
+from prune_ssl.distillation.projections import Projections
+from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
+from prune_ssl.distillation.taps import Tapped, Taps, depth_of
+from prune_ssl.errors import DistillationError
+from prune_ssl.models import backbone_of
+
+Pairs = tuple[tuple[int, int], ...]
+TEACHER_AUDIO = "teacher_input_values"
+LENGTHS = "input_lengths"
+
+
+class Distiller:
+    """Compares a student with a frozen teacher on the same batch.
+
+    Attributes:
+        projections: what is learned beside the student; give its parameters to the optimiser.
+        layers: (student, teacher) layers whose hidden states are compared.
+        relation_layers: the same for relations.
+        parts: the losses of the last batch by name, unweighted, detached.
+    """
+
+    def __init__(self, config: DistillationConfig, teacher: nn.Module, student: nn.Module) -> None:
+        """Freeze `teacher` (in place: eval mode, no gradients) and put taps on both models.
+
+        Raises:
+            DistillationError: a layer that a model does not have, or widths that no projection joins.
+            ModelError: one of them is no known speech SSL model.
+        """
+        self.config = config
+        self.teacher = teacher.eval().requires_grad_(False)
+        depths = depth_of(student), depth_of(teacher)
+        self.layers = self._hidden_pairs(depths)
+        self.relation_layers = self._relation_pairs(depths)
+        widths = [_width(model) for model in (student, teacher)]
+        self.projections = Projections(config.projection, self.layers, *widths)
+        self.parts: dict[str, torch.Tensor] = {}
+        self._teacher_taps = self._taps(teacher, 1)
+        self._student_taps = self._taps(student, 0)
+        self._student_width = widths[0]
+        self._heard: Tapped | None = None
+
+    # -- set-up
+
+    def _uses(self, *names: str) -> bool:
+        return any(name in self.config.losses for name in names)
+
+    def _hidden_pairs(self, depths: tuple[int, int]) -> Pairs:
+        if not self._uses(*HIDDEN_LOSSES):
+            return ()
+        heads = self.config.projection == "heads"
+        if self.config.layers is not None:
+            pairs = self.config.layers
+            return tuple((depths[0], each[1]) for each in pairs) if heads else pairs  # type: ignore
+        thirds = [tuple(round(third * depth / 3) for depth in depths) for third in range(4)]
+        if heads:
+            thirds = [(depths[0], layer) for _, layer in thirds[1:]]
+        return tuple(dict.fromkeys(thirds))  # type: ignore[arg-type]
+
+    def _relation_pairs(self, depths: tuple[int, int]) -> Pairs:
+        if not self._uses(*RELATIONS):
+            return ()
+        if self.config.relation_layers is not None:
+            return self.config.relation_layers  # type: ignore[return-value]
+        return tuple((layer, round(layer * depths[1] / depths[0])) for layer in range(depths[0] + 1))
+
+    def _taps(self, model: nn.Module, side: int) -> Taps:
+        states = {pair[side] for pair in self.layers}
+        if self._uses("layer_gram", "intra_gram"):
+            states |= {pair[side] for pair in self.relation_layers}
+        if self._uses("intra_gram"):
+            states |= {pair[side] - 1 for pair in self.relation_layers if min(pair) > 0}
+        maps = {pair[side] for pair in self.relation_layers if min(pair) > 0}
+        return Taps(model, states, maps if self._uses("attention") else ())
+
+    def attach(self, student: nn.Module, kept_hidden: list[int] | None = None) -> None:
+        """Tap another student instead: the resized one. Projections stay as they were trained.
+
+        Args:
+            student: the new student, of the same depth.
+            kept_hidden: which of the old student's hidden channels the new one has, if not all.
+        """
+        self.detach()
+        if kept_hidden is not None:
+            self.projections.keep_inputs_(kept_hidden)
+        self._student_taps = self._taps(student, 0)
+
+    def detach(self) -> None:
+        """Take the taps off the student."""
+        self._student_taps.remove()
+
+    def to(self, device: torch.device) -> "Distiller":
+        """Move teacher and projections."""
+        self.teacher.to(device)
+        self.projections.to(device)
+        return self
+
+    # -- the loss
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Record what the student computes inside; `loss` uses it."""
+        with self._student_taps.listening() as self._heard:
+            yield
+
+    def loss(self, inputs: Mapping[str, Any], outputs: Any) -> torch.Tensor:
+        """Return sum of weight * loss for the student's last forward pass inside `listening()`, a scalar.
+
+        Args:
+            inputs: the batch: `input_values` (B, N); where it is padded `attention_mask` (B, N), or
+                `input_lengths` (B,) in samples; `teacher_input_values` (B, N) where the teacher hears other
+                audio.
+            outputs: what the student's forward returned.
+        """
+        heard, self._heard = self._heard, None
+        if heard is None:
+            raise DistillationError(
+                "the student was not heard: run its forward inside distiller.listening()."
+            )
+        _check_gradient(heard)
+        with torch.no_grad(), self._teacher_taps.listening() as told:
+            answers = self._ask_teacher(inputs)
+        batch = _Batch(heard, told, outputs, answers, self.projections(heard.states), self._lengths(inputs))
+        total = torch.zeros((), device=inputs["input_values"].device)
+        self.parts = {}
+        for name, weight in self.config.losses.items():
+            part = self._part(name, batch)
+            self.parts[name] = part.detach()
+            total = total + weight * part
+        return total
+
+    def _ask_teacher(self, inputs: Mapping[str, Any]) -> Any:
+        # The head is run only where it is asked something: bare and pre-training models have none to ask.
+        model = self.teacher if self._uses("logits", "embedding") else backbone_of(self.teacher)[1]
+        audio = inputs.get(TEACHER_AUDIO, inputs["input_values"])
+        mask = inputs.get("attention_mask")
+        return model(audio) if mask is None else model(audio, attention_mask=mask)
+
+    def _lengths(self, inputs: Mapping[str, Any]) -> torch.Tensor | None:
+        mask = inputs.get("attention_mask")
+        return inputs.get(LENGTHS) if mask is None else mask.sum(-1)
+
+    def _part(self, name: str, batch: "_Batch") -> torch.Tensor:
+        if name in HIDDEN_LOSSES:
+            return self._hidden(name, batch)
+        if name in RELATIONS:
+            return self._relation(name, batch)
+        field = {"logits": "logits", "embedding": "embeddings"}[name]
+        student, teacher = (_output(outputs, field) for outputs in (batch.outputs, batch.answers))
+        _check_shapes(name, student, teacher)
+        if name == "embedding":
+            return embedding_cosine(student, teacher)
+        if student.dim() == 3:
+            valid = self._valid(batch, student.shape[1])
+            return frame_logits_kl(student, teacher, valid, self.config.temperature)
+        return logits_kl(student, teacher, self.config.temperature)
+
+    def _hidden(self, name: str, batch: "_Batch") -> torch.Tensor:
+        weights = self.config.layer_weights or [1 / len(self.layers)] * len(self.layers)
+        total = torch.zeros((), device=batch.predictions[0].device)
+        for weight, prediction, (_, layer) in zip(weights, batch.predictions, self.layers, strict=True):
+            target = batch.told.states[layer]
+            _check_shapes(name, prediction, target)
+            valid = self._valid(batch, target.shape[1])
+            total = total + weight * HIDDEN_LOSSES[name](prediction, target, valid)
+        return total
+
+    def _relation(self, name: str, batch: "_Batch") -> torch.Tensor:
+        """Return the mean over layer pairs of a relation loss, a scalar."""
+        heard, told, scale = batch.heard, batch.told, self.config.gram_scale
+        parts = []
+        for own, other in self.relation_layers:
+            if name == "layer_gram":
+                states = heard.states[own], told.states[other]
+                valid = self._valid(batch, states[0].shape[1])
+                parts.append(layer_gram(*states, valid, scale))
+            elif name == "intra_gram" and min(own, other) > 0:
+                ends = heard.states[own - 1], heard.states[own], told.states[other - 1], told.states[other]
+                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1]), scale))
+            elif name == "attention" and own in heard.queries and other in told.queries:
+                maps = heard.queries[own], heard.keys[own], told.queries[other], told.keys[other]
+                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2])))
+        if not parts:
+            raise DistillationError(
+                f"{name}: no pair of layers has what it compares; found the pairs {self.relation_layers}."
+            )
+        return torch.stack(parts).mean()
+
+    def _valid(self, batch: "_Batch", frames: int) -> torch.Tensor | None:
+        return None if batch.lengths is None else self._student_taps.valid_frames(batch.lengths, frames)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    heard: Tapped
+    told: Tapped
+    outputs: Any
+    answers: Any
+    predictions: list[torch.Tensor]
+    lengths: torch.Tensor | None
+
+
+def _output(outputs: Any, field: str) -> torch.Tensor:
+    found = outputs.get(field) if hasattr(outputs, "get") else getattr(outputs, field, None)
+    if not isinstance(found, torch.Tensor):
+        raise DistillationError(
+            f"a loss on {field} needs models that give them; found {type(outputs).__name__} without. Choose "
+            "losses on hidden states, or a model with that head."
+        )
+    return found
+
+
+def _check_shapes(name: str, student: torch.Tensor, teacher: torch.Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise DistillationError(
+            f"{name}: the student gives {tuple(student.shape)}, the teacher {tuple(teacher.shape)}. Both "
+            "need the same frame rate and the same labels."
+        )
+
+
+def _check_gradient(heard: Tapped) -> None:
+    """Refuse hidden states without a gradient: reentrant checkpointing hides it from hooks."""
+    states = [*heard.states.values(), *heard.queries.values()]
+    if torch.is_grad_enabled() and states and not any(state.requires_grad for state in states):
+        raise DistillationError(
+            "the student's hidden states carry no gradient, so it would learn nothing from them. Use "
+            "gradient_checkpointing_kwargs={'use_reentrant': False}, or unfreeze the encoder."
+        )
+
+
+def _width(model: nn.Module) -> int:
+    return int(backbone_of(model)[1].config.hidden_size)  # type: ignore[union-attr,arg-type]

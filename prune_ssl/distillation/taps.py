@@ -1,0 +1,119 @@
+"""Owns taps: hooks that pick hidden states, queries and keys out of a model's own forward pass."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_ssl.errors import DistillationError
+from prune_ssl.models import Family, backbone_of, family_of
+from prune_ssl.tracing.cost import conv_frames
+
+
+@dataclass
+class Tapped:
+    """What one forward pass gave: `states[l]` (B, T, D); `queries[l]`, `keys[l]` (B, H, T, d_h)."""
+
+    states: dict[int, torch.Tensor] = field(default_factory=dict)
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
+    keys: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+class Taps:
+    """Hooks on one model; they record only inside `listening()`.
+
+    Hidden state 0 is the output of the feature projection, l that of encoder layer l. Queries come times
+    d_h^-1/2. Made maps need no eager attention, and no output of the model is asked for or kept.
+    """
+
+    def __init__(self, model: nn.Module, states: Iterable[int], maps: Iterable[int]) -> None:
+        self.family = family_of(model)
+        self.backbone = backbone_of(model)[1]
+        self.depth = depth_of(model)
+        self._tapped: Tapped | None = None
+        self._handles: list[Any] = []
+        for layer in sorted(set(states)):
+            self._check(layer)
+            module = self.backbone.get_submodule(_state_path(self.family, layer))
+            self._handles.append(module.register_forward_hook(self._state_hook(layer)))
+        self.maps = [layer for layer in sorted(set(maps)) if self._tap_map(layer)]
+
+    @contextmanager
+    def listening(self) -> Iterator[Tapped]:
+        """Record the forward passes inside; the last one counts. What was recorded is the caller's."""
+        self._tapped = tapped = Tapped()
+        try:
+            yield tapped
+        finally:
+            self._tapped = None
+
+    def remove(self) -> None:
+        """Take all hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def valid_frames(self, lengths: torch.Tensor, frames: int) -> torch.Tensor:
+        """Map numbers of samples (B,) to (B, T) bool, True on the frames that they give."""
+        kernels = []
+        for index in range(len(self.backbone.config.conv_dim)):  # type: ignore[union-attr,arg-type]
+            conv: nn.Conv1d = self.backbone.get_submodule(self.family.conv.format(i=index))  # type: ignore
+            kernels.append((conv.kernel_size[0], conv.stride[0]))
+        counts = torch.tensor([conv_frames(int(length), kernels)[-1] for length in lengths.tolist()])
+        return (torch.arange(frames) < counts[:, None]).to(lengths.device)
+
+    def _check(self, layer: int) -> None:
+        if layer > self.depth:
+            raise DistillationError(
+                f"layer {layer} is asked of a {type(self.backbone).__name__} with {self.depth} encoder "
+                f"layers; wanted 0 (the feature projection) to {self.depth}."
+            )
+
+    def _state_hook(self, layer: int) -> Any:
+        def record(_module: nn.Module, _args: object, output: Any) -> None:
+            if self._tapped is None:
+                return
+            state: torch.Tensor = output[0] if isinstance(output, tuple) else output
+            # transformers writes masks and padding into the projection's output in place.
+            self._tapped.states[layer] = state.clone() if layer == 0 else state
+
+        return record
+
+    def _tap_map(self, layer: int) -> bool:
+        """Tap queries and keys of a layer; return False where no head is left."""
+        self._check(layer)
+        attention = self.backbone.get_submodule(self.family.attention.format(i=layer - 1))
+        parts = dict(attention.named_children())
+        if not {self.family.queries, self.family.keys} <= parts.keys():
+            return False
+        head_dim: int = attention.head_dim  # type: ignore[assignment]
+
+        def record(into: str, factor: float) -> Any:
+            def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
+                if self._tapped is not None:
+                    heads = output.view(*output.shape[:2], -1, head_dim).transpose(1, 2)
+                    getattr(self._tapped, into)[layer] = heads * factor
+
+            return hook
+
+        for leaf, into, factor in (
+            (self.family.queries, "queries", head_dim**-0.5),
+            (self.family.keys, "keys", 1.0),
+        ):
+            self._handles.append(parts[leaf].register_forward_hook(record(into, factor)))
+        return True
+
+
+def depth_of(model: nn.Module) -> int:
+    """Return the number of encoder layers of a speech SSL model."""
+    path = family_of(model).attention.partition(".{i}")[0]
+    return len(backbone_of(model)[1].get_submodule(path))  # type: ignore[arg-type]
+
+
+def _state_path(family: Family, layer: int) -> str:
+    if layer:
+        return family.attention.format(i=layer - 1).rpartition(".")[0]
+    return next(path for path, section in family.sections if section == "projection")

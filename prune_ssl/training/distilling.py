@@ -1,0 +1,112 @@
+"""DistillationTrainer: a transformers.Trainer whose model also learns from a frozen teacher."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer
+
+from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
+from prune_ssl.errors import DistillationError
+
+NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
+
+
+class DistillationTrainer(Trainer):
+    """A `transformers.Trainer` that adds the losses of a DistillationConfig to the model's own.
+
+    The teacher and the projections live outside the model: they are not saved with it, nor in checkpoints.
+    Batches may hold `input_lengths` (B,), samples without padding, and `teacher_input_values` (B, N), what
+    the teacher hears instead; the model does not see them. Where the model has no loss of its own (a bare
+    one), evaluation gives that of distillation.
+
+    Attributes:
+        distiller: the teacher, its taps and projections; None without distillation.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        distillation: DistillationConfig | None = None,
+        teacher: nn.Module | None = None,
+        distiller: Distiller | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take Trainer's arguments and what to distil.
+
+        Args:
+            *args: of Trainer.
+            distillation: the losses; None for none.
+            teacher: it is frozen in place; None: a copy of the model as it is now.
+            distiller: one that exists already and is attached to this model, instead of the two above.
+            **kwargs: of Trainer.
+
+        Raises:
+            DistillationError: student and teacher do not fit, or a teacher without losses.
+        """
+        super().__init__(*args, **kwargs)
+        # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
+        # not be divided over gradient accumulation steps.
+        self.model_accepts_loss_kwargs = False
+        if distillation is None and teacher is not None:
+            raise DistillationError("a teacher but no losses: give distillation=DistillationConfig(...) too.")
+        model = self.model
+        assert isinstance(model, nn.Module)
+        if distillation is not None:
+            if self.args.n_gpu > 1:
+                raise DistillationError("hooks do not work in DataParallel: use one process per GPU.")
+            teacher = copy.deepcopy(model) if teacher is None else teacher
+            distiller = Distiller(distillation, teacher, model)
+        self.distiller = distiller.to(self.args.device) if distiller is not None else None
+        self._parts: dict[str, torch.Tensor] = {}
+        self._counted = 0
+        if distiller is not None and not self.label_names:
+            self.can_return_loss = True  # a bare model: evaluation asks compute_loss
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Add a parameter group for the projections."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
+        learned = [] if self.distiller is None else list(self.distiller.projections.parameters())
+        if learned and self.distiller is not None:
+            rate = self.distiller.config.learning_rate or self.args.learning_rate
+            optimizer.add_param_group({"params": learned, "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return task_weight * the model's own loss + the weighted losses of distillation.
+
+        Evaluation gives the model's own loss where it has one.
+        """
+        own = {key: value for key, value in inputs.items() if key not in NOT_FOR_THE_MODEL}
+        distiller = self.distiller
+        if distiller is None or not (model.training or self._is_bare(inputs)):
+            return super().compute_loss(model, own, return_outputs, *args, **kwargs)
+        task, task_weight = torch.zeros((), device=self.args.device), distiller.config.task_weight
+        with distiller.listening():
+            if task_weight and not self._is_bare(inputs):
+                task, outputs = super().compute_loss(model, own, True, *args, **kwargs)
+            else:
+                outputs = model(**{key: own[key] for key in own if key not in self.label_names})
+        learned = distiller.loss(inputs, outputs)
+        if model.training:
+            self._note({"task": task.detach()} | distiller.parts)
+        loss = task_weight * task + learned
+        return (loss, outputs) if return_outputs else loss
+
+    def _is_bare(self, inputs: Mapping[str, Any]) -> bool:
+        return not any(name in inputs for name in self.label_names)
+
+    def _note(self, parts: Mapping[str, torch.Tensor]) -> None:
+        self._parts = {name: self._parts.get(name, 0.0) + value for name, value in parts.items()}
+        self._counted += 1
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the mean of each loss since the last training log, unweighted: `loss_task`, `loss_l1`, ..."""
+        if "loss" in logs and self._counted:
+            logs |= {f"loss_{name}": float(total) / self._counted for name, total in self._parts.items()}
+            self._parts, self._counted = {}, 0
+        super().log(logs, *args, **kwargs)
