@@ -14,7 +14,6 @@ from torch import nn
 from transformers import (
     AutoFeatureExtractor,
     PreTrainedModel,
-    Trainer,
     TrainingArguments,
     Wav2Vec2FeatureExtractor,
     set_seed,
@@ -22,6 +21,7 @@ from transformers import (
 
 from prune_ssl.artifacts import prepare_folder, save_pretrained
 from prune_ssl.data import Augmentation, ClipDataset, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.models import is_pruned, load_model
@@ -30,7 +30,7 @@ from prune_ssl.report import Report, report
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training import PruningTrainer
+from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.training.progress import use_budget_progress
 
 STEMS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
@@ -79,6 +79,8 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
         model=model,
         args=_arguments(recipe, recipe.pruning.steps, recipe.pruning.learning_rate, folder / "pruning"),
         pruning=pruning_config(recipe),
+        distillation=distillation_config(recipe),
+        teacher=ready.teacher,
         **shared,
     )
     trainer.train()
@@ -111,6 +113,7 @@ class _Ready:
     task: Task
     model: PreTrainedModel
     processor: Any
+    teacher: PreTrainedModel | None
 
 
 def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Ready:
@@ -124,13 +127,35 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     model = task.with_head(loaded)
     graph = check_budget(model, recipe, say)
     _check_lengths(clips, graph)
-    return _Ready(folder, clips, task, model, processor)
+    return _Ready(folder, clips, task, model, processor, _load_teacher(recipe, model))
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
     """Return the PruningConfig of a recipe."""
     names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
     return PruningConfig(**{k: v for k, v in recipe.pruning.model_dump().items() if k in names})
+
+
+def distillation_config(recipe: Recipe) -> DistillationConfig | None:
+    """Return the DistillationConfig of a recipe, or None.
+
+    Raises:
+        DistillationError: a setting is out of range.
+    """
+    if recipe.distillation is None:
+        return None
+    return DistillationConfig(**recipe.distillation.model_dump(exclude={"teacher"}))
+
+
+def _load_teacher(recipe: Recipe, model: PreTrainedModel) -> PreTrainedModel | None:
+    """Load a teacher other than the dense model, and refuse a pair that does not fit before any training."""
+    config = distillation_config(recipe)
+    if config is None or recipe.distillation is None:
+        return None
+    name = recipe.distillation.teacher
+    teacher = None if name is None else load_model(name)
+    Distiller(config, teacher or _copy(model), model).detach()
+    return teacher
 
 
 def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -> PruningGraph:
@@ -223,10 +248,12 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
 def _trainer_arguments(recipe: Recipe, clips: SpeechFolder, task: Task, processor: Any) -> dict[str, Any]:
     augmentation = Augmentation() if recipe.data.augment else None
     judged = clips.splits.get("test") or clips.splits["validation"]
+    collator = task.collator(processor)
+    collator.lengths = recipe.distillation is not None
     return {
         "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
         "eval_dataset": ClipDataset(judged, task.encode),
-        "data_collator": task.collator(processor),
+        "data_collator": collator,
         "compute_metrics": task.compute_metrics,
     }
 
@@ -240,8 +267,7 @@ def _train_dense(model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict
         warmup_steps=part.warmup_ratio,
         lr_scheduler_type=part.scheduler,
     )
-    trainer = Trainer(model=model, args=arguments, **shared)
-    trainer.model_accepts_loss_kwargs = False
+    trainer = DistillationTrainer(model=model, args=arguments, **shared)
     use_budget_progress(trainer, "dense")
     trainer.train()
 

@@ -16,7 +16,8 @@ class SpeechCollator:
     """Turn `{"input_values": (N,), "labels": int}` items into a batch.
 
     The result has `input_values` (B, N) float32, padded with zeros at the end; `labels` (B,) int64 where
-    the items have labels; and `attention_mask` (B, N) where the model wants one. Each clip is normalized by
+    the items have labels; `attention_mask` (B, N) where the model wants one; and `input_lengths` (B,), samples
+    without padding, where `lengths` is set (distillation leaves padding out by them). Each clip is normalized by
     its own samples only, so that what a clip looks like never depends on the batch that it is in (the
     feature extractor alone includes the padding when it makes no mask).
 
@@ -25,6 +26,7 @@ class SpeechCollator:
             wav2vec2-base: zero mean and unit variance, no mask.
         attention_mask: Overrides the feature extractor's `return_attention_mask`.
         sample_rate_hz: The rate of the clips.
+        lengths: Whether batches hold `input_lengths`, which no model takes: for DistillationTrainer.
 
     Raises:
         DataError: the processor is of another kind, or made for another rate.
@@ -36,6 +38,7 @@ class SpeechCollator:
         *,
         attention_mask: bool | None = None,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
+        lengths: bool = False,
     ) -> None:
         if processor is None:
             processor = Wav2Vec2FeatureExtractor()
@@ -53,6 +56,7 @@ class SpeechCollator:
             )
         self.feature_extractor = extractor
         self.sample_rate_hz = sample_rate_hz
+        self.lengths = lengths
         self.attention_mask = extractor.return_attention_mask if attention_mask is None else attention_mask
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -67,6 +71,8 @@ class SpeechCollator:
         batch = {"input_values": features["input_values"]}
         if self.attention_mask:
             batch["attention_mask"] = features["attention_mask"].long()
+        if self.lengths:
+            batch["input_lengths"] = features["attention_mask"].sum(-1)
         if "labels" in items[0]:
             batch["labels"] = torch.tensor([item["labels"] for item in items], dtype=torch.long)
         return batch
