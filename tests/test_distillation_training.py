@@ -9,6 +9,7 @@ from test_training import Tones, arguments
 
 import prune_ssl
 from prune_ssl import DistillationConfig, DistillationTrainer, PruningConfig, PruningTrainer, trace
+from prune_ssl.data import SpeechCollator
 from prune_ssl.distillation import LOSSES, Distiller, Taps
 from prune_ssl.errors import DistillationError
 
@@ -323,3 +324,10 @@ def test_without_the_task_labels_do_not_matter(tmp_path):
         )
         losses.append(trainer.train().training_loss)
     assert losses[0] == losses[1]
+
+
+def test_collated_lengths_are_samples_without_padding():
+    items = [{"input_values": torch.randn(n).numpy(), "labels": 0} for n in (700, 500)]
+    batch = SpeechCollator(lengths=True)(items)
+    assert batch["input_lengths"].tolist() == [700, 500]
+    assert "input_lengths" not in SpeechCollator()(items)

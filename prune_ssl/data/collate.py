@@ -16,10 +16,10 @@ class SpeechCollator:
     """Turn `{"input_values": (N,), "labels": int}` items into a batch.
 
     The result has `input_values` (B, N) float32, padded with zeros at the end; `labels` (B,) int64 where
-    the items have labels; `attention_mask` (B, N) where the model wants one; and `input_lengths` (B,), samples
-    without padding, where `lengths` is set (distillation leaves padding out by them). Each clip is normalized by
-    its own samples only, so that what a clip looks like never depends on the batch that it is in (the
-    feature extractor alone includes the padding when it makes no mask).
+    the items have labels; `attention_mask` (B, N) where the model wants one; and, where `lengths` is set,
+    `input_lengths` (B,), samples without padding, by which distillation leaves padding out. Each clip is
+    normalized by its own samples only, so that what a clip looks like never depends on the batch that it is
+    in (the feature extractor alone includes the padding when it makes no mask).
 
     Args:
         processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the one of
