@@ -6,16 +6,19 @@ from prune_ssl.distillation.hidden import HIDDEN_LOSSES, cosine, l1, log_cosine,
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
+from prune_ssl.distillation.students import STUDENTS, StudentConfig, make_student, reuse_attention
 from prune_ssl.distillation.taps import Tapped, Taps, depth_of
 
 __all__ = [
     "HIDDEN_LOSSES",
     "LENGTHS",
     "LOSSES",
+    "STUDENTS",
     "TEACHER_AUDIO",
     "DistillationConfig",
     "Distiller",
     "Projections",
+    "StudentConfig",
     "Tapped",
     "Taps",
     "average_attention",
@@ -28,6 +31,8 @@ __all__ = [
     "layer_gram",
     "log_cosine",
     "logits_kl",
+    "make_student",
     "masking_mse",
     "mse",
+    "reuse_attention",
 ]

@@ -13,6 +13,7 @@ from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of
+from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 
 HEADS = (
     ("Model", "AutoModel"),
@@ -71,6 +72,8 @@ class PrunedWav2Vec2Config(Wav2Vec2Config):
 
     model_type = PRUNED_PREFIX + "wav2vec2"
     pruned_layers: dict[str, Any] | None = None
+    bare_projection: bool = False
+    reused_maps: list[int] | None = None
     prune_format_version: int = 1
 
 
@@ -80,6 +83,8 @@ class PrunedHubertConfig(HubertConfig):
 
     model_type = PRUNED_PREFIX + "hubert"
     pruned_layers: dict[str, Any] | None = None
+    bare_projection: bool = False
+    reused_maps: list[int] | None = None
     prune_format_version: int = 1
 
 
@@ -136,6 +141,8 @@ class PrunedLayers:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
         _, backbone = backbone_of(self)  # type: ignore[arg-type]
+        if config.bare_projection:
+            leave_out_projection_(backbone)
         for index, widths in (config.pruned_layers or {}).items():
             shrink_layer(
                 backbone,
@@ -144,6 +151,9 @@ class PrunedLayers:
                 int(widths["num_attention_heads"]),
                 int(widths["intermediate_size"]),
             )
+        if config.reused_maps:
+            layers: Any = backbone.get_submodule(family.attention.partition(".{i}")[0])
+            share_maps_([layer.attention for layer in layers], config.reused_maps)
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -149,5 +150,9 @@ def _restate_config(
         layer.out_conv_dim = widths[name]  # type: ignore[assignment]
         layer.in_conv_dim = widths[convs[index - 1]] if index else 1  # type: ignore[assignment]
     count = int(model.config.num_hidden_layers)
-    layers = {i: (widths.get(f"layer.{i}.heads", 0), widths.get(f"layer.{i}.ffn", 0)) for i in range(count)}
+    layers = {}
+    for i in range(count):
+        attention: Any = backbone.get_submodule(family.attention.format(i=i))
+        # Heads that share maps are in no group; the module knows how many there are.
+        layers[i] = (int(attention.num_heads), widths.get(f"layer.{i}.ffn", 0))
     to_pruned_class(model, [widths[name] for name in convs], layers)

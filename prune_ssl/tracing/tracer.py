@@ -13,6 +13,7 @@ from torch import nn
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
+from prune_ssl.models.sharing import SharedMapAttention
 from prune_ssl.tracing.cost import Clock, CostTerm
 from prune_ssl.tracing.graph import Group, ParameterSlice, PruningGraph, Role
 from prune_ssl.tracing.twin import find_clocks, make_twin, probe_input
@@ -118,9 +119,14 @@ class _Tracer:
 
     def _groups(self) -> Iterator[Group]:
         for index, path in enumerate(self.convs):
+            if index == len(self.convs) - 1 and not self._has_projection():
+                self.not_pruned[path] = "no projection follows: its channels are the residual stream"
+                continue
             yield self._conv_group(index, path)
         for index, path in enumerate(self._existing(self.family.attention)):
-            if self.family.queries in dict(self.twin.get_submodule(path).named_children()):
+            if getattr(self.twin.get_submodule(path), "shares_map", False):
+                self.not_pruned[path] = "its heads share their maps with another layer's"
+            elif self.family.queries in dict(self.twin.get_submodule(path).named_children()):
                 yield self._heads_group(index, path)
             else:
                 self.not_pruned[path] = "no attention head is left"
@@ -129,6 +135,9 @@ class _Tracer:
                 yield self._ffn_group(index, path)
             else:
                 self.not_pruned[path] = "no FFN neuron is left"
+
+    def _has_projection(self) -> bool:
+        return f"{self.prefix}feature_projection.projection" in self.paths.values()
 
     def _conv_group(self, index: int, path: str) -> Group:
         slices = self._coupled(path, f"conv.{index}")
@@ -245,6 +254,12 @@ class _Tracer:
             owners = coupled.get(f"{path}.weight", [])
             count = weight.numel() // prod(group.size for group in owners)
             yield CostTerm(path, *self._place(path), 0, count, clock, tuple(group.name for group in owners))
+        square = Clock("square", len(self.kernels) - 1)
+        for path in self._existing(self.family.attention):
+            attention: Any = self.twin.get_submodule(path)
+            if isinstance(attention, SharedMapAttention):  # AV, and QK^T where the map is its own
+                width = int(attention.v_proj.out_features) * (1 if attention.source else 2)
+                yield CostTerm(f"{path}.map", *self._place(path), 0, width, square, ())
         for group in groups.values():
             if group.kind == "heads":  # QK^T and AV: 2 T^2 d_h per head
                 width = group.slices[0].width
