@@ -77,6 +77,8 @@ class DistillationPart(Part):
     projection: Literal["auto", "none", "shared", "per_layer", "heads"] = "auto"
     temperature: float = 2.0
     gram_scale: Literal["raw", "sqrt", "mean"] = "sqrt"
+    mask_probability: float = 0.8
+    mask_length: int = 10
     learning_rate: float | None = None
 
 

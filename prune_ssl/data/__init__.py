@@ -12,6 +12,7 @@ from prune_ssl.data.audio import (
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.data.clips import Clip, ClipDataset
 from prune_ssl.data.collate import SpeechCollator
+from prune_ssl.data.corruption import CorruptedDataset, Corruption
 from prune_ssl.data.folders import SPLITS, FolderConfig, SpeechFolder, check_folder
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "Augmentation",
     "Clip",
     "ClipDataset",
+    "CorruptedDataset",
+    "Corruption",
     "FolderConfig",
     "SpeechCollator",
     "SpeechFolder",

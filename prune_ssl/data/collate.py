@@ -17,7 +17,8 @@ class SpeechCollator:
 
     The result has `input_values` (B, N) float32, padded with zeros at the end; `labels` (B,) int64 where
     the items have labels; `attention_mask` (B, N) where the model wants one; and, where `lengths` is set,
-    `input_lengths` (B,), samples without padding, by which distillation leaves padding out. Each clip is
+    `input_lengths` (B,), samples without padding, by which distillation leaves padding out. Items with
+    `teacher_input_values` (N,) give those too, (B, N). Each clip is
     normalized by its own samples only, so that what a clip looks like never depends on the batch that it is
     in (the feature extractor alone includes the padding when it makes no mask).
 
@@ -71,6 +72,14 @@ class SpeechCollator:
         batch = {"input_values": features["input_values"]}
         if self.attention_mask:
             batch["attention_mask"] = features["attention_mask"].long()
+        if "teacher_input_values" in items[0]:
+            batch["teacher_input_values"] = self.feature_extractor(
+                [item["teacher_input_values"] for item in items],
+                sampling_rate=self.sample_rate_hz,
+                padding=True,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )["input_values"]
         if self.lengths:
             batch["input_lengths"] = features["attention_mask"].sum(-1)
         if "labels" in items[0]:

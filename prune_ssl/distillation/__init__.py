@@ -6,6 +6,7 @@ from prune_ssl.distillation.hidden import HIDDEN_LOSSES, cosine, l1, log_cosine,
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
+from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.students import STUDENTS, StudentConfig, make_student, reuse_attention
 from prune_ssl.distillation.taps import Tapped, Taps, depth_of
 
@@ -24,6 +25,7 @@ __all__ = [
     "average_attention",
     "cosine",
     "depth_of",
+    "draw_spans",
     "embedding_cosine",
     "frame_logits_kl",
     "intra_gram",

@@ -11,7 +11,8 @@ from prune_ssl.errors import DistillationError
 
 RELATIONS = ("attention", "layer_gram", "intra_gram")
 OUTPUTS = ("logits", "embedding")
-LOSSES = (*HIDDEN_LOSSES, *RELATIONS, *OUTPUTS)
+MASKING = "masking"
+LOSSES = (*HIDDEN_LOSSES, *RELATIONS, *OUTPUTS, MASKING)
 PROJECTIONS = ("auto", "none", "shared", "per_layer", "heads")
 
 Layer = int | tuple[int, int]
@@ -27,7 +28,8 @@ class DistillationConfig:
 
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "cosine": 1.0})
     """Weight of each loss: hidden states `l1`, `cosine`, `log_cosine`, `mse`; relations `attention`,
-    `layer_gram`, `intra_gram` (STaR); predictions `logits` (of clips or of frames, as CTC's), `embedding`."""
+    `layer_gram`, `intra_gram` (STaR); predictions `logits` (of clips or of frames, as CTC's), `embedding`;
+    `masking` (ARM): hidden states again, for input that is masked, at the price of a second teacher pass."""
     task_weight: float = 1.0
     """Weight of the model's own loss; 0: the labels are not used."""
     layers: Sequence[Layer] | None = None
@@ -44,6 +46,10 @@ class DistillationConfig:
     """Of the logits' softmax."""
     gram_scale: GramScale = "sqrt"
     """Power of D by which Gram matrices are divided: `raw` (STaR's formula), `sqrt`, `mean`."""
+    mask_probability: float = 0.8
+    """Share of frames that `masking` hides (ARM: 0.8 for 960 h, 0.4 for 100 h)."""
+    mask_length: int = 10
+    """Frames of one masked span."""
     learning_rate: float | None = None
     """Of the projections; None: that of the weights."""
 
@@ -67,6 +73,8 @@ class DistillationConfig:
             ("temperature", self.temperature > 0, "above 0"),
             ("projection", self.projection in PROJECTIONS, f"one of {', '.join(PROJECTIONS)}"),
             ("gram_scale", self.gram_scale in POWERS, f"one of {', '.join(POWERS)}"),
+            ("mask_probability", 0 < self.mask_probability <= 1, "above 0 and at most 1"),
+            ("mask_length", self.mask_length >= 1, "1 or more"),
             ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "above 0"),
             (
                 "layer_weights",

@@ -1,6 +1,6 @@
 """Owns the Distiller: a frozen teacher, taps on both models, and the sum of the weighted losses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from prune_ssl.distillation.config import RELATIONS, DistillationConfig
-from prune_ssl.distillation.hidden import HIDDEN_LOSSES
+from prune_ssl.distillation.config import MASKING, RELATIONS, DistillationConfig
+from prune_ssl.distillation.hidden import HIDDEN_LOSSES, masking_mse
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
+from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.taps import Tapped, Taps, depth_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of
@@ -20,6 +21,7 @@ from prune_ssl.models import backbone_of
 Pairs = tuple[tuple[int, int], ...]
 TEACHER_AUDIO = "teacher_input_values"
 LENGTHS = "input_lengths"
+MASKED = "mask_time_indices"  # transformers' name for frames to mask
 
 
 class Distiller:
@@ -49,8 +51,10 @@ class Distiller:
         self.parts: dict[str, torch.Tensor] = {}
         self._teacher_taps = self._taps(teacher, 1)
         self._student_taps = self._taps(student, 0)
-        self._student_width = widths[0]
         self._heard: Tapped | None = None
+        if self._uses(MASKING):
+            for model in (teacher, student):
+                _check_can_mask(model)
 
     # -- set-up
 
@@ -58,7 +62,7 @@ class Distiller:
         return any(name in self.config.losses for name in names)
 
     def _hidden_pairs(self, depths: tuple[int, int]) -> Pairs:
-        if not self._uses(*HIDDEN_LOSSES):
+        if not self._uses(*HIDDEN_LOSSES, MASKING):
             return ()
         heads = self.config.projection == "heads"
         if self.config.layers is not None:
@@ -109,6 +113,23 @@ class Distiller:
 
     # -- the loss
 
+    def prepare(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the student and `loss` are to be given for training: the batch, with frames to mask.
+
+        Evaluation masks nothing.
+        """
+        if not self._uses(MASKING):
+            return dict(inputs)
+        audio = inputs["input_values"]
+        lengths = self._lengths(inputs)
+        frames = self._student_taps.frames(audio.shape[1])
+        if lengths is None:
+            counts = torch.full((len(audio),), frames)
+        else:
+            counts = self._student_taps.valid_frames(lengths, frames).sum(1).cpu()
+        mask = draw_spans(counts, frames, self.config.mask_probability, self.config.mask_length)
+        return {**inputs, MASKED: mask.to(audio.device)}
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Record what the student computes inside; `loss` uses it."""
@@ -130,9 +151,23 @@ class Distiller:
                 "the student was not heard: run its forward inside distiller.listening()."
             )
         _check_gradient(heard)
+        hidden_frames = inputs.get(MASKED)
         with torch.no_grad(), self._teacher_taps.listening() as told:
             answers = self._ask_teacher(inputs)
-        batch = _Batch(heard, told, outputs, answers, self.projections(heard.states), self._lengths(inputs))
+        told_masked = told
+        if hidden_frames is not None:
+            with torch.no_grad(), self._teacher_taps.listening() as told_masked:
+                self._ask_teacher(inputs, hidden_frames)
+        batch = _Batch(
+            heard,
+            told,
+            told_masked,
+            hidden_frames,
+            outputs,
+            answers,
+            self.projections(heard.states),
+            self._lengths(inputs),
+        )
         total = torch.zeros((), device=inputs["input_values"].device)
         self.parts = {}
         for name, weight in self.config.losses.items():
@@ -141,12 +176,13 @@ class Distiller:
             total = total + weight * part
         return total
 
-    def _ask_teacher(self, inputs: Mapping[str, Any]) -> Any:
+    def _ask_teacher(self, inputs: Mapping[str, Any], hidden_frames: torch.Tensor | None = None) -> Any:
         # The head is run only where it is asked something: bare and pre-training models have none to ask.
         model = self.teacher if self._uses("logits", "embedding") else backbone_of(self.teacher)[1]
         audio = inputs.get(TEACHER_AUDIO, inputs["input_values"])
         mask = inputs.get("attention_mask")
-        return model(audio) if mask is None else model(audio, attention_mask=mask)
+        optional = {"attention_mask": mask, MASKED: hidden_frames}
+        return model(audio, **{key: value for key, value in optional.items() if value is not None})
 
     def _lengths(self, inputs: Mapping[str, Any]) -> torch.Tensor | None:
         mask = inputs.get("attention_mask")
@@ -155,6 +191,8 @@ class Distiller:
     def _part(self, name: str, batch: "_Batch") -> torch.Tensor:
         if name in HIDDEN_LOSSES:
             return self._hidden(name, batch)
+        if name == MASKING:
+            return self._masking(batch)
         if name in RELATIONS:
             return self._relation(name, batch)
         field = {"logits": "logits", "embedding": "embeddings"}[name]
@@ -168,14 +206,31 @@ class Distiller:
         return logits_kl(student, teacher, self.config.temperature)
 
     def _hidden(self, name: str, batch: "_Batch") -> torch.Tensor:
-        weights = self.config.layer_weights or [1 / len(self.layers)] * len(self.layers)
         total = torch.zeros((), device=batch.predictions[0].device)
-        for weight, prediction, (_, layer) in zip(weights, batch.predictions, self.layers, strict=True):
+        for weight, prediction, (_, layer) in zip(
+            self._layer_weights(), batch.predictions, self.layers, strict=True
+        ):
             target = batch.told.states[layer]
             _check_shapes(name, prediction, target)
             valid = self._valid(batch, target.shape[1])
             total = total + weight * HIDDEN_LOSSES[name](prediction, target, valid)
         return total
+
+    def _masking(self, batch: "_Batch") -> torch.Tensor:
+        total = torch.zeros((), device=batch.predictions[0].device)
+        for weight, prediction, (_, layer) in zip(
+            self._layer_weights(), batch.predictions, self.layers, strict=True
+        ):
+            clean, masked = batch.told.states[layer], batch.told_masked.states[layer]
+            _check_shapes(MASKING, prediction, clean)
+            hidden = batch.hidden_frames
+            hidden = clean.new_zeros(clean.shape[:2], dtype=torch.bool) if hidden is None else hidden
+            valid = self._valid(batch, clean.shape[1])
+            total = total + weight * masking_mse(prediction, clean, masked, hidden, valid)
+        return total
+
+    def _layer_weights(self) -> Sequence[float]:
+        return self.config.layer_weights or [1 / len(self.layers)] * len(self.layers)
 
     def _relation(self, name: str, batch: "_Batch") -> torch.Tensor:
         """Return the mean over layer pairs of a relation loss, a scalar."""
@@ -206,6 +261,8 @@ class Distiller:
 class _Batch:
     heard: Tapped
     told: Tapped
+    told_masked: Tapped
+    hidden_frames: torch.Tensor | None
     outputs: Any
     answers: Any
     predictions: list[torch.Tensor]
@@ -227,6 +284,15 @@ def _check_shapes(name: str, student: torch.Tensor, teacher: torch.Tensor) -> No
         raise DistillationError(
             f"{name}: the student gives {tuple(student.shape)}, the teacher {tuple(teacher.shape)}. Both "
             "need the same frame rate and the same labels."
+        )
+
+
+def _check_can_mask(model: nn.Module) -> None:
+    backbone: Any = backbone_of(model)[1]
+    if not hasattr(backbone, "masked_spec_embed") or not getattr(backbone.config, "apply_spec_augment", True):
+        raise DistillationError(
+            f"masking: this {type(backbone).__name__} has no embedding for masked frames (or SpecAugment is "
+            "switched off). Make it with mask_time_prob above 0, or StudentConfig(mask_embedding=True)."
         )
 
 

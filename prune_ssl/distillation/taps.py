@@ -56,14 +56,21 @@ class Taps:
             handle.remove()
         self._handles = []
 
+    def frames(self, samples: int) -> int:
+        """Return T for N samples."""
+        return conv_frames(samples, self._kernels())[-1]
+
     def valid_frames(self, lengths: torch.Tensor, frames: int) -> torch.Tensor:
         """Map numbers of samples (B,) to (B, T) bool, True on the frames that they give."""
+        counts = torch.tensor([self.frames(int(length)) for length in lengths.tolist()])
+        return (torch.arange(frames) < counts[:, None]).to(lengths.device)
+
+    def _kernels(self) -> list[tuple[int, int]]:
         kernels = []
         for index in range(len(self.backbone.config.conv_dim)):  # type: ignore[union-attr,arg-type]
             conv: nn.Conv1d = self.backbone.get_submodule(self.family.conv.format(i=index))  # type: ignore
             kernels.append((conv.kernel_size[0], conv.stride[0]))
-        counts = torch.tensor([conv_frames(int(length), kernels)[-1] for length in lengths.tolist()])
-        return (torch.arange(frames) < counts[:, None]).to(lengths.device)
+        return kernels
 
     def _check(self, layer: int) -> None:
         if layer > self.depth:

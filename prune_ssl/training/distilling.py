@@ -81,13 +81,15 @@ class DistillationTrainer(Trainer):
 
         Evaluation gives the model's own loss where it has one.
         """
-        own = {key: value for key, value in inputs.items() if key not in NOT_FOR_THE_MODEL}
-        distiller = self.distiller
-        if distiller is None or not (model.training or self._is_bare(inputs)):
-            return super().compute_loss(model, own, return_outputs, *args, **kwargs)
+        distiller, bare = self.distiller, not any(name in inputs for name in self.label_names)
+        if distiller is None or not (model.training or bare):
+            return super().compute_loss(model, _for_the_model(inputs), return_outputs, *args, **kwargs)
+        if model.training:
+            inputs = distiller.prepare(inputs)
+        own = _for_the_model(inputs)
         task, task_weight = torch.zeros((), device=self.args.device), distiller.config.task_weight
         with distiller.listening():
-            if task_weight and not self._is_bare(inputs):
+            if task_weight and not bare:
                 task, outputs = super().compute_loss(model, own, True, *args, **kwargs)
             else:
                 outputs = model(**{key: own[key] for key in own if key not in self.label_names})
@@ -96,9 +98,6 @@ class DistillationTrainer(Trainer):
             self._note({"task": task.detach()} | distiller.parts)
         loss = task_weight * task + learned
         return (loss, outputs) if return_outputs else loss
-
-    def _is_bare(self, inputs: Mapping[str, Any]) -> bool:
-        return not any(name in inputs for name in self.label_names)
 
     def _note(self, parts: Mapping[str, torch.Tensor]) -> None:
         self._parts = {name: self._parts.get(name, 0.0) + value for name, value in parts.items()}
@@ -110,3 +109,7 @@ class DistillationTrainer(Trainer):
             logs |= {f"loss_{name}": float(total) / self._counted for name, total in self._parts.items()}
             self._parts, self._counted = {}, 0
         super().log(logs, *args, **kwargs)
+
+
+def _for_the_model(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in inputs.items() if key not in NOT_FOR_THE_MODEL}
