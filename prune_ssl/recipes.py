@@ -79,6 +79,8 @@ class DistillationPart(Part):
     gram_scale: Literal["raw", "sqrt", "mean"] = "sqrt"
     mask_probability: float = 0.8
     mask_length: int = 10
+    enhancement: Literal["magnitude", "multi_resolution", "si_sdr"] = "magnitude"
+    enhancement_input: Literal["last", "frontend"] = "last"
     learning_rate: float | None = None
 
 

@@ -10,10 +10,11 @@ from test_training import Tones, arguments
 import prune_ssl
 from prune_ssl import DistillationConfig, DistillationTrainer, PruningConfig, PruningTrainer, trace
 from prune_ssl.data import SpeechCollator
-from prune_ssl.distillation import LOSSES, Distiller, Taps
+from prune_ssl.distillation import HIDDEN_LOSSES, Distiller, Taps
+from prune_ssl.distillation.config import RELATIONS
 from prune_ssl.errors import DistillationError
 
-FOR_ALL_MODELS = {name: 1.0 for name in LOSSES if name not in ("embedding", "masking")}
+FOR_ALL_MODELS = dict.fromkeys((*HIDDEN_LOSSES, *RELATIONS, "logits"), 1.0)
 
 
 def audio(*lengths, seed=1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def add_noise(audio: torch.Tensor, noise: torch.Tensor, snr_db: float) -> torch.
     power = float(noise.square().mean())
     if power == 0:
         return audio
-    return audio + noise * (float(audio.square().mean()) / power * 10 ** (-snr_db / 10)) ** 0.5
+    return audio + noise * sqrt(float(audio.square().mean()) / power * 10 ** (-snr_db / 10))
 
 
 def reverberate(audio: torch.Tensor, rir: torch.Tensor) -> torch.Tensor:
@@ -104,7 +105,7 @@ def reverberate(audio: torch.Tensor, rir: torch.Tensor) -> torch.Tensor:
     direct = int(rir.abs().argmax())
     wet: torch.Tensor = torchaudio.functional.fftconvolve(audio, rir[direct:])[: len(audio)]
     power = float(wet.square().mean())
-    return audio if power == 0 else wet * (float(audio.square().mean()) / power) ** 0.5
+    return wet * sqrt(float(audio.square().mean()) / power) if power else audio
 
 
 def simulated_rir(rt60_seconds: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> torch.Tensor:

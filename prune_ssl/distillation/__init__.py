@@ -2,6 +2,13 @@
 
 from prune_ssl.distillation.config import LOSSES, DistillationConfig
 from prune_ssl.distillation.distiller import LENGTHS, TEACHER_AUDIO, Distiller
+from prune_ssl.distillation.enhancement import (
+    ENHANCEMENT_LOSSES,
+    EnhancementHead,
+    magnitude_l1,
+    multi_resolution,
+    negative_si_sdr,
+)
 from prune_ssl.distillation.hidden import HIDDEN_LOSSES, cosine, l1, log_cosine, masking_mse, mse
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
 from prune_ssl.distillation.projections import Projections
@@ -11,6 +18,7 @@ from prune_ssl.distillation.students import STUDENTS, StudentConfig, make_studen
 from prune_ssl.distillation.taps import Tapped, Taps, depth_of
 
 __all__ = [
+    "ENHANCEMENT_LOSSES",
     "HIDDEN_LOSSES",
     "LENGTHS",
     "LOSSES",
@@ -18,6 +26,7 @@ __all__ = [
     "TEACHER_AUDIO",
     "DistillationConfig",
     "Distiller",
+    "EnhancementHead",
     "Projections",
     "StudentConfig",
     "Tapped",
@@ -33,8 +42,11 @@ __all__ = [
     "layer_gram",
     "log_cosine",
     "logits_kl",
+    "magnitude_l1",
     "make_student",
     "masking_mse",
     "mse",
+    "multi_resolution",
+    "negative_si_sdr",
     "reuse_attention",
 ]

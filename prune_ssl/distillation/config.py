@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
 
+from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES
 from prune_ssl.distillation.hidden import HIDDEN_LOSSES
 from prune_ssl.distillation.relations import POWERS, GramScale
 from prune_ssl.errors import DistillationError
 
 RELATIONS = ("attention", "layer_gram", "intra_gram")
 OUTPUTS = ("logits", "embedding")
-MASKING = "masking"
-LOSSES = (*HIDDEN_LOSSES, *RELATIONS, *OUTPUTS, MASKING)
+MASKING, ENHANCEMENT = "masking", "enhancement"
+LOSSES = (*HIDDEN_LOSSES, *RELATIONS, *OUTPUTS, MASKING, ENHANCEMENT)
 PROJECTIONS = ("auto", "none", "shared", "per_layer", "heads")
 
 Layer = int | tuple[int, int]
@@ -29,7 +30,8 @@ class DistillationConfig:
     losses: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0, "cosine": 1.0})
     """Weight of each loss: hidden states `l1`, `cosine`, `log_cosine`, `mse`; relations `attention`,
     `layer_gram`, `intra_gram` (STaR); predictions `logits` (of clips or of frames, as CTC's), `embedding`;
-    `masking` (ARM): hidden states again, for input that is masked, at the price of a second teacher pass."""
+    `masking` (ARM): hidden states again, for input that is masked, at the price of a second teacher pass;
+    `enhancement` (RobustDistiller): the clean audio, from the corrupted one that the student hears."""
     task_weight: float = 1.0
     """Weight of the model's own loss; 0: the labels are not used."""
     layers: Sequence[Layer] | None = None
@@ -50,6 +52,10 @@ class DistillationConfig:
     """Share of frames that `masking` hides (ARM: 0.8 for 960 h, 0.4 for 100 h)."""
     mask_length: int = 10
     """Frames of one masked span."""
+    enhancement: Literal["magnitude", "multi_resolution", "si_sdr"] = "magnitude"
+    """What the enhancement head is judged by: L1 of magnitudes, STFT at three resolutions, or SI-SDR."""
+    enhancement_input: Literal["last", "frontend"] = "last"
+    """What it reads: the last hidden state (the paper's figure), or the convolutions' output (its code)."""
     learning_rate: float | None = None
     """Of the projections; None: that of the weights."""
 
@@ -74,6 +80,12 @@ class DistillationConfig:
             ("projection", self.projection in PROJECTIONS, f"one of {', '.join(PROJECTIONS)}"),
             ("gram_scale", self.gram_scale in POWERS, f"one of {', '.join(POWERS)}"),
             ("mask_probability", 0 < self.mask_probability <= 1, "above 0 and at most 1"),
+            (
+                "enhancement",
+                self.enhancement in ENHANCEMENT_LOSSES,
+                f"one of {', '.join(ENHANCEMENT_LOSSES)}",
+            ),
+            ("enhancement_input", self.enhancement_input in ("last", "frontend"), "last or frontend"),
             ("mask_length", self.mask_length >= 1, "1 or more"),
             ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "above 0"),
             (

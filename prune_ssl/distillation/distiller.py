@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from prune_ssl.distillation.config import MASKING, RELATIONS, DistillationConfig
+from prune_ssl.distillation.config import ENHANCEMENT, MASKING, RELATIONS, DistillationConfig
+from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES, EnhancementHead, spectrogram
 from prune_ssl.distillation.hidden import HIDDEN_LOSSES, masking_mse
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
 from prune_ssl.distillation.spans import draw_spans
-from prune_ssl.distillation.taps import Tapped, Taps, depth_of
+from prune_ssl.distillation.taps import FRONTEND, Tapped, Taps, depth_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of
 
@@ -28,7 +29,8 @@ class Distiller:
     """Compares a student with a frozen teacher on the same batch.
 
     Attributes:
-        projections: what is learned beside the student; give its parameters to the optimiser.
+        learned: projections and heads beside the student; give their parameters to the optimiser.
+        projections: the part of them that joins widths.
         layers: (student, teacher) layers whose hidden states are compared.
         relation_layers: the same for relations.
         parts: the losses of the last batch by name, unweighted, detached.
@@ -48,6 +50,11 @@ class Distiller:
         self.relation_layers = self._relation_pairs(depths)
         widths = [_width(model) for model in (student, teacher)]
         self.projections = Projections(config.projection, self.layers, *widths)
+        self.learned = nn.ModuleDict({"projections": self.projections})
+        self._heard_for_enhancement = FRONTEND if config.enhancement_input == "frontend" else depths[0]
+        if self._uses(ENHANCEMENT):
+            size = _frontend_width(student) if config.enhancement_input == "frontend" else widths[0]
+            self.learned[ENHANCEMENT] = EnhancementHead(size)
         self.parts: dict[str, torch.Tensor] = {}
         self._teacher_taps = self._taps(teacher, 1)
         self._student_taps = self._taps(student, 0)
@@ -86,6 +93,8 @@ class Distiller:
             states |= {pair[side] for pair in self.relation_layers}
         if self._uses("intra_gram"):
             states |= {pair[side] - 1 for pair in self.relation_layers if min(pair) > 0}
+        if side == 0 and self._uses(ENHANCEMENT):
+            states.add(self._heard_for_enhancement)
         maps = {pair[side] for pair in self.relation_layers if min(pair) > 0}
         return Taps(model, states, maps if self._uses("attention") else ())
 
@@ -100,6 +109,14 @@ class Distiller:
         if kept_hidden is not None:
             self.projections.keep_inputs_(kept_hidden)
         self._student_taps = self._taps(student, 0)
+        if self._uses(ENHANCEMENT) and self.config.enhancement_input == "frontend":
+            head: Any = self.learned[ENHANCEMENT]
+            wanted, found = head.lstm.input_size, _frontend_width(student)
+            if wanted != found:
+                raise DistillationError(
+                    f"enhancement_input 'frontend': the head reads {wanted} channels and the new student has "
+                    f"{found}; use 'last' where the frontend is pruned."
+                )
 
     def detach(self) -> None:
         """Take the taps off the student."""
@@ -108,7 +125,7 @@ class Distiller:
     def to(self, device: torch.device) -> "Distiller":
         """Move teacher and projections."""
         self.teacher.to(device)
-        self.projections.to(device)
+        self.learned.to(device)
         return self
 
     # -- the loss
@@ -163,6 +180,7 @@ class Distiller:
             told,
             told_masked,
             hidden_frames,
+            (inputs["input_values"], inputs.get(TEACHER_AUDIO)),
             outputs,
             answers,
             self.projections(heard.states),
@@ -193,6 +211,8 @@ class Distiller:
             return self._hidden(name, batch)
         if name == MASKING:
             return self._masking(batch)
+        if name == ENHANCEMENT:
+            return self._enhancement(batch)
         if name in RELATIONS:
             return self._relation(name, batch)
         field = {"logits": "logits", "embedding": "embeddings"}[name]
@@ -229,6 +249,20 @@ class Distiller:
             total = total + weight * masking_mse(prediction, clean, masked, hidden, valid)
         return total
 
+    def _enhancement(self, batch: "_Batch") -> torch.Tensor:
+        noisy, clean = batch.audio
+        if clean is None:
+            raise DistillationError(
+                "enhancement: the batch has no teacher_input_values, the clean audio; wrap the dataset in a "
+                "CorruptedDataset."
+            )
+        lengths = batch.lengths
+        if lengths is None:
+            lengths = torch.full((len(noisy),), noisy.shape[1], device=noisy.device)
+        states = batch.heard.states[self._heard_for_enhancement]
+        mask = self.learned[ENHANCEMENT](states, spectrogram(noisy[:1]).shape[1])
+        return ENHANCEMENT_LOSSES[self.config.enhancement](mask, noisy, clean, lengths)
+
     def _layer_weights(self) -> Sequence[float]:
         return self.config.layer_weights or [1 / len(self.layers)] * len(self.layers)
 
@@ -263,6 +297,7 @@ class _Batch:
     told: Tapped
     told_masked: Tapped
     hidden_frames: torch.Tensor | None
+    audio: tuple[torch.Tensor, torch.Tensor | None]
     outputs: Any
     answers: Any
     predictions: list[torch.Tensor]
@@ -308,3 +343,7 @@ def _check_gradient(heard: Tapped) -> None:
 
 def _width(model: nn.Module) -> int:
     return int(backbone_of(model)[1].config.hidden_size)  # type: ignore[union-attr,arg-type]
+
+
+def _frontend_width(model: nn.Module) -> int:
+    return int(backbone_of(model)[1].config.conv_dim[-1])  # type: ignore[union-attr,index]

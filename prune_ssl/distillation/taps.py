@@ -12,6 +12,8 @@ from prune_ssl.errors import DistillationError
 from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.tracing.cost import conv_frames
 
+FRONTEND = -1
+
 
 @dataclass
 class Tapped:
@@ -25,7 +27,8 @@ class Tapped:
 class Taps:
     """Hooks on one model; they record only inside `listening()`.
 
-    Hidden state 0 is the output of the feature projection, l that of encoder layer l. Queries come times
+    Hidden state -1 is the output of the frontend, 0 that of the feature projection, l that of encoder layer
+    l. Queries come times
     d_h^-1/2. Made maps need no eager attention, and no output of the model is asked for or kept.
     """
 
@@ -84,6 +87,8 @@ class Taps:
             if self._tapped is None:
                 return
             state: torch.Tensor = output[0] if isinstance(output, tuple) else output
+            if layer == FRONTEND:  # (B, C, T)
+                state = state.mT
             # transformers writes masks and padding into the projection's output in place.
             self._tapped.states[layer] = state.clone() if layer == 0 else state
 
@@ -121,6 +126,7 @@ def depth_of(model: nn.Module) -> int:
 
 
 def _state_path(family: Family, layer: int) -> str:
-    if layer:
+    if layer > 0:
         return family.attention.format(i=layer - 1).rpartition(".")[0]
-    return next(path for path, section in family.sections if section == "projection")
+    wanted = "frontend" if layer == FRONTEND else "projection"
+    return next(path for path, section in family.sections if section == wanted)

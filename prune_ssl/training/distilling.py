@@ -17,7 +17,7 @@ NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
 class DistillationTrainer(Trainer):
     """A `transformers.Trainer` that adds the losses of a DistillationConfig to the model's own.
 
-    The teacher and the projections live outside the model: they are not saved with it, nor in checkpoints.
+    The teacher, projections and heads live outside the model: they are not saved with it, nor in checkpoints.
     Batches may hold `input_lengths` (B,), samples without padding, and `teacher_input_values` (B, N), what
     the teacher hears instead; the model does not see them. Where the model has no loss of its own (a bare
     one), evaluation gives that of distillation.
@@ -66,9 +66,9 @@ class DistillationTrainer(Trainer):
             self.can_return_loss = True  # a bare model: evaluation asks compute_loss
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Add a parameter group for the projections."""
+        """Add a parameter group for what is learned beside the model."""
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
-        learned = [] if self.distiller is None else list(self.distiller.projections.parameters())
+        learned = [] if self.distiller is None else list(self.distiller.learned.parameters())
         if learned and self.distiller is not None:
             rate = self.distiller.config.learning_rate or self.args.learning_rate
             optimizer.add_param_group({"params": learned, "lr": rate, "weight_decay": 0.0})
