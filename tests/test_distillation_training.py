@@ -153,13 +153,6 @@ def test_projections_join_widths_and_start_as_the_identity(kind, width, names):
     assert distil(distiller, student, audio(4000)).requires_grad
 
 
-def test_a_projection_follows_a_student_that_lost_hidden_channels():
-    distiller = Distiller(DistillationConfig(projection="shared"), tiny_model(), tiny_model())
-    distiller.projections.keep_inputs_([1, 5, 9])
-    state = torch.randn(1, 2, 3)
-    assert torch.equal(distiller.projections(dict.fromkeys(range(4), state))[0][..., [1, 5, 9]], state)
-
-
 # -- refusals
 
 
@@ -307,6 +300,33 @@ def test_evaluation_gives_the_models_own_loss_and_ignores_what_is_for_the_teache
 def test_a_teacher_without_losses_is_refused(tmp_path):
     with pytest.raises(DistillationError, match="a teacher but no losses"):
         DistillationTrainer(model=tiny_model(), args=arguments(tmp_path), teacher=tiny_model())
+
+
+def test_states_of_a_width_that_is_pruned_cannot_be_compared(tmp_path):
+    pruning = PruningConfig(budget="params=90%", kinds=("hidden", "ffn"), round_to=1)
+    settings = {"model": tiny_model(), "args": arguments(tmp_path), "pruning": pruning}
+    with pytest.raises(DistillationError, match="the hidden size is pruned"):
+        PruningTrainer(distillation=DistillationConfig(), **settings)
+    PruningTrainer(distillation=DistillationConfig(losses={"logits": 1.0}), **settings)
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")  # of stock WavLM
+@pytest.mark.parametrize("family", ["wavlm", "data2vec-audio", "sew", "sew-d", "wav2vec2-conformer"])
+def test_other_families_are_distilled(family):
+    teacher, student = tiny_model(family, "ForCTC"), tiny_model(family, "ForCTC")
+    layers = range(2, 4) if family.startswith("sew") else None
+    losses = {name: 1.0 for name in FOR_ALL_MODELS if name != "attention"}
+    config = DistillationConfig(losses=losses, relation_layers=layers)
+    distiller = Distiller(config, teacher, student)
+    both = audio(7000, 5000)
+    distil(distiller, student, both).backward()
+    assert all(float(part) > 0 for part in distiller.parts.values())
+    maps = DistillationConfig(losses={"attention": 1.0})
+    if family in ("data2vec-audio", "sew"):
+        assert Distiller(maps, teacher, student).relation_layers
+    else:
+        with pytest.raises(DistillationError, match="relative positions"):
+            Distiller(maps, teacher, student)
 
 
 def test_without_the_task_labels_do_not_matter(tmp_path):

@@ -17,7 +17,7 @@ from prune_ssl.distillation.relations import average_attention, intra_gram, laye
 from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.taps import FRONTEND, Tapped, Taps, depth_of
 from prune_ssl.errors import DistillationError
-from prune_ssl.models import backbone_of
+from prune_ssl.models import backbone_of, family_of
 
 Pairs = tuple[tuple[int, int], ...]
 TEACHER_AUDIO = "teacher_input_values"
@@ -98,16 +98,20 @@ class Distiller:
         maps = {pair[side] for pair in self.relation_layers if min(pair) > 0}
         return Taps(model, states, maps if self._uses("attention") else ())
 
-    def attach(self, student: nn.Module, kept_hidden: list[int] | None = None) -> None:
-        """Tap another student instead: the resized one. Projections stay as they were trained.
+    @property
+    def compares_states(self) -> bool:
+        """Whether a loss reads states of the student, which then may not change their width."""
+        return bool(self.layers or self.relation_layers or self._uses(ENHANCEMENT))
 
-        Args:
-            student: the new student, of the same depth.
-            kept_hidden: which of the old student's hidden channels the new one has, if not all.
+    def attach(self, student: nn.Module) -> None:
+        """Tap another student of the same depth and hidden size instead: the resized one.
+
+        Projections and heads stay as they were trained.
+
+        Raises:
+            DistillationError: a head reads the frontend, and its width changed.
         """
         self.detach()
-        if kept_hidden is not None:
-            self.projections.keep_inputs_(kept_hidden)
         self._student_taps = self._taps(student, 0)
         if self._uses(ENHANCEMENT) and self.config.enhancement_input == "frontend":
             head: Any = self.learned[ENHANCEMENT]
@@ -221,7 +225,7 @@ class Distiller:
         if name == "embedding":
             return embedding_cosine(student, teacher)
         if student.dim() == 3:
-            valid = self._valid(batch, student.shape[1])
+            valid = self._valid(batch, student.shape[1], layer=0)
             return frame_logits_kl(student, teacher, valid, self.config.temperature)
         return logits_kl(student, teacher, self.config.temperature)
 
@@ -232,7 +236,7 @@ class Distiller:
         ):
             target = batch.told.states[layer]
             _check_shapes(name, prediction, target)
-            valid = self._valid(batch, target.shape[1])
+            valid = self._valid(batch, target.shape[1], layer)
             total = total + weight * HIDDEN_LOSSES[name](prediction, target, valid)
         return total
 
@@ -245,7 +249,7 @@ class Distiller:
             _check_shapes(MASKING, prediction, clean)
             hidden = batch.hidden_frames
             hidden = clean.new_zeros(clean.shape[:2], dtype=torch.bool) if hidden is None else hidden
-            valid = self._valid(batch, clean.shape[1])
+            valid = self._valid(batch, clean.shape[1], layer)
             total = total + weight * masking_mse(prediction, clean, masked, hidden, valid)
         return total
 
@@ -273,22 +277,26 @@ class Distiller:
         for own, other in self.relation_layers:
             if name == "layer_gram":
                 states = heard.states[own], told.states[other]
-                valid = self._valid(batch, states[0].shape[1])
+                valid = self._valid(batch, states[0].shape[1], own)
+                _check_frames(name, *states)
                 parts.append(layer_gram(*states, valid, scale))
             elif name == "intra_gram" and min(own, other) > 0:
                 ends = heard.states[own - 1], heard.states[own], told.states[other - 1], told.states[other]
-                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1]), scale))
+                _check_frames(name, *ends)
+                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1], own), scale))
             elif name == "attention" and own in heard.queries and other in told.queries:
                 maps = heard.queries[own], heard.keys[own], told.queries[other], told.keys[other]
-                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2])))
+                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2], own)))
         if not parts:
             raise DistillationError(
                 f"{name}: no pair of layers has what it compares; found the pairs {self.relation_layers}."
             )
         return torch.stack(parts).mean()
 
-    def _valid(self, batch: "_Batch", frames: int) -> torch.Tensor | None:
-        return None if batch.lengths is None else self._student_taps.valid_frames(batch.lengths, frames)
+    def _valid(self, batch: "_Batch", frames: int, layer: int) -> torch.Tensor | None:
+        if batch.lengths is None:
+            return None
+        return self._student_taps.valid_frames(batch.lengths, frames, inside=layer > 0)
 
 
 @dataclass(frozen=True)
@@ -322,8 +330,20 @@ def _check_shapes(name: str, student: torch.Tensor, teacher: torch.Tensor) -> No
         )
 
 
+def _check_frames(name: str, *states: torch.Tensor) -> None:
+    """Refuse states (B, T, any) of different T: of other strides, or before and after squeezing."""
+    frames = [state.shape[1] for state in states]
+    if len(set(frames)) > 1:
+        raise DistillationError(
+            f"{name}: the states to relate have {frames} frames. Both models need the same frame rate; "
+            "for SEW set relation_layers from 2 on."
+        )
+
+
 def _check_can_mask(model: nn.Module) -> None:
     backbone: Any = backbone_of(model)[1]
+    if family_of(model).squeeze:
+        raise DistillationError(f"masking: {type(backbone).__name__} squeezes frames; it is not supported.")
     if not hasattr(backbone, "masked_spec_embed") or not getattr(backbone.config, "apply_spec_augment", True):
         raise DistillationError(
             f"masking: this {type(backbone).__name__} has no embedding for masked frames (or SpecAugment is "

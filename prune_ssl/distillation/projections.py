@@ -59,14 +59,6 @@ class Projections(nn.Module):
             return inputs
         return [self.maps[self._key(index) or ""](state) for index, state in enumerate(inputs)]
 
-    @torch.no_grad()
-    def keep_inputs_(self, kept: Sequence[int]) -> None:
-        """Leave out the input channels that pruning took from the student's hidden size."""
-        for key, layer in self.maps.items():
-            if isinstance(layer, nn.Linear) and not (self.kind == "heads" and key != "trunk"):
-                layer.weight = nn.Parameter(layer.weight[:, list(kept)].contiguous())
-                layer.in_features = len(kept)
-
 
 def _linear(inputs: int, outputs: int, identity: bool) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)

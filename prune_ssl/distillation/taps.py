@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import DistillationError
-from prune_ssl.models import Family, backbone_of, family_of
+from prune_ssl.models import backbone_of, family_of
+from prune_ssl.models.layers import attention_size
 from prune_ssl.tracing.cost import conv_frames
+from prune_ssl.tracing.twin import kernels_of
 
 FRONTEND = -1
 
@@ -35,12 +37,16 @@ class Taps:
     def __init__(self, model: nn.Module, states: Iterable[int], maps: Iterable[int]) -> None:
         self.family = family_of(model)
         self.backbone = backbone_of(model)[1]
+        if self.family.filterbank:
+            raise DistillationError(
+                f"{type(model).__name__} reads filterbanks; distillation takes models that read waveforms."
+            )
         self.depth = depth_of(model)
         self._tapped: Tapped | None = None
         self._handles: list[Any] = []
         for layer in sorted(set(states)):
             self._check(layer)
-            module = self.backbone.get_submodule(_state_path(self.family, layer))
+            module = self.backbone.get_submodule(self._state_path(layer))
             self._handles.append(module.register_forward_hook(self._state_hook(layer)))
         self.maps = [layer for layer in sorted(set(maps)) if self._tap_map(layer)]
 
@@ -61,19 +67,33 @@ class Taps:
 
     def frames(self, samples: int) -> int:
         """Return T for N samples."""
-        return conv_frames(samples, self._kernels())[-1]
+        return conv_frames(samples, self._kernels())[len(self._convs()) - 1]
 
-    def valid_frames(self, lengths: torch.Tensor, frames: int) -> torch.Tensor:
-        """Map numbers of samples (B,) to (B, T) bool, True on the frames that they give."""
-        counts = torch.tensor([self.frames(int(length)) for length in lengths.tolist()])
+    def valid_frames(self, lengths: torch.Tensor, frames: int, inside: bool = False) -> torch.Tensor:
+        """Map numbers of samples (B,) to (B, T) bool, True on the frames that they give.
+
+        Args:
+            lengths: samples without padding.
+            frames: T.
+            inside: whether these are frames of encoder layers, of which SEW has fewer.
+        """
+        kernels = self._kernels()[: None if inside else len(self._convs())]
+        counts = torch.tensor([conv_frames(int(length), kernels)[-1] for length in lengths.tolist()])
         return (torch.arange(frames) < counts[:, None]).to(lengths.device)
 
-    def _kernels(self) -> list[tuple[int, int]]:
-        kernels = []
-        for index in range(len(self.backbone.config.conv_dim)):  # type: ignore[union-attr,arg-type]
-            conv: nn.Conv1d = self.backbone.get_submodule(self.family.conv.format(i=index))  # type: ignore
-            kernels.append((conv.kernel_size[0], conv.stride[0]))
-        return kernels
+    def _convs(self) -> list[Any]:
+        count = len(self.backbone.config.conv_dim)  # type: ignore[union-attr,arg-type]
+        return [self.backbone.get_submodule(self.family.conv.format(i=index)) for index in range(count)]
+
+    def _kernels(self) -> tuple[tuple[int, int], ...]:
+        return kernels_of(self.backbone, self.family, self._convs())
+
+    def _state_path(self, layer: int) -> str:
+        if layer > 0:
+            return self.family.layer.format(i=layer - 1)
+        wanted = "frontend" if layer == FRONTEND else "projection"
+        known = {path for path, _ in self.backbone.named_modules()}
+        return next(path for path, section in self.family.sections if section == wanted and path in known)
 
     def _check(self, layer: int) -> None:
         if layer > self.depth:
@@ -97,11 +117,18 @@ class Taps:
     def _tap_map(self, layer: int) -> bool:
         """Tap queries and keys of a layer; return False where no head is left."""
         self._check(layer)
-        attention = self.backbone.get_submodule(self.family.attention.format(i=layer - 1))
-        parts = dict(attention.named_children())
-        if not {self.family.queries, self.family.keys} <= parts.keys():
+        roles = self.family.attention
+        if roles.positions:
+            raise DistillationError(
+                f"attention: the maps of {self.family.name} depend on relative positions too, so they cannot "
+                "be made from queries and keys; use layer_gram and intra_gram."
+            )
+        block = self.backbone.get_submodule(self.family.layer.format(i=layer - 1))
+        attention = block._modules.get(roles.path)
+        parts = {} if attention is None else dict(attention.named_modules())
+        if attention is None or not {roles.queries, roles.keys} <= parts.keys():
             return False
-        head_dim: int = attention.head_dim  # type: ignore[assignment]
+        head_dim = attention_size(attention, roles.head_size)
 
         def record(into: str, factor: float) -> Any:
             def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
@@ -112,8 +139,8 @@ class Taps:
             return hook
 
         for leaf, into, factor in (
-            (self.family.queries, "queries", head_dim**-0.5),
-            (self.family.keys, "keys", 1.0),
+            (roles.queries, "queries", head_dim**-0.5),
+            (roles.keys, "keys", 1.0),
         ):
             self._handles.append(parts[leaf].register_forward_hook(record(into, factor)))
         return True
@@ -121,12 +148,5 @@ class Taps:
 
 def depth_of(model: nn.Module) -> int:
     """Return the number of encoder layers of a speech SSL model."""
-    path = family_of(model).attention.partition(".{i}")[0]
+    path = family_of(model).layer.partition(".{i}")[0]
     return len(backbone_of(model)[1].get_submodule(path))  # type: ignore[arg-type]
-
-
-def _state_path(family: Family, layer: int) -> str:
-    if layer > 0:
-        return family.attention.format(i=layer - 1).rpartition(".")[0]
-    wanted = "frontend" if layer == FRONTEND else "projection"
-    return next(path for path, section in family.sections if section == wanted)

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection import parse_budget
-
-KINDS = ("conv", "heads", "ffn")
+from prune_ssl.selection import KINDS, UNIT_KINDS, parse_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +13,8 @@ class PruningConfig:
 
     budget: str
     """What is kept: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
-    kinds: tuple[str, ...] = KINDS
-    """Kinds of units that may go."""
+    kinds: tuple[str, ...] = UNIT_KINDS
+    """Kinds of units that may go, of `KINDS`."""
     round_to: int = 8
     """Conv and FFN widths become multiples of this (heads are whole)."""
     seconds: float = 10.0

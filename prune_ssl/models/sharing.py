@@ -75,7 +75,7 @@ def _sharing_class(stock: type[nn.Module]) -> type[nn.Module]:
     return type(f"SharedMap{stock.__name__}", (SharedMapAttention, stock), {"__doc__": stock.__doc__})
 
 
-def share_maps_(attentions: Sequence[nn.Module], reusing: Sequence[int]) -> None:
+def share_maps_(attentions: Sequence[nn.Module | None], reusing: Sequence[int]) -> None:
     """Let the attentions at `reusing` (indices from 0) take the map of the one before, in place.
 
     Raises:
@@ -89,6 +89,8 @@ def share_maps_(attentions: Sequence[nn.Module], reusing: Sequence[int]) -> None
         )
     for index in sorted({each for layer in reusing for each in (layer - 1, layer)}):
         block: Any = attentions[index]
+        if block is None:
+            raise ModelError(f"layer {index} is gone: neither it nor its neighbour above can share a map.")
         children = dict(block.named_children())
         if not {"q_proj", "k_proj", "v_proj", "out_proj"} <= children.keys() or "rel_attn_embed" in children:
             raise ModelError(
@@ -134,7 +136,9 @@ def leave_out_projection_(backbone: nn.Module) -> None:
         ModelError: the last convolution's width is not the encoder's.
     """
     stock: Any = backbone.get_submodule("feature_projection")
-    linear = stock.projection
+    linear = stock._modules.get("projection")
+    if linear is None:
+        raise ModelError(f"{type(stock).__name__} has no projection of its own that could be left out.")
     if linear.in_features != linear.out_features:
         raise ModelError(
             f"the feature projection maps {linear.in_features} to {linear.out_features} channels and cannot "

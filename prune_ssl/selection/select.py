@@ -27,7 +27,7 @@ def select(
         budget: what to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
         criterion: a key of `CRITERIA`.
         round_to: conv and FFN widths become multiples of this.
-        kinds: kinds of units that may go (None: all).
+        kinds: kinds of units that may go, of `KINDS` (None: conv, heads and ffn).
         seconds: audio length at which MACs are counted.
 
     Returns:

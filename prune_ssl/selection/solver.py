@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from prune_ssl.selection.budget import Limit
 from prune_ssl.tracing import Group, PruningGraph
 
+UNIT_KINDS = ("conv", "heads", "ffn")  # what is pruned by default
+KINDS = (*UNIT_KINDS, "hidden", "block", "layer")
 ROUNDED_KINDS = ("conv", "ffn")  # heads are whole by nature
 
 
@@ -18,10 +20,11 @@ def allowed_widths(
     """Return the widths that each group may end with, smallest first.
 
     Conv and FFN widths are multiples of `round_to`, or the full width; zero where a group may empty. A kind
-    that is not in `kinds` (None: all) keeps its full width.
+    that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width.
     """
+    prunable = UNIT_KINDS if kinds is None else kinds
     return {
-        name: _widths_of(group, round_to) if kinds is None or group.kind in kinds else [group.size]
+        name: _widths_of(group, round_to) if group.kind in prunable else [group.size]
         for name, group in graph.groups.items()
     }
 

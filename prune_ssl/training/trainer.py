@@ -15,7 +15,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from prune_ssl.errors import BudgetError, PruneError
+from prune_ssl.errors import BudgetError, DistillationError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import PruningGraph, trace
@@ -65,6 +65,10 @@ class PruningTrainer(DistillationTrainer):
         """
         super().__init__(*args, **kwargs)
         _refuse_unsupported(self.args)
+        if "hidden" in pruning.kinds and self.distiller is not None and self.distiller.compares_states:
+            raise DistillationError(
+                "the hidden size is pruned (kinds), so hidden states cannot be compared; distil logits only."
+            )
         self.pruning = pruning
         model = self.model
         assert isinstance(model, nn.Module)
@@ -169,8 +173,7 @@ class PruningTrainer(DistillationTrainer):
         self.gates.detach()
         small = resize(model, self.graph, self.plan, inplace=True)
         if self.distiller is not None:
-            hidden = self.plan.keep.get("hidden")
-            self.distiller.attach(small, None if hidden is None else list(hidden))
+            self.distiller.attach(small)
         recovery = self._recovery_trainer(small)
         if self.eval_dataset is not None:
             self.results["cut"] = recovery.evaluate(metric_key_prefix="cut")
