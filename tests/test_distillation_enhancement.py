@@ -183,9 +183,9 @@ def test_enhancement_without_clean_audio_is_refused():
         distiller.loss({"input_values": torch.randn(1, 4000)}, None)
 
 
-def test_a_head_on_the_frontend_does_not_follow_a_cut_frontend():
+def test_a_head_on_the_frontend_keeps_its_channels_from_being_pruned():
     config = DistillationConfig(losses={"enhancement": 1.0}, enhancement_input="frontend")
     distiller = Distiller(config, tiny_model(), tiny_model())
-    narrower = tiny_model(conv_dim=(12, 10, 8, 12, 9, 8, 6))
-    with pytest.raises(DistillationError, match="the head reads 10 channels and the new student has 6"):
-        distiller.attach(narrower)
+    distiller.check_prunable(("heads", "ffn"))
+    with pytest.raises(DistillationError, match="use enhancement_input='last'"):
+        distiller.check_prunable(("conv", "heads", "ffn"))

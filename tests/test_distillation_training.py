@@ -179,6 +179,8 @@ def test_models_that_do_not_fit_are_refused():
     teacher, student = tiny_model(), tiny_model(hidden_size=8)
     with pytest.raises(DistillationError, match="states have 8 channels, the teacher's 16"):
         Distiller(DistillationConfig(projection="none"), teacher, student)
+    relations = DistillationConfig(projection="none", losses={"layer_gram": 1.0})
+    assert distil(Distiller(relations, teacher, student), student, audio(4000)).requires_grad
     with pytest.raises(DistillationError, match="layer 7 is asked of a HubertModel with 3 encoder layers"):
         Distiller(DistillationConfig(layers=[0, 7]), teacher, student)
     other = tiny_model(num_labels=2)
@@ -305,7 +307,7 @@ def test_a_teacher_without_losses_is_refused(tmp_path):
 def test_states_of_a_width_that_is_pruned_cannot_be_compared(tmp_path):
     pruning = PruningConfig(budget="params=90%", kinds=("hidden", "ffn"), round_to=1)
     settings = {"model": tiny_model(), "args": arguments(tmp_path), "pruning": pruning}
-    with pytest.raises(DistillationError, match="the hidden size is pruned"):
+    with pytest.raises(DistillationError, match="units of kind 'hidden' are to be pruned"):
         PruningTrainer(distillation=DistillationConfig(), **settings)
     PruningTrainer(distillation=DistillationConfig(losses={"logits": 1.0}), **settings)
 

@@ -1,6 +1,6 @@
 """Owns the Distiller: a frozen teacher, taps on both models, and the sum of the weighted losses."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -98,29 +98,31 @@ class Distiller:
         maps = {pair[side] for pair in self.relation_layers if min(pair) > 0}
         return Taps(model, states, maps if self._uses("attention") else ())
 
-    @property
-    def compares_states(self) -> bool:
-        """Whether a loss reads states of the student, which then may not change their width."""
-        return bool(self.layers or self.relation_layers or self._uses(ENHANCEMENT))
-
-    def attach(self, student: nn.Module) -> None:
-        """Tap another student of the same depth and hidden size instead: the resized one.
-
-        Projections and heads stay as they were trained.
+    def check_prunable(self, kinds: Collection[str]) -> None:
+        """Refuse to prune kinds of units whose number the losses rely on.
 
         Raises:
-            DistillationError: a head reads the frontend, and its width changed.
+            DistillationError: `hidden` with losses on states, or `conv` with a head on the frontend.
+        """
+        states = bool(self.layers or self.relation_layers or self._uses(ENHANCEMENT))
+        frontend = self._uses(ENHANCEMENT) and self.config.enhancement_input == "frontend"
+        for kind, relied_on, instead in (
+            ("hidden", states, "distil logits only"),
+            ("conv", frontend, "use enhancement_input='last'"),
+        ):
+            if relied_on and kind in kinds:
+                raise DistillationError(
+                    f"units of kind {kind!r} are to be pruned, and losses ({', '.join(self.config.losses)}) "
+                    f"read states of that width; {instead}, or leave the kind out of PruningConfig.kinds."
+                )
+
+    def attach(self, student: nn.Module) -> None:
+        """Tap another student of the same depth instead: the resized one.
+
+        Projections and heads stay as they were trained.
         """
         self.detach()
         self._student_taps = self._taps(student, 0)
-        if self._uses(ENHANCEMENT) and self.config.enhancement_input == "frontend":
-            head: Any = self.learned[ENHANCEMENT]
-            wanted, found = head.lstm.input_size, _frontend_width(student)
-            if wanted != found:
-                raise DistillationError(
-                    f"enhancement_input 'frontend': the head reads {wanted} channels and the new student has "
-                    f"{found}; use 'last' where the frontend is pruned."
-                )
 
     def detach(self) -> None:
         """Take the taps off the student."""

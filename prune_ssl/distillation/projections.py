@@ -27,7 +27,7 @@ class Projections(nn.Module):
         super().__init__()
         if kind == "auto":
             kind = "none" if student_width == teacher_width else "shared"
-        if kind == "none" and student_width != teacher_width:
+        if pairs and kind == "none" and student_width != teacher_width:
             raise DistillationError(
                 f"projection 'none': the student's states have {student_width} channels, the teacher's "
                 f"{teacher_width}. Choose 'shared', 'per_layer' or 'heads', or losses on relations only."

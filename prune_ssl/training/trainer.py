@@ -15,7 +15,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from prune_ssl.errors import BudgetError, DistillationError, PruneError
+from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import PruningGraph, trace
@@ -65,10 +65,8 @@ class PruningTrainer(DistillationTrainer):
         """
         super().__init__(*args, **kwargs)
         _refuse_unsupported(self.args)
-        if "hidden" in pruning.kinds and self.distiller is not None and self.distiller.compares_states:
-            raise DistillationError(
-                "the hidden size is pruned (kinds), so hidden states cannot be compared; distil logits only."
-            )
+        if self.distiller is not None:
+            self.distiller.check_prunable(pruning.kinds)
         self.pruning = pruning
         model = self.model
         assert isinstance(model, nn.Module)
