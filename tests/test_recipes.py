@@ -1,5 +1,6 @@
 """Recipes: schema, overrides, refusals, and a whole run on generated audio."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 import prune_ssl
 from prune_ssl.cli.doctor import _mismatch
 from prune_ssl.cli.main import app
+from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes import load_recipe
+from prune_ssl.recipes import DistillationPart, load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 TINY_CONFIG = (
@@ -135,6 +137,14 @@ def test_a_dry_run_prints_the_budget_and_writes_nothing(recipe, tmp_path):
     assert "Budget macs=70%: keep at most" in result.output
     assert "reachable:" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_recipes_can_say_all_that_a_distillation_config_can():
+    fields = {field.name for field in dataclasses.fields(DistillationConfig)}
+    assert set(DistillationPart.model_fields) == fields | {"teacher"}
+    for name in fields - {"losses"}:
+        default = DistillationPart.model_fields[name].default
+        assert default == getattr(DistillationConfig(), name), name
 
 
 DISTILLATION = "distillation={losses: {l1: 1.0, logits: 0.5}, task_weight: 0.5, layers: [0, [2, 2]]}"
