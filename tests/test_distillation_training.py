@@ -283,6 +283,34 @@ def test_a_bare_student_learns_its_teacher_without_labels(tmp_path, projection):
     assert set(saved.state_dict()) == keys == set(student.state_dict())
 
 
+def test_an_interrupted_run_resumes_to_the_same_end(tmp_path):
+    ends = []
+    for stops in ((8,), (4, 8)):
+        torch.manual_seed(0)
+        teacher, student = tiny_model("hubert", "Model"), tiny_model("hubert", "Model", hidden_size=8)
+        for stop in stops:
+            trainer = DistillationTrainer(
+                model=student,
+                args=arguments(
+                    tmp_path / str(len(stops)),
+                    max_steps=stop,
+                    save_strategy="steps",
+                    save_steps=4,
+                    lr_scheduler_type="constant",
+                ),
+                distillation=DistillationConfig(task_weight=0),
+                teacher=teacher,
+                train_dataset=Unlabelled(16),
+            )
+            trainer.train(resume_from_checkpoint=stop != stops[0])
+            student = tiny_model("hubert", "Model", hidden_size=8)
+        ends.append(trainer.model.state_dict() | trainer.distiller.learned.state_dict())
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+    (tmp_path / "1/checkpoint-8/distillation.safetensors").unlink()
+    with pytest.raises(DistillationError, match=r"there is no distillation\.safetensors"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "1/checkpoint-8"))
+
+
 def test_evaluation_gives_the_models_own_loss_and_ignores_what_is_for_the_teacher(tmp_path):
     class Heard(Tones):
         def __getitem__(self, index):
