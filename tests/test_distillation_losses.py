@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from prune_ssl import distillation as D
 
@@ -234,3 +235,35 @@ def test_losses_are_float32_inside_autocast(name):
     assert_allclose(float(inside.detach()), float(ALL[name](student, teacher, None).detach()), rtol=1e-6)
     inside.backward()
     assert torch.isfinite(student.grad).all()
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most numbers that any operation gave at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        outputs = func(*args, **(kwargs or {}))
+        for output in outputs if isinstance(outputs, tuple | list) else [outputs]:
+            if isinstance(output, torch.Tensor):
+                self.numbers = max(self.numbers, output.numel())
+        return outputs
+
+
+@pytest.mark.parametrize("name", ["layer_gram", "intra_gram", "attention"])
+def test_relations_of_frames_never_exist_as_a_whole(name):
+    batch, frames, heads, width, chunk = 2, 320, 3, 4, 16
+    states = [torch.randn(batch, frames, width, requires_grad=index < 2) for index in range(4)]
+    with Largest() as largest:
+        if name == "layer_gram":
+            D.layer_gram(states[0], states[2], chunk=chunk).backward()
+        elif name == "intra_gram":
+            D.intra_gram(*states, chunk=chunk).backward()
+        else:
+            maps = [state.unsqueeze(1).expand(-1, heads, -1, -1) for state in states]
+            D.average_attention(*maps, chunk=chunk).backward()
+    most = batch * chunk * frames * (heads if name == "attention" else 1)
+    assert most <= largest.numbers < 2 * most
+    assert largest.numbers < batch * frames * frames / 2
