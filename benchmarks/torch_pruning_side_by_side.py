@@ -159,7 +159,7 @@ def page(lines: list[str], args: argparse.Namespace) -> str:
     note = (
         "# torch-pruning's high-level pruner and prune_ssl, side by side\n\n"
         f"Made by `{command}` ({versions}, torch {torch.__version__}): CTC models of the families' default\n"
-        f"widths with {args.layers} encoder layers and random weights, MACs for {args.seconds:g} s of audio.\n"
+        f"widths with {args.layers} encoder layers and random weights, MACs at {args.seconds:g} s.\n"
         'Both were asked to halve the model (the script says how). The columns "counted" are\n'
         "`torch.utils.flop_counter` on the result, with eager attention.\n\n"
     )

@@ -5,6 +5,7 @@ layers.
 """
 
 from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import PruneError
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
@@ -13,12 +14,14 @@ from prune_ssl.report import Report, report
 from prune_ssl.resizing import resize
 from prune_ssl.selection import select
 from prune_ssl.tracing import Cost, Group, PruningGraph, trace
-from prune_ssl.training import PruningTrainer
+from prune_ssl.training import DistillationTrainer, PruningTrainer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Cost",
+    "DistillationConfig",
+    "DistillationTrainer",
     "Gates",
     "Group",
     "Measurement",

@@ -21,6 +21,10 @@ class BudgetError(PruneError):
     """A budget is malformed, or no keep of this model can meet it."""
 
 
+class DistillationError(PruneError):
+    """Student and teacher do not fit together, or a distillation setting is out of range."""
+
+
 class DataError(PruneError):
     """A corpus or an audio file cannot be used."""
 

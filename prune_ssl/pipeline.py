@@ -21,6 +21,7 @@ from transformers import (
 
 from prune_ssl.artifacts import prepare_folder, save_pretrained
 from prune_ssl.data import Augmentation, ClipDataset, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.models import is_pruned, load_model
@@ -31,7 +32,7 @@ from prune_ssl.smoke import smoke_version
 from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training import PruningTrainer, SpeechTrainer
+from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.training.progress import use_budget_progress
 
 STEMS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
@@ -81,6 +82,8 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
         model=model,
         args=_arguments(recipe, recipe.pruning.steps, recipe.pruning.learning_rate, folder / "pruning"),
         pruning=pruning_config(recipe),
+        distillation=distillation_config(recipe),
+        teacher=ready.teacher,
         **shared,
     )
     trainer.train()
@@ -131,6 +134,7 @@ class _Ready:
     task: Task
     model: PreTrainedModel
     extractor: Wav2Vec2FeatureExtractor
+    teacher: PreTrainedModel | None
 
 
 def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Ready:
@@ -154,13 +158,35 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     _check_lengths(clips, graph)
     for note in task.check(clips, model):
         say(f"  note: {note}")
-    return _Ready(folder, clips, task, model, extractor)
+    return _Ready(folder, clips, task, model, extractor, _load_teacher(recipe, model))
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
     """Return the PruningConfig of a recipe."""
     names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
     return PruningConfig(**{k: v for k, v in recipe.pruning.model_dump().items() if k in names})
+
+
+def distillation_config(recipe: Recipe) -> DistillationConfig | None:
+    """Return the DistillationConfig of a recipe, or None.
+
+    Raises:
+        DistillationError: a setting is out of range.
+    """
+    if recipe.distillation is None:
+        return None
+    return DistillationConfig(**recipe.distillation.model_dump(exclude={"teacher"}))
+
+
+def _load_teacher(recipe: Recipe, model: PreTrainedModel) -> PreTrainedModel | None:
+    """Load a teacher other than the dense model, and refuse a pair that does not fit before any training."""
+    config = distillation_config(recipe)
+    if config is None or recipe.distillation is None:
+        return None
+    name = recipe.distillation.teacher
+    teacher = None if name is None else load_model(name)
+    Distiller(config, teacher or _copy(model), model).detach()
+    return teacher
 
 
 def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -> PruningGraph:
@@ -259,10 +285,12 @@ def _trainer_arguments(
     augmentation = Augmentation() if recipe.data.augment else None
     # By length, so that batches have little padding.
     judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
+    collator = task.collator(processor)
+    collator.lengths = recipe.distillation is not None
     return {
         "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
         "eval_dataset": ClipDataset(judged, task.encode_judged),
-        "data_collator": task.collator(processor),
+        "data_collator": collator,
         "compute_metrics": task.judge(judged, model),
         "compute_loss_func": task.loss_function(),
         "preprocess_logits_for_metrics": task.slim,
@@ -278,7 +306,7 @@ def _train_dense(model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict
         warmup_steps=part.warmup_ratio,
         lr_scheduler_type=part.scheduler,
     )
-    trainer = SpeechTrainer(model=model, args=arguments, **shared)
+    trainer = DistillationTrainer(model=model, args=arguments, **shared)
     use_budget_progress(trainer, "dense")
     trainer.train()
 

@@ -74,6 +74,26 @@ class PruningPart(Part):
     initial_keep: float | None = None
 
 
+class DistillationPart(Part):
+    """What is learned from a teacher beside the task; the fields of DistillationConfig, and which teacher."""
+
+    teacher: str | None = None
+    """Folder or hub name; None: the dense model."""
+    losses: dict[str, float]
+    task_weight: float = 1.0
+    layers: tuple[int | tuple[int, int], ...] | None = None
+    layer_weights: tuple[float, ...] | None = None
+    relation_layers: tuple[int | tuple[int, int], ...] | None = None
+    projection: Literal["auto", "none", "shared", "per_layer", "heads"] = "auto"
+    temperature: float = 2.0
+    gram_scale: Literal["raw", "sqrt", "mean"] = "sqrt"
+    mask_probability: float = 0.8
+    mask_length: int = 10
+    enhancement: Literal["magnitude", "multi_resolution", "si_sdr"] = "magnitude"
+    enhancement_input: Literal["last", "frontend"] = "last"
+    learning_rate: float | None = None
+
+
 class ReportPart(Part):
     """What the report measures."""
 
@@ -106,6 +126,8 @@ class Recipe(Part):
     dense: TrainPart | None = None
     """Dense fine-tuning before pruning; leave out for a model that is trained already."""
     pruning: PruningPart
+    distillation: DistillationPart | None = None
+    """What pruning and recovery learn from a teacher; leave out for none."""
     report: ReportPart = ReportPart()
     batch_size: int = Field(default=32, gt=0)
     eval_batch_size: int = Field(default=32, gt=0)
@@ -188,6 +210,7 @@ def _fields_at(path: tuple[str | int, ...]) -> list[str]:
         "data": DataPart,
         "dense": TrainPart,
         "pruning": PruningPart,
+        "distillation": DistillationPart,
         "report": ReportPart,
     }
     model = parts.get(str(path[0]), Recipe) if path else Recipe

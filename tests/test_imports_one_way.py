@@ -16,6 +16,7 @@ ORDER = (
     "resizing",
     "data",
     "tasks",
+    "distillation",
     "training",
     "artifacts",
     "measuring",

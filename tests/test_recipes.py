@@ -1,6 +1,8 @@
 """Recipes: schema, overrides, refusals, and a whole run on generated audio."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from typer.testing import CliRunner
 import prune_ssl
 from prune_ssl.cli.doctor import _mismatch
 from prune_ssl.cli.main import app
+from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes import load_recipe
+from prune_ssl.recipes import DistillationPart, load_recipe
 
 TINY_CONFIG = (
     "{conv_dim: [8, 8, 8, 8, 8, 8, 8], hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
@@ -126,6 +129,43 @@ def test_a_dry_run_prints_the_budget_and_writes_nothing(recipe, tmp_path):
     assert result.exit_code == 0, result.output
     assert "Budget macs=70%: keep at most" in result.output
     assert "reachable:" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipes_can_say_all_that_a_distillation_config_can():
+    fields = {field.name for field in dataclasses.fields(DistillationConfig)}
+    assert set(DistillationPart.model_fields) == fields | {"teacher"}
+    for name in fields - {"losses"}:
+        default = DistillationPart.model_fields[name].default
+        assert default == getattr(DistillationConfig(), name), name
+
+
+DISTILLATION = "distillation={losses: {l1: 1.0, logits: 0.5}, task_weight: 0.5, layers: [0, [2, 2]]}"
+
+
+def test_a_recipe_distils_the_dense_model_or_another_teacher(recipe, tmp_path):
+    outcome = run_cli("run", recipe, DISTILLATION)
+    assert outcome.exit_code == 0, outcome.output
+    assert load_recipe(tmp_path / "out/recipe.yaml").distillation.layers == (0, (2, 2))
+    teacher = tmp_path / "teacher"
+    shutil.copytree(tmp_path / "out/dense", teacher)
+    other = f"distillation.teacher={teacher}"
+    again = run_cli("run", recipe, DISTILLATION, other, f"output={tmp_path}/out2")
+    assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("distillation={losses: {logit: 1.0}}", "there is no loss 'logit'; did you mean 'logits'"),
+        ("distillation={losses: {l1: 1.0}, layers: [0, 9]}", "layer 9 is asked of a HubertModel"),
+        ("distillation={losses: {l1: 1.0}, temprature: 2}", "did you mean 'temperature'"),
+    ],
+)
+def test_a_distillation_that_cannot_be_is_refused_before_training(recipe, tmp_path, override, message):
+    result = run_cli("run", recipe, override)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
     assert not (tmp_path / "out").exists()
 
 

@@ -168,16 +168,6 @@ def test_gradients_of_the_gates_do_not_add_up_over_steps(tmp_path):
     assert trainer.gates.multipliers.grad is None
 
 
-def test_distillation_is_refused_until_it_is_there(tmp_path):
-    with pytest.raises(PruneError, match="distillation is not there yet"):
-        PruningTrainer(
-            model=tiny_model(),
-            args=arguments(tmp_path),
-            pruning=PruningConfig(budget="macs=60%"),
-            distillation="teacher",
-        )
-
-
 class Spoken(Dataset):
     """Noise with a transcript, of two lengths, for CTC."""
 

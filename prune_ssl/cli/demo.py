@@ -18,7 +18,7 @@ def demo(
     budget: Annotated[str, typer.Option(help="What to keep.")] = "macs=50%",
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
 ) -> None:
-    """Prune the shipped keyword model to half of its MACs with HJ-Pruning-MAC. Needs no network."""
+    """Prune the shipped keyword model to half of its MACs: HJ-Pruning-MAC with distillation. No network."""
     assets = resources.files("prune_ssl") / "assets"
     with resources.as_file(assets) as folder:
         overrides = [

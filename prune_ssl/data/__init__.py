@@ -12,6 +12,7 @@ from prune_ssl.data.audio import (
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.data.clips import Clip, ClipDataset
 from prune_ssl.data.collate import IGNORED, SpeechCollator
+from prune_ssl.data.corruption import CorruptedDataset, Corruption
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import SPLITS
 from prune_ssl.data.metadata import SLOT_MARK
@@ -28,6 +29,8 @@ __all__ = [
     "Augmentation",
     "Clip",
     "ClipDataset",
+    "CorruptedDataset",
+    "Corruption",
     "Finding",
     "FolderConfig",
     "SpeechCollator",

@@ -19,16 +19,18 @@ class SpeechCollator:
     """Turn `{"input_values": (N,), "labels": int or ints}` items into a batch.
 
     The result has `input_values` (B, N) float32, padded with zeros at the end; `labels` int64 where the items
-    have labels, (B,) for one class each, (B, longest) padded with IGNORED for sequences; and `attention_mask`
-    (B, N) where the model wants one. Each clip is normalized by
-    its own samples only, so that what a clip looks like never depends on the batch that it is in (the
-    feature extractor alone includes the padding when it makes no mask).
+    have labels, (B,) for one class each, (B, longest) padded with IGNORED for sequences; `attention_mask`
+    (B, N) where the model wants one; and, where `lengths` is set, `input_lengths` (B,), samples without
+    padding, by which distillation leaves padding out. Items with `teacher_input_values` (N,) give those too,
+    (B, N). Each clip is normalized by its own samples only, so that what a clip looks like never depends on
+    the batch that it is in (the feature extractor alone includes the padding when it makes no mask).
 
     Args:
         processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the one of
             wav2vec2-base: zero mean and unit variance, no mask.
         attention_mask: Overrides the feature extractor's `return_attention_mask`.
         sample_rate_hz: The rate of the clips.
+        lengths: Whether batches hold `input_lengths`, which no model takes: for DistillationTrainer.
 
     Raises:
         DataError: the processor is of another kind, or made for another rate.
@@ -40,6 +42,7 @@ class SpeechCollator:
         *,
         attention_mask: bool | None = None,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
+        lengths: bool = False,
     ) -> None:
         if processor is None:
             processor = Wav2Vec2FeatureExtractor()
@@ -57,6 +60,7 @@ class SpeechCollator:
             )
         self.feature_extractor = extractor
         self.sample_rate_hz = sample_rate_hz
+        self.lengths = lengths
         self.attention_mask = extractor.return_attention_mask if attention_mask is None else attention_mask
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -71,6 +75,16 @@ class SpeechCollator:
         batch = {"input_values": features["input_values"]}
         if self.attention_mask:
             batch["attention_mask"] = features["attention_mask"].long()
+        if "teacher_input_values" in items[0]:
+            batch["teacher_input_values"] = self.feature_extractor(
+                [item["teacher_input_values"] for item in items],
+                sampling_rate=self.sample_rate_hz,
+                padding=True,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )["input_values"]
+        if self.lengths:
+            batch["input_lengths"] = features["attention_mask"].sum(-1)
         if "labels" in items[0]:
             batch["labels"] = _labels([item["labels"] for item in items])
         return batch

@@ -13,8 +13,8 @@ Coefficients = tuple[int, int, int]
 
 
 def _content_only(attention: nn.Module) -> Coefficients:
-    """QK^T and AV: 2 T^2."""
-    return (0, 0, 2)
+    """QK^T and AV: 2 T^2; AV alone where the map is that of the layer below."""
+    return (0, 0, 1 if getattr(attention, "source", ()) else 2)
 
 
 def _conformer_products(attention: nn.Module) -> Coefficients:

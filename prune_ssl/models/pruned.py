@@ -20,6 +20,7 @@ from prune_ssl.models.layers import (
     remove_layer,
     state_heads,
 )
+from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 
 HEADS = (
     ("Model", "AutoModel"),
@@ -33,11 +34,14 @@ HEADS = (
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
 # cannot be used: stock classes refuse to be built from it), and the parts of it that are gone.
 # head_size: size of a head, where it is not hidden_size / num_attention_heads any more.
+# bare_projection: the feature projection has no Linear. reused_maps: layers with the map of the layer below.
 # project_features: SEW has a projection though its widths are equal (the stock constructor leaves it out).
 FIELDS: dict[str, tuple[Any, Any]] = {
     "pruned_layers": (dict[str, Any] | None, None),
     "head_size": (int | None, None),
     "project_features": (bool, False),
+    "bare_projection": (bool, False),
+    "reused_maps": (list[int] | None, None),
     "prune_format_version": (int, 1),
 }
 
@@ -184,8 +188,13 @@ class PrunedLayers:
         if config.project_features and not backbone.project_features:
             backbone.feature_projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
             backbone.project_features = True  # type: ignore[assignment]
+        if config.bare_projection:
+            leave_out_projection_(backbone)
         for index, sizes in (config.pruned_layers or {}).items():
             shrink_layer(backbone, family, int(index), sizes, config)
+        if config.reused_maps:
+            layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
+            share_maps_([layer._modules.get(family.attention.path) for layer in layers], config.reused_maps)
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:

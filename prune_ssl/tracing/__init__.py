@@ -2,7 +2,7 @@
 
 from prune_ssl.tracing.cost import Clock, Cost, CostTerm, SectionCost
 from prune_ssl.tracing.graph import Group, ParameterSlice, PruningGraph
-from prune_ssl.tracing.superb import SUPERB_LENGTHS, superb_macs
+from prune_ssl.tracing.superb import SUPERB_LENGTHS, fairseq_term, superb_macs
 from prune_ssl.tracing.tracer import trace
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ParameterSlice",
     "PruningGraph",
     "SectionCost",
+    "fairseq_term",
     "superb_macs",
     "trace",
 ]

@@ -111,7 +111,8 @@ class Residual:
             if is_alive(layer, family.attention):
                 block = family.attention.path
                 for leaf in family.attention.projections:
-                    self._reader(f"{path}.{block}.{leaf}")
+                    if submodule_or_none(layer, f"{block}.{leaf}") is not None:  # else it reuses a map
+                        self._reader(f"{path}.{block}.{leaf}")
             self._left_or_writer(layer, path, f"{family.attention.path}.{family.attention.output}")
             for roles in family.ffns:
                 if isinstance(submodule_or_none(layer, roles.first), nn.Linear):

@@ -11,6 +11,7 @@ from prune_ssl.models import Family
 from prune_ssl.models.empty import RemovedLayer
 from prune_ssl.models.families import FeedForwardRoles
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
+from prune_ssl.models.sharing import SharedMapAttention
 from prune_ssl.tracing.coupling import Couplings, producer, refuse_unless, slice_of
 from prune_ssl.tracing.graph import Group, ParameterSlice
 from prune_ssl.tracing.residual import Residual
@@ -52,7 +53,10 @@ class Roles:
             for roles in self.family.ffns:
                 yield from self._ffn_groups(index, path, layer, roles)
             yield from self._convolution_groups(index, path, layer)
-            yield Group(f"layer.{index}", "layer", 1, (), block=path, members=self._parameters_under(path))
+            if not self._shares_map(layer):
+                yield Group(
+                    f"layer.{index}", "layer", 1, (), block=path, members=self._parameters_under(path)
+                )
         hidden = Residual(self.twin, self.family, self.prefix, self.stored)
         group = hidden.group()
         if group is None:
@@ -90,6 +94,9 @@ class Roles:
             )
             self.not_pruned[f"{path}.{roles.path}"] = why
             return
+        if self._shares_map(layer):
+            self.not_pruned[f"{path}.{roles.path}"] = "its heads share their maps with another layer's"
+            return
         path, block = f"{path}.{roles.path}", layer.get_submodule(roles.path)
         name, size = f"layer.{index}.heads", attention_size(block, roles.head_size)
         slices: list[ParameterSlice] = []
@@ -108,6 +115,9 @@ class Roles:
         yield Group(name, "heads", heads, tuple(slices), block=path, members=rest)
         outputs = (f"{path}.{roles.output}",)
         yield Group(f"layer.{index}.attention", "block", 1, (), block=path, members=members, outputs=outputs)
+
+    def _shares_map(self, layer: nn.Module) -> bool:
+        return isinstance(layer._modules.get(self.family.attention.path), SharedMapAttention)
 
     def _post_norm_part(self, path: str) -> str:
         """Return the path of what stays with the residual stream when the block goes (SEW-D's norm)."""

@@ -13,6 +13,16 @@ SUPERB_LENGTHS: tuple[tuple[int, ...], ...] = (
 )
 
 
+def fairseq_term(graph: PruningGraph, hidden: int, heads: int, layers: int, dropout: bool = True) -> int:
+    """Return what the SUPERB profiler adds for F.multi_head_attention_forward, which fairseq's models call.
+
+    4 T D + c H T^2 for every layer, c = 4 with attention dropout, else 3 (methods 11.1): biases and the
+    softmax's surroundings, which are no MACs by our definition. Needed only to compare with published sums.
+    """
+    frames = [graph.frames(n / SAMPLE_RATE_HZ)[-1] for lengths in SUPERB_LENGTHS for n in lengths]
+    return layers * sum(4 * t * hidden + (4 if dropout else 3) * heads * t * t for t in frames)
+
+
 def superb_macs(graph: PruningGraph, keep: Keep | None = None) -> tuple[int, tuple[int, ...]]:
     """Return the SUPERB sum of MACs and its four groups, without fairseq's extra attention term."""
     groups = tuple(

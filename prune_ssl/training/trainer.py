@@ -18,8 +18,8 @@ from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.progress import use_budget_progress
-from prune_ssl.training.speech_trainer import SpeechTrainer
 
 
 class _AfterStep(TrainerCallback):
@@ -38,10 +38,12 @@ class _AfterStep(TrainerCallback):
         self.trainer.gates.zero_grad()
 
 
-class PruningTrainer(SpeechTrainer):
+class PruningTrainer(DistillationTrainer):
     """A `transformers.Trainer` that learns under a budget which units should go.
 
-    `train()` trains weights and gates jointly: task loss + augmented Lagrangian (HJ-Pruning, methods 3).
+    `train()` trains weights and gates jointly: task loss + augmented Lagrangian (HJ-Pruning, methods 3), and
+    the losses of a DistillationConfig (DPHuBERT, methods 4), in recovery too; the teacher is by default the
+    dense model.
     `finalize()` projects the gates to the exact budget, cuts the model, fine-tunes the small one
     (`PruningConfig.recovery`) and returns it. Everything a user knows of Trainer works in both.
 
@@ -52,20 +54,18 @@ class PruningTrainer(SpeechTrainer):
         results: the evaluation metrics "dense" (before), "cut" (right after the cut), "recovered".
     """
 
-    def __init__(self, *args: Any, pruning: PruningConfig, distillation: None = None, **kwargs: Any) -> None:
-        """Trace the model and attach gates; the arguments are Trainer's, and `pruning`.
+    def __init__(self, *args: Any, pruning: PruningConfig, **kwargs: Any) -> None:
+        """Trace the model and attach gates; the arguments are DistillationTrainer's, and `pruning`.
 
         Raises:
-            PruneError: `distillation` was given; it is not there yet.
+            DistillationError: student and teacher do not fit together.
             BudgetError: the budget cannot be met; nothing was trained.
             ModelError, TraceError: the model cannot be pruned.
         """
-        if distillation is not None:
-            raise PruneError(
-                "distillation is not there yet: leave it out (None); the task loss alone is used."
-            )
         super().__init__(*args, **kwargs)
         _refuse_unsupported(self.args)
+        if self.distiller is not None:
+            self.distiller.check_prunable(pruning.kinds)
         self.pruning = pruning
         model = self.model
         assert isinstance(model, nn.Module)
@@ -108,7 +108,7 @@ class PruningTrainer(SpeechTrainer):
         return scheduler
 
     def compute_loss(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the task loss plus, in training, the budget's penalty."""
+        """Return the loss (the task's, and distillation's) plus, in training, the budget's penalty."""
         outcome = super().compute_loss(model, inputs, *args, **kwargs)
         if not model.training or self.plan is not None:
             return outcome
@@ -169,6 +169,8 @@ class PruningTrainer(SpeechTrainer):
         self.plan = self.gates.finalize()
         self.gates.detach()
         small = resize(model, self.graph, self.plan, inplace=True)
+        if self.distiller is not None:
+            self.distiller.attach(small)
         recovery = self._recovery_trainer(small)
         if self.eval_dataset is not None:
             self.results["cut"] = recovery.evaluate(metric_key_prefix="cut")
@@ -182,11 +184,13 @@ class PruningTrainer(SpeechTrainer):
             if self.eval_dataset is not None:
                 self.results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
+        if self.distiller is not None:
+            self.distiller.detach()
         _restore_layerdrop(small, self._layerdrop)
         self.model = self.model_wrapped = small
         return small.eval()
 
-    def _recovery_trainer(self, small: nn.Module) -> SpeechTrainer:
+    def _recovery_trainer(self, small: nn.Module) -> DistillationTrainer:
         steps = self.state.global_step or self.gates.steps
         args = dataclasses.replace(
             self.args,
@@ -194,7 +198,7 @@ class PruningTrainer(SpeechTrainer):
             max_steps=round(self.pruning.recovery * steps),
             learning_rate=self.pruning.recovery_learning_rate or self.args.learning_rate,
         )
-        trainer = SpeechTrainer(
+        trainer = DistillationTrainer(
             model=small,
             args=args,
             data_collator=self.data_collator,
@@ -204,6 +208,7 @@ class PruningTrainer(SpeechTrainer):
             compute_metrics=self.compute_metrics,
             compute_loss_func=self.compute_loss_func,
             preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
+            distiller=self.distiller,
         )
         use_budget_progress(trainer, "recovery")
         return trainer

@@ -1,0 +1,154 @@
+"""Owns corrupted audio for robust distillation: noise at a drawn SNR, reverberation, or both.
+
+The student hears the corrupted clip, the teacher the clean one (RobustDistiller, methods 8). As in
+`augmentation`, all randomness comes from torch's global generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchaudio
+from torch.utils.data import Dataset
+
+from prune_ssl.data.audio import SAMPLE_RATE_HZ, Waveform, read_waveform
+from prune_ssl.errors import DataError
+
+CASES = ("noise", "reverb", "both", "clean")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corruption:
+    """Noise and reverberation to draw from; calling it changes one clip.
+
+    Raises:
+        DataError: no case, an unknown one, a folder without audio, or a range that is upside down.
+    """
+
+    noise: Path | None = None
+    """Folder of noise files, searched with its subfolders; None: white noise only."""
+    rirs: Path | None = None
+    """Folder of room impulse responses; None: simulated ones."""
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    """Range of the signal-to-noise ratio, drawn evenly; powers are means over the clip."""
+    cases: tuple[str, ...] = CASES
+    """What may happen to a clip, each as likely as another; `both` is reverberation, then noise."""
+    white_probability: float = 0.3
+    """How often the noise is white though there are files (RobustDistiller: 0.3)."""
+    rt60_seconds: tuple[float, float] = (0.2, 0.8)
+    """Range of reverberation times of simulated rooms."""
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    _noises: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
+    _rirs: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
+
+    def __post_init__(self) -> None:
+        wrong = [case for case in self.cases if case not in CASES]
+        if wrong or not self.cases:
+            raise DataError(f"cases: found {list(self.cases)}, wanted some of {', '.join(CASES)}")
+        for name in ("snr_db", "rt60_seconds"):
+            low, high = getattr(self, name)
+            if low > high or (name == "rt60_seconds" and low <= 0):
+                raise DataError(f"{name}: found {low} to {high}, wanted a range from low to high")
+        for name in ("noise", "rirs"):
+            folder: Path | None = getattr(self, name)
+            clips = () if folder is None else _read_folder(Path(folder), self.sample_rate_hz)
+            object.__setattr__(self, {"noise": "_noises", "rirs": "_rirs"}[name], clips)
+
+    def __call__(self, samples: Waveform) -> Waveform:
+        """Return a corrupted copy of `samples` (N,), of the same length and in time with it."""
+        case = self.cases[int(torch.randint(len(self.cases), ()))]
+        audio = torch.from_numpy(np.asarray(samples, dtype=np.float32))
+        if case in ("reverb", "both"):
+            audio = reverberate(audio, self._draw_rir())
+        if case in ("noise", "both"):
+            snr_db = self.snr_db[0] + (self.snr_db[1] - self.snr_db[0]) * float(torch.rand(()))
+            audio = add_noise(audio, self._draw_noise(len(audio)), snr_db)
+        return np.array(audio.numpy(), dtype=np.float32)
+
+    def _draw_noise(self, samples: int) -> torch.Tensor:
+        if not self._noises or float(torch.rand(())) < self.white_probability:
+            return torch.randn(samples)
+        noise = self._noises[int(torch.randint(len(self._noises), ()))]
+        if len(noise) < samples:
+            noise = noise.repeat(-(-samples // len(noise)))
+        start = int(torch.randint(len(noise) - samples + 1, ()))
+        return noise[start : start + samples]
+
+    def _draw_rir(self) -> torch.Tensor:
+        if self._rirs:
+            return self._rirs[int(torch.randint(len(self._rirs), ()))]
+        low, high = self.rt60_seconds
+        return simulated_rir(low + (high - low) * float(torch.rand(())), self.sample_rate_hz)
+
+
+def add_noise(audio: torch.Tensor, noise: torch.Tensor, snr_db: float) -> torch.Tensor:
+    """Return (N,) audio + noise scaled by sqrt(P_audio / P_noise 10^(-SNR/10)); silence stays as it is."""
+    power = float(noise.square().mean())
+    if power == 0:
+        return audio
+    return audio + noise * sqrt(float(audio.square().mean()) / power * 10 ** (-snr_db / 10))
+
+
+def reverberate(audio: torch.Tensor, rir: torch.Tensor) -> torch.Tensor:
+    """Convolve (N,) audio with an impulse response (M,), in time with the input and at its power.
+
+    The response's strongest sample, taken as the direct path, is put at time 0: else the teacher's targets
+    would be shifted (pitfall 27). The tail after N samples is cut off.
+    """
+    direct = int(rir.abs().argmax())
+    wet: torch.Tensor = torchaudio.functional.fftconvolve(audio, rir[direct:])[: len(audio)]
+    power = float(wet.square().mean())
+    return wet * sqrt(float(audio.square().mean()) / power) if power else audio
+
+
+def simulated_rir(rt60_seconds: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> torch.Tensor:
+    """Return a diffuse impulse response: an impulse, then noise that falls by 60 dB in `rt60_seconds` (M,).
+
+    Polack's statistical model of late reverberation, with the tail 6 dB below the direct path in energy.
+    """
+    time = torch.arange(round(rt60_seconds * sample_rate_hz)) / sample_rate_hz
+    tail = torch.randn(len(time)) * 10 ** (-3 * time / rt60_seconds)
+    tail[: round(0.002 * sample_rate_hz)] = 0  # no reflection arrives before 2 ms
+    tail *= (10**-0.6 / float(tail.square().sum())) ** 0.5
+    tail[0] = 1.0
+    return tail
+
+
+class CorruptedDataset(Dataset[dict[str, Any]]):
+    """A dataset whose items are corrupted, with the clean samples beside them as `teacher_input_values`.
+
+    Args:
+        clean: items with `input_values` (N,), such as a ClipDataset.
+        corruption: What happens to them, anew each time that an item is read.
+    """
+
+    def __init__(self, clean: Dataset[dict[str, Any]], corruption: Corruption) -> None:
+        self.clean, self.corruption = clean, corruption
+
+    def __len__(self) -> int:
+        return len(self.clean)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.clean[index]
+        clean = np.asarray(item["input_values"], dtype=np.float32)
+        return {**item, "input_values": self.corruption(clean), "teacher_input_values": clean}
+
+
+def _read_folder(folder: Path, sample_rate_hz: int) -> tuple[torch.Tensor, ...]:
+    paths: Sequence[Path] = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
+    if not paths:
+        raise DataError(f"{folder}: no audio file ({', '.join(SUFFIXES)}) in it; give a folder of recordings")
+    clips = tuple(torch.from_numpy(read_waveform(path, sample_rate_hz)) for path in paths)
+    silent = [path for path, clip in zip(paths, clips, strict=True) if not float(clip.abs().sum()) > 0]
+    if silent:
+        raise DataError(f"{silent[0]}: silent or not a number: remove it")
+    return clips

@@ -1,0 +1,152 @@
+"""Owns taps: hooks that pick hidden states, queries and keys out of a model's own forward pass."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_ssl.errors import DistillationError
+from prune_ssl.models import backbone_of, family_of
+from prune_ssl.models.layers import attention_size
+from prune_ssl.tracing.cost import conv_frames
+from prune_ssl.tracing.twin import kernels_of
+
+FRONTEND = -1
+
+
+@dataclass
+class Tapped:
+    """What one forward pass gave: `states[l]` (B, T, D); `queries[l]`, `keys[l]` (B, H, T, d_h)."""
+
+    states: dict[int, torch.Tensor] = field(default_factory=dict)
+    queries: dict[int, torch.Tensor] = field(default_factory=dict)
+    keys: dict[int, torch.Tensor] = field(default_factory=dict)
+
+
+class Taps:
+    """Hooks on one model; they record only inside `listening()`.
+
+    Hidden state -1 is the output of the frontend, 0 that of the feature projection, l that of encoder layer
+    l. Queries come times
+    d_h^-1/2. Made maps need no eager attention, and no output of the model is asked for or kept.
+    """
+
+    def __init__(self, model: nn.Module, states: Iterable[int], maps: Iterable[int]) -> None:
+        self.family = family_of(model)
+        self.backbone = backbone_of(model)[1]
+        if self.family.filterbank:
+            raise DistillationError(
+                f"{type(model).__name__} reads filterbanks; distillation takes models that read waveforms."
+            )
+        self.depth = depth_of(model)
+        self._tapped: Tapped | None = None
+        self._handles: list[Any] = []
+        for layer in sorted(set(states)):
+            self._check(layer)
+            module = self.backbone.get_submodule(self._state_path(layer))
+            self._handles.append(module.register_forward_hook(self._state_hook(layer)))
+        self.maps = [layer for layer in sorted(set(maps)) if self._tap_map(layer)]
+
+    @contextmanager
+    def listening(self) -> Iterator[Tapped]:
+        """Record the forward passes inside; the last one counts. What was recorded is the caller's."""
+        self._tapped = tapped = Tapped()
+        try:
+            yield tapped
+        finally:
+            self._tapped = None
+
+    def remove(self) -> None:
+        """Take all hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def frames(self, samples: int) -> int:
+        """Return T for N samples."""
+        return conv_frames(samples, self._kernels())[len(self._convs()) - 1]
+
+    def valid_frames(self, lengths: torch.Tensor, frames: int, inside: bool = False) -> torch.Tensor:
+        """Map numbers of samples (B,) to (B, T) bool, True on the frames that they give.
+
+        Args:
+            lengths: samples without padding.
+            frames: T.
+            inside: whether these are frames of encoder layers, of which SEW has fewer.
+        """
+        kernels = self._kernels()[: None if inside else len(self._convs())]
+        counts = torch.tensor([conv_frames(int(length), kernels)[-1] for length in lengths.tolist()])
+        return (torch.arange(frames) < counts[:, None]).to(lengths.device)
+
+    def _convs(self) -> list[Any]:
+        count = len(self.backbone.config.conv_dim)  # type: ignore[union-attr,arg-type]
+        return [self.backbone.get_submodule(self.family.conv.format(i=index)) for index in range(count)]
+
+    def _kernels(self) -> tuple[tuple[int, int], ...]:
+        return kernels_of(self.backbone, self.family, self._convs())
+
+    def _state_path(self, layer: int) -> str:
+        if layer > 0:
+            return self.family.layer.format(i=layer - 1)
+        wanted = "frontend" if layer == FRONTEND else "projection"
+        known = {path for path, _ in self.backbone.named_modules()}
+        return next(path for path, section in self.family.sections if section == wanted and path in known)
+
+    def _check(self, layer: int) -> None:
+        if layer > self.depth:
+            raise DistillationError(
+                f"layer {layer} is asked of a {type(self.backbone).__name__} with {self.depth} encoder "
+                f"layers; wanted 0 (the feature projection) to {self.depth}."
+            )
+
+    def _state_hook(self, layer: int) -> Any:
+        def record(_module: nn.Module, _args: object, output: Any) -> None:
+            if self._tapped is None:
+                return
+            state: torch.Tensor = output[0] if isinstance(output, tuple) else output
+            if layer == FRONTEND:  # (B, C, T)
+                state = state.mT
+            # transformers writes masks and padding into the projection's output in place.
+            self._tapped.states[layer] = state.clone() if layer == 0 else state
+
+        return record
+
+    def _tap_map(self, layer: int) -> bool:
+        """Tap queries and keys of a layer; return False where no head is left."""
+        self._check(layer)
+        roles = self.family.attention
+        if roles.positions:
+            raise DistillationError(
+                f"attention: the maps of {self.family.name} depend on relative positions too, so they cannot "
+                "be made from queries and keys; use layer_gram and intra_gram."
+            )
+        block = self.backbone.get_submodule(self.family.layer.format(i=layer - 1))
+        attention = block._modules.get(roles.path)
+        parts = {} if attention is None else dict(attention.named_modules())
+        if attention is None or not {roles.queries, roles.keys} <= parts.keys():
+            return False
+        head_dim = attention_size(attention, roles.head_size)
+
+        def record(into: str, factor: float) -> Any:
+            def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
+                if self._tapped is not None:
+                    heads = output.view(*output.shape[:2], -1, head_dim).transpose(1, 2)
+                    getattr(self._tapped, into)[layer] = heads * factor
+
+            return hook
+
+        for leaf, into, factor in (
+            (roles.queries, "queries", head_dim**-0.5),
+            (roles.keys, "keys", 1.0),
+        ):
+            self._handles.append(parts[leaf].register_forward_hook(record(into, factor)))
+        return True
+
+
+def depth_of(model: nn.Module) -> int:
+    """Return the number of encoder layers of a speech SSL model."""
+    path = family_of(model).layer.partition(".{i}")[0]
+    return len(backbone_of(model)[1].get_submodule(path))  # type: ignore[arg-type]

@@ -1,0 +1,164 @@
+"""DistillationTrainer: a transformers.Trainer whose model also learns from a frozen teacher."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+
+from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
+from prune_ssl.errors import DistillationError
+from prune_ssl.training.speech_trainer import SpeechTrainer
+
+LEARNED = "distillation.safetensors"
+NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
+
+
+class _CareForLearned(TrainerCallback):
+    """Does for projections and heads what Trainer does for its model: clears gradients, saves checkpoints."""
+
+    def __init__(self, distiller: Distiller) -> None:
+        self.distiller = distiller
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Clear gradients: Trainer clears those of its model only, and they would add up."""
+        self.distiller.learned.zero_grad()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write the file into the checkpoint that was just made."""
+        folder = Path(args.output_dir or ".") / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        if state.is_world_process_zero and folder.is_dir():
+            save_file(self.distiller.learned.state_dict(), folder / LEARNED)
+
+
+def _load_learned(distiller: Distiller, folder: Path) -> None:
+    file = folder / LEARNED
+    if not file.is_file():
+        raise DistillationError(
+            f"cannot resume from {folder}: there is no {LEARNED}, so its run learned without distillation. "
+            "Give a checkpoint of this run, or start anew."
+        )
+    distiller.learned.load_state_dict(load_file(file))
+
+
+class DistillationTrainer(SpeechTrainer):
+    """A SpeechTrainer that adds the losses of a DistillationConfig to the model's own.
+
+    The teacher, projections and heads live outside the model and are not saved with it; checkpoints hold what
+    is learned in a file of its own.
+    Batches may hold `input_lengths` (B,), samples without padding, and `teacher_input_values` (B, N), what
+    the teacher hears instead; the model does not see them. Where the model has no loss of its own (a bare
+    one), evaluation gives that of distillation.
+
+    Attributes:
+        distiller: the teacher, its taps and projections; None without distillation.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        distillation: DistillationConfig | None = None,
+        teacher: nn.Module | None = None,
+        distiller: Distiller | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take Trainer's arguments and what to distil.
+
+        Args:
+            *args: of Trainer.
+            distillation: the losses; None for none.
+            teacher: it is frozen in place; None: a copy of the model as it is now.
+            distiller: one that exists already and is attached to this model, instead of the two above.
+            **kwargs: of Trainer.
+
+        Raises:
+            DistillationError: student and teacher do not fit, or a teacher without losses.
+        """
+        super().__init__(*args, **kwargs)
+        if distillation is None and teacher is not None:
+            raise DistillationError("a teacher but no losses: give distillation=DistillationConfig(...) too.")
+        model = self.model
+        assert isinstance(model, nn.Module)
+        if distillation is not None:
+            if self.args.n_gpu > 1:
+                raise DistillationError("hooks do not work in DataParallel: use one process per GPU.")
+            teacher = copy.deepcopy(model) if teacher is None else teacher
+            distiller = Distiller(distillation, teacher, model)
+        self.distiller = distiller.to(self.args.device) if distiller is not None else None
+        if self.distiller is not None:
+            self.add_callback(_CareForLearned(self.distiller))
+        self._parts: dict[str, torch.Tensor] = {}
+        self._counted = 0
+        if distiller is not None and not self.label_names:
+            self.can_return_loss = True  # a bare model: evaluation asks compute_loss
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as Trainer does; projections and heads resume with the rest.
+
+        Raises:
+            DistillationError: the checkpoint to resume from does not hold them.
+        """
+        if resume_from_checkpoint and self.distiller is not None:
+            folder = resume_from_checkpoint
+            if isinstance(folder, bool):
+                folder = get_last_checkpoint(self.args.output_dir) or ""
+            _load_learned(self.distiller, Path(folder))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Add a parameter group for what is learned beside the model."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
+        learned = [] if self.distiller is None else list(self.distiller.learned.parameters())
+        if learned and self.distiller is not None:
+            rate = self.distiller.config.learning_rate or self.args.learning_rate
+            optimizer.add_param_group({"params": learned, "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    def compute_loss(
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return task_weight * the model's own loss + the weighted losses of distillation.
+
+        Evaluation gives the model's own loss where it has one.
+        """
+        distiller, bare = self.distiller, not any(name in inputs for name in self.label_names)
+        if distiller is None or not (model.training or bare):
+            return super().compute_loss(model, _for_the_model(inputs), return_outputs, *args, **kwargs)
+        if model.training:
+            inputs = distiller.prepare(inputs)
+        own = _for_the_model(inputs)
+        task, task_weight = torch.zeros((), device=self.args.device), distiller.config.task_weight
+        with distiller.listening():
+            if task_weight and not bare:
+                task, outputs = super().compute_loss(model, own, True, *args, **kwargs)
+            else:
+                outputs = model(**{key: own[key] for key in own if key not in self.label_names})
+        learned = distiller.loss(inputs, outputs)
+        if model.training:
+            self._note({"task": task.detach()} | distiller.parts)
+        loss = task_weight * task + learned
+        return (loss, outputs) if return_outputs else loss
+
+    def _note(self, parts: Mapping[str, torch.Tensor]) -> None:
+        self._parts = {name: self._parts.get(name, 0.0) + value for name, value in parts.items()}
+        self._counted += 1
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the mean of each loss since the last training log, unweighted: `loss_task`, `loss_l1`, ..."""
+        if "loss" in logs and self._counted:
+            logs |= {f"loss_{name}": float(total) / self._counted for name, total in self._parts.items()}
+            self._parts, self._counted = {}, 0
+        super().log(logs, *args, **kwargs)
+
+
+def _for_the_model(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in inputs.items() if key not in NOT_FOR_THE_MODEL}

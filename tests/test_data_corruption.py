@@ -1,0 +1,115 @@
+"""Corrupted audio: exact SNR, reverberation in time with the clip, every case, pairs of clips."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from prune_ssl.data import CorruptedDataset, Corruption, SpeechCollator
+from prune_ssl.data.corruption import add_noise, reverberate, simulated_rir
+from prune_ssl.errors import DataError
+
+
+def speech(samples=16_000):
+    time = torch.arange(samples) / 16_000
+    return torch.sin(2 * torch.pi * 220 * time) * (time * 9).sin()
+
+
+def folder_of(path, *clips):
+    (path / "sub").mkdir(parents=True)
+    for index, clip in enumerate(clips):
+        soundfile.write(path / "sub" / f"{index}.wav", np.asarray(clip), 16_000, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 5.0, 20.0])
+def test_noise_comes_at_the_ratio_that_is_asked(snr_db):
+    audio, noise = speech(), torch.randn(16_000) * 7
+    noisy = add_noise(audio, noise, snr_db)
+    ratio = audio.square().mean() / (noisy - audio).square().mean()
+    assert float(10 * ratio.log10()) == pytest.approx(snr_db, abs=1e-3)
+    assert torch.equal(add_noise(audio, torch.zeros(16_000), snr_db), audio)
+
+
+def test_reverberation_keeps_time_and_power():
+    rir = torch.zeros(900)
+    rir[300], rir[700] = 1.0, 0.5
+    audio = torch.zeros(4000)
+    audio[1000] = 1.0
+    wet = reverberate(audio, rir)
+    assert wet.shape == audio.shape
+    assert int(wet.argmax()) == 1000  # the direct path, where the dry impulse was
+    assert float(wet[1400] / wet[1000]) == pytest.approx(0.5, rel=1e-3)
+    assert float(wet.square().sum()) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("rt60", [0.2, 0.8])
+def test_a_simulated_room_decays_by_60_db_in_its_reverberation_time(rt60):
+    energy = torch.stack([simulated_rir(rt60)[32:].square() for _ in range(50)]).mean(0)
+    remaining = energy.flip(0).cumsum(0).flip(0).log10() * 10
+    slope = (remaining[int(0.5 * len(remaining))] - remaining[0]) / (0.5 * len(remaining) / 16_000)
+    assert float(slope * rt60) == pytest.approx(-60, abs=3)
+    assert float(simulated_rir(rt60).abs().argmax()) == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "changes"), [("clean", False), ("noise", True), ("reverb", True), ("both", True)]
+)
+def test_every_case_does_what_it_says(case, changes, tmp_path):
+    noise = folder_of(tmp_path / "noise", np.ones(500), np.full(9000, -1.0))
+    rirs = folder_of(tmp_path / "rirs", np.array([0.0, 1.0, 0.3]))
+    corruption = Corruption(noise=noise, rirs=rirs, cases=(case,), white_probability=0.0)
+    clip = speech(4000).numpy()
+    for _ in range(5):
+        found = corruption(clip)
+        assert found.dtype == np.float32
+        assert found.shape == clip.shape
+        assert np.isfinite(found).all()
+        assert (not np.allclose(found, clip)) == changes
+        if case == "noise":
+            assert np.ptp(found - clip) < 1e-5  # a constant: the noise of the folder, not white noise
+
+
+def test_all_cases_come_about_equally_often():
+    torch.manual_seed(0)
+    corruption = Corruption(cases=("noise", "clean"))
+    clip = speech(800).numpy()
+    clean = sum(np.array_equal(corruption(clip), clip) for _ in range(200))
+    assert 75 < clean < 125
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cases": ("hiss",)}, "cases: found"),
+        ({"cases": ()}, "cases: found"),
+        ({"snr_db": (20.0, 0.0)}, "snr_db: found 20.0 to 0.0"),
+        ({"rt60_seconds": (0.0, 1.0)}, "rt60_seconds"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(DataError, match=message):
+        Corruption(**settings)
+
+
+def test_folders_without_usable_audio_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no audio file"):
+        Corruption(noise=tmp_path / "empty")
+    with pytest.raises(DataError, match="silent"):
+        Corruption(rirs=folder_of(tmp_path / "silent", np.zeros(100)))
+
+
+def test_student_and_teacher_hear_the_same_clip():
+    clean = [{"input_values": speech(n).numpy(), "labels": 1} for n in (3000, 2000)]
+    dataset = CorruptedDataset(clean, Corruption(cases=("noise",), snr_db=(10.0, 10.0)))
+    assert len(dataset) == 2
+    batch = SpeechCollator(lengths=True)([dataset[0], dataset[1]])
+    plain = SpeechCollator()(clean)
+    assert torch.equal(batch["teacher_input_values"], plain["input_values"])
+    assert batch["input_values"].shape == (2, 3000)
+    assert batch["input_lengths"].tolist() == [3000, 2000]
+    assert not torch.allclose(batch["input_values"], plain["input_values"], atol=0.01)
+    assert float(batch["input_values"][1, 2000:].abs().max()) == 0
+    correlation = torch.corrcoef(torch.stack([batch["input_values"][0], plain["input_values"][0]]))[0, 1]
+    assert float(correlation) > 0.9
