@@ -147,9 +147,3 @@ def test_size_budgets_keep_more_macs_than_mac_budgets_at_equal_parameters(base):
 def weighted(graph, scores):
     polynomial = graph.polynomial("params")
     return {name: values * polynomial.marginal(name, graph.widths()) for name, values in scores.items()}
-
-
-def test_an_unknown_criterion_is_refused(tiny):
-    model, graph = tiny
-    with pytest.raises(BudgetError, match="unknown criterion 'taylor'; wanted one of magnitude, random"):
-        select(graph, model, "macs=50%", criterion="taylor")

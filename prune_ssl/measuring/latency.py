@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError
+from prune_ssl.selection.calibration import evaluating
 from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
 
 WARMUP_ITERATIONS = 10
@@ -249,19 +250,6 @@ def _summarise(durations: list[float], seconds: float, threads: int) -> Latency:
         seconds=seconds,
         repeats_ms=tuple(third.quantile(0.5).item() for third in thirds),
     )
-
-
-@contextmanager
-def evaluating(models: Iterable[nn.Module]) -> Iterator[None]:
-    """Put models in eval mode for the duration; afterwards every submodule has the mode that it had."""
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    for module, _ in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -52,6 +52,10 @@ class Limit:
         """The limit as a fraction of the dense model's cost."""
         return self.maximum / self.dense
 
+    def change(self, group: str, width: int, widths: Mapping[str, int]) -> int:
+        """Return by how much the cost changes when `group` goes from its width in `widths` to `width`."""
+        return (width - widths[group]) * self.polynomial.marginal(group, widths)
+
 
 def parse_budget(text: str) -> Budget:
     """Read a budget such as `macs=50%` or `params=25M,frontend.macs=40%`. Everything is what is KEPT.
