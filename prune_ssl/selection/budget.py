@@ -56,6 +56,11 @@ class Limit:
         """Return by how much the cost changes when `group` goes from its width in `widths` to `width`."""
         return (width - widths[group]) * self.polynomial.marginal(group, widths)
 
+    def coupled(self, group: str) -> set[str]:
+        """Return the groups whose changes depend on the width of `group`, itself among them."""
+        terms = self.polynomial.by_group.get(group, [])
+        return {group}.union(*(others for _, others in terms))
+
 
 def parse_budget(text: str) -> Budget:
     """Read a budget such as `macs=50%` or `params=25M,frontend.macs=40%`. Everything is what is KEPT.

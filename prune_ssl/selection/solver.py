@@ -104,7 +104,17 @@ class _Search:
             for name in graph.groups
         }
         self.worth = {name: worth(group, scores[name], widths[name]) for name, group in graph.groups.items()}
-        self.at: dict[str, int] = {}
+        self.coupled = {
+            name: set().union(*(limit.coupled(name) for limit in limits)) for name in graph.groups
+        }
+        self._begin({name: len(options) - 1 for name, options in widths.items()})
+
+    def _begin(self, at: Mapping[str, int]) -> None:
+        self.at = dict(at)
+        self.now = {name: self.allowed[name][index] for name, index in self.at.items()}
+        self.values = [limit.polynomial.value(self.now) for limit in self.limits]
+        # Steps cost the same until a coupled group moves: most are looked up.
+        self.steps: dict[tuple[str, int], tuple[float, list[int]] | None] = {}
 
     def nearest(self, start: Mapping[str, int] | None) -> dict[str, int]:
         """Return the indices of the allowed widths nearest to `start`, or of the greatest."""
@@ -118,8 +128,7 @@ class _Search:
     def run(self, start: dict[str, int], improve: bool) -> "_Search":
         """Return this search solved from these indices."""
         search = copy(self)
-        search.at = dict(start)
-        search._recount()
+        search._begin(start)
         search.lower_until_met()
         search.raise_while_fits()
         if improve:
@@ -130,22 +139,25 @@ class _Search:
         """Return the worth of what is kept."""
         return float(sum(self.worth[name][index] for name, index in self.at.items()))
 
-    def _recount(self) -> None:
-        self.now = {name: self.allowed[name][index] for name, index in self.at.items()}
-        self.values = [limit.polynomial.value(self.now) for limit in self.limits]
+    def _step(self, name: str, by: int) -> tuple[float, list[int]] | None:
+        """Return (worth, cost change for each limit) of moving a group by steps, or None beyond its end."""
+        if (name, by) not in self.steps:
+            index = self.at[name] + by
+            if 0 <= index < len(self.allowed[name]):
+                changes = [limit.change(name, self.allowed[name][index], self.now) for limit in self.limits]
+                gain = abs(float(self.worth[name][index] - self.worth[name][self.at[name]]))
+                self.steps[name, by] = gain, changes
+            else:
+                self.steps[name, by] = None
+        return self.steps[name, by]
 
-    def _step(self, name: str, direction: int) -> tuple[float, list[int]] | None:
-        """Return (worth, cost change for each limit) of one step of a group, or None at its end."""
-        index = self.at[name] + direction
-        if not 0 <= index < len(self.allowed[name]):
-            return None
-        changes = [limit.change(name, self.allowed[name][index], self.now) for limit in self.limits]
-        return abs(float(self.worth[name][index] - self.worth[name][self.at[name]])), changes
-
-    def _move(self, name: str, direction: int, changes: Sequence[int]) -> None:
-        self.at[name] += direction
+    def _move(self, name: str, by: int, changes: Sequence[int]) -> None:
+        self.at[name] += by
         self.now[name] = self.allowed[name][self.at[name]]
         self.values = [value + change for value, change in zip(self.values, changes, strict=True)]
+        for other in self.coupled[name]:
+            for each in ASIDE:
+                self.steps.pop((other, each), None)
 
     def _relative(self, changes: Sequence[int], only_violated: bool) -> float:
         """Cost change relative to each limit's dense cost, summed over the limits that matter now."""
@@ -203,19 +215,17 @@ class _Search:
                     improved |= self._try(name, aside)
 
     def _try(self, name: str, aside: int) -> bool:
-        before, total = dict(self.at), self.total()
-        index = self.at[name] + aside
-        if not 0 <= index < len(self.allowed[name]):
+        step = self._step(name, aside)
+        if step is None:
             return False
-        self.at[name] = index
-        self._recount()
+        total, before = self.total(), (dict(self.at), dict(self.now), self.values, dict(self.steps))
+        self._move(name, aside, step[1])
         if self.lower_until_met(but=name):
             self.raise_while_fits(but=name)
             self.raise_while_fits()
             if self.total() > total * (1 + LEAST_GAIN):
                 return True
-        self.at = before
-        self._recount()
+        self.at, self.now, self.values, self.steps = before
         return False
 
     def keep(self) -> dict[str, tuple[int, ...]]:
