@@ -14,6 +14,7 @@ ORDER = (
     "selection",
     "gating",
     "resizing",
+    "profiling",
     "data",
     "tasks",
     "training",

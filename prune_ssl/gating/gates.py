@@ -12,7 +12,7 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.gating import hard_concrete, schedule
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.modules import restore_class
-from prune_ssl.selection import Limit, solve
+from prune_ssl.selection import Limit, resolve, solve
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
@@ -45,6 +45,7 @@ class Gates(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.config, self.limits, self.widths = graph, config, tuple(limits), widths
+        self.milestones = [resolve(each, graph, widths, config.seconds) for each in config.milestones]
         self.groups: dict[str, Group] = {n: g for n, g in graph.groups.items() if g.kind in config.kinds}
         self.spans: dict[str, slice] = {}
         for name, group in self.groups.items():
@@ -178,9 +179,21 @@ class Gates(nn.Module):
         """Return the target fraction of each constraint at `step`."""
         self._require_steps()
         return [
-            schedule.ramp(step, self.steps, self.config.warmup, start, limit.fraction)
-            for start, limit in zip(self.start, self.limits, strict=True)
+            schedule.ramp(step, self.steps, self.config.warmup, start, goals, self.config.schedule)
+            for start, goals in zip(self.start, self.goals, strict=True)
         ]
+
+    @property
+    def goals(self) -> list[list[float]]:
+        """For each constraint the fractions to reach: those of the milestones, then the budget's."""
+        stages = [*self.milestones, self.limits]
+        return [[limits[index].fraction for limits in stages] for index in range(len(self.limits))]
+
+    @property
+    def milestone_steps(self) -> list[int]:
+        """The steps after which the milestones have been held."""
+        self._require_steps()
+        return schedule.stage_ends(self.steps, self.config.warmup, len(self.milestones) + 1)
 
     def penalty(self, step: int) -> torch.Tensor:
         """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
@@ -266,8 +279,11 @@ class Gates(nn.Module):
     # -- the end
 
     @torch.no_grad()
-    def finalize(self) -> Plan:
+    def finalize(self, milestone: int | None = None) -> Plan:
         """Project the gates to the exact budget: likeliest units, rounded widths, never above any limit.
+
+        Args:
+            milestone: the number of a milestone, whose budget is then taken (None: the budget).
 
         Returns:
             The keep, and E[z | z > 0] of each kept unit, which `resize` folds into the consumers.
@@ -278,11 +294,12 @@ class Gates(nn.Module):
         start = {name: round(float(values.sum())) for name, values in chances.items()}
         # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by
         # probability.
-        dense, polynomial = self.graph.widths(), self.limits[0].polynomial
+        limits = self.limits if milestone is None else self.milestones[milestone]
+        dense, polynomial = self.graph.widths(), limits[0].polynomial
         scores = {
             name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()
         }
-        keep = solve(self.graph, scores, self.limits, self.widths, start)
+        keep = solve(self.graph, scores, limits, self.widths, start)
         open_means = hard_concrete.mean_when_open(self.log_alpha)
         scales = {}
         for name, span in self.spans.items():

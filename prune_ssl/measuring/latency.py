@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError
+from prune_ssl.profiling import thread_count
 from prune_ssl.selection.calibration import evaluating
 from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
 
@@ -140,7 +140,7 @@ def measure_interleaved(
             for count in counts:
                 if on_cell is not None:
                     on_cell(length, count)
-                with _threads(count):
+                with thread_count(count):
                     for call in calls.values():
                         _warm_up(call)
                     times = _time_in_turns(calls, min_iterations, min_seconds, max_seconds)
@@ -250,14 +250,3 @@ def _summarise(durations: list[float], seconds: float, threads: int) -> Latency:
         seconds=seconds,
         repeats_ms=tuple(third.quantile(0.5).item() for third in thirds),
     )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set torch's intra-op thread count for the duration."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,6 +1,6 @@
 """Selection: budgets, criteria and the solver that turns scores or probabilities into a keep."""
 
-from prune_ssl.selection.budget import Budget, Constraint, Limit, parse_budget, reachable, resolve
+from prune_ssl.selection.budget import Budget, Conditions, Constraint, Limit, parse_budget, reachable, resolve
 from prune_ssl.selection.criteria import CRITERIA, score_units
 from prune_ssl.selection.select import select
 from prune_ssl.selection.solver import allowed_widths, solve
@@ -8,6 +8,7 @@ from prune_ssl.selection.solver import allowed_widths, solve
 __all__ = [
     "CRITERIA",
     "Budget",
+    "Conditions",
     "Constraint",
     "Limit",
     "allowed_widths",

@@ -9,8 +9,8 @@ from torch import nn
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.selection.calibration import Batch, Evidence, gather_gradients, gather_inputs, per_unit
+from prune_ssl.selection.costs import CostFunction
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
-from prune_ssl.tracing.cost import Polynomial
 
 Normalise = Literal["cost", "none"]
 
@@ -119,7 +119,7 @@ def score_units(
 def compared(
     graph: PruningGraph,
     scores: Mapping[str, torch.Tensor],
-    polynomial: Polynomial,
+    polynomial: CostFunction,
     normalise: Normalise = "cost",
     isomorphic: bool = False,
 ) -> dict[str, torch.Tensor]:

@@ -63,6 +63,7 @@ def solve(
         A keep that names every group that lost a unit.
     """
     search = _Search(graph, scores, limits, widths)
+    widths = search.allowed
     if start is not None or not improve:
         return search.run(search.nearest(start), improve).keep()
     return max((search.run(each, improve) for each in _starts(graph, widths)), key=_Search.total).keep()
@@ -88,6 +89,14 @@ def worth(group: Group, scores: torch.Tensor, widths: Sequence[int]) -> NDArray[
     return np.concatenate([[0.0], np.cumsum(np.diff(kept) * group.size / np.asarray(widths[1:]))])
 
 
+def usable_widths(limits: Sequence[Limit], widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Return those of the allowed widths that every limit finds worth ending with."""
+    usable = {name: list(options) for name, options in widths.items()}
+    for limit in limits:
+        usable = limit.polynomial.usable(usable)
+    return usable
+
+
 class _Search:
     """State of one solve: an index into the allowed widths for each group, and the cost under each limit."""
 
@@ -98,14 +107,15 @@ class _Search:
         limits: Sequence[Limit],
         widths: Mapping[str, Sequence[int]],
     ) -> None:
-        self.graph, self.limits, self.allowed = graph, limits, widths
+        self.graph, self.limits, self.allowed = graph, limits, usable_widths(limits, widths)
+        widths = self.allowed
         self.order = {
             name: np.argsort(-scores[name].detach().double().cpu().numpy(), kind="stable")
             for name in graph.groups
         }
         self.worth = {name: worth(group, scores[name], widths[name]) for name, group in graph.groups.items()}
         self.coupled = {
-            name: set().union(*(limit.coupled(name) for limit in limits)) for name in graph.groups
+            name: set().union(*(limit.polynomial.coupled(name) for limit in limits)) for name in graph.groups
         }
         self._begin({name: len(options) - 1 for name, options in widths.items()})
 
@@ -160,9 +170,12 @@ class _Search:
                 self.steps.pop((other, each), None)
 
     def _relative(self, changes: Sequence[int], only_violated: bool) -> float:
-        """Cost change relative to each limit's dense cost, summed over the limits that matter now."""
+        """Cost change relative to each limit's dense cost, summed over the limits that matter now.
+
+        A measured cost can fall when a width grows; such a change counts as none.
+        """
         return sum(
-            abs(change) / limit.dense
+            max(-change if only_violated else change, 0) / limit.dense
             for change, limit, value in zip(changes, self.limits, self.values, strict=True)
             if not only_violated or value > limit.maximum
         )

@@ -1,0 +1,282 @@
+"""Owns latency tables: measures a model's modules on a grid of widths, once, and keeps the result on disk."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from prune_ssl.errors import BudgetError
+from prune_ssl.profiling.machine import machine_facts, thread_count
+from prune_ssl.resizing import resize
+from prune_ssl.selection import Budget, Conditions, parse_budget
+from prune_ssl.selection.calibration import evaluating
+from prune_ssl.selection.latency import LatencyTable, Segment
+from prune_ssl.tracing import Group, PruningGraph
+from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
+
+CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
+POINTS = 13  # all head counts of a Base model
+GRID_STEP = 8  # measured widths of channels and neurons are multiples of this
+CALLS = 4  # of every cut model; the first warms up, the fastest of the others counts
+DENSE_CALLS = 9
+
+Say = Callable[[str], None]
+FRONTEND = re.compile(r"conv\.(\d+)$")
+
+
+def with_latency(
+    budget: str | Budget,
+    model: nn.Module,
+    graph: PruningGraph,
+    seconds: float = 10.0,
+    *,
+    cache: Path | None = None,
+    say: Say | None = None,
+) -> Budget:
+    """Return the budget with what this machine takes: from the cache, or measured now (a minute or two).
+
+    Args:
+        budget: text or constraints; those without a latency come back as they are.
+        model: the dense model, without gates; it is not changed.
+        graph: what `trace(model)` gave.
+        seconds: audio length of a latency that names none.
+        cache: folder of the tables (None: `$PRUNE_SSL_CACHE` or `~/.cache/prune_ssl`).
+        say: called with one line before a measurement.
+
+    Raises:
+        BudgetError: malformed, or a device that is not there.
+    """
+    constraints = parse_budget(budget) if isinstance(budget, str) else budget
+    made = []
+    for constraint in constraints:
+        if constraint.metric == "latency" and constraint.table is None:
+            at = replace(constraint.at, seconds=constraint.at.seconds or seconds)
+            table = _cached_table(model, graph, at, cache or _cache_folder(), say)
+            constraint = replace(constraint, at=at, table=table)
+        made.append(constraint)
+    return tuple(made)
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("PRUNE_SSL_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "prune_ssl"
+
+
+def _cached_table(
+    model: nn.Module, graph: PruningGraph, at: Conditions, folder: Path, say: Say | None
+) -> LatencyTable:
+    facts = {
+        "machine": machine_facts(at.device),
+        "at": vars(at),
+        "model": type(model).__name__,
+        "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
+        "shapes": graph.shapes,
+        "grid": [CONV_POINTS, POINTS, GRID_STEP],
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    path = folder / f"latency-{key}.json"
+    if path.is_file():
+        return LatencyTable.from_json(path.read_text())
+    if say is not None:
+        where = f"{at.device}, threads={at.threads}, {at.seconds:g} s of audio"
+        say(f"Measuring what widths cost ({where}); kept in {path}")
+    table = measure_table(model, graph, at)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, suffix=".tmp") as scratch:
+        scratch.write(table.to_json())
+    Path(scratch.name).replace(path)
+    return table
+
+
+def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> LatencyTable:
+    """Time the modules of cut copies of `model` inside whole forward passes, on a grid of widths.
+
+    Every pair of widths of neighbouring convolutions occurs in one of CONV_POINTS^2 copies; heads and
+    neurons run through their widths meanwhile. Modules of equal shape share their times. The shape of the
+    table comes from the fastest calls (steady on a busy machine), its level from the dense model's median.
+
+    Raises:
+        BudgetError: the device is not there, or no length of audio is given.
+    """
+    if at.device == "cuda" and not torch.cuda.is_available():
+        raise BudgetError("latency@cuda: this machine has no CUDA device; measure on the one that counts.")
+    if at.seconds is None:
+        raise BudgetError("a latency table needs an audio length: say seconds=5 after the latency.")
+    parts = _parts(graph)
+    times: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    with thread_count(at.threads):
+        dense_ns, dense_parts = _time(model, graph, {}, parts, at, DENSE_CALLS)
+        _note(times, parts, graph.widths(), dense_parts)
+        for keep in _keeps(graph, parts):
+            _, found = _time(model, graph, keep, parts, at, CALLS)
+            _note(times, parts, graph.widths(keep), found)
+    segments = _segments(parts, times)
+    fastest = sum(segment.at(graph.widths()) for segment in segments)
+    level = dense_ns.median / dense_ns.fastest
+    return LatencyTable(
+        machine=machine_facts(at.device),
+        device=at.device,
+        threads=at.threads,
+        seconds=at.seconds,
+        dtype=at.dtype,
+        dense_ns=dense_ns.median,
+        rest_ns=max(round(level * (dense_ns.fastest - fastest)), 0),
+        segments=tuple(
+            replace(segment, times_ns=tuple(round(level * each) for each in segment.times_ns))
+            for segment in segments
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One module to time, the groups whose widths it depends on, and the widths to measure."""
+
+    name: str
+    module: str
+    axes: tuple[str, ...]
+    grid: tuple[tuple[int, ...], ...]
+    factors: tuple[str, ...]
+    alike: str
+    """Parts with the same text have the same shape, and share their times."""
+
+
+@dataclass(frozen=True)
+class _Calls:
+    fastest: int
+    median: int
+
+
+def _parts(graph: PruningGraph) -> list[_Part]:
+    parts = []
+    for name, group in graph.groups.items():
+        frontend = FRONTEND.match(name)
+        around = {other for term in graph.terms if name in term.widths for other in term.widths}
+        factors = tuple(other for other in around if graph.groups[other].kind in ("block", "layer"))
+        if frontend:
+            before = f"conv.{int(frontend.group(1)) - 1}"
+            axes = (before, name) if before in graph.groups else (name,)
+            module = group.of_role("producer")[0].module.rpartition(".")[0]
+            alike = name
+        elif group.block and group.kind in ("heads", "ffn", "conv"):
+            axes, module = (name,), group.block
+            alike = f"{group.kind} {group.size} {group.block.rpartition('.')[2]}"
+        else:
+            continue
+        grid = tuple(_grid(graph.groups[axis]) for axis in axes)
+        parts.append(_Part(name, module, axes, grid, factors, alike))
+    return parts
+
+
+def _grid(group: Group) -> tuple[int, ...]:
+    """Return the widths to measure: evenly spaced, whole steps, from the least to all units."""
+    count = CONV_POINTS if FRONTEND.match(group.name) else POINTS
+    step = 1 if group.kind == "heads" else GRID_STEP
+    least = min(group.size, step) if group.minimum else 0
+    inner = {step * round(float(width) / step) for width in np.linspace(least, group.size, count)}
+    return tuple(sorted({least, group.size, *(width for width in inner if least < width < group.size)}))
+
+
+def _keeps(graph: PruningGraph, parts: list[_Part]) -> Iterator[dict[str, list[int]]]:
+    grids = {part.axes[-1]: part.grid[-1] for part in parts}
+    for run in range(CONV_POINTS**2):
+        keep = {}
+        for name, grid in grids.items():
+            frontend = FRONTEND.match(name)
+            index = run
+            if frontend:  # even layers take one digit of the run's number, odd layers the other
+                index = run // CONV_POINTS if int(frontend.group(1)) % 2 else run
+                index %= CONV_POINTS
+            keep[name] = list(range(grid[index % len(grid)]))
+        yield keep
+
+
+def _time(
+    model: nn.Module,
+    graph: PruningGraph,
+    keep: Mapping[str, list[int]],
+    parts: list[_Part],
+    at: Conditions,
+    calls: int,
+) -> tuple[_Calls, list[int]]:
+    """Return the times in ns of the whole forward pass, and the fastest of each part."""
+    small = resize(model, graph, keep).to(at.device, getattr(torch, at.dtype))
+    noise = torch.randn(
+        1, round((at.seconds or 0) * SAMPLE_RATE_HZ), generator=torch.Generator().manual_seed(0)
+    )
+    waveform = noise.to(at.device, getattr(torch, at.dtype))
+    clock = _Clock(at.device)
+    starts: dict[str, int] = {}
+    spent: dict[str, list[int]] = {part.name: [] for part in parts}
+    handles: list[Any] = []
+    for part in parts:
+        module = small.get_submodule(part.module)
+
+        def begin(*_: object, name: str = part.name) -> None:
+            starts[name] = clock()
+
+        def end(*_: object, name: str = part.name) -> None:
+            spent[name].append(clock() - starts[name])
+
+        handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+    whole = []
+    with evaluating([small]), torch.inference_mode():
+        for _ in range(calls):
+            start = clock()
+            small(waveform)
+            whole.append(clock() - start)
+    for handle in handles:
+        handle.remove()
+    silent = [part.module for part in parts if not spent[part.name]]
+    if silent:
+        raise BudgetError(f"latency: {silent[0]} does not run as a module, so it cannot be timed on its own.")
+    return _Calls(min(whole[1:]), round(median(whole[1:]))), [min(spent[part.name][1:]) for part in parts]
+
+
+class _Clock:
+    """Nanoseconds, after the device has done what it was given."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device == "cuda"
+
+    def __call__(self) -> int:
+        if self.cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter_ns()
+
+
+def _note(
+    times: dict[tuple[str, tuple[int, ...]], list[int]],
+    parts: list[_Part],
+    widths: Mapping[str, int],
+    found: list[int],
+) -> None:
+    for part, fastest in zip(parts, found, strict=True):
+        place = tuple(widths[axis] for axis in part.axes)
+        times.setdefault((part.alike, place), []).append(fastest)
+
+
+def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], list[int]]) -> list[Segment]:
+    segments = []
+    for part in parts:
+        points = np.stack(np.meshgrid(*part.grid, indexing="ij"), -1)
+        found = np.array(
+            [median(times[part.alike, tuple(map(int, p))]) for p in points.reshape(-1, points.shape[-1])]
+        )
+        found = found.reshape(points.shape[:-1])
+        for axis in range(found.ndim):  # noise must not make a narrower module look slower
+            found = np.maximum.accumulate(found, axis)
+        flat = tuple(round(float(each)) for each in found.ravel())
+        segments.append(Segment(part.name, part.axes, part.grid, flat, part.factors))
+    return segments
