@@ -6,6 +6,7 @@ from math import isfinite, sqrt
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from prune_ssl.errors import BudgetError
@@ -59,6 +60,10 @@ class Gates(nn.Module):
         self._task_pull: float | None = None
         self._measured: float | None = None
         self._loss_scale = 1.0
+        # Gates have a stream of their own: processes that were seeded alike then draw the same gates, however
+        # much dropout and augmentation each of them draws in between.
+        self._seed = torch.initial_seed()
+        self._generator: torch.Generator | None = None
         self._current: torch.Tensor | None = None
         self._held: torch.Tensor | None = None
         self._attached: list[tuple[nn.Module, type[nn.Module]]] = []
@@ -124,9 +129,15 @@ class Gates(nn.Module):
             # The penalty does not pass here, so its gradient is the task's alone.
             followed = self.log_alpha * 1.0
             followed.register_hook(self._note_task_pull)  # type: ignore[no-untyped-call]
-            self._current = hard_concrete.sample(followed)
+            self._current = hard_concrete.sample(followed, self._stream())
         else:
             self._current = self.deterministic()
+
+    def _stream(self) -> torch.Generator:
+        device = self.log_alpha.device
+        if self._generator is None or self._generator.device.type != device.type:
+            self._generator = torch.Generator(device).manual_seed(self._seed)
+        return self._generator
 
     @torch.no_grad()
     def deterministic(self) -> torch.Tensor:
@@ -230,19 +241,20 @@ class Gates(nn.Module):
         # What multiplies the loss (accumulation, fp16 scaling) multiplies the task's gradient too.
         self._loss_scale = float(gradient)
 
-    def _note_task_pull(self, gradient: torch.Tensor) -> torch.Tensor | None:
-        """Measure the task's gradient on the gates, and clip a spike of it.
+    def _note_task_pull(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Average the task's gradient on the gates over processes, measure it, and clip a spike of it.
 
         One bad batch can make it a hundred times larger than usual, after which Adam, which divides by what
         it remembers, would hardly move the gates for the rest of a short run.
         """
-        self._measured = float(gradient.detach().abs().sum())
+        gradient = _mean_over_processes(gradient.detach())
+        self._measured = float(gradient.abs().sum())
         usual = (self._task_pull or 0.0) * self._loss_scale
         if usual and self._measured > SPIKE * usual:
             factor = SPIKE * usual / self._measured
             self._measured *= factor
             return gradient * factor
-        return None
+        return gradient
 
     def _follow_task(self) -> None:
         """Smooth what the last backward pass measured; only now is its loss scale surely known."""
@@ -275,6 +287,27 @@ class Gates(nn.Module):
             if parts:
                 logged[f"keep_{kind}"] = float(torch.cat(parts).mean())
         return logged
+
+    # -- resuming
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold beside the tensors, as plain data; part of `state_dict()`."""
+        return {
+            "steps": self.steps,
+            "start": self.start,
+            "task_pull": self._task_pull,
+            "measured": self._measured,
+            "loss_scale": self._loss_scale,
+            "seed": self._seed,
+            "stream": bytes(self._stream().get_state().tolist()).hex(),
+        }
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take up where `get_extra_state` was called."""
+        self.steps, self.start = int(state["steps"]), list(state["start"])
+        self._task_pull, self._measured = state["task_pull"], state["measured"]
+        self._loss_scale, self._seed = state["loss_scale"], state["seed"]
+        self._stream().set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
 
     # -- the end
 
@@ -314,3 +347,15 @@ class Gates(nn.Module):
         for handle in self._handles:
             handle.remove()
         self._attached, self._handles = [], []
+
+
+def _mean_over_processes(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a gradient over the processes of a distributed run, the same on each of them.
+
+    The gates are no part of the model that DistributedDataParallel wraps.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return gradient
+    total = gradient.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()

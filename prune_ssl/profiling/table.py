@@ -103,8 +103,9 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
     """Time the modules of cut copies of `model` inside whole forward passes, on a grid of widths.
 
     Every pair of widths of neighbouring convolutions occurs in one of CONV_POINTS^2 copies; heads and
-    neurons run through their widths meanwhile. Modules of equal shape share their times. The shape of the
-    table comes from the fastest calls (steady on a busy machine), its level from the dense model's median.
+    neurons run through their widths meanwhile. Modules of equal shape share their times. What lies between
+    the modules is the median over all copies. The shape of the table comes from the fastest
+    calls (steady on a busy machine), its level from the dense model's median.
 
     Raises:
         BudgetError: the device is not there, or no length of audio is given.
@@ -116,25 +117,27 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
     parts = _parts(graph)
     times: dict[tuple[str, tuple[int, ...]], list[int]] = {}
     with thread_count(at.threads):
-        dense_ns, dense_parts = _time(model, graph, {}, parts, at, DENSE_CALLS)
-        _note(times, parts, graph.widths(), dense_parts)
+        dense, found = _time(model, graph, {}, parts, at, DENSE_CALLS)
+        _note(times, parts, graph.widths(), found)
+        sums, wholes = [sum(found)], [dense.fastest]
         for keep in _keeps(graph, parts):
-            _, found = _time(model, graph, keep, parts, at, CALLS)
+            whole, found = _time(model, graph, keep, parts, at, CALLS)
             _note(times, parts, graph.widths(keep), found)
-    segments = _segments(parts, times)
-    fastest = sum(segment.at(graph.widths()) for segment in segments)
-    level = dense_ns.median / dense_ns.fastest
+            sums.append(sum(found))
+            wholes.append(whole.fastest)
+    rest = median(whole - inside for whole, inside in zip(wholes, sums, strict=True))
+    level = dense.median / (sums[0] + rest)
     return LatencyTable(
         machine=machine_facts(at.device),
         device=at.device,
         threads=at.threads,
         seconds=at.seconds,
         dtype=at.dtype,
-        dense_ns=dense_ns.median,
-        rest_ns=max(round(level * (dense_ns.fastest - fastest)), 0),
+        dense_ns=dense.median,
+        rest_ns=max(round(level * rest), 0),
         segments=tuple(
-            replace(segment, times_ns=tuple(round(level * each) for each in segment.times_ns))
-            for segment in segments
+            replace(part, times_ns=tuple(round(level * each) for each in part.times_ns))
+            for part in _segments(parts, times)
         ),
     )
 

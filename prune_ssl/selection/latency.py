@@ -60,7 +60,7 @@ class LatencyTable:
     dense_ns: int
     """The whole dense model, measured."""
     rest_ns: int
-    """The dense model less its segments: what no group changes."""
+    """What no group changes."""
     segments: tuple[Segment, ...]
 
     def to_json(self) -> str:
