@@ -6,11 +6,11 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.profiling.machine import machine_facts, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, parse_budget
-from prune_ssl.selection.calibration import evaluating
 from prune_ssl.selection.latency import LatencyTable, Segment
 from prune_ssl.tracing import Group, PruningGraph
 from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
@@ -28,7 +27,7 @@ from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
 CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
 POINTS = 13  # all head counts of a Base model
 GRID_STEP = 8  # measured widths of channels and neurons are multiples of this
-CALLS = 4  # of every cut model; the first warms up, the fastest of the others counts
+CALLS = 3  # of every cut model after a first one, the fastest counts
 DENSE_CALLS = 9
 
 Say = Callable[[str], None]
@@ -104,8 +103,8 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
 
     Every pair of widths of neighbouring convolutions occurs in one of CONV_POINTS^2 copies; heads and
     neurons run through their widths meanwhile. Modules of equal shape share their times. What lies between
-    the modules is the median over all copies. The shape of the table comes from the fastest
-    calls (steady on a busy machine), its level from the dense model's median.
+    the modules is the median over all copies. The dense model is timed again beside each copy, and the
+    copy's times are scaled by how it fared.
 
     Raises:
         BudgetError: the device is not there, or no length of audio is given.
@@ -115,30 +114,29 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
     if at.seconds is None:
         raise BudgetError("a latency table needs an audio length: say seconds=5 after the latency.")
     parts = _parts(graph)
-    times: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    with thread_count(at.threads):
-        dense, found = _time(model, graph, {}, parts, at, DENSE_CALLS)
-        _note(times, parts, graph.widths(), found)
-        sums, wholes = [sum(found)], [dense.fastest]
+    times: dict[tuple[str, tuple[int, ...]], list[float]] = {}
+    with thread_count(at.threads), torch.inference_mode():
+        dense = _Subject(resize(model, graph, {}), parts, at)
+        level, inside = dense.times(DENSE_CALLS)
+        _note(times, parts, graph.widths(), inside)
+        between: list[float] = [level - sum(inside)]
         for keep in _keeps(graph, parts):
-            whole, found = _time(model, graph, keep, parts, at, CALLS)
-            _note(times, parts, graph.widths(keep), found)
-            sums.append(sum(found))
-            wholes.append(whole.fastest)
-    rest = median(whole - inside for whole, inside in zip(wholes, sums, strict=True))
-    level = dense.median / (sums[0] + rest)
+            subject = _Subject(resize(model, graph, keep), parts, at)
+            before = dense.times(1)[0]
+            whole, inside = subject.times(CALLS)
+            # The machine may have slowed down or sped up since the dense model was timed.
+            drift = level / min(before, dense.times(1)[0])
+            _note(times, parts, graph.widths(keep), [drift * each for each in inside])
+            between.append(drift * (whole - sum(inside)))
     return LatencyTable(
         machine=machine_facts(at.device),
         device=at.device,
         threads=at.threads,
         seconds=at.seconds,
         dtype=at.dtype,
-        dense_ns=dense.median,
-        rest_ns=max(round(level * rest), 0),
-        segments=tuple(
-            replace(part, times_ns=tuple(round(level * each) for each in part.times_ns))
-            for part in _segments(parts, times)
-        ),
+        dense_ns=round(level),
+        rest_ns=max(round(median(between)), 0),
+        segments=tuple(_segments(parts, times)),
     )
 
 
@@ -153,12 +151,6 @@ class _Part:
     factors: tuple[str, ...]
     alike: str
     """Parts with the same text have the same shape, and share their times."""
-
-
-@dataclass(frozen=True)
-class _Calls:
-    fastest: int
-    median: int
 
 
 def _parts(graph: PruningGraph) -> list[_Part]:
@@ -205,72 +197,79 @@ def _keeps(graph: PruningGraph, parts: list[_Part]) -> Iterator[dict[str, list[i
         yield keep
 
 
-def _time(
-    model: nn.Module,
-    graph: PruningGraph,
-    keep: Mapping[str, list[int]],
-    parts: list[_Part],
-    at: Conditions,
-    calls: int,
-) -> tuple[_Calls, list[int]]:
-    """Return the times in ns of the whole forward pass, and the fastest of each part."""
-    small = resize(model, graph, keep).to(at.device, getattr(torch, at.dtype))
-    noise = torch.randn(
-        1, round((at.seconds or 0) * SAMPLE_RATE_HZ), generator=torch.Generator().manual_seed(0)
-    )
-    waveform = noise.to(at.device, getattr(torch, at.dtype))
-    clock = _Clock(at.device)
-    starts: dict[str, int] = {}
-    spent: dict[str, list[int]] = {part.name: [] for part in parts}
-    handles: list[Any] = []
-    for part in parts:
-        module = small.get_submodule(part.module)
+class _Subject:
+    """A model with a stopwatch at each part."""
 
-        def begin(*_: object, name: str = part.name) -> None:
-            starts[name] = clock()
+    def __init__(self, model: nn.Module, parts: list[_Part], at: Conditions) -> None:
+        dtype = getattr(torch, at.dtype)
+        self.model, self.parts = model.to(at.device, dtype).eval(), parts
+        self.clock = _Clock(at)
+        self.starts: dict[str, int] = {}
+        self.spent: dict[str, list[int]] = {part.name: [] for part in parts}
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(1, round((at.seconds or 0) * SAMPLE_RATE_HZ), generator=generator)
+        self.waveform = noise.to(at.device, dtype)
+        for part in parts:
+            module = self.model.get_submodule(part.module)
+            module.register_forward_pre_hook(partial(self._begin, part.name))
+            module.register_forward_hook(partial(self._end, part.name))
+        self.model(self.waveform)  # the first call sets things up
 
-        def end(*_: object, name: str = part.name) -> None:
-            spent[name].append(clock() - starts[name])
+    def _begin(self, name: str, *_: object) -> None:
+        self.starts[name] = self.clock()
 
-        handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
-    whole = []
-    with evaluating([small]), torch.inference_mode():
+    def _end(self, name: str, *_: object) -> None:
+        self.spent[name].append(self.clock() - self.starts[name])
+
+    def times(self, calls: int) -> tuple[int, list[int]]:
+        """Return the times in ns of the fastest call and of each part in its fastest call.
+
+        Raises:
+            BudgetError: a part does not run as a module of its own.
+        """
+        for spent in self.spent.values():
+            spent.clear()
+        whole = []
         for _ in range(calls):
-            start = clock()
-            small(waveform)
-            whole.append(clock() - start)
-    for handle in handles:
-        handle.remove()
-    silent = [part.module for part in parts if not spent[part.name]]
-    if silent:
-        raise BudgetError(f"latency: {silent[0]} does not run as a module, so it cannot be timed on its own.")
-    return _Calls(min(whole[1:]), round(median(whole[1:]))), [min(spent[part.name][1:]) for part in parts]
+            start = self.clock()
+            self.model(self.waveform)
+            whole.append(self.clock() - start)
+        for part in self.parts:
+            if not self.spent[part.name]:
+                raise BudgetError(
+                    f"latency: {part.module} does not run as a module, so it cannot be timed on its own."
+                )
+        return min(whole), [min(self.spent[part.name]) for part in self.parts]
 
 
 class _Clock:
-    """Nanoseconds, after the device has done what it was given."""
+    """Nanoseconds, after the device has done what it was given.
 
-    def __init__(self, device: str) -> None:
-        self.cuda = device == "cuda"
+    One CPU thread is timed by its own clock, which stands still while other programs run on its core.
+    """
+
+    def __init__(self, at: Conditions) -> None:
+        self.cuda = at.device == "cuda"
+        self.read = time.thread_time_ns if (at.device, at.threads) == ("cpu", 1) else time.perf_counter_ns
 
     def __call__(self) -> int:
         if self.cuda:
             torch.cuda.synchronize()
-        return time.perf_counter_ns()
+        return self.read()
 
 
 def _note(
-    times: dict[tuple[str, tuple[int, ...]], list[int]],
+    times: dict[tuple[str, tuple[int, ...]], list[float]],
     parts: list[_Part],
     widths: Mapping[str, int],
-    found: list[int],
+    found: Sequence[float],
 ) -> None:
     for part, fastest in zip(parts, found, strict=True):
         place = tuple(widths[axis] for axis in part.axes)
         times.setdefault((part.alike, place), []).append(fastest)
 
 
-def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], list[int]]) -> list[Segment]:
+def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], list[float]]) -> list[Segment]:
     segments = []
     for part in parts:
         points = np.stack(np.meshgrid(*part.grid, indexing="ij"), -1)
