@@ -1,11 +1,16 @@
 """Cuts by a criterion, once or in rounds with training between: the methods without gates, as arithmetic."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from accelerate import Accelerator
 from torch import nn
 
-from prune_ssl.gating import PruningConfig
+from prune_ssl.errors import PruneError
+from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.gating.schedule import ramp
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Limit, select
@@ -74,3 +79,19 @@ def composed(
         if len(kept) < group.size:
             joined[name] = kept
     return joined
+
+
+def agreed(plan: Plan, accelerator: Accelerator) -> Plan:
+    """Return the plan; under several processes only if all have made the same.
+
+    Raises:
+        PruneError: they differ.
+    """
+    text = json.dumps([sorted(plan.keep.items()), sorted(plan.scales.items())])
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    found: torch.Tensor = accelerator.gather(torch.tensor([number], device=accelerator.device))
+    if bool((found != number).any()):
+        raise PruneError(
+            "the processes of this run made different cuts. Seed them alike and give each the same model."
+        )
+    return plan

@@ -1,9 +1,8 @@
 """ResumableTrainer: checkpoints that appear whole or not at all, and resuming that repeats every number."""
 
-import json
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +103,6 @@ def finished_state(checkpoint: Path) -> TrainerState | None:
     """Return the state of a checkpoint of the last step, else None."""
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     return state if state.global_step >= state.max_steps else None
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write plain data, beside its place first."""
-    scratch = path.with_name(f"{PARTIAL}{path.name}")
-    scratch.write_text(json.dumps(data) + "\n")
-    scratch.replace(path)
 
 
 def _clear(folder: Path) -> None:

@@ -1,9 +1,7 @@
 """PruningTrainer: gate training as a transformers.Trainer, then finalize (cut) and recovery."""
 
 import dataclasses
-import hashlib
 import inspect
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
@@ -29,11 +26,11 @@ from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, budget_of_round, cut, rounds_of
+from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
+from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, agreed, budget_of_round, cut, rounds_of
 from prune_ssl.training.progress import use_budget_progress
-from prune_ssl.training.resumable import PARTIAL, ResumableTrainer, write_json
+from prune_ssl.training.resumable import ResumableTrainer
 
-GATES_FILE, PROGRESS_FILE = "gates.safetensors", "pruning.json"
 MILESTONE_RECOVERY = 0.35  # of the recovery steps: four models of one run then cost about 1.5 times one
 
 
@@ -63,7 +60,8 @@ class _AfterStep(TrainerCallback):
         self.trainer.gates.zero_grad()
         ends = self.trainer.gates.milestone_steps
         if state.global_step in ends:
-            self.trainer.on_main(lambda: self.trainer.save_milestone(ends.index(state.global_step)))
+            path, model = self.trainer.milestone_file(ends.index(state.global_step)), self.trainer.model
+            self.trainer.on_main(lambda: save_moment(path, cast(nn.Module, model), self.trainer.gates))
 
 
 class PruningTrainer(ResumableTrainer):
@@ -246,7 +244,7 @@ class PruningTrainer(ResumableTrainer):
         if self._finished:
             return model
         if self.plan is None:
-            self.plan = self._agreed(self.gates.finalize())
+            self.plan = agreed(self.gates.finalize(), self.accelerator)
             self.gates.detach()
             model = resize(model, self.graph, self.plan, inplace=True)
         small = self._recovered(model, "recovery", 1.0, self.results, self.history)
@@ -265,7 +263,8 @@ class PruningTrainer(ResumableTrainer):
         last = {name: value.detach().clone() for name, value in model.state_dict().items()}
         gates = self.gates.log_alpha.detach().clone()
         for index, milestone in enumerate(self.gates.milestones):
-            plan = self._agreed(self._load_milestone(index))
+            load_moment(self.milestone_file(index), model, self.gates)
+            plan = agreed(self.gates.finalize(index), self.accelerator)
             small = resize(model, self.graph, plan)
             results = {"dense": self.results["dense"]} if "dense" in self.results else {}
             small = self._recovered(small, f"recovery-{index + 1}", MILESTONE_RECOVERY, results, [])
@@ -332,62 +331,20 @@ class PruningTrainer(ResumableTrainer):
         use_budget_progress(trainer, name)
         return trainer
 
-    def _agreed(self, plan: Plan) -> Plan:
-        """Return the plan; under several processes only if all have made the same."""
-        text = json.dumps([sorted(plan.keep.items()), sorted(plan.scales.items())])
-        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-        found = self.accelerator.gather(torch.tensor([number], device=self.args.device))
-        if bool((found != number).any()):
-            raise PruneError(
-                "the processes of this run made different cuts. Seed them alike and give each the same model."
-            )
-        return plan
-
     # -- checkpoints
 
     def save_extra(self, folder: Path) -> None:
         """Write gates, multipliers, where the schedule stands, results and history."""
-        state = self.gates.state_dict()
-        extra = state.pop("_extra_state")
-        save_file(state, folder / GATES_FILE)
-        write_json(folder / PROGRESS_FILE, {"gates": extra, "results": self.results, "history": self.history})
+        save_gates(folder, self.gates, {"results": self.results, "history": self.history})
 
     def load_extra(self, folder: Path) -> None:
-        """Read what `save_extra` wrote.
-
-        Raises:
-            PruneError: the checkpoint was not written by PruningTrainer.
-        """
-        try:
-            state: dict[str, Any] = dict(load_file(folder / GATES_FILE))
-            progress = json.loads((folder / PROGRESS_FILE).read_text())
-        except OSError as error:
-            raise PruneError(
-                f"{folder} holds no gates: it is no checkpoint of PruningTrainer. Start anew."
-            ) from error
-        self.gates.load_state_dict(state | {"_extra_state": progress["gates"]})
+        """Read what `save_extra` wrote."""
+        progress = load_gates(folder, self.gates)
         self.results, self.history = progress["results"], progress["history"]
 
-    def _milestone_file(self, index: int) -> Path:
+    def milestone_file(self, index: int) -> Path:
+        """Where weights and gates of a milestone are put aside, for `finalize_all` to make a model of."""
         return Path(self.args.output_dir or ".") / f"milestone-{index + 1}.safetensors"
-
-    def save_milestone(self, index: int) -> None:
-        """Put weights and gates of this moment aside, for `finalize_all` to make a model of."""
-        assert isinstance(self.model, nn.Module)
-        path = self._milestone_file(index)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {name: value.detach().clone().cpu() for name, value in self.model.state_dict().items()}
-        scratch = path.with_name(f"{PARTIAL}{path.name}")
-        save_file(state | {GATES_FILE: self.gates.log_alpha.detach().cpu()}, scratch)
-        scratch.replace(path)
-
-    def _load_milestone(self, index: int) -> Plan:
-        assert isinstance(self.model, nn.Module)
-        state = load_file(self._milestone_file(index))
-        with torch.no_grad():
-            self.gates.log_alpha.copy_(state.pop(GATES_FILE))
-        self.model.load_state_dict(state)
-        return self.gates.finalize(index)
 
 
 def _with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) -> PruningConfig:
