@@ -15,14 +15,15 @@ def run_command(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output folder if it exists.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on where an earlier run of it was interrupted.")] = False,
     only_check: Annotated[bool, typer.Option("--dry-run", help="Check all, print the budget, stop.")] = False,
 ) -> None:
     """Run a recipe: dense fine-tuning, gate training, cut, recovery, artifacts, report."""
     loaded = load_recipe(recipe, overrides)
     if only_check:
-        dry_run(loaded, overwrite, say)
+        dry_run(loaded, overwrite or resume, say)
         return
-    show(run(loaded, overwrite, say))
+    show(run(loaded, overwrite, say, resume))
 
 
 def show(outcome: Outcome) -> None:

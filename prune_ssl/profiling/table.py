@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,6 +127,7 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
             whole, inside = subject.times(CALLS)
             # The machine may have slowed down or sped up since the dense model was timed.
             drift = level / min(before, dense.times(1)[0])
+            subject.release()
             _note(times, parts, graph.widths(keep), [drift * each for each in inside])
             between.append(drift * (whole - sum(inside)))
     return LatencyTable(
@@ -206,13 +208,14 @@ class _Subject:
         self.clock = _Clock(at)
         self.starts: dict[str, int] = {}
         self.spent: dict[str, list[int]] = {part.name: [] for part in parts}
+        self.handles: list[Any] = []
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(1, round((at.seconds or 0) * SAMPLE_RATE_HZ), generator=generator)
         self.waveform = noise.to(at.device, dtype)
         for part in parts:
             module = self.model.get_submodule(part.module)
-            module.register_forward_pre_hook(partial(self._begin, part.name))
-            module.register_forward_hook(partial(self._end, part.name))
+            self.handles.append(module.register_forward_pre_hook(partial(self._begin, part.name)))
+            self.handles.append(module.register_forward_hook(partial(self._end, part.name)))
         self.model(self.waveform)  # the first call sets things up
 
     def _begin(self, name: str, *_: object) -> None:
@@ -220,6 +223,11 @@ class _Subject:
 
     def _end(self, name: str, *_: object) -> None:
         self.spent[name].append(self.clock() - self.starts[name])
+
+    def release(self) -> None:
+        """Take the stopwatches off: they refer to the model, which would outlive its use."""
+        for handle in self.handles:
+            handle.remove()
 
     def times(self, calls: int) -> tuple[int, list[int]]:
         """Return the times in ns of the fastest call and of each part in its fastest call.
