@@ -284,7 +284,7 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.eval_batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation,
-        gradient_checkpointing=recipe.gradient_checkpointing,
+        activation_checkpointing=recipe.gradient_checkpointing,
         weight_decay=recipe.weight_decay,
         bf16=recipe.bf16,
         seed=recipe.seed,

@@ -24,6 +24,7 @@ ORDER = (
     "assets",
     "recipes",
     "pipeline",
+    "sweep",
     "cli",
 )
 ROOT = Path(prune_ssl.__file__).parent

@@ -2,7 +2,7 @@
 
 import typer
 
-from prune_ssl.cli import bench, demo, doctor, prune, report, run, trace
+from prune_ssl.cli import bench, demo, doctor, prune, report, run, sweep, trace
 
 app = typer.Typer(
     name="prune-ssl",
@@ -15,6 +15,7 @@ app.command("demo")(demo.demo)
 app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune)
 app.command("run")(run.run_command)
+app.command("sweep")(sweep.sweep_command)
 app.command("report")(report.report_command)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
