@@ -40,6 +40,9 @@ class ResumableTrainer(Trainer):
             self.state = state
             self.load_extra(checkpoint)
             return TrainOutput(state.global_step, 0.0, {})
+        # An evaluation before training marks the model as prepared; accelerate would then not wrap it for
+        # distributed training, and every process would train a model of its own without a word.
+        vars(self.model).pop("_is_accelerate_prepared", None)
         return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
 
     def on_main(self, act: Callable[[], None]) -> None:
