@@ -150,7 +150,7 @@ def _budget(data: ReportData) -> Section | None:
         [
             term.term,
             "-" if term.fraction is None else f"{term.fraction:.2%}",
-            form.quantity(term.achieved),
+            form.amount(term.term, term.achieved),
         ]
         for term in data.budget
     ]

@@ -118,25 +118,36 @@ def parse_budget(text: str) -> Budget:
     Raises:
         BudgetError: the text does not follow the grammar, or a percentage is outside (0, 100].
     """
-    parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    if not parts:
+    if not text.strip():
         raise BudgetError(f"the budget is empty; {GRAMMAR}.")
     constraints: list[Constraint] = []
-    for part in parts:
-        name, _, value = (side.strip() for side in part.partition("="))
-        if name in OPTIONS:
-            constraints[-1:] = [_with_option(constraints[-1:], name, value, text)]
-        else:
-            constraints.append(_parse_part(part, text))
+    for term in split_budget(text):
+        part, *options = (part.strip() for part in term.split(","))
+        constraint = _parse_part(part, text)
+        for option in options:
+            constraint = _with_option(constraint, option, text)
+        constraints.append(constraint)
     names = [constraint.name for constraint in constraints]
     if len(set(names)) != len(names):
         raise BudgetError(f"budget {text!r} names the same quantity twice; give each once.")
     return tuple(constraints)
 
 
-def _with_option(before: list[Constraint], name: str, value: str, text: str) -> Constraint:
+def split_budget(text: str) -> list[str]:
+    """Return the terms of a budget as they were written, each with its options."""
+    terms: list[str] = []
+    for part in text.split(","):
+        if terms and part.partition("=")[0].strip() in OPTIONS:
+            terms[-1] += f",{part}"
+        else:
+            terms.append(part)
+    return [term.strip() for term in terms]
+
+
+def _with_option(before: Constraint, option: str, text: str) -> Constraint:
     takes = {"latency": OPTIONS, "memory": ("dtype",)}
-    if not before or name not in takes.get(before[0].metric, ()):
+    name, _, value = (side.strip() for side in option.partition("="))
+    if name not in takes.get(before.metric, ()):
         raise BudgetError(f"{name}={value} in the budget {text!r} must follow what it belongs to: {GRAMMAR}.")
     readers: dict[str, Callable[[str], Any]] = {"threads": int, "seconds": float, "dtype": str}
     try:
@@ -146,10 +157,12 @@ def _with_option(before: list[Constraint], name: str, value: str, text: str) -> 
     if read is None or (read not in DTYPE_BYTES if name == "dtype" else read <= 0):
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
         raise BudgetError(f"{name}={value} in the budget {text!r}: wanted {wanted}.")
-    return replace(before[0], at=replace(before[0].at, **{name: read}))
+    return replace(before, at=replace(before.at, **{name: read}))
 
 
 def _parse_part(part: str, text: str) -> Constraint:
+    if part.partition("=")[0].strip() in OPTIONS:
+        raise BudgetError(f"{part} in the budget {text!r} must follow what it belongs to: {GRAMMAR}.")
     match = PATTERN.match(part)
     if match is None:
         raise BudgetError(f"cannot read {part!r} in the budget {text!r}: {GRAMMAR}.")
