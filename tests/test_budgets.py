@@ -266,9 +266,17 @@ def test_gates_finalize_to_each_milestone():
         ({"schedule": "square"}, "schedule: found 'square', wanted one of linear, cubic, sigmoid"),
         ({"method": "magic"}, "method: found 'magic'"),
         ({"criterion": "luck"}, "criterion: found 'luck'"),
+        ({"method": "one_shot", "milestones": ("macs=80%",)}, "they need method 'gates'"),
         ({"rounds": 0}, "rounds: found 0, wanted 1 or more"),
     ],
 )
 def test_a_wrong_setting_is_refused(more, message):
     with pytest.raises(BudgetError, match=message):
         PruningConfig(budget="macs=40%", **more)
+
+
+def test_too_few_steps_for_the_milestones_are_refused():
+    model = tiny_model()
+    config = PruningConfig(budget="macs=40%", milestones=("macs=80%", "macs=60%"), steps=3, round_to=1)
+    with pytest.raises(BudgetError, match="3 steps are too few for 2 milestones"):
+        attach_gates(model, trace(model), config)

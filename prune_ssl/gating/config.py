@@ -51,6 +51,8 @@ class PruningConfig:
     def __post_init__(self) -> None:
         _check_milestones([*self.milestones, self.budget])
         _check_choice("method", self.method, ("gates", "iterative", "one_shot"))
+        if self.milestones and self.method != "gates":
+            raise BudgetError(f"milestones: method {self.method!r} has none; they need method 'gates'.")
         _check_choice("schedule", self.schedule, tuple(SHAPES))
         _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "kinds", tuple(self.kinds))

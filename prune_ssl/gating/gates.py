@@ -76,6 +76,12 @@ class Gates(nn.Module):
     def plan_steps(self, steps: int) -> None:
         """Fix the number of training steps, and with it the initial gates, learning rates and target ramp."""
         self.steps = steps
+        ends = [0, *self.milestone_steps]
+        if len(set(ends)) < len(ends):
+            raise BudgetError(
+                f"{steps} steps are too few for {len(self.milestones)} milestones: each needs steps of its "
+                "own in the warm-up. Train longer, or leave milestones out."
+            )
         keep = self.config.initial_keep or schedule.initial_keep(steps)
         with torch.no_grad():
             self.log_alpha.fill_(hard_concrete.log_alpha_for(keep))

@@ -102,7 +102,8 @@ class PruningTrainer(ResumableTrainer):
         assert isinstance(model, nn.Module)
         self._layerdrop = _without_layerdrop(model)
         self.graph: PruningGraph = trace(model)
-        self.pruning = pruning = _with_tables(pruning, model, self.graph)
+        with self.accelerator.main_process_first():  # the others then read what it measured
+            self.pruning = pruning = _with_tables(pruning, model, self.graph)
         self.gates = attach_gates(model, self.graph, pruning)
         if pruning.method != "gates":
             self.gates.detach()
@@ -202,6 +203,8 @@ class PruningTrainer(ResumableTrainer):
         """Cut by the criterion and train what is left, in rounds; the last round trains to the end."""
         if self._resuming:
             raise PruneError(f"method {self.pruning.method!r} cannot be resumed; start it anew.")
+        if self.args.world_size > 1:
+            raise PruneError(f"method {self.pruning.method!r} runs on one process; gates run on several.")
         self._evaluate_dense()
         assert isinstance(self.model, nn.Module)
         made, steps = Cut(self.model, {}), rounds_of(self.pruning, self._planned_steps())
