@@ -1,0 +1,92 @@
+"""Cost functions: what a constraint counts, as a function of the groups' widths; counts and bytes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from prune_ssl.tracing.cost import Polynomial
+
+Widths = Mapping[str, int]
+
+
+class CostFunction(Protocol):
+    """What the solver, the gates and the refusals ask of a cost; whole numbers for whole widths."""
+
+    def value(self, widths: Widths) -> int:
+        """Return the cost."""
+        ...
+
+    def marginal(self, group: str, widths: Widths) -> int:
+        """Return what one unit of `group` costs while the other groups have these widths."""
+        ...
+
+    def change(self, group: str, width: int, widths: Widths) -> int:
+        """Return by how much the cost changes when `group` goes from its width in `widths` to `width`."""
+        ...
+
+    def coupled(self, group: str) -> set[str]:
+        """Return the groups whose changes depend on the width of `group`, itself among them."""
+        ...
+
+    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """Return those of the allowed widths that are worth ending with; the least and greatest stay."""
+        ...
+
+    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the cost for expected widths, differentiable in each, as a float64 scalar."""
+        ...
+
+
+@dataclass(frozen=True)
+class PolynomialCost:
+    """A polynomial of the graph times `factor` plus `constant`: parameters, MACs, or bytes of a file."""
+
+    polynomial: Polynomial
+    factor: int = 1
+    constant: int = 0
+
+    def value(self, widths: Widths) -> int:
+        """See CostFunction."""
+        return self.factor * self.polynomial.value(widths) + self.constant
+
+    def marginal(self, group: str, widths: Widths) -> int:
+        """See CostFunction."""
+        return self.factor * self.polynomial.marginal(group, widths)
+
+    def change(self, group: str, width: int, widths: Widths) -> int:
+        """See CostFunction."""
+        return (width - widths[group]) * self.marginal(group, widths)
+
+    def coupled(self, group: str) -> set[str]:
+        """See CostFunction."""
+        terms = self.polynomial.by_group.get(group, [])
+        return {group}.union(*(others for _, others in terms))
+
+    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """See CostFunction."""
+        return {name: list(options) for name, options in widths.items()}
+
+    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """See CostFunction."""
+        vector = torch.stack([widths[name] for name in self.polynomial.groups])
+        return self.factor * self.polynomial.expected(vector) + self.constant
+
+
+def saved_overhead(shapes: Mapping[str, Sequence[int]], itemsize: int) -> int:
+    """Return an upper bound of what a safetensors file of these tensors holds beside their values, in bytes.
+
+    The file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No smaller
+    model has a longer one: names stay or go, and numbers lose digits.
+    """
+    end = 0
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    for name, shape in shapes.items():
+        start, end = end, end + itemsize * int(np.prod(shape, dtype=np.int64))
+        entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
+    # Offsets follow the order in the file, which is not that of the model: none has more digits than the end.
+    digits = len(shapes) * 2 * len(str(end))
+    return 8 + len(json.dumps(entries, separators=(",", ":"))) + digits + 8
