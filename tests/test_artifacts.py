@@ -27,9 +27,7 @@ def small_model(
 
 @pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
 def test_a_saved_model_loads_bit_equal(tmp_path, family, head, norm):
-    for number, (extreme, kinds) in enumerate(
-        (("random", ALL), ("almost nothing", UNITS), ("no blocks", ALL))
-    ):
+    for number, (extreme, kinds) in enumerate((("random", ALL), ("almost nothing", UNITS))):
         small, _ = small_model(family, head, norm, extreme=extreme, kinds=kinds)
         inputs = batch(small)
         loaded = load_pretrained(save_pretrained(small, tmp_path / str(number)))

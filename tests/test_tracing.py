@@ -100,6 +100,8 @@ def test_permuting_the_units_of_any_group_changes_nothing(family, head, norm):
     for group in graph.groups.values():
         if group.kind == "hidden" and not graph.backbone:
             continue  # the output of a bare model would be permuted with it
+        if group.kind == "heads" and FAMILIES[family].attention.style == "position bias":
+            continue  # WavLM's heads are bound to their columns of the shared table
         order = torch.randperm(group.size)
         for part in group.slices:
             old, new = torch.from_numpy(part.index), torch.from_numpy(part.index)[order]
@@ -176,7 +178,7 @@ def test_a_model_of_another_field_is_refused():
     )
     with pytest.raises(ModelError, match=r"BertModel is not a speech SSL model.*wav2vec2, hubert"):
         trace(bert)
-    with pytest.raises(ModelError, match="no Hugging Face config"):
+    with pytest.raises(ModelError, match=r"no Hugging Face config .* does not run on a waveform"):
         trace(nn.Linear(3, 3))
 
 

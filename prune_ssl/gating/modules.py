@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.nn import functional
+from torchaudio.models.wav2vec2.components import LayerNorm as TransposedLayerNorm
 
 GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so state_dict never sees it
 
@@ -108,12 +109,21 @@ class GatedLayerNorm(nn.LayerNorm):
         return normed
 
 
+class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ignore[misc]
+    """The same over the second axis of (B, C, T), as torchaudio's convolutional frontends have it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, T) to (B, C, T)."""
+        return super().forward(input.transpose(-2, -1)).transpose(-2, -1)
+
+
 GATED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: GatedLinear,
     # torch's own attention holds its output layer as this subclass.
     nn.modules.linear.NonDynamicallyQuantizableLinear: GatedLinear,
     nn.Conv1d: GatedConv1d,
     nn.LayerNorm: GatedLayerNorm,
+    TransposedLayerNorm: GatedTransposedLayerNorm,
 }
 
 

@@ -80,7 +80,7 @@ class RemovedLayer(nn.Module):
         if not self.hands_on_bias:
             return hidden_states
         bias = kwargs.get("position_bias")
-        if bias is None:
+        if bias is None and "attention" in self._modules:
             bias = self.attention.compute_bias(hidden_states.shape[1])  # type: ignore[operator,union-attr]
         return hidden_states, bias
 

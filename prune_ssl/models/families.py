@@ -103,9 +103,9 @@ SECTIONS = (
 class Family:
     """Where the roles of one architecture sit; paths are relative to the backbone, `{i}` counts layers.
 
-    `stem` is the start of its class names in transformers; `sections` maps a path prefix to its section, the
-    first match wins; everything outside the backbone is `head`. `position_convs` are grouped convolutions
-    over the residual stream, `residual` further parameters of its width.
+    `stem` is the start of its class names in transformers ("" for torchaudio); `sections` maps a path prefix
+    to its section, the first match wins; everything outside the backbone is `head`. `position_convs` are
+    grouped convolutions over the residual stream, `residual` further parameters of its width.
     """
 
     name: str
@@ -127,6 +127,8 @@ class Family:
     squeeze: str = ""  # config field: the encoder runs on one of so many frames
     filterbank: int = 0  # frames of 10 ms that one input frame stacks; 0: the input is a waveform
     keeps_residual: str = ""  # why the residual width cannot be pruned
+    makes_constants: bool = False  # the forward makes tensors on the default device, whatever its input's
+    layers_return_bias: bool = False  # (output, position bias), not the output alone
 
 
 _CONFORMER_ATTENTION = AttentionRoles(
@@ -167,6 +169,7 @@ FAMILIES: dict[str, Family] = {
                 per_head=(("gru_rel_pos_const", 1),), style="position bias", positions=True
             ),
             keeps_residual="WavLM's position gates read the residual in slices of the original width",
+            layers_return_bias=True,
         ),
         Family(
             name="data2vec-audio",
@@ -174,7 +177,7 @@ FAMILIES: dict[str, Family] = {
             position_convs="encoder.pos_conv_embed.layers.{i}.conv",
         ),
         Family(name="unispeech", stem="UniSpeech", last_conv_readers=("quantizer.weight_proj",)),
-        Family(name="unispeech-sat", stem="UniSpeechSat", last_conv_readers=("quantizer.weight_proj",)),
+        Family(name="unispeech-sat", stem="UniSpeechSat"),
         Family(
             name="sew",
             stem="SEW",
@@ -188,6 +191,7 @@ FAMILIES: dict[str, Family] = {
             projection="feature_projection",
             squeeze="squeeze_factor",
             keeps_residual=_UPSAMPLED,
+            makes_constants=True,
             layer="encoder.encoder.layer.{i}",
             attention=AttentionRoles(
                 queries="self.query_proj",
@@ -225,6 +229,22 @@ FAMILIES: dict[str, Family] = {
             position_convs="",
             filterbank=2,
         ),
+        Family(
+            name="torchaudio",
+            stem="",
+            projection="encoder.feature_projection.projection",
+            layer="encoder.transformer.layers.{i}",
+            position_convs="encoder.transformer.pos_conv_embed.conv",
+            residual=(),
+            sections=(
+                ("feature_extractor", "frontend"),
+                ("encoder.feature_projection", "projection"),
+                ("encoder.transformer.pos_conv_embed", "position"),
+                ("encoder", "encoder"),
+            ),
+            head_readers=(("", "aux"),),
+            layers_return_bias=True,
+        ),
     )
 }
 
@@ -235,6 +255,8 @@ def family_of(model: nn.Module) -> Family:
     Raises:
         ModelError: the model has no config with a known `model_type`.
     """
+    if type(model).__module__.startswith("torchaudio.models.wav2vec2"):
+        return FAMILIES["torchaudio"]
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if isinstance(model_type, str):
@@ -258,7 +280,11 @@ def backbone_of(model: nn.Module) -> tuple[str, nn.Module]:
     backbone = getattr(model, prefix, None) if prefix else None
     if isinstance(backbone, nn.Module):
         return prefix, backbone
-    if hasattr(model, "feature_projection") and hasattr(model, "encoder"):
+    if hasattr(model, "wav2vec2"):  # torchaudio's HuBERTPretrainModel
+        return "wav2vec2", model.wav2vec2  # type: ignore[return-value]
+    if hasattr(model, "encoder") and (
+        hasattr(model, "feature_projection") or hasattr(model, "feature_extractor")
+    ):
         return "", model
     raise ModelError(
         f"{type(model).__name__} has neither a backbone attribute {prefix!r} nor feature_projection "

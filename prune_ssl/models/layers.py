@@ -100,7 +100,7 @@ def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
     path = family.layer.format(i=index)
     layer = backbone.get_submodule(path)
     removed: Any = removed_layer_of(type(layer))()
-    removed.hands_on_bias = family.attention.style == "position bias"
+    removed.hands_on_bias = family.layers_return_bias
     attention: Any = layer._modules.get(family.attention.path)
     if attention is not None and hasattr(attention, "rel_attn_embed"):
         empty = BiasWavLMAttention(attention, what_is_left(attention.out_proj, keep_bias=False))

@@ -60,7 +60,7 @@ def _config_class(family: Family) -> type[PreTrainedConfig]:
 
 
 CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    name: _config_class(family) for name, family in FAMILIES.items()
+    name: _config_class(family) for name, family in FAMILIES.items() if family.stem
 }
 
 
@@ -170,16 +170,20 @@ class PrunedLayers:
     config_class: type[PreTrainedConfig] | None
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
-        stated = config.num_attention_heads
+        stated, attention = config.num_attention_heads, config._attn_implementation
         if config.head_size is not None:
             # Stock constructors want a hidden size that the number of heads divides; every layer is given its
             # own heads below.
             config.num_attention_heads = 1
+        family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
+        if family.attention.style == "position bias":
+            config._attn_implementation = "eager"  # the stock classes inside know no other
         try:
             super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         finally:
             config.num_attention_heads = stated
-        family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
+            if family.attention.style == "position bias":
+                config._attn_implementation = attention or "sdpa"
         _, backbone = backbone_of(self)  # type: ignore[arg-type]
         if config.project_features and not backbone.project_features:
             backbone.feature_projection = nn.Linear(config.conv_dim[-1], config.hidden_size)

@@ -171,8 +171,10 @@ def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Modul
 
 def _restructure(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Sequence[int]]) -> None:
     """Empty and remove what lost all its units, and make modules and config state their new sizes."""
-    family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)
     restate_sizes(model, graph, kept)
+    if graph.family not in FAMILIES:
+        return
+    family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)
     _restate_heads(backbone, graph, family, kept)
     for name, group in graph.groups.items():
         if name in kept and not kept[name]:
@@ -193,6 +195,8 @@ def _restate_heads(
         block: Any = layer.get_submodule(roles.path)
         units = kept.get(group.name, tuple(range(group.size)))
         size = attention_size(block, roles.head_size)
+        if hasattr(block, "embed_dim"):
+            block.embed_dim = block.get_submodule(roles.queries).in_features
         if roles.style == "position bias" and units:
             before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(group.size))
             original = getattr(block, "original_heads", group.size)

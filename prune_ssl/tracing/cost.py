@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 
-SAMPLE_RATE_HZ = 16_000
 SECTIONS = ("frontend", "projection", "position", "encoder", "head")
 Metric = Literal["params", "macs"]
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_ssl.errors import KeepError
-from prune_ssl.tracing.cost import SAMPLE_RATE_HZ, Cost, CostTerm, Metric, Polynomial, conv_frames, evaluate
+from prune_ssl.models.inputs import SAMPLE_RATE_HZ
+from prune_ssl.tracing.cost import Cost, CostTerm, Metric, Polynomial, conv_frames, evaluate
 
 Keep = Mapping[str, Sequence[int]]
 Role = Literal["producer", "norm", "consumer"]

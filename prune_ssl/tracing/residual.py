@@ -10,7 +10,7 @@ from torch import nn
 
 from prune_ssl.models import Family
 from prune_ssl.models.layers import is_alive, submodule_or_none
-from prune_ssl.tracing.coupling import Couplings, stored_name
+from prune_ssl.tracing.coupling import stored_name
 from prune_ssl.tracing.graph import Group, ParameterSlice, Role
 
 
@@ -21,14 +21,12 @@ class Residual:
     one. `why` says what stands in the way when there is no group.
     """
 
-    def __init__(
-        self, twin: nn.Module, family: Family, prefix: str, couplings: Couplings, stored: Collection[str]
-    ) -> None:
-        self.twin, self.family, self.prefix = twin, family, prefix
-        self.couplings, self.stored = couplings, stored
+    def __init__(self, twin: nn.Module, family: Family, prefix: str, stored: Collection[str]) -> None:
+        self.twin, self.family, self.prefix, self.stored = twin, family, prefix, stored
         backbone: Any = twin.get_submodule(prefix.rstrip("."))
         self.backbone: Any = backbone
-        self.width: int = int(backbone.config.hidden_size)
+        projection: Any = submodule_or_none(backbone, family.projection)
+        self.width: int = 0 if projection is None else int(projection.out_features)
         self.slices: list[ParameterSlice] = []
         self.norms: list[str] = []
         self.seen: set[str] = set()
@@ -53,11 +51,12 @@ class Residual:
         return Group("hidden", "hidden", self.units, tuple(self.slices), minimum=1, norms=tuple(self.norms))
 
     def _obstacle(self) -> str:
-        config = self.backbone.config
-        if submodule_or_none(self.backbone, self.family.projection) is None:
+        config = getattr(self.backbone, "config", None)
+        if not self.width:
             return "no feature projection: the frontend's channels are the residual stream"
-        if getattr(config, "position_embeddings_type", None) in ("relative", "rotary"):
-            return f"{config.position_embeddings_type} positions are tied to the residual's width"
+        positions = getattr(config, "position_embeddings_type", None)
+        if positions in ("relative", "rotary"):
+            return f"{positions} positions are tied to the residual's width"
         if getattr(config, "add_adapter", False):
             return "the adapter behind the encoder is tied to the residual's width"
         return ""
@@ -75,8 +74,7 @@ class Residual:
     def _units(self) -> int:
         units = 0
         for path in self._position_convs():
-            if self.prefix + path not in self.couplings.not_reached:
-                units = gcd(units, int(self.backbone.get_submodule(path).groups))
+            units = gcd(units, int(self.backbone.get_submodule(path).groups))
         return units or self.width
 
     # -- slices
@@ -141,17 +139,22 @@ class Residual:
     def _around_layers(self) -> None:
         """Positional convolutions in whole groups, norms beside the layers."""
         for path in self._position_convs():
-            if self.prefix + path in self.couplings.not_reached:
-                self.why = f"{self.prefix}{path} is not used by the forward pass"
-                continue
             self._writer(path)
         stem = self.family.layer.partition(".{i}")[0]
         for path, module in self.backbone.named_modules():
-            outside = not path.startswith((f"{stem}.", "feature_extractor", "feature_projection"))
+            outside = not path.startswith((f"{stem}.", "encoder.feature_projection"))
             if isinstance(module, nn.LayerNorm) and outside and path.startswith("encoder"):
                 self._norm(path)
 
     def _head(self) -> None:
+        if not self.family.stem:
+            if self.prefix:
+                self.why = (
+                    f"the head of {type(self.twin).__name__} is not known to read the residual in one place"
+                )
+            elif self.backbone.aux is not None:
+                self._reader("aux")
+            return
         if not self.prefix:
             return
         name = re.sub(r"^.*?(For\w+)$", r"\1", type(self.twin).__name__)
@@ -171,7 +174,8 @@ class Residual:
         own = [*self.family.attention.projections, *(each.first for each in self.family.ffns)]
         own += [path for path, _ in self.family.attention.per_head]
         own += [] if roles is None else [roles.depthwise, roles.norm, roles.first, roles.second]
-        frontend = (self.family.conv.partition(".{i}")[0], "feature_projection", "layer_norm.")
+        frontend: tuple[str, ...] = ("feature_extractor", "feature_projection", "encoder.feature_projection")
+        frontend += ("layer_norm.",)
         for name in self.stored:
             inner = name.removeprefix(self.prefix)
             if not name.startswith(self.prefix) or name in self.seen or inner.startswith(frontend):

@@ -54,10 +54,9 @@ class Roles:
                 yield from self._ffn_groups(index, path, layer, roles)
             yield from self._convolution_groups(index, path, layer)
             if not self._shares_map(layer):
-                yield Group(
-                    f"layer.{index}", "layer", 1, (), block=path, members=self._parameters_under(path)
-                )
-        hidden = Residual(self.twin, self.family, self.prefix, self.couplings, self.stored)
+                members = self._parameters_under(path)
+                yield Group(f"layer.{index}", "layer", 1, (), block=path, members=members)
+        hidden = Residual(self.twin, self.family, self.prefix, self.stored)
         group = hidden.group()
         if group is None:
             self.not_pruned["hidden"] = hidden.why
@@ -88,7 +87,11 @@ class Roles:
     def _attention_groups(self, index: int, path: str, layer: nn.Module) -> Iterator[Group]:
         roles = self.family.attention
         if not is_alive(layer, roles):
-            self.not_pruned[f"{path}.{roles.path}"] = "no attention head is left"
+            fused = hasattr(submodule_or_none(layer, f"{roles.path}.attention"), "in_proj_weight")
+            why = (
+                "queries, keys and values are one fused projection" if fused else "no attention head is left"
+            )
+            self.not_pruned[f"{path}.{roles.path}"] = why
             return
         if self._shares_map(layer):
             self.not_pruned[f"{path}.{roles.path}"] = "its heads share their maps with another layer's"

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
 from prune_ssl.tracing.coupling import Couplings, stored_name
+from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order
 from prune_ssl.tracing.graph import Group, PruningGraph
 from prune_ssl.tracing.roles import Roles
 from prune_ssl.tracing.twin import encoder_kernel, find_clocks, kernels_of, make_twin, open_attention
@@ -25,8 +27,12 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
     every frontend layer, `layer.{i}.heads`, `layer.{i}.ffn` (conformers: `.ffn1`, `.ffn2`, `.conv`), whole
     blocks `layer.{i}.attention` and `layer.{i}.feed_forward`, whole layers `layer.{i}`, and `hidden`.
 
+    A module of no known family that maps a waveform (1, N) gets the groups that the graph alone justifies
+    (convolution channels, FFN neurons); `not_pruned` names what stands in the way of the others.
+
     Args:
-        model: a model of a known family of transformers, bare or with a head; a pruned one as well.
+        model: a model of a known family of transformers, bare or with a head, a pruned one as well; one of
+            torchaudio; or any module that maps a waveform.
         only: patterns (`*` as in file names) of the groups to find.
         ignore: patterns of groups to leave out.
 
@@ -34,10 +40,11 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
         ModelError: no known family, or gates are attached.
         TraceError: the graph contradicts the family's roles, or meets what it does not know.
     """
-    family = family_of(model)
+    known = isinstance(model, PreTrainedModel) or type(model).__module__.startswith("torchaudio.models.")
+    family = family_of(model) if known else UNKNOWN
     if any(hasattr(module, "prune_ssl_gate") for module in model.modules()):
         raise ModelError("gates are attached to this model; call gates.detach() before tracing it.")
-    prefix, _ = backbone_of(model)
+    prefix = backbone_of(model)[0] if known else ""
     graph = _Tracer(model, family, f"{prefix}." if prefix else "").run(only, ignore)
     if not graph.groups:
         raise TraceError(f"no group of units matches only={list(only)}, ignore={list(ignore)}.")
@@ -58,6 +65,8 @@ class _Tracer:
         self.kernels = kernels_of(self.backbone, family, modules)
 
     def _convs(self, name: str) -> list[str]:
+        if self.family is UNKNOWN:
+            return convolutions_in_order(self.twin)
         if not self.family.conv:
             return []
         known = {path for path, _ in self.twin.named_modules()}
@@ -72,7 +81,11 @@ class _Tracer:
         """Build groups and cost terms."""
         clocks = find_clocks(self.twin, self.backbone, self.family, self.kernels, self.convs)
         couplings = Couplings(self.twin, self.backbone, self.family, self.prefix)
-        roles = Roles(self.twin, self.family, self.prefix, self.convs, couplings, self.parameters)
+        roles: Roles | GenericRoles
+        if self.family is UNKNOWN:
+            roles = GenericRoles(self.twin, self.convs, couplings)
+        else:
+            roles = Roles(self.twin, self.family, self.prefix, self.convs, couplings, self.parameters)
         groups = {
             group.name: group
             for group in roles.groups()
@@ -117,6 +130,7 @@ class _Tracer:
             needed = tuple(needs.get(name, ()))
             yield CostTerm(path, *self._place(path), 0, count, clock, widths, needed)
         yield from self._products(groups)
+        yield from self._fused_attention(groups, clocks)
 
     def _share(self, count: int, owners: Sequence[Group]) -> tuple[int, tuple[str, ...]]:
         """Return what one unit of every owner holds, and the owners' names."""
@@ -132,6 +146,8 @@ class _Tracer:
 
     def _products(self, groups: dict[str, Group]) -> Iterator[CostTerm]:
         """QK^T, AV and what relative positions add: products of activations in every attention."""
+        if self.family is UNKNOWN:
+            return
         roles, index = self.family.attention, encoder_kernel(self.family, self.convs)
         pattern = self.prefix + self.family.layer.format(i=r"(\d+)").replace(".", r"\.")
         for path, module in self.twin.named_modules():
@@ -145,10 +161,29 @@ class _Tracer:
             clock = Clock(index, roles.products(module))
             yield CostTerm(f"{path}.map", *self._place(path), 0, count, clock, widths)
 
+    def _fused_attention(self, groups: dict[str, Group], clocks: dict[str, Clock]) -> Iterator[CostTerm]:
+        """Torch's own attention, whose projections are one parameter and no module."""
+        index = encoder_kernel(self.family, self.convs)
+        for path, module in self.twin.named_modules():
+            if not isinstance(module, nn.MultiheadAttention) or module.in_proj_weight is None:
+                continue
+            name, place = f"{path}.in_proj_weight", self._place(path)
+            owners = [group for group in groups.values() if name in group.members]
+            once, twice = Clock(index, (0, 1, 0)), Clock(index, (0, 0, 2))
+            count, widths = self._share(module.in_proj_weight.numel(), owners)
+            yield CostTerm(f"{path}.in_proj", *place, 0, count, once, widths)
+            yield CostTerm(f"{path}.map", *place, 0, int(module.embed_dim), twice, widths)
+            if clocks.get(f"{path}.out_proj") == NEVER:  # used by a function, never called
+                yield CostTerm(f"{path}.out", *place, 0, module.out_proj.weight.numel(), once, widths)
+
     def _place(self, path: str) -> tuple[str, str]:
         """Return (section, layer) of a module or parameter path."""
         if not path.startswith(self.prefix):
             return "head", "head"
+        if self.family is UNKNOWN:
+            return (
+                "frontend" if path.removesuffix(".weight").removesuffix(".bias") in self.convs else "encoder",
+            ) * 2
         inner = path.removeprefix(self.prefix)
         section = next((name for start, name in self.family.sections if inner.startswith(start)), "head")
         for pattern, name in ((self.family.layer + ".", "layer"), (self.family.conv, "conv")):

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,13 +11,13 @@ from torch.nn.utils import parametrize
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import Family
+from prune_ssl.models.inputs import FILTERBANK_KERNEL, SAMPLE_RATE_HZ, input_shape
 from prune_ssl.models.layers import is_alive, own_position_bias
 from prune_ssl.models.wavlm import PrunedWavLMAttention
-from prune_ssl.tracing.cost import NEVER, SAMPLE_RATE_HZ, Clock, conv_frames
+from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
 
 # Two lengths fix a clock that is linear in the frames, the third one checks it.
 PROBE_SECONDS = (1.0, 1.37, 2.21)
-FILTERBANK_KERNEL = (400, 160)  # 25 ms windows every 10 ms at 16 kHz
 # transformers' x-vector head convolves with the weight of a Linear that is itself never called.
 CALLED_BY_PARENT = {"TDNNLayer": "kernel"}
 
@@ -71,7 +72,10 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
 
     The strided convolutions of an adapter come last; padding by p is a kernel that is 2p shorter.
     """
-    kernels = [(int(conv.kernel_size[0]), int(conv.stride[0])) for conv in convs]
+    kernels = [
+        ((int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) + 1 - 2 * _padding(conv), int(conv.stride[0]))
+        for conv in convs
+    ]
     if family.filterbank:
         kernels = [FILTERBANK_KERNEL, (1, family.filterbank)]
     if family.squeeze:
@@ -79,8 +83,15 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
         kernels.append((factor, factor))
     for path, conv in backbone.named_modules():
         if path.startswith("adapter.") and path.endswith(".conv") and isinstance(conv, nn.Conv1d):
-            kernels.append((int(conv.kernel_size[0]) - 2 * int(conv.padding[0]), int(conv.stride[0])))
+            kernels.append((int(conv.kernel_size[0]) - 2 * _padding(conv), int(conv.stride[0])))
     return tuple(kernels)
+
+
+def _padding(conv: nn.Conv1d) -> int:
+    """Return the padding on one side; "same" (stride 1) pads half of the kernel's reach."""
+    if isinstance(conv.padding, str):
+        return (int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) // 2 if conv.padding == "same" else 0
+    return int(conv.padding[0])
 
 
 def encoder_kernel(family: Family, convs: list[str]) -> int:
@@ -122,16 +133,16 @@ def _fold_weight_norm(module: nn.Module) -> None:
 
 def probe_input(backbone: nn.Module, family: Family, seconds: float) -> torch.Tensor:
     """Return what the model takes for `seconds` of audio, on the meta device: (1, N) samples or (1, T, F)."""
-    samples = round(seconds * SAMPLE_RATE_HZ)
-    if not family.filterbank:
-        return torch.empty(1, samples, device="meta")
-    frames = conv_frames(samples, (FILTERBANK_KERNEL, (1, family.filterbank)))[-1]
-    features: Any = backbone.config.feature_projection_input_dim  # type: ignore[union-attr]
-    return torch.empty(1, frames, features, device="meta")
+    return torch.empty(input_shape(backbone, seconds, family), device="meta")
+
+
+def on_meta(family: Family) -> AbstractContextManager[Any]:
+    """Return a context in which new tensors are meta tensors too, for families that need it (it is slow)."""
+    return torch.device("meta") if family.makes_constants else nullcontext()
 
 
 def _count_positions(
-    twin: nn.Module, leaves: Iterable[tuple[str, nn.Module]], inputs: torch.Tensor
+    twin: nn.Module, family: Family, leaves: Iterable[tuple[str, nn.Module]], inputs: torch.Tensor
 ) -> dict[str, int]:
     """Run the twin once and return how many output positions each Linear or convolution computed."""
     counts: dict[str, int] = {}
@@ -149,8 +160,7 @@ def _count_positions(
         called = parent if CALLED_BY_PARENT.get(type(parent).__name__) == path.rpartition(".")[2] else leaf
         handles.append(called.register_forward_hook(hook_for(path, int(channels))))  # type: ignore[arg-type]
     try:
-        # Constants that a forward makes on no device of its own (SEW-D's) must be meta tensors too.
-        with torch.no_grad(), torch.device("meta"):
+        with torch.no_grad(), on_meta(family):
             twin(inputs)
     finally:
         for handle in handles:
@@ -172,7 +182,8 @@ def find_clocks(
     """
     leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, nn.Linear | nn.Conv1d)]
     counts = [
-        _count_positions(twin, leaves, probe_input(backbone, family, seconds)) for seconds in PROBE_SECONDS
+        _count_positions(twin, family, leaves, probe_input(backbone, family, seconds))
+        for seconds in PROBE_SECONDS
     ]
     frames = [conv_frames(round(seconds * SAMPLE_RATE_HZ), kernels) for seconds in PROBE_SECONDS]
     clocks: dict[str, Clock] = {}
