@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 import yaml
 from torch import nn
 from transformers import (
-    AutoFeatureExtractor,
     PreTrainedModel,
     TrainingArguments,
     Wav2Vec2FeatureExtractor,
@@ -28,7 +28,9 @@ from prune_ssl.models import is_pruned, load_model
 from prune_ssl.recipes import Recipe, TrainPart
 from prune_ssl.report import Report, report
 from prune_ssl.selection import allowed_widths, resolve
-from prune_ssl.tasks import Task, task_class
+from prune_ssl.smoke import smoke_version
+from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
+from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.training.progress import use_budget_progress
@@ -61,14 +63,15 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
     Raises:
         PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
     """
+    recipe = smoke_version(recipe) if recipe.smoke else recipe
     ready = _prepare(recipe, overwrite, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
-    model, processor = ready.model, ready.processor
+    model, processor = ready.model, task.processor(ready.extractor)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
-    shared = _trainer_arguments(recipe, clips, task, processor)
+    shared = _trainer_arguments(recipe, clips, task, model, processor)
     if recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         _train_dense(model, recipe.dense, recipe, shared)
@@ -89,7 +92,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
     assert plan is not None
     model_folder = save_pretrained(small, folder / "model", processor=processor, plan=plan)
     say("Measuring")
-    made = _report(recipe, small, dense, trainer, model_folder)
+    made = _report(recipe, small, dense, trainer, model_folder, task)
     for suffix in ("json", "md", "html"):
         made.save(folder / f"report.{suffix}")
     shutil.copy(folder / "report.json", model_folder / "report.json")
@@ -102,8 +105,26 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] 
     Raises:
         PruneError: as `run` would, before any training.
     """
-    _prepare(recipe, overwrite, say)
+    _prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say)
     say("Dry run: all checks passed, nothing was trained or written.")
+
+
+def plan_architecture(recipe: Recipe, say: Callable[[str], None] = print) -> PruningGraph:
+    """Check a recipe against its architecture on the meta device: no weights, no data, no network.
+
+    Prints the dense cost, and the budget with its reachable range. The head has the size that the config
+    says, not that of any data.
+
+    Raises:
+        ModelError: the config makes no model of the family. BudgetError: malformed or out of reach.
+    """
+    config = _architecture(recipe)
+    with torch.device("meta"):
+        model = task_class(recipe.task).auto_class.from_config(config)
+    seconds = recipe.pruning.seconds
+    cost = trace(model).cost(seconds=seconds)
+    say(f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s")
+    return check_budget(model, recipe, say)
 
 
 @dataclass(frozen=True)
@@ -112,7 +133,7 @@ class _Ready:
     clips: SpeechFolder
     task: Task
     model: PreTrainedModel
-    processor: Any
+    extractor: Wav2Vec2FeatureExtractor
     teacher: PreTrainedModel | None
 
 
@@ -120,14 +141,24 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     folder = prepare_folder(recipe.folder, overwrite)
     set_seed(recipe.seed)
     clips = _read_data(recipe, say)
-    loaded, processor = _make_model(recipe)
-    task = task_class(recipe.task).from_folder(clips, loaded)
+    loaded, extractor = _make_model(recipe)
+    settings = TaskSettings(
+        target=recipe.data.target,
+        tokenizer=recipe.model.tokenizer,
+        weights=recipe.data.loss_weights,
+        trials=recipe.data.trials,
+    )
+    task = task_class(recipe.task).from_folder(clips, loaded, settings)
     if recipe.dense is None and not task.has_head(loaded):
-        say("  note: the model's head does not fit these labels and starts anew; a `dense:` phase trains it")
+        say(
+            "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
+        )
     model = task.with_head(loaded)
     graph = check_budget(model, recipe, say)
     _check_lengths(clips, graph)
-    return _Ready(folder, clips, task, model, processor, _load_teacher(recipe, model))
+    for note in task.check(clips, model):
+        say(f"  note: {note}")
+    return _Ready(folder, clips, task, model, extractor, _load_teacher(recipe, model))
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
@@ -182,35 +213,38 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
 
 
 def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
-    config = FolderConfig(target=task_class(recipe.task).target, max_seconds=recipe.data.max_seconds)
+    task = task_class(recipe.task)
+    config = FolderConfig(
+        target=recipe.data.target or task.target,
+        max_seconds=recipe.data.max_seconds,
+        closed_labels=not task.open_targets,
+    )
     clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} labels")
+    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} different {config.target}s in train")
     for note in clips.notes:
         say(f"  note: {note}")
     return clips
 
 
-def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Any]:
+def _architecture(recipe: Recipe) -> Any:
+    try:
+        return getattr(transformers, f"{STEMS[recipe.model.family]}Config")(**recipe.model.config)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.config does not make a {recipe.model.family} config: {error}") from error
+
+
+def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     if recipe.model.name is None:
-        stem = STEMS[recipe.model.family]
+        config = _architecture(recipe)
         try:
-            config = getattr(transformers, f"{stem}Config")(**recipe.model.config)
-            model = getattr(transformers, f"{stem}Model")(config)
+            model = getattr(transformers, f"{STEMS[recipe.model.family]}Model")(config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
-        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
-    return load_model(recipe.model.name), _load_processor(recipe.model.name)
-
-
-def _load_processor(name: str) -> Any:
-    try:
-        return AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{name} has no preprocessor_config.json, so whether its audio is normalised is not known "
-            f"(a wrong guess ruins it silently). Put the feature extractor's file there."
-        ) from error
+        # As transformers has it: models with a group norm were trained on padding without a mask.
+        masked = config.feat_extract_norm == "layer"
+        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
+    return load_model(recipe.model.name), load_extractor(recipe.model.name)
 
 
 def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
@@ -231,7 +265,7 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=recipe.eval_batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation,
-        gradient_checkpointing=recipe.gradient_checkpointing,
+        activation_checkpointing=recipe.gradient_checkpointing,
         weight_decay=recipe.weight_decay,
         bf16=recipe.bf16,
         seed=recipe.seed,
@@ -239,22 +273,27 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         save_strategy="no",
         report_to="none",
         disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
-        train_sampling_strategy="random",
+        train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
         dataloader_pin_memory=False,
         **(schedule | more),
     )
 
 
-def _trainer_arguments(recipe: Recipe, clips: SpeechFolder, task: Task, processor: Any) -> dict[str, Any]:
+def _trainer_arguments(
+    recipe: Recipe, clips: SpeechFolder, task: Task, model: PreTrainedModel, processor: Processor
+) -> dict[str, Any]:
     augmentation = Augmentation() if recipe.data.augment else None
-    judged = clips.splits.get("test") or clips.splits["validation"]
+    # By length, so that batches have little padding.
+    judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
     collator = task.collator(processor)
     collator.lengths = recipe.distillation is not None
     return {
         "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
-        "eval_dataset": ClipDataset(judged, task.encode),
+        "eval_dataset": ClipDataset(judged, task.encode_judged),
         "data_collator": collator,
-        "compute_metrics": task.compute_metrics,
+        "compute_metrics": task.judge(judged, model),
+        "compute_loss_func": task.loss_function(),
+        "preprocess_logits_for_metrics": task.slim,
     }
 
 
@@ -280,8 +319,17 @@ def _copy(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _report(
-    recipe: Recipe, small: nn.Module, dense: nn.Module, trainer: PruningTrainer, model_folder: Path
+    recipe: Recipe,
+    small: nn.Module,
+    dense: nn.Module,
+    trainer: PruningTrainer,
+    model_folder: Path,
+    task: Task,
 ) -> Report:
+    results = {
+        stage: {key: value for key, value in found.items() if task.loss_is_judged or key != f"{stage}_loss"}
+        for stage, found in trainer.results.items()
+    }
     return report(
         small,
         baseline=dense,
@@ -290,7 +338,7 @@ def _report(
         min_iterations=recipe.report.iterations,
         min_seconds=recipe.report.min_seconds,
         history=trainer.history,
-        results=trainer.results,
+        results=results,
         budget=recipe.pruning.budget,
         title=recipe.name,
         folder=model_folder,

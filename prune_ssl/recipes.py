@@ -22,9 +22,11 @@ class ModelPart(Part):
     name: str | None = None
     """Folder or hub name."""
     family: Literal["wav2vec2", "hubert"] = "hubert"
-    """Architecture to make when there is no name."""
+    """Architecture to make when there is no name, and to assume for a named model in `--architecture`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the transformers config of that architecture."""
+    """Fields of the transformers config of that architecture; the default is the Base model."""
+    tokenizer: str | None = None
+    """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
     allow_pruned: bool = False
     """Prune a model that prune_ssl pruned already; the budget then refers to it."""
 
@@ -33,10 +35,18 @@ class DataPart(Part):
     """Where the audio is: a folder with SPLIT/metadata.csv."""
 
     path: str
+    target: str | None = None
+    """Column to predict: intent, speaker, ...; scenario+action is one label, size|milk are two slots."""
+    loss_weights: tuple[float, ...] = ()
+    """Joint tasks: one for each column of the target; empty: 1 each."""
     augment: bool = True
     """Speed, shift, gain and noise on training clips."""
     max_seconds: float = Field(default=15.0, gt=0)
     """Longer clips are cut."""
+    group_by_length: bool = False
+    """Train on batches of clips of about the same length: less padding."""
+    trials: str | None = None
+    """Verification: trial list, relative to path."""
 
 
 class TrainPart(Part):
@@ -93,11 +103,24 @@ class ReportPart(Part):
     min_seconds: float = Field(default=3.0, ge=0)
 
 
+class AboutPart(Part):
+    """What a reader wants to know before running a recipe; shown in the table of recipes."""
+
+    data: str = "-"
+    method: str = "-"
+    paper: str = "-"
+    """What the method's paper reports; "-" where it reports nothing comparable."""
+    needs: str = "-"
+
+
 class Recipe(Part):
     """A complete run: model, task, data, dense fine-tuning, pruning, report."""
 
     name: str
-    task: Literal["classification"] = "classification"
+    about: AboutPart = AboutPart()
+    task: Literal["classification", "ctc", "joint", "phonemes", "slots", "speaker_verification"] = (
+        "classification"
+    )
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None
@@ -109,6 +132,8 @@ class Recipe(Part):
     batch_size: int = Field(default=32, gt=0)
     eval_batch_size: int = Field(default=32, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    smoke: bool = False
+    """Run all stages on a tiny model of the same family and the shipped words, in seconds and offline."""
     seed: int = 0
     output: str = "runs/{name}"
     """Folder for everything that the run makes; {name} and {seed} are filled in."""
@@ -180,6 +205,7 @@ def _explain(error: Any) -> str:
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:
     parts: dict[str, type[Part]] = {
+        "about": AboutPart,
         "model": ModelPart,
         "data": DataPart,
         "dense": TrainPart,

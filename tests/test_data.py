@@ -380,3 +380,17 @@ def test_real_recordings_pass_the_check(name: str, counts: dict[str, int], label
     assert len(opened.labels) == labels
     clip = opened.splits["test"][0]
     np.testing.assert_array_equal(clip.waveform(), read_waveform(clip.path))
+
+
+def test_a_target_may_join_columns(folder: Path) -> None:
+    for split in ("train", "validation"):
+        rows = [("0.wav", "play", "music"), ("1.wav", "set", "alarm")]
+        write_metadata(folder / split, rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
+    opened = check_folder(folder, FolderConfig(target="scenario+action"))
+    assert opened.labels == ("alarm_set", "music_play")
+    with pytest.raises(DataError, match=r"no column 'intent': .*wanted file_name,scenario,intent"):
+        check_folder(folder, FolderConfig(target="scenario+intent"))
+    rows = [("0.wav", "play", "music"), ("1.wav", "", "alarm")]
+    write_metadata(folder / "train", rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"train/1\.wav: its scenario\+action in metadata\.csv is empty"):
+        check_folder(folder, FolderConfig(target="scenario+action"))

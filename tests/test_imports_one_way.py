@@ -23,6 +23,8 @@ ORDER = (
     "report",
     "assets",
     "recipes",
+    "smoke",
+    "catalogue",
     "pipeline",
     "cli",
 )

@@ -1,14 +1,16 @@
-"""prune-ssl doctor: does this environment work, and if not, what to install."""
+"""prune-ssl doctor: does this environment work, and is a corpus sound; if not, what to do."""
 
 import importlib.metadata
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out, say
-from prune_ssl.data import check_folder
+from prune_ssl.data import SurveyConfig, survey
+from prune_ssl.data.survey import KINDS
 
 PACKAGES = (
     *("torch", "torchaudio", "transformers", "torch-pruning", "datasets", "evaluate", "accelerate"),
@@ -16,11 +18,15 @@ PACKAGES = (
 )
 
 
+doctor_app = typer.Typer(help="Is this environment, or this data, all right?")
+
+
+@doctor_app.callback(invoke_without_command=True)
 @one_line_errors
-def doctor(
-    data: Annotated[str | None, typer.Option(help="Also check this audio folder.")] = None,
-) -> None:
-    """Check the installed packages (and an audio folder), and say what to do about what is wrong."""
+def doctor(context: typer.Context) -> None:
+    """Check the installed packages, and say what to do about what is wrong."""
+    if context.invoked_subcommand is not None:
+        return
     table = Table(title="Environment")
     table.add_column("package")
     table.add_column("version")
@@ -34,15 +40,36 @@ def doctor(
     problems += _mismatch(found["torch"], found["torchaudio"])
     for problem in problems:
         say(f"problem: {problem}")
-    if data is not None:
-        clips = check_folder(data)
-        counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-        say(f"{data}: {counts} clips, all readable")
-        for note in clips.notes:
-            say(f"  note: {note}")
     if problems:
         raise typer.Exit(1)
     say("All is well.")
+
+
+@doctor_app.command("data")
+@one_line_errors
+def doctor_data(
+    folder: Annotated[
+        Path, typer.Argument(help="Corpus: audiofolder, JSONL, Kaldi, LibriSpeech, SLURP, ...")
+    ],
+    min_seconds: Annotated[float, typer.Option(help="Shorter clips are listed.")] = 0.1,
+    max_seconds: Annotated[float, typer.Option(help="Longer clips are listed.")] = 20.0,
+    listed: Annotated[int, typer.Option(help="Clips to name of each kind; the rest are counted.")] = 10,
+) -> None:
+    """List broken, silent, clipped, duplicated, too short and too long clips; exit 1 if any is unusable."""
+    found = survey(folder, SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds))
+    for split, count in found.counts.items():
+        say(f"{split}: {count} clips, {found.seconds[split] / 60:.1f} minutes")
+    for kind in KINDS:
+        findings = found.of_kind(kind)
+        say(f"{kind}: {len(findings)}")
+        for finding in findings[:listed]:
+            say(f"  {finding.path}: {finding.words}")
+        if len(findings) > listed:
+            say(f"  ... and {len(findings) - listed} more")
+    for note in found.notes:
+        say(f"note: {note}")
+    if found.of_kind("broken") or found.of_kind("silent"):
+        raise typer.Exit(1)
 
 
 def _version(name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import typer
 
-from prune_ssl.cli import bench, demo, doctor, prune, report, run, trace
+from prune_ssl.cli import bench, demo, doctor, infer, prune, recipes, report, run, trace
 
 app = typer.Typer(
     name="prune-ssl",
@@ -15,9 +15,13 @@ app.command("demo")(demo.demo)
 app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune)
 app.command("run")(run.run_command)
+app.command("recipes")(recipes.recipes_command)
 app.command("report")(report.report_command)
+app.command("transcribe")(infer.transcribe_command)
+app.command("classify")(infer.classify_command)
+app.command("verify")(infer.verify_command)
 app.command("bench")(bench.bench)
-app.command("doctor")(doctor.doctor)
+app.add_typer(doctor.doctor_app, name="doctor")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
-from prune_ssl.pipeline import Outcome, dry_run, run
+from prune_ssl.pipeline import Outcome, dry_run, plan_architecture, run
 from prune_ssl.recipes import load_recipe
 
 
@@ -16,9 +16,15 @@ def run_command(
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output folder if it exists.")] = False,
     only_check: Annotated[bool, typer.Option("--dry-run", help="Check all, print the budget, stop.")] = False,
+    architecture: Annotated[
+        bool, typer.Option("--architecture", help="Print cost and budget: no weights, no data, no network.")
+    ] = False,
 ) -> None:
     """Run a recipe: dense fine-tuning, gate training, cut, recovery, artifacts, report."""
     loaded = load_recipe(recipe, overrides)
+    if architecture:
+        plan_architecture(loaded, say)
+        return
     if only_check:
         dry_run(loaded, overwrite, say)
         return

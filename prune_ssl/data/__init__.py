@@ -11,13 +11,19 @@ from prune_ssl.data.audio import (
 )
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.data.clips import Clip, ClipDataset
-from prune_ssl.data.collate import SpeechCollator
+from prune_ssl.data.collate import IGNORED, SpeechCollator
 from prune_ssl.data.corruption import CorruptedDataset, Corruption
-from prune_ssl.data.folders import SPLITS, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
+from prune_ssl.data.layouts import SPLITS
+from prune_ssl.data.metadata import SLOT_MARK
+from prune_ssl.data.survey import Finding, Survey, SurveyConfig, survey
+from prune_ssl.data.trials import Trial, all_pairs, find_trials, read_trials
 
 __all__ = [
+    "IGNORED",
     "MIN_SAMPLES",
     "SAMPLE_RATE_HZ",
+    "SLOT_MARK",
     "SPLITS",
     "AudioHeader",
     "Augmentation",
@@ -25,12 +31,20 @@ __all__ = [
     "ClipDataset",
     "CorruptedDataset",
     "Corruption",
+    "Finding",
     "FolderConfig",
     "SpeechCollator",
     "SpeechFolder",
+    "Survey",
+    "SurveyConfig",
+    "Trial",
     "Waveform",
+    "all_pairs",
     "check_folder",
+    "find_trials",
     "read_header",
+    "read_trials",
     "read_waveform",
+    "survey",
     "waveform_problem",
 ]

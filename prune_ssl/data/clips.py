@@ -78,6 +78,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return {"input_values": samples, "labels": self.labels[index]}
 
     @property
+    def lengths(self) -> list[int]:
+        """Samples of each clip before any augmentation."""
+        return [round(clip.seconds * self.sample_rate_hz) for clip in self.clips]
+
+    @property
     def audio_seconds(self) -> float:
         """Total length of the audio."""
         return sum(clip.seconds for clip in self.clips)

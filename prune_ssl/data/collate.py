@@ -11,16 +11,19 @@ from transformers import ProcessorMixin, Wav2Vec2FeatureExtractor
 from prune_ssl.data.audio import SAMPLE_RATE_HZ
 from prune_ssl.errors import DataError
 
+IGNORED = -100
+"""The label that every loss of transformers leaves out."""
+
 
 class SpeechCollator:
-    """Turn `{"input_values": (N,), "labels": int}` items into a batch.
+    """Turn `{"input_values": (N,), "labels": int or ints}` items into a batch.
 
-    The result has `input_values` (B, N) float32, padded with zeros at the end; `labels` (B,) int64 where
-    the items have labels; `attention_mask` (B, N) where the model wants one; and, where `lengths` is set,
-    `input_lengths` (B,), samples without padding, by which distillation leaves padding out. Items with
-    `teacher_input_values` (N,) give those too, (B, N). Each clip is
-    normalized by its own samples only, so that what a clip looks like never depends on the batch that it is
-    in (the feature extractor alone includes the padding when it makes no mask).
+    The result has `input_values` (B, N) float32, padded with zeros at the end; `labels` int64 where the items
+    have labels, (B,) for one class each, (B, longest) padded with IGNORED for sequences; `attention_mask`
+    (B, N) where the model wants one; and, where `lengths` is set, `input_lengths` (B,), samples without
+    padding, by which distillation leaves padding out. Items with `teacher_input_values` (N,) give those too,
+    (B, N). Each clip is normalized by its own samples only, so that what a clip looks like never depends on
+    the batch that it is in (the feature extractor alone includes the padding when it makes no mask).
 
     Args:
         processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the one of
@@ -83,5 +86,13 @@ class SpeechCollator:
         if self.lengths:
             batch["input_lengths"] = features["attention_mask"].sum(-1)
         if "labels" in items[0]:
-            batch["labels"] = torch.tensor([item["labels"] for item in items], dtype=torch.long)
+            batch["labels"] = _labels([item["labels"] for item in items])
         return batch
+
+
+def _labels(given: Sequence[int | Sequence[int]]) -> torch.Tensor:
+    """Class indices (B,), or sequences padded at the end, (B, longest)."""
+    if all(isinstance(each, int) for each in given):
+        return torch.tensor(given, dtype=torch.long)
+    rows = [torch.tensor(each, dtype=torch.long) for each in given]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)

@@ -1,7 +1,7 @@
 """Owns audio folders: which clips each split has, and the check of all of them before any training.
 
-The layout is that of `datasets`' audiofolder: `SPLIT/metadata.csv` with the columns `file_name` and `label`
-(or `text`), and the audio beside it. The splits are train, validation and test.
+The usual layout is that of `datasets`' audiofolder: `SPLIT/metadata.csv` with the columns `file_name` and
+`label` (or `text`), and the audio beside it; `layouts` knows others. The splits are train, validation, test.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from prune_ssl.data.audio import (
     waveform_problem,
 )
 from prune_ssl.data.clips import Clip
-from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN, read_metadata
+from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings
+from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN
 from prune_ssl.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test")
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
 _LISTED = 10  # bad files named in an error; the rest are counted
 
@@ -106,16 +106,16 @@ def check_folder(
         DataError: one message for all that is wrong, with the first ten bad files and their count.
     """
     root, config = Path(path), config or FolderConfig()
-    rows = _read_splits(root, config)
-    total = sum(map(len, rows.values()))
+    listings = _read_splits(root, config)
+    total = sum(len(listing.rows) for listing in listings.values())
     stride = max(1, -(-total // config.decode_limit_clips))
     inspector = _Inspector(config, keep_samples=stride == 1)
     splits: dict[str, tuple[Clip, ...]] = {}
     done = 0
-    for split, split_rows in rows.items():
+    for split, listing in listings.items():
         clips = []
-        for row in split_rows:
-            clip = inspector.inspect(root / split, row, decode=done % stride == 0)
+        for row in listing.rows:
+            clip = inspector.inspect(listing, row, decode=done % stride == 0)
             clips += [clip] if clip is not None else []
             done += 1
             if on_progress is not None:
@@ -128,7 +128,7 @@ def check_folder(
         splits = {
             name: tuple(replace(clip, samples=None) for clip in clips) for name, clips in splits.items()
         }
-    notes = (*inspector.notes(stride, total), *_unlisted_notes(root, rows))
+    notes = (*inspector.notes(stride, total), *_unlisted_notes(listings))
     for note in notes:
         logger.info("%s: %s", root, note)
     return SpeechFolder(path=root, splits=splits, notes=notes)
@@ -144,13 +144,13 @@ class _Inspector:
         self.rates: Counter[int] = Counter()
         self.stereo = self.cut = self.cached_bytes = 0
 
-    def inspect(self, folder: Path, row: Mapping[str, str], decode: bool) -> Clip | None:
+    def inspect(self, listing: Listing, row: Mapping[str, str], decode: bool) -> Clip | None:
         """Return the clip of one row, or None after noting its problem."""
-        config, path = self.config, folder / row[FILE_COLUMN]
+        config, path = self.config, listing.folder / row[FILE_COLUMN]
         if not row[FILE_COLUMN].strip():
-            return self._refuse(folder / METADATA_NAME, f"a row without a {FILE_COLUMN}")
+            return self._refuse(listing.folder / listing.source, f"a row without a {FILE_COLUMN}")
         if not row[config.target].strip():
-            return self._refuse(path, f"its {config.target} in {METADATA_NAME} is empty")
+            return self._refuse(path, f"its {config.target} in {listing.source} is empty")
         try:
             header = read_header(path)
             if header.samples_at(config.sample_rate_hz) < config.min_samples:
@@ -205,7 +205,7 @@ class _Inspector:
         return samples if self.keep_samples else None
 
 
-def _read_splits(root: Path, config: FolderConfig) -> dict[str, list[dict[str, str]]]:
+def _read_splits(root: Path, config: FolderConfig) -> dict[str, Listing]:
     if not root.is_dir():
         raise DataError(
             f"{root}: {'not a folder' if root.exists() else 'no such folder'}: "
@@ -216,7 +216,8 @@ def _read_splits(root: Path, config: FolderConfig) -> dict[str, list[dict[str, s
             f"{root}: the folder is empty: "
             f"put train/{METADATA_NAME} and the audio beside it, likewise validation/"
         )
-    missing = [split for split in config.required_splits if not (root / split).is_dir()]
+    listings = read_listings(root, config.target)
+    missing = missing_splits(listings, config.required_splits)
     if missing:
         found = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
         raise DataError(
@@ -224,8 +225,7 @@ def _read_splits(root: Path, config: FolderConfig) -> dict[str, list[dict[str, s
             f"(found: {', '.join(found) or 'no folders'}); wanted {', '.join(config.required_splits)}, "
             f"each with a {METADATA_NAME}"
         )
-    present = [split for split in SPLITS if (root / split).is_dir()]
-    return {split: read_metadata(root / split, config.target) for split in present}
+    return listings
 
 
 def _raise_if_any(root: Path, problems: Sequence[tuple[Path, str]], total: int) -> None:
@@ -250,15 +250,17 @@ def _require_known_labels(root: Path, splits: Mapping[str, Sequence[Clip]]) -> N
             )
 
 
-def _unlisted_notes(root: Path, rows: Mapping[str, Sequence[Mapping[str, str]]]) -> Iterable[str]:
-    for split, split_rows in rows.items():
-        folder = root / split
-        listed = {folder / row[FILE_COLUMN] for row in split_rows}
+def _unlisted_notes(listings: Mapping[str, Listing]) -> Iterable[str]:
+    for split, listing in listings.items():
+        if not listing.complete:
+            continue
+        folder = listing.folder
+        listed = {folder / row[FILE_COLUMN] for row in listing.rows}
         unlisted = sum(
             path.suffix.lower() in AUDIO_SUFFIXES and path not in listed for path in folder.rglob("*")
         )
         if unlisted:
-            yield f"{unlisted} audio files under {split}/ are not in its {METADATA_NAME}: not used"
+            yield f"{unlisted} audio files under {split}/ are not in its {listing.source}: not used"
 
 
 def _some(labels: Sequence[str]) -> str:

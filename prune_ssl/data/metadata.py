@@ -16,13 +16,28 @@ METADATA_NAME = "metadata.csv"
 FILE_COLUMN = "file_name"
 SPEAKER_COLUMN = "speaker"
 
+SLOT_MARK = "|"
+"""Between the slots of a target, and between their values."""
 
-def read_metadata(split_folder: Path, target: str) -> list[dict[str, str]]:
+
+def target_columns(target: str) -> tuple[str, ...]:
+    """The columns that a target names: "scenario+action" is one label of two, "size|milk" are two slots."""
+    return tuple(target.replace(SLOT_MARK, "+").split("+"))
+
+
+def with_target(row: dict[str, str], target: str) -> dict[str, str]:
+    """Add the joined target to a row; empty where one of its parts is."""
+    parts = [row.get(name, "").strip() for name in target_columns(target)]
+    mark = SLOT_MARK if SLOT_MARK in target else "_"
+    return {**row, target: mark.join(parts) if all(parts) else ""}
+
+
+def read_metadata(split_folder: Path, target: str | None) -> list[dict[str, str]]:
     """Read the rows of a split's metadata.csv; labels stay text ("007" and "NA" are labels too).
 
     Args:
         split_folder: The folder that holds metadata.csv and the audio.
-        target: The column to predict, e.g. "label".
+        target: The column to predict, e.g. "label", which must be there; None: any columns.
 
     Raises:
         DataError: the file is missing, is not CSV in UTF-8, lacks `file_name` or `target`, or has no rows.
@@ -31,11 +46,11 @@ def read_metadata(split_folder: Path, target: str) -> list[dict[str, str]]:
     if not path.is_file():
         raise DataError(
             f"{split_folder}: no {METADATA_NAME} in it: "
-            f"write one with the columns {FILE_COLUMN} and {target}, a row per clip"
+            f"write one with the columns {FILE_COLUMN} and {target or 'more'}, a row per clip"
         )
     try:
         columns, has_rows = _columns(path)
-        _require_columns(path, columns, target)
+        require_columns(path, columns, target)
         if not has_rows:
             raise DataError(f"{path}: it has a header but no clips: add a row per clip")
         return _rows(path, columns)
@@ -51,13 +66,19 @@ def _columns(path: Path) -> tuple[list[str], bool]:
         return next(reader, []), next(reader, None) is not None
 
 
-def _require_columns(path: Path, columns: Sequence[str], target: str) -> None:
-    missing = [name for name in (FILE_COLUMN, target) if name not in columns]
+def require_columns(path: Path, columns: Sequence[str], target: str | None) -> None:
+    """Refuse a list without the file names or the target's columns.
+
+    Raises:
+        DataError: a column is missing; the message names those that are there.
+    """
+    wanted = (FILE_COLUMN, *(target_columns(target) if target else ()))
+    missing = [name for name in wanted if name not in columns]
     if missing:
         raise DataError(
             f"{path}: no column {' and no column '.join(map(repr, missing))}: "
             f"found {', '.join(columns) or 'an empty file'}; "
-            f"wanted {FILE_COLUMN},{target} (other columns are welcome)"
+            f"wanted {','.join(wanted)} (other columns are welcome)"
         )
 
 

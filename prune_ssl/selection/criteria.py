@@ -19,8 +19,10 @@ def magnitude(group: Group, parameters: Mapping[str, torch.Tensor]) -> torch.Ten
     scores = torch.zeros(group.size, dtype=torch.float64)
     count = 0
     for part in group.slices:
+        if part.role == "norm":  # its buffers are no parameters either
+            continue
         parameter = parameters[part.parameter].detach()
-        if part.role == "norm" or parameter.dim() < 2:
+        if parameter.dim() < 2:
             continue
         squares = parameter.double().square().transpose(0, part.dim).flatten(1).sum(1).cpu()
         scores += squares[torch.from_numpy(part.index)].sum(1)

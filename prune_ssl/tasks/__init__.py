@@ -2,21 +2,54 @@
 
 from prune_ssl.errors import RecipeError
 from prune_ssl.tasks.classification import Classification, classification_metrics
-from prune_ssl.tasks.metrics import Accuracy, bootstrap_interval
-from prune_ssl.tasks.task import Task
+from prune_ssl.tasks.ctc import Phonemes, Recognition
+from prune_ssl.tasks.intervals import bootstrap, bootstrap_interval, bootstrap_ratio
+from prune_ssl.tasks.joint import Joint
+from prune_ssl.tasks.metrics import (
+    Accuracy,
+    CharacterErrorRate,
+    EqualErrorRate,
+    MinDetectionCost,
+    PhonemeErrorRate,
+    SlotF1,
+    WordErrorRate,
+)
+from prune_ssl.tasks.slots import Slots
+from prune_ssl.tasks.task import Processor, Task, TaskSettings
+from prune_ssl.tasks.verification import Verification
 
 __all__ = [
     "TASKS",
     "Accuracy",
+    "CharacterErrorRate",
     "Classification",
+    "EqualErrorRate",
+    "Joint",
+    "MinDetectionCost",
+    "PhonemeErrorRate",
+    "Phonemes",
+    "Processor",
+    "Recognition",
+    "SlotF1",
+    "Slots",
     "Task",
+    "TaskSettings",
+    "Verification",
+    "WordErrorRate",
+    "bootstrap",
     "bootstrap_interval",
+    "bootstrap_ratio",
     "classification_metrics",
     "task_class",
 ]
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
+    "ctc": Recognition,
+    "joint": Joint,
+    "phonemes": Phonemes,
+    "slots": Slots,
+    "speaker_verification": Verification,
 }
 """Task by the name that a recipe gives it."""
 

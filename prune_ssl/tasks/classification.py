@@ -5,19 +5,26 @@ Letters: B clips in an evaluation, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
-from transformers import AutoModelForAudioClassification, EvalPrediction, PreTrainedModel
+import torch
+from transformers import (
+    AutoModelForAudioClassification,
+    EvalPrediction,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+)
 
-from prune_ssl.data import SpeechCollator, SpeechFolder
-from prune_ssl.errors import DataError, ModelError
-from prune_ssl.tasks.metrics import Accuracy, bootstrap_interval
-from prune_ssl.tasks.task import Processor
+from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
+from prune_ssl.errors import DataError
+from prune_ssl.tasks.heads import replace_last_layer_, with_fresh_head
+from prune_ssl.tasks.intervals import bootstrap_interval
+from prune_ssl.tasks.metrics import Accuracy
+from prune_ssl.tasks.task import Judge, Processor, TaskSettings
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,9 @@ class Classification:
     target: ClassVar[str] = "label"
     metric: ClassVar[str] = "accuracy"
     greater_is_better: ClassVar[bool] = True
+    auto_class: ClassVar[Any] = AutoModelForAudioClassification
+    open_targets: ClassVar[bool] = False
+    loss_is_judged: ClassVar[bool] = True
 
     labels: tuple[str, ...]
 
@@ -43,7 +53,9 @@ class Classification:
             raise DataError(f"Classification: two or more distinct labels wanted, got {list(self.labels)}")
 
     @classmethod
-    def from_folder(cls, folder: SpeechFolder, model: PreTrainedModel | None = None) -> Classification:
+    def from_folder(
+        cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
+    ) -> Classification:
         """Take the labels of the train split, in the order of `model`'s head if it has the same ones.
 
         Otherwise they are sorted.
@@ -86,6 +98,10 @@ class Classification:
         except ValueError as error:
             raise DataError(f"label {target!r} is not one of {', '.join(map(repr, self.labels))}") from error
 
+    def encode_judged(self, target: str) -> int:
+        """Do the same."""
+        return self.encode(target)
+
     def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
         """Give a sequence classification model with these labels.
 
@@ -97,27 +113,15 @@ class Classification:
             ModelError: the family has no sequence classification model.
         """
         overrides = self.config_overrides
-        if has_classifier(model):
-            if not self.has_head(model):
-                model.config.update(overrides)
-                _replace_classifier_(model, len(self.labels))
+        if not has_classifier(model):
+            return with_fresh_head(model, self.auto_class, overrides, "sequence classification")
+        if self.has_head(model):
             return model
-        model.config.update(overrides)
-        try:
-            fresh = AutoModelForAudioClassification.from_config(model.config)
-        except ValueError as error:
-            raise ModelError(
-                f"{type(model).__name__}: transformers cannot put a sequence classification head on it "
-                f"({str(error).splitlines()[0]}): choose a model of the wav2vec 2.0 family"
-            ) from error
-        setattr(fresh, fresh.base_model_prefix, model.base_model)
-        # Submodules of transformers each hold the config: it must stay one object.
-        for module in fresh.modules():
-            if getattr(module, "config", None) is model.config:
-                module.config = fresh.config
-        fresh.train(model.training)
-        result: PreTrainedModel = fresh.to(device=model.device, dtype=model.dtype)
-        return result
+        return replace_last_layer_(model, "classifier", len(self.labels), overrides)
+
+    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+        """The feature extractor alone."""
+        return extractor
 
     def collator(
         self, processor: Processor | None = None, *, attention_mask: bool | None = None
@@ -125,10 +129,22 @@ class Classification:
         """Padded waveforms and class indices."""
         return SpeechCollator(processor, attention_mask=attention_mask)
 
-    @property
-    def compute_metrics(self) -> Callable[[EvalPrediction], dict[str, float]]:
+    def loss_function(self) -> Callable[..., torch.Tensor] | None:
+        """The model's own."""
+        return None
+
+    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> tuple[str, ...]:
+        """Nothing: the check of the folder saw to the labels."""
+        return ()
+
+    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """Accuracy with its 95% bootstrap interval: `accuracy`, `accuracy_low`, `accuracy_high`, `clips`."""
         return classification_metrics
+
+    @staticmethod
+    def slim(outputs: Any, labels: Any) -> Any:
+        """The logits, without hidden states and attentions that follow them."""
+        return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
 
 
 def has_classifier(model: PreTrainedModel) -> bool:
@@ -155,17 +171,3 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     result: dict[str, float] = Accuracy().compute(predictions=predictions, references=references)
     low, high = bootstrap_interval(predictions == references)
     return {**result, "accuracy_low": low, "accuracy_high": high, "clips": float(len(references))}
-
-
-def _replace_classifier_(model: PreTrainedModel, classes: int) -> None:
-    old = model.get_submodule("classifier")
-    if not isinstance(old, nn.Linear):
-        raise ModelError(
-            f"{type(model).__name__}.classifier: a {type(old).__name__} found, a Linear wanted: "
-            "give a model of the wav2vec 2.0 family"
-        )
-    new = nn.Linear(old.in_features, classes, device=old.weight.device, dtype=old.weight.dtype)
-    # The same as transformers' own start for a fresh head.
-    nn.init.normal_(new.weight, std=model.config.initializer_range)
-    nn.init.zeros_(new.bias)
-    model.set_submodule("classifier", new)

@@ -1,82 +1,201 @@
-"""Owns task metrics that work offline, and the confidence interval of a mean.
+"""Owns task metrics as `evaluate.Metric` subclasses that work offline, over jiwer and numpy.
 
-`evaluate.load("accuracy")` fetches a script from the hub; a subclass of `evaluate.Metric` needs no network.
+`evaluate.load("wer")` fetches a script from the hub; a subclass of `evaluate.Metric` needs no network.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import evaluate
+import jiwer
 import numpy as np
 import numpy.typing as npt
 
 from prune_ssl.errors import DataError
+from prune_ssl.tasks.verification_metrics import TARGET_PRIOR, equal_error_rate, min_detection_cost
+
+EMPTY_SLOT = "none"
+"""The value of a slot that was not said."""
 
 
-class Accuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
-    """Fraction of predictions that equal their reference.
+class OfflineMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
+    """A metric in memory: `compute(predictions=..., references=...)` and `add_batch`, as in `evaluate`."""
 
-    `Accuracy().compute(predictions=[...], references=[...])` gives `{"accuracy": fraction in 0..1}`;
-    `add_batch` works as for any metric of `evaluate`. Predictions and references are class indices.
-    """
+    about: ClassVar[str]
+    """One line that says what it is."""
+    takes: ClassVar[datasets.Features]
+    """The types of `predictions` and `references`."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # In memory; the folder that evaluate makes all the same goes to the temporary directory, as a home
-        # may be read-only.
+        # The folder that evaluate makes all the same is a temporary one: a home may be read-only.
         cache = Path(tempfile.gettempdir()) / "prune_ssl_metrics"
         super().__init__(**{"keep_in_memory": True, "cache_dir": str(cache), **kwargs})
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
-            description="Fraction of predictions that equal their reference.",
+            description=self.about,
             citation="",
-            inputs_description="predictions, references: class indices of equal count",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            inputs_description="predictions, references: of equal count",
+            features=self.takes,
         )
+
+
+class Accuracy(OfflineMetric):
+    """`accuracy`, 0 to 1, of class indices."""
+
+    about = "Fraction of predictions that equal their reference."
+    takes = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         return {"accuracy": float((np.asarray(predictions) == np.asarray(references)).mean())}
 
 
-def bootstrap_interval(
-    values: npt.ArrayLike, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean.
+@dataclass(frozen=True)
+class EditCounts:
+    """Edits and reference length of each clip, both (clips,)."""
 
-    Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13. For an accuracy, `values` are 1
-    where a clip is right and 0 where it is wrong; for the difference of two models on the same clips, the
-    differences of these.
+    errors: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    @property
+    def rate(self) -> float:
+        """Edits over reference units of all clips together; may exceed 1."""
+        return float(self.errors.sum() / self.lengths.sum())
+
+
+_ALIGN: dict[str, Callable[[list[str], list[str]], Any]] = {
+    "word": jiwer.process_words,
+    "character": jiwer.process_characters,
+}
+
+
+def edit_counts(predictions: Sequence[str], references: Sequence[str], unit: str = "word") -> EditCounts:
+    """Count substitutions, deletions and insertions of each clip (Levenshtein, by jiwer).
 
     Args:
-        values: One number per example, shape (examples,).
-        confidence: Mass inside the interval, between 0 and 1.
-        resamples: How often the examples are drawn again.
-        seed: The same seed gives the same interval.
-
-    Returns:
-        The lower and the upper end.
+        predictions: One transcript per clip.
+        references: What was said.
+        unit: "word" (separated by spaces) or "character" (spaces count).
 
     Raises:
-        DataError: no values, or a confidence outside (0, 1).
+        DataError: no clips, unequal counts, or a reference without a word.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
+    if not references or len(predictions) != len(references):
         raise DataError(
-            f"bootstrap_interval: values of shape {array.shape} given, a non-empty list of numbers wanted"
+            f"edit_counts: {len(predictions)} predictions for {len(references)} references given, wanted as "
+            "many, and at least one"
         )
-    if not 0 < confidence < 1:
+    empty = [index for index, text in enumerate(references) if not text.strip()]
+    if empty:
         raise DataError(
-            f"bootstrap_interval: confidence is {confidence}, a number between 0 and 1 wanted (0.95, not 95)"
+            f"edit_counts: reference {empty[0]} is empty, so no error rate is defined: leave it out"
         )
-    generator = np.random.default_rng(seed)
-    # One resample at a time: memory stays at the size of the test set.
-    means = [array[generator.integers(array.size, size=array.size)].mean() for _ in range(resamples)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    result = _ALIGN[unit](list(references), list(predictions))
+    errors = [
+        sum(
+            max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+            for chunk in alignment
+            if chunk.type != "equal"
+        )
+        for alignment in result.alignments
+    ]
+    return EditCounts(np.asarray(errors), np.asarray([len(units) for units in result.references]))
+
+
+class _EditRate(OfflineMetric):
+    takes = datasets.Features(
+        {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+    )
+    key: ClassVar[str]
+    unit: ClassVar[str] = "word"
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return {self.key: edit_counts(predictions, references, self.unit).rate}
+
+
+class WordErrorRate(_EditRate):
+    """`wer`: word edits over reference words, of transcripts."""
+
+    about = "Word edits over reference words."
+    key = "wer"
+
+
+class CharacterErrorRate(_EditRate):
+    """`cer`: character edits over reference characters, spaces included."""
+
+    about = "Character edits over reference characters, spaces included."
+    key = "cer"
+    unit = "character"
+
+
+class PhonemeErrorRate(_EditRate):
+    """`per`: phoneme edits over reference phonemes, of strings with a space between phonemes."""
+
+    about = "Phoneme edits over reference phonemes."
+    key = "per"
+
+
+class _TrialMetric(OfflineMetric):
+    takes = datasets.Features(
+        {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+    )
+
+
+class EqualErrorRate(_TrialMetric):
+    """`eer` of trial scores (higher: more alike) against 1 (one speaker) or 0."""
+
+    about = "Rate at which misses equal false alarms."
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        return {"eer": equal_error_rate(predictions, references)}
+
+
+class MinDetectionCost(_TrialMetric):
+    """`min_dcf` of trial scores, as `EqualErrorRate` takes them; normalised, both costs 1."""
+
+    about = "Least normalised detection cost over all thresholds."
+
+    def _compute(
+        self, predictions: Any, references: Any, target_prior: float = TARGET_PRIOR
+    ) -> dict[str, float]:
+        return {"min_dcf": min_detection_cost(predictions, references, target_prior)}
+
+
+class SlotF1(OfflineMetric):
+    """`f1` over (slot, value) pairs of all clips together; the value "none" is no slot.
+
+    Predictions and references: per clip a list of "slot=value".
+    """
+
+    about = "Micro-averaged F1 of slot-value pairs."
+    takes = datasets.Features(
+        {
+            "predictions": datasets.Sequence(datasets.Value("string")),
+            "references": datasets.Sequence(datasets.Value("string")),
+        }
+    )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        right, given = slot_counts(predictions, references)
+        # Nothing to find and nothing found is no error.
+        return {"f1": float(2 * right.sum() / given.sum()) if given.sum() else 1.0}
+
+
+def slot_counts(
+    predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Right pairs of each clip, and those found plus those wanted, both (clips,): F1 = 2 right / given."""
+    pairs = [(_said(found), _said(wanted)) for found, wanted in zip(predictions, references, strict=True)]
+    right = [len(found & wanted) for found, wanted in pairs]
+    given = [len(found) + len(wanted) for found, wanted in pairs]
+    return np.asarray(right, dtype=np.int64), np.asarray(given, dtype=np.int64)
+
+
+def _said(slots: Sequence[str]) -> set[str]:
+    return {slot for slot in slots if slot.partition("=")[2] != EMPTY_SLOT}

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import torch
 from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, Wav2Vec2FeatureExtractor
 
-from prune_ssl.data import SpeechCollator, SpeechFolder
+from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
 
 Processor = Wav2Vec2FeatureExtractor | ProcessorMixin
+Judge = Callable[[EvalPrediction], dict[str, float]]
+"""For `Trainer(compute_metrics=...)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What a recipe may say beyond the name of its task."""
+
+    target: str | None = None
+    """The column or columns to predict, as the folder was read; None: the task's own."""
+    tokenizer: str | None = None
+    """CTC: folder or hub name of a tokenizer; None: the model's own, else made from train."""
+    weights: tuple[float, ...] = ()
+    """Joint tasks: the weight of each column's loss, in the order of the target; empty: 1 each."""
+    trials: str | None = None
+    """Verification: trial list, relative to the data folder; None: a usual name, else all pairs."""
 
 
 class Task(Protocol):
@@ -18,14 +36,22 @@ class Task(Protocol):
     name: ClassVar[str]
     """The word for it in a recipe."""
     target: ClassVar[str]
-    """The column of metadata.csv that it predicts: `FolderConfig(target=task.target)`."""
+    """The column that it predicts unless the recipe names another: `FolderConfig(target=...)`."""
     metric: ClassVar[str]
-    """The key of `compute_metrics` that counts, e.g. for the best checkpoint."""
+    """The key of its metrics that counts, e.g. for the best checkpoint."""
     greater_is_better: ClassVar[bool]
     """Whether a higher metric is a better one."""
+    auto_class: ClassVar[Any]
+    """The Auto class of transformers for its head."""
+    open_targets: ClassVar[bool]
+    """Whether judged clips may have targets that train does not have (texts; speakers in verification)."""
+    loss_is_judged: ClassVar[bool]
+    """Whether the loss of judged clips means anything (not with speakers that no class stands for)."""
 
     @classmethod
-    def from_folder(cls, folder: SpeechFolder, model: PreTrainedModel | None = None) -> Task:
+    def from_folder(
+        cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
+    ) -> Task:
         """Make the task from what the train split holds, fitting `model`'s head where that is possible."""
         ...
 
@@ -42,8 +68,16 @@ class Task(Protocol):
         """Turn a target as metadata.csv has it into what the loss takes."""
         ...
 
+    def encode_judged(self, target: str) -> Any:
+        """Do the same for a clip that is judged: where targets are open, a new one is no error."""
+        ...
+
     def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
         """Give a model that has this task's head; the backbone's weights are kept."""
+        ...
+
+    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+        """What is saved with the model, so that `transformers.pipeline` works on the folder."""
         ...
 
     def collator(
@@ -52,7 +86,23 @@ class Task(Protocol):
         """Make the batches of this task."""
         ...
 
-    @property
-    def compute_metrics(self) -> Callable[[EvalPrediction], dict[str, float]]:
-        """For `Trainer(compute_metrics=...)`."""
+    def loss_function(self) -> Callable[..., torch.Tensor] | None:
+        """For `Trainer(compute_loss_func=...)`; None: the model's own loss."""
+        ...
+
+    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterable[str]:
+        """Look at targets and clips beside the model; one line for each thing that a user should know.
+
+        Raises:
+            DataError: no training on these clips can work.
+        """
+        ...
+
+    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
+        """For `Trainer(compute_metrics=...)` on exactly these clips in this order."""
+        ...
+
+    @staticmethod
+    def slim(outputs: Any, labels: Any) -> Any:
+        """For `Trainer(preprocess_logits_for_metrics=...)`: what `judge` needs of a batch's outputs."""
         ...

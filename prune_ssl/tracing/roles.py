@@ -54,8 +54,9 @@ class Roles:
                 yield from self._ffn_groups(index, path, layer, roles)
             yield from self._convolution_groups(index, path, layer)
             if not self._shares_map(layer):
-                members = self._parameters_under(path)
-                yield Group(f"layer.{index}", "layer", 1, (), block=path, members=members)
+                yield Group(
+                    f"layer.{index}", "layer", 1, (), block=path, members=self._parameters_under(path)
+                )
         hidden = Residual(self.twin, self.family, self.prefix, self.stored)
         group = hidden.group()
         if group is None:

@@ -1,6 +1,7 @@
 """Training: a transformers.Trainer that learns what to cut, cuts it, and lets the small model recover."""
 
 from prune_ssl.training.distilling import DistillationTrainer
+from prune_ssl.training.speech_trainer import SpeechTrainer
 from prune_ssl.training.trainer import PruningTrainer
 
-__all__ = ["DistillationTrainer", "PruningTrainer"]
+__all__ = ["DistillationTrainer", "PruningTrainer", "SpeechTrainer"]

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
+from prune_ssl.training.speech_trainer import SpeechTrainer
 
 LEARNED = "distillation.safetensors"
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
@@ -49,8 +50,8 @@ def _load_learned(distiller: Distiller, folder: Path) -> None:
     distiller.learned.load_state_dict(load_file(file))
 
 
-class DistillationTrainer(Trainer):
-    """A `transformers.Trainer` that adds the losses of a DistillationConfig to the model's own.
+class DistillationTrainer(SpeechTrainer):
+    """A SpeechTrainer that adds the losses of a DistillationConfig to the model's own.
 
     The teacher, projections and heads live outside the model and are not saved with it; checkpoints hold what
     is learned in a file of its own.
@@ -83,9 +84,6 @@ class DistillationTrainer(Trainer):
             DistillationError: student and teacher do not fit, or a teacher without losses.
         """
         super().__init__(*args, **kwargs)
-        # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
-        # not be divided over gradient accumulation steps.
-        self.model_accepts_loss_kwargs = False
         if distillation is None and teacher is not None:
             raise DistillationError("a teacher but no losses: give distillation=DistillationConfig(...) too.")
         model = self.model

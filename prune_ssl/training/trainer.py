@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -191,7 +190,7 @@ class PruningTrainer(DistillationTrainer):
         self.model = self.model_wrapped = small
         return small.eval()
 
-    def _recovery_trainer(self, small: nn.Module) -> Trainer:
+    def _recovery_trainer(self, small: nn.Module) -> DistillationTrainer:
         steps = self.state.global_step or self.gates.steps
         args = dataclasses.replace(
             self.args,
@@ -207,6 +206,8 @@ class PruningTrainer(DistillationTrainer):
             eval_dataset=self.eval_dataset,
             processing_class=self.processing_class,
             compute_metrics=self.compute_metrics,
+            compute_loss_func=self.compute_loss_func,
+            preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
             distiller=self.distiller,
         )
         use_budget_progress(trainer, "recovery")

@@ -1,0 +1,39 @@
+"""The catalogue: a table of the recipes of a folder, as the README shows it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prune_ssl.recipes import Recipe, load_recipe
+
+BEGIN = "<!-- recipes: `prune-ssl recipes recipes --into README.md` writes what follows -->"
+END = "<!-- end of the recipes -->"
+
+COLUMNS = ("recipe", "task", "model", "data", "method", "the paper reports", "needs")
+
+
+def load_all(folder: Path) -> list[tuple[Path, Recipe]]:
+    """Load every recipe of a folder, by name.
+
+    Raises:
+        RecipeError: one of them is malformed.
+    """
+    return [(path, load_recipe(path)) for path in sorted(folder.glob("*.yaml"))]
+
+
+def markdown_table(recipes: Iterable[tuple[Path, Recipe]]) -> str:
+    """Return one row per recipe; the command is `prune-ssl run recipes/NAME.yaml data.path=...`."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    for path, recipe in recipes:
+        about = recipe.about
+        model = recipe.model.name or f"{recipe.model.family}, from scratch"
+        method = f"{about.method}, `{recipe.pruning.budget}`"
+        cells = (f"`{path.name}`", recipe.task, model, about.data, method, about.paper, about.needs)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def with_table(text: str, table: str) -> str:
+    """Return a document with the table between its two marks; unchanged where it has none."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n\n{table}\n{end}{after}" if begin and end else text

@@ -1,0 +1,61 @@
+"""Smoke runs: any recipe, end to end, offline in seconds, on a tiny model and the shipped words."""
+
+from importlib import resources
+from typing import Any
+
+from prune_ssl.recipes import Recipe, TrainPart
+
+STEPS = 8
+"""Optimiser steps of each phase: enough to go through every line, not to learn."""
+
+TARGETS = {"speaker_verification": "speaker", "slots": "label|speaker", "joint": "label|speaker"}
+"""Task -> the column of the shipped words that stands for its target; others take the word (`label`)."""
+
+TINY: dict[str, Any] = {
+    "conv_dim": [16] * 7,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 16,
+    "mask_time_length": 2,
+    "layerdrop": 0.0,
+}
+"""A model that keeps the family's shape in everything but its widths."""
+
+XVECTOR: dict[str, Any] = {"tdnn_dim": [32, 32, 32, 32, 48], "xvector_output_dim": 32}
+"""The same for the x-vector head, where a family has one."""
+
+
+def smoke_version(recipe: Recipe) -> Recipe:
+    """Return the recipe with its family, task and method, but a tiny model, shipped words and few steps.
+
+    What its numbers say is only that every stage ran.
+    """
+    words = resources.files("prune_ssl") / "assets" / "words"
+    sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
+    changes: dict[str, Any] = {
+        "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
+        "data": recipe.data.model_copy(
+            update={
+                "path": str(words),
+                "target": TARGETS.get(recipe.task, "label"),
+                "trials": None,
+                "loss_weights": (),
+            }
+        ),
+        "dense": TrainPart(steps=STEPS, learning_rate=1e-3),
+        "pruning": recipe.pruning.model_copy(
+            update={"steps": STEPS, "recovery": 1.0, "round_to": 2, "seconds": 1.0}
+        ),
+        "report": recipe.report.model_copy(
+            update={"seconds": (1.0,), "threads": (1,), "iterations": 3, "min_seconds": 0.0}
+        ),
+        "batch_size": 8,
+        "eval_batch_size": 32,
+        "gradient_accumulation": 1,
+        "bf16": False,
+    }
+    return recipe.model_copy(update=changes)

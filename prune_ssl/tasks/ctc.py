@@ -1,0 +1,229 @@
+"""Owns CTC tasks: speech recognition (characters, WER) and phoneme recognition (PER).
+
+Letters: B clips, T frames, V tokens. Graves et al., Connectionist Temporal Classification (ICML 2006).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from transformers import (
+    AutoModelForCTC,
+    EvalPrediction,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor,
+)
+
+from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
+from prune_ssl.errors import DataError
+from prune_ssl.tasks.frames import frame_counts
+from prune_ssl.tasks.heads import replace_last_layer_, with_fresh_head
+from prune_ssl.tasks.intervals import bootstrap_ratio
+from prune_ssl.tasks.metrics import edit_counts
+from prune_ssl.tasks.task import Judge, Processor, TaskSettings
+from prune_ssl.tasks.tokenizers import (
+    CASES,
+    Tokenizer,
+    character_tokenizer,
+    fitting_case,
+    load_tokenizer,
+    phoneme_tokenizer,
+    plain,
+)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """A transcript per clip, by greedy CTC decoding, judged by word and character error rate.
+
+    Args:
+        tokenizer: Its padding token is the blank.
+        case: How texts are written in its letters: a key of CASES.
+        of_model: Whether the model's head was trained with exactly this tokenizer.
+    """
+
+    name: ClassVar[str] = "ctc"
+    target: ClassVar[str] = "text"
+    metric: ClassVar[str] = "wer"
+    greater_is_better: ClassVar[bool] = False
+    auto_class: ClassVar[Any] = AutoModelForCTC
+    open_targets: ClassVar[bool] = True
+    loss_is_judged: ClassVar[bool] = True
+    rates: ClassVar[dict[str, str]] = {"wer": "word", "cer": "character"}
+    make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(character_tokenizer)
+
+    tokenizer: Tokenizer
+    case: str = "as it is"
+    of_model: bool = False
+
+    @classmethod
+    def from_folder(
+        cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
+    ) -> Recognition:
+        """Take the settings' tokenizer, or that of a CTC model, or make one from the texts of train.
+
+        Raises:
+            ModelError: the named tokenizer cannot be used.
+            DataError: train's texts hold `|`.
+        """
+        texts = folder.labels
+        source = None if model is None or not has_ctc(model) else model.name_or_path
+        given = (settings or TaskSettings()).tokenizer
+        if given is None and source and _has_tokenizer(source):
+            given = source
+        if given is None:
+            return cls(cls.make_tokenizer(texts))
+        tokenizer = load_tokenizer(given)
+        return cls(tokenizer, fitting_case(texts, tokenizer), of_model=given == source)
+
+    def has_head(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` was trained with this tokenizer."""
+        return has_ctc(model) and self.of_model and model.config.vocab_size == len(self.tokenizer)
+
+    @property
+    def config_overrides(self) -> dict[str, Any]:
+        """Vocabulary size, blank, and a loss that is a mean and leaves out clips too short for their text."""
+        return {
+            "vocab_size": len(self.tokenizer),
+            "pad_token_id": self.tokenizer.pad_token_id,
+            "bos_token_id": self.tokenizer.bos_token_id,
+            "eos_token_id": self.tokenizer.eos_token_id,
+            "ctc_loss_reduction": "mean",
+            "ctc_zero_infinity": True,
+        }
+
+    def written(self, text: str) -> str:
+        """Return a text as the references of this task have it: the tokenizer's case, single spaces."""
+        return plain(CASES[self.case](text))
+
+    def encode(self, target: str) -> list[int]:
+        """Token indices of a transcript; characters that the tokenizer lacks become the unknown token."""
+        indices: list[int] = self.tokenizer(self.written(target)).input_ids
+        return indices
+
+    def encode_judged(self, target: str) -> list[int]:
+        """Do the same."""
+        return self.encode(target)
+
+    def decode(self, indices: npt.NDArray[np.int64]) -> str:
+        """Greedy CTC: merge repeats of (T,), drop blanks."""
+        return plain(self.tokenizer.decode(indices.tolist()))
+
+    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Give a CTC model with this vocabulary; a head for it is kept, any other starts anew.
+
+        Raises:
+            ModelError: the family has no CTC model.
+        """
+        overrides = self.config_overrides
+        if not has_ctc(model):
+            return with_fresh_head(model, self.auto_class, overrides, "CTC")
+        if self.has_head(model):
+            model.config.update(overrides)
+            return model
+        return replace_last_layer_(model, "lm_head", len(self.tokenizer), overrides)
+
+    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+        """The feature extractor and the tokenizer."""
+        return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=self.tokenizer)
+
+    def collator(
+        self, processor: Processor | None = None, *, attention_mask: bool | None = None
+    ) -> SpeechCollator:
+        """Padded waveforms and padded token indices."""
+        return SpeechCollator(processor, attention_mask=attention_mask)
+
+    def loss_function(self) -> None:
+        """The model's own."""
+
+    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:
+        """Count clips that CTC cannot align, and texts with unknown characters.
+
+        Raises:
+            DataError: no clip of train has as many frames as its text needs.
+        """
+        train = folder.splits["train"]
+        encoded = {text: self.encode(text) for text in folder.labels}
+        frames = frame_counts(train, model)
+        dense = sum(
+            count < frames_needed(encoded[clip.target]) for clip, count in zip(train, frames, strict=True)
+        )
+        if dense == len(train):
+            raise DataError(
+                f"{folder.path}: no clip of train has as many frames as its text has tokens: "
+                "wrong transcripts, or a model with too long a stride"
+            )
+        if dense:
+            yield f"{dense} of {len(train)} train clips have too few frames for their text: no loss there"
+        unknown = sum(self.tokenizer.unk_token_id in indices for indices in encoded.values())
+        if unknown:
+            yield f"{unknown} of {len(encoded)} train texts hold characters that the tokenizer lacks"
+        if self.case != "as it is":
+            yield f"texts are written in {self.case} case, as the tokenizer has it"
+
+    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
+        """Error rates of the frames that each clip has, with the 95% bootstrap interval of the first.
+
+        References are the clips' own texts, not what is left of them after encoding.
+        """
+        frames = frame_counts(clips, model)
+        references = [self.written(clip.target) for clip in clips]
+
+        def rates(prediction: EvalPrediction) -> dict[str, float]:
+            indices = np.asarray(self.slim(prediction.predictions, None))
+            if len(indices) != len(references):
+                raise DataError(f"ctc: {len(indices)} predictions for {len(references)} clips")
+            # Beyond its own frames a clip has padding: of the batch, and of the Trainer between batches.
+            texts = [self.decode(row[:count]) for row, count in zip(indices, frames, strict=True)]
+            counts = {key: edit_counts(texts, references, unit) for key, unit in self.rates.items()}
+            main = counts[self.metric]
+            low, high = bootstrap_ratio(main.errors, main.lengths)
+            return {
+                **{key: count.rate for key, count in counts.items()},
+                f"{self.metric}_low": low,
+                f"{self.metric}_high": high,
+                "clips": float(len(references)),
+            }
+
+        return rates
+
+    @staticmethod
+    def slim(outputs: Any, labels: Any) -> Any:
+        """The likeliest token of each frame (B, T), from logits (B, T, V) or what came of them already."""
+        first = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+        return first.argmax(-1) if first.ndim == 3 else first
+
+
+@dataclass(frozen=True)
+class Phonemes(Recognition):
+    """A phoneme sequence per clip (targets with a space between phonemes), judged by phoneme error rate."""
+
+    name: ClassVar[str] = "phonemes"
+    target: ClassVar[str] = "phonemes"
+    metric: ClassVar[str] = "per"
+    rates: ClassVar[dict[str, str]] = {"per": "word"}
+    make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(phoneme_tokenizer)
+
+
+def has_ctc(model: PreTrainedModel) -> bool:
+    """Return whether `model` has a CTC head."""
+    return type(model).__name__.endswith("ForCTC")
+
+
+def frames_needed(tokens: Sequence[int]) -> int:
+    """Least frames for CTC to emit these tokens: a blank must part equal neighbours."""
+    return len(tokens) + sum(one == other for one, other in pairwise(tokens))
+
+
+def _has_tokenizer(folder: str) -> bool:
+    """Whether a model's own folder (or hub repository) brings a tokenizer."""
+    if Path(folder).is_dir():
+        return (Path(folder) / "vocab.json").is_file()
+    return True

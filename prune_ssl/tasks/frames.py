@@ -1,0 +1,16 @@
+"""Owns how many frames a model makes of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from prune_ssl.data import SAMPLE_RATE_HZ, Clip
+
+
+def frame_counts(clips: Sequence[Clip], model: PreTrainedModel) -> list[int]:
+    """Frames that `model` makes of each clip alone, without padding."""
+    lengths: Any = model._get_feat_extract_output_lengths
+    return [int(lengths(round(clip.seconds * SAMPLE_RATE_HZ))) for clip in clips]

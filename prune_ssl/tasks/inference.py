@@ -1,0 +1,123 @@
+"""Owns first tries of a saved model on audio files: transcripts, labels, speaker scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, PreTrainedModel, Wav2Vec2FeatureExtractor, pipeline
+
+from prune_ssl.data import SpeechCollator, Waveform, read_waveform, waveform_problem
+from prune_ssl.errors import DataError, ModelError
+from prune_ssl.models import load_model
+from prune_ssl.tasks.classification import has_classifier
+from prune_ssl.tasks.ctc import has_ctc
+from prune_ssl.tasks.joint import centred, speaker_part
+from prune_ssl.tasks.tokenizers import load_tokenizer
+from prune_ssl.tasks.verification import cosines, has_xvector
+
+CHUNK_SECONDS = 20.0
+"""Longer recordings are transcribed in overlapping pieces: memory grows with the square of the length."""
+
+
+def transcribe(source: str, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Transcribe files with a CTC model, one after another.
+
+    Args:
+        source: Model folder or hub name.
+        files: Audio that libsndfile reads, at any rate.
+
+    Raises:
+        ModelError: no CTC model, tokenizer or feature extractor is there.
+        DataError: a file cannot be read.
+    """
+    model, extractor = _load(source, has_ctc, "transcribes (ForCTC)")
+    recognise = pipeline(
+        "automatic-speech-recognition",
+        model=model,
+        tokenizer=load_tokenizer(source),
+        feature_extractor=extractor,
+    )
+    for path, samples in _read(files, extractor):
+        long = len(samples) > CHUNK_SECONDS * extractor.sampling_rate
+        found: Any = recognise(samples, **({"chunk_length_s": CHUNK_SECONDS} if long else {}))
+        yield path, found["text"]
+
+
+def classify(source: str, files: Sequence[Path], best: int = 1) -> Iterator[tuple[Path, dict[str, float]]]:
+    """Label files with a classification model; the `best` labels with their probabilities, highest first.
+
+    Raises:
+        ModelError: no classification model or feature extractor is there.
+        DataError: a file cannot be read.
+    """
+    model, extractor = _load(source, has_classifier, "classifies (ForSequenceClassification)")
+    classifier = pipeline("audio-classification", model=model, feature_extractor=extractor)
+    for path, samples in _read(files, extractor):
+        found: Any = classifier(samples, top_k=best)
+        yield path, {entry["label"]: float(entry["score"]) for entry in found}
+
+
+def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tuple[Path, float]]:
+    """Score files against a reference recording: cosine of the speaker embeddings, -1 to 1.
+
+    A joint model's embedding is what its training judged: see `joint`.
+
+    Raises:
+        ModelError: no speaker model or feature extractor is there.
+        DataError: a file cannot be read.
+    """
+    model, extractor = _load(source, has_xvector, "makes speaker embeddings (ForXVector)")
+    collate = SpeechCollator(extractor, sample_rate_hz=extractor.sampling_rate)
+
+    part = speaker_part(model)
+
+    def embedding(samples: Waveform) -> Waveform:
+        with torch.inference_mode():
+            outputs = model(**collate([{"input_values": samples}]))
+        if part is not None:
+            return np.asarray(centred(outputs.logits[:, part].numpy())[0])
+        return np.asarray(outputs.embeddings[0].numpy())
+
+    ((_, given),) = _read([reference], extractor)
+    wanted = embedding(given)
+    for path, samples in _read(files, extractor):
+        pair = np.stack([wanted, embedding(samples)])
+        yield path, float(cosines(pair, np.array([[0, 1]]))[0])
+
+
+def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
+    """Load a model's feature extractor.
+
+    Raises:
+        ModelError: there is none.
+    """
+    try:
+        found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{source} has no preprocessor_config.json, so whether its audio is normalised is not known "
+            f"(a wrong guess ruins it silently). Put the feature extractor's file there."
+        ) from error
+    return found
+
+
+def _load(
+    source: str, fits: Callable[[PreTrainedModel], bool], wanted: str
+) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+    model = load_model(source)
+    if not fits(model):
+        raise ModelError(f"{source} is a {type(model).__name__}: wanted a model that {wanted}")
+    return model.eval(), load_extractor(source)
+
+
+def _read(files: Sequence[Path], extractor: Wav2Vec2FeatureExtractor) -> Iterator[tuple[Path, Waveform]]:
+    for path in files:
+        samples = read_waveform(path, extractor.sampling_rate)
+        problem = waveform_problem(samples)
+        if problem is not None:
+            raise DataError(f"{path}: {problem}")
+        yield path, samples

@@ -1,0 +1,162 @@
+"""Owns joint tasks: one encoder that spots keywords and verifies speakers (Kerpicci et al., 2210.16611).
+
+The model is a stock x-vector model. Its last layer is cut into a segment per task, as in slot filling. A
+speaker is verified by the segment of the train speakers, centred: what in the embedding tells speakers apart,
+without the words that it holds as well. The losses are weighted cross entropies (for the speakers as Snyder
+et al., ICASSP 2018), and what loads an x-vector model loads this one. The paper's heads are not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForAudioXVector, EvalPrediction, PreTrainedModel
+
+from prune_ssl.data import SLOT_MARK, Clip, SpeechFolder, Trial, find_trials
+from prune_ssl.errors import DataError, ModelError
+from prune_ssl.tasks.heads import replace_last_layer_
+from prune_ssl.tasks.intervals import bootstrap_interval
+from prune_ssl.tasks.slots import Slots
+from prune_ssl.tasks.task import Judge, TaskSettings
+from prune_ssl.tasks.verification import (
+    describe_trials,
+    has_xvector,
+    require_tdnn_frames,
+    trial_rates,
+    trials_of,
+    with_fresh_xvector,
+)
+
+SPEAKER = "speaker"
+"""The slot that is verified rather than classified."""
+
+
+@dataclass(frozen=True)
+class Joint(Slots):
+    """Labels and speaker of a clip by one encoder: accuracy of the labels, EER of the speakers.
+
+    Args:
+        labels: "column=value" for every value, column by column; one column is the speaker.
+        weights: Of the losses, in the order of the columns.
+        trials: Pairs to judge; None: all pairs of the judged clips.
+
+    Raises:
+        DataError: no column is the speaker or none is a label, or the weights do not fit the columns.
+    """
+
+    name: ClassVar[str] = "joint"
+    metric: ClassVar[str] = "accuracy"
+    auto_class: ClassVar[Any] = AutoModelForAudioXVector
+    loss_is_judged: ClassVar[bool] = False
+
+    weights: tuple[float, ...] = ()
+    trials: tuple[Trial, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        columns = tuple(self.segments)
+        if SPEAKER not in columns or len(columns) < 2:
+            raise DataError(f"joint: wanted the column {SPEAKER!r} and others, got {', '.join(columns)}")
+        if self.weights and (len(self.weights) != len(columns) or min(self.weights) <= 0):
+            raise DataError(
+                f"joint: a positive weight for each of {', '.join(columns)} wanted: {self.weights}"
+            )
+
+    @classmethod
+    def from_folder(
+        cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
+    ) -> Joint:
+        """Take the values of train and the folder's trial list.
+
+        Raises:
+            DataError: the settings name no columns (such as "label|speaker"), or the list cannot be read.
+        """
+        given = settings or TaskSettings()
+        found = super().from_folder(folder, None, given)
+        assert isinstance(found, Joint)
+        return replace(found, weights=given.weights, trials=find_trials(folder.path, given.trials))
+
+    def has_head(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` is an x-vector model with these segments."""
+        return has_xvector(model) and model.config.id2label == self.config_overrides["id2label"]
+
+    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Give an x-vector model whose embedding and last layer have an output for every value, or more.
+
+        Raises:
+            ModelError: the family has no x-vector model, or a given one is too small.
+        """
+        overrides = self.config_overrides
+        outputs = int(getattr(model.config, "xvector_output_dim", 0))
+        if not has_xvector(model):
+            more = {"xvector_output_dim": max(outputs, len(self.labels))}
+            return with_fresh_xvector(model, overrides | more)
+        if outputs < len(self.labels):
+            raise ModelError(
+                f"{type(model).__name__}: its last layer has {outputs} outputs, {len(self.labels)} wanted: "
+                "start from a model without this head"
+            )
+        if self.has_head(model):
+            return model
+        return replace_last_layer_(model, "classifier", outputs, overrides)
+
+    def loss_function(self) -> Callable[..., torch.Tensor]:
+        """Weighted sum of the cross entropies of the columns."""
+        return self.weighted_loss(self.weights or (1.0,) * len(self.segments))
+
+    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:  # type: ignore[override]
+        """Refuse clips that are too short for the head; say what the trials are.
+
+        Raises:
+            DataError: a clip is too short, or a split has no trial of both kinds.
+        """
+        require_tdnn_frames(folder, model)
+        known = {label.partition("=")[2] for label in self.labels[self.segments[SPEAKER]]}
+        for split, clips in folder.splits.items():
+            if split != "train":
+                yield from describe_trials(split, self._by_speaker(clips), self.trials, known)
+
+    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
+        """`accuracy` (all labels but the speaker right) and `eer`, each with its interval; `min_dcf`."""
+        spoken = self._by_speaker(clips)
+        rates = trial_rates(spoken, trials_of(spoken, self.trials))
+        parts = {column: part for column, part in self.segments.items() if column != SPEAKER}
+        columns, speakers = list(self.segments), self.segments[SPEAKER]
+        targets = [dict(zip(columns, clip.target.split(SLOT_MARK), strict=True)) for clip in clips]
+
+        def judged(prediction: EvalPrediction) -> dict[str, float]:
+            logits = np.asarray(self.slim(prediction.predictions, None))
+            right = np.ones(len(targets), dtype=bool)
+            for column, part in parts.items():
+                best = part.start + logits[:, part].argmax(-1)
+                right &= [
+                    self.labels[index] == f"{column}={target[column]}"
+                    for index, target in zip(best, targets, strict=True)
+                ]
+            low, high = bootstrap_interval(right)
+            found = {"accuracy": float(right.mean()), "accuracy_low": low, "accuracy_high": high}
+            return {**found, **rates(centred(logits[:, speakers])), "clips": float(len(targets))}
+
+        return judged
+
+    def _by_speaker(self, clips: Sequence[Clip]) -> list[Clip]:
+        place = list(self.segments).index(SPEAKER)
+        return [replace(clip, target=clip.target.split(SLOT_MARK)[place]) for clip in clips]
+
+
+def speaker_part(model: PreTrainedModel) -> slice | None:
+    """Return the outputs of a joint model that stand for the train speakers; None for any other model."""
+    labels = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
+    if not has_xvector(model) or not any(label.startswith(f"{SPEAKER}=") for label in labels):
+        return None
+    return Joint(tuple(labels)).segments[SPEAKER]
+
+
+def centred(outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Outputs (B, N) less the mean of each row, which a softmax does not see either."""
+    return np.asarray(outputs - outputs.mean(axis=1, keepdims=True))

@@ -1,0 +1,94 @@
+"""Owns CTC tokenizers: made from the texts of a corpus, or a given one, fitted to the corpus's case."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
+
+from prune_ssl.errors import DataError, ModelError
+
+Tokenizer = Wav2Vec2CTCTokenizer | Wav2Vec2PhonemeCTCTokenizer
+
+BLANK, UNKNOWN, SPACE = "<pad>", "<unk>", "|"
+"""Special tokens as wav2vec 2.0 has them; its padding token is the blank of CTC."""
+
+CASES: dict[str, Callable[[str], str]] = {"as it is": str, "upper": str.upper, "lower": str.lower}
+"""Ways to write the texts of a corpus in the letters of a tokenizer, in order of preference."""
+
+
+def plain(text: str) -> str:
+    """Return the text with single spaces between its words."""
+    return " ".join(text.split())
+
+
+def character_tokenizer(texts: Iterable[str]) -> Wav2Vec2CTCTokenizer:
+    """Make a tokenizer of the distinct characters, sorted, with `|` for the space between words.
+
+    Raises:
+        DataError: a text holds `|`.
+    """
+    characters = sorted({character for text in texts for character in plain(text)} - {" "})
+    if SPACE in characters:
+        raise DataError(f"a transcript of train holds {SPACE!r}, which stands for the space: take it out")
+    # No begin or end of text: CTC emits neither.
+    options = {"bos_token": None, "eos_token": None, "unk_token": UNKNOWN, "pad_token": BLANK}
+    with _vocabulary([BLANK, UNKNOWN, SPACE, *characters]) as folder:
+        return Wav2Vec2CTCTokenizer(f"{folder}/vocab.json", word_delimiter_token=SPACE, **options)
+
+
+def phoneme_tokenizer(texts: Iterable[str]) -> Wav2Vec2PhonemeCTCTokenizer:
+    """Make a tokenizer of the distinct phonemes, sorted, of texts with a space between phonemes."""
+    phonemes = sorted({phoneme for text in texts for phoneme in text.split()})
+    options = {"bos_token": None, "eos_token": None, "unk_token": UNKNOWN, "pad_token": BLANK}
+    with _vocabulary([BLANK, UNKNOWN, *phonemes]) as folder:
+        return Wav2Vec2PhonemeCTCTokenizer(
+            f"{folder}/vocab.json",
+            do_phonemize=False,
+            phone_delimiter_token=" ",
+            word_delimiter_token=None,
+            **options,
+        )
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Load a CTC tokenizer from a folder or the hub.
+
+    Raises:
+        ModelError: there is none, or it is of another kind.
+    """
+    try:
+        found: Any = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{name}: no tokenizer can be loaded from there ({str(error).splitlines()[0]}): "
+            "give a folder or hub name of a CTC model with vocab.json"
+        ) from error
+    if not isinstance(found, (Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer)):
+        raise ModelError(
+            f"{name}: its tokenizer is a {type(found).__name__}, which does not decode CTC; "
+            "a Wav2Vec2CTCTokenizer is wanted"
+        )
+    return found
+
+
+def fitting_case(texts: Collection[str], tokenizer: Tokenizer) -> str:
+    """Return the key of CASES under which the tokenizer knows most characters of the texts."""
+    known = set(tokenizer.get_vocab())
+    return min(
+        CASES,
+        key=lambda case: sum(not {*CASES[case](text)} - {" "} <= known for text in texts),
+    )
+
+
+class _vocabulary(tempfile.TemporaryDirectory[str]):
+    """A temporary folder with vocab.json, which these tokenizers read when they are made."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        super().__init__()
+        content = json.dumps({token: index for index, token in enumerate(tokens)}, ensure_ascii=False)
+        (Path(self.name) / "vocab.json").write_text(content, encoding="utf-8")

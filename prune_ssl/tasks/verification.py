@@ -1,0 +1,270 @@
+"""Owns speaker verification: an x-vector head with AM-softmax over the train speakers, judged on trials.
+
+Letters: B clips, E embedding size, K trials. Snyder et al., X-Vectors (ICASSP 2018); Wang et al., Additive
+Margin Softmax (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+from transformers import AutoModelForAudioXVector, PreTrainedModel, Wav2Vec2FeatureExtractor
+
+from prune_ssl.data import Clip, SpeechCollator, SpeechFolder, Trial, all_pairs, find_trials
+from prune_ssl.errors import DataError
+from prune_ssl.tasks.frames import frame_counts
+from prune_ssl.tasks.heads import with_fresh_head
+from prune_ssl.tasks.intervals import bootstrap
+from prune_ssl.tasks.metrics import EqualErrorRate, MinDetectionCost
+from prune_ssl.tasks.task import Judge, Processor, TaskSettings
+from prune_ssl.tasks.verification_metrics import equal_error_rate
+
+RESAMPLES = 1_000
+"""Bootstrap draws of the EER: each sorts all trials, of which VoxCeleb's lists have tens of thousands."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Is it the same speaker? One embedding per clip; the cosine of two scores a trial.
+
+    Args:
+        speakers: Those of train, the classes of the loss.
+        trials: Pairs to judge; None: all pairs of the judged clips.
+
+    Raises:
+        DataError: fewer than two speakers.
+    """
+
+    name: ClassVar[str] = "speaker_verification"
+    target: ClassVar[str] = "speaker"
+    metric: ClassVar[str] = "eer"
+    greater_is_better: ClassVar[bool] = False
+    auto_class: ClassVar[Any] = AutoModelForAudioXVector
+    open_targets: ClassVar[bool] = True
+    loss_is_judged: ClassVar[bool] = False
+
+    speakers: tuple[str, ...]
+    trials: tuple[Trial, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.speakers) < 2:
+            raise DataError(f"Verification: two or more speakers wanted in train, got {list(self.speakers)}")
+
+    @classmethod
+    def from_folder(
+        cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
+    ) -> Verification:
+        """Take the speakers of train and the folder's trial list.
+
+        Raises:
+            DataError: train has one speaker only, or the trial list cannot be read.
+        """
+        return cls(folder.labels, find_trials(folder.path, (settings or TaskSettings()).trials))
+
+    def has_head(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` makes speaker embeddings, with these speakers in its loss."""
+        return has_xvector(model) and model.config.id2label == self.config_overrides["id2label"]
+
+    @property
+    def config_overrides(self) -> dict[str, Any]:
+        """`num_labels`, `id2label` and `label2id`: the speakers of the loss."""
+        return {
+            "num_labels": len(self.speakers),
+            "id2label": dict(enumerate(self.speakers)),
+            "label2id": {speaker: index for index, speaker in enumerate(self.speakers)},
+        }
+
+    def encode(self, target: str) -> int:
+        """Class index of a speaker of train.
+
+        Raises:
+            DataError: train does not have this speaker.
+        """
+        if target not in self.speakers:
+            raise DataError(f"speaker {target!r} is not in train, so no class of the loss stands for it")
+        return self.speakers.index(target)
+
+    def encode_judged(self, target: str) -> int:
+        """Do the same; a new speaker gets class 0, as the loss of judged clips is not used."""
+        return self.speakers.index(target) if target in self.speakers else 0
+
+    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Give an x-vector model; one that has other speakers in its loss gets a new loss only, in place.
+
+        Raises:
+            ModelError: the family has no x-vector model (HuBERT has none in transformers).
+        """
+        overrides = self.config_overrides
+        if not has_xvector(model):
+            return with_fresh_xvector(model, overrides)
+        if not self.has_head(model):
+            model.config.update(overrides)
+            old: Any = model.get_submodule("objective")
+            size = model.config.xvector_output_dim
+            new: nn.Module = type(old)(size, len(self.speakers), old.scale, old.margin)
+            model.set_submodule("objective", new.to(device=model.device, dtype=model.dtype))
+        return model
+
+    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+        """The feature extractor alone."""
+        return extractor
+
+    def collator(
+        self, processor: Processor | None = None, *, attention_mask: bool | None = None
+    ) -> SpeechCollator:
+        """Padded waveforms and class indices."""
+        return SpeechCollator(processor, attention_mask=attention_mask)
+
+    def loss_function(self) -> None:
+        """The model's own."""
+
+    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:
+        """Refuse clips that the head's convolutions cannot take; say what the trials are.
+
+        Raises:
+            DataError: a clip is too short, or the judged split has no trial of both kinds.
+        """
+        require_tdnn_frames(folder, model)
+        for split, clips in folder.splits.items():
+            if split != "train":
+                yield from describe_trials(split, clips, self.trials, set(self.speakers))
+
+    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
+        """`eer` with its 95% bootstrap interval, `min_dcf`, `trials`."""
+        rates = trial_rates(clips, trials_of(clips, self.trials))
+        return lambda prediction: rates(np.asarray(self.slim(prediction.predictions, None)))
+
+    @staticmethod
+    def slim(outputs: Any, labels: Any) -> Any:
+        """The embeddings (B, E), which follow the logits."""
+        return outputs[1] if isinstance(outputs, (tuple, list)) else outputs
+
+
+def has_xvector(model: PreTrainedModel) -> bool:
+    """Return whether `model` makes speaker embeddings."""
+    return type(model).__name__.endswith("ForXVector")
+
+
+def with_fresh_xvector(model: PreTrainedModel, overrides: dict[str, Any]) -> PreTrainedModel:
+    """Give `model`'s backbone to a new x-vector model whose head starts at the scale of its own widths.
+
+    transformers starts every layer at a deviation of 0.02: right for 512 channels, but in a narrow head each
+    of seven layers makes the signal smaller and nothing is learnt. So: He et al., 2015.
+
+    Raises:
+        ModelError: the family has no x-vector model.
+    """
+    made = with_fresh_head(model, AutoModelForAudioXVector, overrides, "x-vector")
+    linears = [
+        made.get_submodule("projector"),
+        *(layer.get_submodule("kernel") for layer in made.get_submodule("tdnn").children()),
+        made.get_submodule("feature_extractor"),
+        made.get_submodule("classifier"),
+    ]
+    for linear in linears:
+        assert isinstance(linear, nn.Linear)
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+    return made
+
+
+def cosines(embeddings: npt.NDArray[Any], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Cosine of the embeddings (B, E) of each pair of rows (K, 2): (K,)."""
+    units = embeddings.astype(np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    return np.asarray((units[pairs[:, 0]] * units[pairs[:, 1]]).sum(axis=1))
+
+
+def tdnn_frames(model: PreTrainedModel) -> int:
+    """Frames that the head's dilated convolutions, without padding, need for one output and its deviation."""
+    config: Any = model.config
+    reach = sum((k - 1) * d for k, d in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True))
+    return int(reach) + 2
+
+
+def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel) -> None:
+    """Refuse clips that are too short for the x-vector head.
+
+    Raises:
+        DataError: one is.
+    """
+    wanted = tdnn_frames(model)
+    for clips in folder.splits.values():
+        for clip, frames in zip(clips, frame_counts(clips, model), strict=True):
+            if frames < wanted:
+                raise DataError(
+                    f"{clip.path}: {clip.seconds:.3f} s give {frames} frames, the x-vector head needs "
+                    f"{wanted}: leave out clips that short"
+                )
+
+
+def trials_of(clips: Sequence[Clip], trials: Sequence[Trial] | None) -> tuple[Trial, ...]:
+    """Return the trials about these clips; without a list, all pairs of them.
+
+    Raises:
+        DataError: not both kinds of trials are among them.
+    """
+    paths = {clip.path for clip in clips}
+    given = all_pairs(clips) if trials is None else trials
+    found = tuple(trial for trial in given if trial.first in paths and trial.second in paths)
+    if len({trial.same for trial in found}) < 2:
+        raise DataError(
+            f"verification: {len(found)} of {len(given)} trials are about these {len(clips)} clips, "
+            "wanted some of one speaker and some of two: check the file names in the trial list"
+        )
+    return found
+
+
+def describe_trials(
+    split: str, clips: Sequence[Clip], trials: Sequence[Trial] | None, train_speakers: set[str]
+) -> Iterator[str]:
+    """Say what the trials of a split are; the clips' targets are their speakers.
+
+    Raises:
+        DataError: see `trials_of`.
+    """
+    found = trials_of(clips, trials)
+    kind = "all pairs" if trials is None else "listed"
+    same = sum(trial.same for trial in found)
+    yield f"{split}: {len(found)} trials ({kind}), {same} of them of one speaker"
+    known = {clip.target for clip in clips} & train_speakers
+    if known:
+        yield f"{split}: {len(known)} of its speakers are in train too"
+
+
+def trial_rates(
+    clips: Sequence[Clip], trials: Sequence[Trial]
+) -> Callable[[npt.NDArray[Any]], dict[str, float]]:
+    """Return what judges embeddings (B, E) of these clips in this order: EER and minDCF of these trials.
+
+    The interval of the EER draws first clips with all of their trials, as these share what is odd about the
+    clip; the speakers stay the same.
+    """
+    rows = {clip.path: index for index, clip in enumerate(clips)}
+    pairs = np.asarray([(rows[trial.first], rows[trial.second]) for trial in trials])
+    same = np.asarray([trial.same for trial in trials]).astype(np.int64)
+    groups = [np.flatnonzero(pairs[:, 0] == first) for first in np.unique(pairs[:, 0])]
+
+    def rates(embeddings: npt.NDArray[Any]) -> dict[str, float]:
+        scores = cosines(embeddings, pairs)
+        found = {"predictions": scores, "references": same}
+
+        def drawn_rate(drawn: npt.NDArray[np.int64]) -> float:
+            chosen = np.concatenate([groups[index] for index in drawn])
+            mixed = 0 < same[chosen].sum() < len(chosen)
+            return equal_error_rate(scores[chosen], same[chosen]) if mixed else float("nan")
+
+        low, high = bootstrap(drawn_rate, len(groups), resamples=RESAMPLES)
+        return {
+            **EqualErrorRate().compute(**found),
+            "eer_low": low,
+            "eer_high": high,
+            **MinDetectionCost().compute(**found),
+            "trials": float(len(trials)),
+        }
+
+    return rates

@@ -1,0 +1,234 @@
+"""Layouts of corpora as they are unpacked, and the survey that lists what is odd in them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from prune_ssl.cli.main import app
+from prune_ssl.data import FolderConfig, SurveyConfig, check_folder, find_trials, survey
+from prune_ssl.data.survey import flat_share
+from prune_ssl.errors import DataError
+
+
+def write_clip(path: Path, seconds: float = 0.2, hz: float = 300.0) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(round(16_000 * seconds)) / 16_000
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hz * time), 16_000)
+    return path.name
+
+
+def jsonl(root: Path) -> None:
+    for split in ("train", "validation"):
+        rows = [
+            {"file_name": write_clip(root / split / f"{word}.wav"), "label": word, "speaker": 7}
+            for word in ("no", "yes")
+        ]
+        (root / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+def manifests(root: Path) -> None:
+    for split in ("train", "dev"):
+        rows = []
+        for word in ("no", "yes"):
+            write_clip(root / "audio" / f"{split}-{word}.wav")
+            rows.append({"audio_filepath": f"audio/{split}-{word}.wav", "label": word, "speaker": "7"})
+        (root / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+def kaldi(root: Path) -> None:
+    for split in ("train", "dev"):
+        folder = root / split
+        scp, text, speakers = [], [], []
+        for word in ("no", "yes"):
+            write_clip(root / "audio" / f"{split}_{word}.wav")
+            scp.append(f"7-{word} audio/{split}_{word}.wav")
+            text.append(f"7-{word} {word}")
+            speakers.append(f"7-{word} 7")
+        folder.mkdir()
+        (folder / "wav.scp").write_text("\n".join(scp))
+        (folder / "text").write_text("\n".join(text))
+        (folder / "utt2spk").write_text("\n".join(speakers))
+
+
+def librispeech(root: Path) -> None:
+    for part in ("train-clean-100", "dev-clean"):
+        folder = root / part / "7" / "12"
+        for index in range(2):
+            write_clip(folder / f"7-12-000{index}.flac")
+        (folder / "7-12.trans.txt").write_text("7-12-0000 no\n7-12-0001 yes\n")
+
+
+def speech_commands(root: Path) -> None:
+    for word in ("no", "yes"):
+        write_clip(root / word / "7_nohash_0.wav")
+        write_clip(root / word / "7_nohash_1.wav")
+    write_clip(root / "_background_noise_" / "hum.wav")
+    (root / "validation_list.txt").write_text("no/7_nohash_1.wav\nyes/7_nohash_1.wav\n")
+    (root / "testing_list.txt").write_text("")
+
+
+def fluent(root: Path) -> None:
+    (root / "data").mkdir(parents=True)
+    for split in ("train", "valid"):
+        lines = ["path,speakerId,transcription,action,object,location"]
+        for word in ("no", "yes"):
+            write_clip(root / "wavs" / f"{split}{word}.wav")
+            lines.append(f"wavs/{split}{word}.wav,7,{word} please,{word},lamp,none")
+        (root / "data" / f"{split}_data.csv").write_text("\n".join(lines))
+
+
+def slurp(root: Path) -> None:
+    (root / "dataset" / "slurp").mkdir(parents=True)
+    for split in ("train", "devel"):
+        lines = []
+        for action in ("no", "yes"):
+            write_clip(root / "slurp_real" / f"{split}{action}.flac")
+            entry = {"sentence": f"{action} please", "scenario": "alarm", "action": action, "intent": "noise"}
+            lines.append(json.dumps(entry | {"recordings": [{"file": f"{split}{action}.flac"}]}))
+        (root / "dataset" / "slurp" / f"{split}.jsonl").write_text("\n".join(lines))
+
+
+CASES: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...], str | None]] = {
+    "jsonl": (jsonl, "label", ("no", "yes"), "7"),
+    "manifests": (manifests, "label", ("no", "yes"), "7"),
+    "kaldi": (kaldi, "text", ("no", "yes"), "7"),
+    "librispeech": (librispeech, "text", ("no", "yes"), "7"),
+    "speech commands": (speech_commands, "label", ("no", "yes"), "7"),
+    "fluent": (fluent, "action+object+location", ("no_lamp_none", "yes_lamp_none"), "7"),
+    "slurp": (slurp, "scenario+action", ("alarm_no", "alarm_yes"), None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_layout_gives_the_same_clips(tmp_path: Path, name: str) -> None:
+    make, target, targets, speaker = CASES[name]
+    make(tmp_path)
+    opened = check_folder(tmp_path, FolderConfig(target=target))
+    assert set(opened.splits) == {"train", "validation"}
+    for clips in opened.splits.values():
+        assert [clip.target for clip in clips] == list(targets)
+        assert {clip.speaker for clip in clips} == {speaker}
+        assert all(clip.path.is_file() and clip.seconds == 0.2 for clip in clips)
+    train, validation = ({clip.path for clip in clips} for clips in opened.splits.values())
+    assert not train & validation
+    assert opened.notes == ()
+
+
+def test_voxceleb_keeps_judged_speakers_out_of_train(tmp_path: Path) -> None:
+    for speaker in ("id1", "id2", "id3", "id4"):
+        for index in range(2):
+            write_clip(tmp_path / "wav" / speaker / "video" / f"{index}.wav")
+    lines = ["1 id3/video/0.wav id3/video/1.wav", "0 id3/video/0.wav id4/video/0.wav"]
+    (tmp_path / "veri_test.txt").write_text("\n".join(lines))
+    opened = check_folder(tmp_path, FolderConfig(target="speaker", closed_labels=False))
+    assert opened.labels == ("id1", "id2")
+    judged = {clip.path for clip in opened.splits["test"]}
+    assert len(judged) == 3  # id4/video/1.wav is in no trial, and its speaker is not trained on
+    assert {path for trial in find_trials(tmp_path) or () for path in (trial.first, trial.second)} == judged
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda root: (root / "train" / "segments").write_text("a b 0 1"), "cut into segments"),
+        (lambda root: (root / "train" / "wav.scp").write_text("7-no sox x.wav -t wav - |"), "is a command"),
+        (lambda root: (root / "train" / "utt2spk").write_text("7-no 7"), "7-yes has no speaker"),
+    ],
+)
+def test_kaldi_folders_that_cannot_be_read_are_refused(
+    tmp_path: Path, change: Callable[[Path], object], words: str
+) -> None:
+    kaldi(tmp_path)
+    change(tmp_path)
+    with pytest.raises(DataError, match=words):
+        check_folder(tmp_path, FolderConfig(target="text"))
+
+
+def test_bad_json_and_a_missing_column_are_refused(tmp_path: Path) -> None:
+    jsonl(tmp_path)
+    with pytest.raises(DataError, match="no column 'text': found file_name, label, speaker"):
+        check_folder(tmp_path, FolderConfig(target="text"))
+    (tmp_path / "train" / "metadata.jsonl").write_text('{"file_name": "no.wav", "label": "no"}\n[1]\n')
+    with pytest.raises(DataError, match="line 2 is not a JSON object: a list"):
+        check_folder(tmp_path)
+
+
+def odd_corpus(root: Path) -> None:
+    jsonl(root)
+    train, time = root / "train", np.arange(16_000) / 16_000
+    loud = np.clip(1.5 * np.sin(2 * np.pi * 200 * time), -1, 32767 / 32768)
+    soundfile.write(train / "clipped.wav", loud, 16_000)
+    soundfile.write(train / "silent.wav", np.zeros(8_000), 16_000)
+    (train / "broken.wav").write_bytes(b"RIFF")
+    write_clip(train / "short.wav", 0.05, hz=500)
+    write_clip(train / "long.wav", 1.5, hz=500)
+    # The same audio in another container, in another split.
+    samples, rate = soundfile.read(train / "no.wav", dtype="int16")
+    soundfile.write(root / "validation" / "copy.flac", samples, rate)
+    soundfile.write(root / "validation" / "yes.wav", -samples, rate)
+    with (train / "metadata.jsonl").open("a") as file:
+        names = ("clipped.wav", "silent.wav", "broken.wav", "short.wav", "long.wav", "gone.wav")
+        file.write("".join(json.dumps({"file_name": name, "label": "x"}) + "\n" for name in names))
+    (root / "validation" / "metadata.jsonl").write_text(
+        "".join(json.dumps({"file_name": name, "speaker": 7}) + "\n" for name in ("yes.wav", "copy.flac"))
+    )
+    rows = [{"file_name": name, "speaker": 7} for name in ("no.wav", "yes.wav")]
+    lines = (train / "metadata.jsonl").read_text().splitlines()[2:]
+    soundfile.write(train / "yes.wav", samples // 2, rate)
+    (train / "metadata.jsonl").write_text("\n".join([*map(json.dumps, rows), *lines]))
+
+
+def test_the_survey_lists_each_kind_of_oddity(tmp_path: Path) -> None:
+    odd_corpus(tmp_path)
+    found = survey(tmp_path, SurveyConfig(max_seconds=1.2))
+    assert found.counts == {"train": 8, "validation": 2}
+    by_kind = {
+        kind: [finding.path.name for finding in found.of_kind(kind)]
+        for kind in ("broken", "silent", "clipped", "duplicated", "too short", "too long")
+    }
+    assert by_kind == {
+        "broken": ["broken.wav", "gone.wav"],
+        "silent": ["silent.wav"],
+        "clipped": ["clipped.wav"],
+        "duplicated": ["copy.flac"],
+        "too short": ["short.wav"],
+        "too long": ["long.wav"],
+    }
+    (copy,) = found.of_kind("duplicated")
+    assert copy.words.endswith("train/no.wav")
+    assert found.notes == ("1 of the 1 speakers of validation are in train too",)
+    assert found.seconds["validation"] == pytest.approx(0.4)
+
+
+def test_flat_tops_are_counted_one_by_one() -> None:
+    wave = np.linspace(-0.5, 0.5, 100).astype(np.float32)
+    assert flat_share(wave) == 0  # one sample at each extreme
+    wave[40:45] = 0.6
+    wave[70:72] = 0.6  # two are no run
+    wave[10:13] = -0.7
+    assert flat_share(wave) == pytest.approx(8 / 100)
+    assert flat_share(wave / 100) == 0  # quiet audio is rounded, not clipped
+
+
+def test_the_doctor_lists_and_exits_with_one(tmp_path: Path) -> None:
+    odd_corpus(tmp_path)
+    result = CliRunner().invoke(
+        app, ["doctor", "data", str(tmp_path), "--max-seconds", "1.2", "--listed", "1"]
+    )
+    assert result.exit_code == 1
+    assert "train: 8 clips" in result.output
+    assert "broken: 2" in result.output
+    assert "... and 1 more" in result.output
+    assert "the same audio as" in result.output
+    sound = tmp_path / "sound"
+    manifests(sound)
+    result = CliRunner().invoke(app, ["doctor", "data", str(sound)])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, ["doctor", "data", str(tmp_path / "nowhere")])
+    assert result.exit_code == 2
+    assert "no such folder" in result.output

@@ -1,0 +1,213 @@
+"""Speaker verification: trial lists, scores, heads, and a model that learns to tell two voices."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+from transformers import EvalPrediction, TrainingArguments, Wav2Vec2Config, Wav2Vec2Model
+
+import prune_ssl
+from prune_ssl.data import Clip, ClipDataset, SpeechFolder, Trial, all_pairs, find_trials, read_trials
+from prune_ssl.errors import DataError, ModelError
+from prune_ssl.tasks import Verification
+from prune_ssl.tasks.verification import cosines, tdnn_frames
+from prune_ssl.tasks.verification_metrics import equal_error_rate, min_detection_cost
+from prune_ssl.training import SpeechTrainer
+
+SHORT = Wav2Vec2Config(
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=24,
+    conv_dim=(8, 8, 8),
+    conv_kernel=(10, 4, 4),
+    conv_stride=(5, 4, 4),
+    num_conv_pos_embeddings=8,
+    num_conv_pos_embedding_groups=2,
+    tdnn_dim=(16, 16, 16, 16, 24),
+    xvector_output_dim=16,
+    apply_spec_augment=False,
+    layerdrop=0.0,
+    hidden_dropout=0.0,
+    feat_proj_dropout=0.0,
+)
+"""An encoder that learns in seconds: three convolutions of eight channels, two layers."""
+
+
+def clips_of(split: str, *speakers: str, seconds: float = 0.6) -> tuple[Clip, ...]:
+    """Harmonic tones: a speaker is a pitch, a clip a phase and some noise."""
+    generator = np.random.default_rng(len(split))
+    time = np.arange(round(16_000 * seconds)) / 16_000
+    clips = []
+    for index, speaker in enumerate(speakers):
+        hz = {"low": 150, "high": 1_500, "mid": 500}[speaker]
+        wave = np.sin(2 * np.pi * hz * time + index) + 0.05 * generator.standard_normal(len(time))
+        path = Path(f"voices/{split}/{index}.wav")
+        clips.append(Clip(path, speaker, seconds, speaker, samples=wave.astype(np.float32)))
+    return tuple(clips)
+
+
+TRAIN = clips_of("train", *(["low", "high"] * 4))
+TEST = clips_of("test", *(["high", "low"] * 3))
+FOLDER = SpeechFolder(Path("voices"), {"train": TRAIN, "test": TEST}, ())
+
+
+def test_pairs_are_all_or_so_many() -> None:
+    pairs = all_pairs(TEST)
+    assert len(pairs) == 15
+    assert sum(pair.same for pair in pairs) == 6
+    assert all(pair.same == (int(pair.first.stem) % 2 == int(pair.second.stem) % 2) for pair in pairs)
+    few = all_pairs(TEST, limit=5)
+    assert len(set(few)) == 5
+    assert set(few) < set(pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "sv_trials.csv",
+            "split,file_1,file_2,same_speaker\ntest,a/1.wav,a/2.wav,1\ntest,a/1.wav,b/1.wav,0\n",
+        ),
+        ("veri_test.txt", "1 a/1.wav a/2.wav\n0 a/1.wav b/1.wav\n\n"),
+    ],
+)
+def test_both_list_formats_are_read(tmp_path: Path, name: str, text: str) -> None:
+    assert find_trials(tmp_path) is None
+    (tmp_path / name).write_text(text)
+    wanted = (
+        Trial(tmp_path / "a/1.wav", tmp_path / "a/2.wav", True),
+        Trial(tmp_path / "a/1.wav", tmp_path / "b/1.wav", False),
+    )
+    assert find_trials(tmp_path) == read_trials(tmp_path / name, tmp_path) == wanted
+    assert find_trials(tmp_path, name) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "no trials"), ("1 a.wav\n", "trial 1 is '1 a.wav'"), ("a,b\nx,y\n", "trial 1 is 'a,b'")],
+)
+def test_a_bad_list_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        find_trials(tmp_path, "list.csv")
+    with pytest.raises(DataError, match="not readable"):
+        find_trials(tmp_path, "other.csv")
+
+
+def test_scores_are_cosines() -> None:
+    generator = np.random.default_rng(0)
+    embeddings = generator.standard_normal((4, 5))
+    pairs = np.array([[0, 1], [2, 3], [1, 1]])
+    wanted = [
+        embeddings[i] @ embeddings[j] / (np.linalg.norm(embeddings[i]) * np.linalg.norm(embeddings[j]))
+        for i, j in pairs
+    ]
+    np.testing.assert_allclose(cosines(embeddings, pairs), wanted, rtol=1e-12)
+    np.testing.assert_allclose(cosines(embeddings * 7, pairs), wanted, rtol=1e-12)
+
+
+def test_judging_pairs_rows_with_their_clips() -> None:
+    task = Verification.from_folder(FOLDER)
+    shuffled = [TEST[index] for index in (3, 0, 5, 1, 4, 2)]
+    generator = np.random.default_rng(0)
+    by_clip = {clip.path: generator.standard_normal(3) for clip in TEST}
+    embeddings = np.stack([by_clip[clip.path] for clip in shuffled])
+    judge = task.judge(shuffled, tiny_model("wav2vec2", "ForXVector"))
+    found = judge(EvalPrediction(("logits", embeddings), None))
+    trials = all_pairs(shuffled)
+    scores = [
+        float(cosines(np.stack([by_clip[trial.first], by_clip[trial.second]]), np.array([[0, 1]]))[0])
+        for trial in trials
+    ]
+    same = [trial.same for trial in trials]
+    assert found["eer"] == equal_error_rate(scores, same)
+    assert found["min_dcf"] == min_detection_cost(scores, same)
+    assert found["trials"] == 15
+    assert found["eer_low"] <= found["eer"] <= found["eer_high"]
+
+
+def test_trials_about_other_clips_are_refused() -> None:
+    task = Verification(("a", "b"), (Trial(Path("x.wav"), Path("y.wav"), True),))
+    with pytest.raises(DataError, match="0 of 1 trials are about these 6 clips"):
+        task.judge(TEST, tiny_model("wav2vec2", "ForXVector"))
+
+
+def test_a_new_speaker_may_be_judged_but_not_trained() -> None:
+    task = Verification.from_folder(FOLDER)
+    assert [task.encode("high"), task.encode("low")] == [0, 1]
+    assert task.encode_judged("mid") == 0
+    with pytest.raises(DataError, match="'mid' is not in train"):
+        task.encode("mid")
+    with pytest.raises(DataError, match="two or more speakers"):
+        Verification.from_folder(SpeechFolder(Path("v"), {"train": TRAIN[::2]}, ()))
+
+
+def test_heads_for_other_speakers_get_a_new_loss_only() -> None:
+    task = Verification(("a", "b", "c"))
+    model = tiny_model("wav2vec2", "ForXVector")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    made = task.with_head(model)
+    assert made is model
+    assert made.objective.weight.shape == (model.config.xvector_output_dim, 3)
+    assert task.has_head(made)
+    after = made.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if not name.startswith("objective"))
+    kept = made.objective
+    assert task.with_head(made).objective is kept
+    fresh = task.with_head(tiny_model("wav2vec2", "Model"))
+    assert fresh(torch.randn(2, 16_000), labels=torch.tensor([0, 2])).loss > 0
+    with pytest.raises(ModelError, match="cannot put a x-vector head on it"):
+        task.with_head(tiny_model("hubert"))
+
+
+def test_short_clips_and_known_speakers_are_told() -> None:
+    model = tiny_model("wav2vec2", "ForXVector")
+    task = Verification.from_folder(FOLDER)
+    assert list(task.check(FOLDER, model)) == [
+        "test: 15 trials (all pairs), 6 of them of one speaker",
+        "test: 2 of its speakers are in train too",
+    ]
+    needed = tdnn_frames(model)
+    short = 320 * needed / 16_000  # one frame less than needed: the first takes 400 samples
+    folder = SpeechFolder(Path("voices"), {"train": clips_of("train", "low", "high", seconds=short)}, ())
+    with pytest.raises(DataError, match=f"give {needed - 1} frames, the x-vector head needs {needed}"):
+        list(task.check(folder, model))
+    model(torch.randn(1, 320 * needed + 80))  # exactly enough
+
+
+def test_a_trainer_learns_to_tell_voices_and_the_cut_model_keeps_its_embeddings(tmp_path: Path) -> None:
+    task = Verification.from_folder(FOLDER)
+    model = task.with_head(Wav2Vec2Model(SHORT))
+    trainer = SpeechTrainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(tmp_path),
+            max_steps=40,
+            learning_rate=3e-3,
+            per_device_train_batch_size=8,
+            report_to=[],
+            save_strategy="no",
+            use_cpu=True,
+            disable_tqdm=True,
+            logging_strategy="no",
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=ClipDataset(TRAIN, task.encode),
+        eval_dataset=ClipDataset(TEST, task.encode_judged),
+        data_collator=task.collator(),
+        compute_metrics=task.judge(TEST, model),
+        preprocess_logits_for_metrics=task.slim,
+    )
+    trainer.train()
+    result = trainer.evaluate()
+    assert (result["eval_eer"], result["eval_min_dcf"]) == (0.0, 0.0)
+    graph = prune_ssl.trace(model)
+    small = prune_ssl.resize(model, graph, prune_ssl.select(graph, model, "macs=80%", round_to=1))
+    prune_ssl.save_pretrained(small, tmp_path / "model")
+    waves = torch.from_numpy(np.stack([clip.waveform() for clip in TEST[:2]]))
+    with torch.no_grad():
+        found = prune_ssl.load_pretrained(tmp_path / "model")(waves).embeddings
+        assert torch.equal(found, small.eval()(waves).embeddings)
