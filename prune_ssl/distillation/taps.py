@@ -152,7 +152,8 @@ def check_supported(model: nn.Module) -> None:
     family = family_of(model)
     if family.filterbank or not family.stem:
         raise DistillationError(
-            f"{type(model).__name__} cannot be distilled: wanted a model of transformers that reads waveforms."
+            f"{type(model).__name__} cannot be distilled: wanted a model of transformers that reads "
+            "waveforms."
         )
 
 
