@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torchaudio
 from conftest import tiny_model
 from test_training import Tones, arguments
 
@@ -48,7 +49,7 @@ def test_taps_see_what_the_model_computes(family, norm, attention):
     with torch.no_grad():
         wanted = model(**inputs, output_hidden_states=True, output_attentions=True)
         projected = model.feature_projection(model.feature_extractor(inputs["input_values"]).mT)
-    valid = taps.valid_frames(inputs["attention_mask"].sum(-1), tapped.states[0].shape[1])
+    valid = taps.valid_frames(inputs["attention_mask"].sum(-1), tapped.states[0].shape[1], "encoder")
     assert torch.equal(
         valid, model._get_feature_vector_attention_mask(valid.shape[1], inputs["attention_mask"])
     )
@@ -340,8 +341,29 @@ def test_states_of_a_width_that_is_pruned_cannot_be_compared(tmp_path):
     PruningTrainer(distillation=DistillationConfig(losses={"logits": 1.0}), **settings)
 
 
+def test_models_that_read_no_waveforms_or_are_not_of_transformers_are_refused():
+    for model in (tiny_model("wav2vec2-bert", "ForCTC"), torchaudio.models.hubert_base()):
+        with pytest.raises(DistillationError, match="wanted a model of transformers that reads waveforms"):
+            Distiller(DistillationConfig(losses={"logits": 1.0}), model, copy.deepcopy(model))
+
+
+def test_frames_are_those_of_their_place():
+    waves = audio(9000, 5000)
+    for family in ("sew", "wav2vec2-adapter"):
+        model = tiny_model(family, "ForCTC")
+        taps = Taps(model, (0, 1), ())
+        with torch.no_grad(), taps.listening() as tapped:
+            logits = model(waves["input_values"][:1]).logits
+        found = [taps.frames(9000, stage) for stage in ("input", "encoder", "output")]
+        assert found[:2] == [tapped.states[0].shape[1], tapped.states[1].shape[1]]
+        assert found[2] >= logits.shape[1]
+        assert len(set(found)) == 2
+
+
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")  # of stock WavLM
-@pytest.mark.parametrize("family", ["wavlm", "data2vec-audio", "sew", "sew-d", "wav2vec2-conformer"])
+@pytest.mark.parametrize(
+    "family", ["wavlm", "data2vec-audio", "sew", "sew-d", "wav2vec2-conformer", "wav2vec2-adapter"]
+)
 def test_other_families_are_distilled(family):
     teacher, student = tiny_model(family, "ForCTC"), tiny_model(family, "ForCTC")
     layers = range(2, 4) if family.startswith("sew") else None
@@ -352,7 +374,7 @@ def test_other_families_are_distilled(family):
     distil(distiller, student, both).backward()
     assert all(float(part) > 0 for part in distiller.parts.values())
     maps = DistillationConfig(losses={"attention": 1.0})
-    if family in ("data2vec-audio", "sew"):
+    if family in ("data2vec-audio", "sew", "wav2vec2-adapter"):
         assert Distiller(maps, teacher, student).relation_layers
     else:
         with pytest.raises(DistillationError, match="relative positions"):

@@ -15,7 +15,7 @@ from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
 from prune_ssl.distillation.spans import draw_spans
-from prune_ssl.distillation.taps import FRONTEND, Tapped, Taps, depth_of
+from prune_ssl.distillation.taps import FRONTEND, Stage, Tapped, Taps, check_supported, depth_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of, family_of
 
@@ -43,6 +43,8 @@ class Distiller:
             DistillationError: a layer that a model does not have, or widths that no projection joins.
             ModelError: one of them is no known speech SSL model.
         """
+        for model in (teacher, student):
+            check_supported(model)
         self.config = config
         self.teacher = teacher.eval().requires_grad_(False)
         depths = depth_of(student), depth_of(teacher)
@@ -149,7 +151,7 @@ class Distiller:
         if lengths is None:
             counts = torch.full((len(audio),), frames)
         else:
-            counts = self._student_taps.valid_frames(lengths, frames).sum(1).cpu()
+            counts = self._student_taps.valid_frames(lengths, frames, "input").sum(1).cpu()
         mask = draw_spans(counts, frames, self.config.mask_probability, self.config.mask_length)
         return {**inputs, MASKED: mask.to(audio.device)}
 
@@ -227,7 +229,7 @@ class Distiller:
         if name == "embedding":
             return embedding_cosine(student, teacher)
         if student.dim() == 3:
-            valid = self._valid(batch, student.shape[1], layer=0)
+            valid = self._valid(batch, student.shape[1], "output")
             return frame_logits_kl(student, teacher, valid, self.config.temperature)
         return logits_kl(student, teacher, self.config.temperature)
 
@@ -238,7 +240,7 @@ class Distiller:
         ):
             target = batch.told.states[layer]
             _check_shapes(name, prediction, target)
-            valid = self._valid(batch, target.shape[1], layer)
+            valid = self._valid(batch, target.shape[1], _stage(layer))
             total = total + weight * HIDDEN_LOSSES[name](prediction, target, valid)
         return total
 
@@ -251,7 +253,7 @@ class Distiller:
             _check_shapes(MASKING, prediction, clean)
             hidden = batch.hidden_frames
             hidden = clean.new_zeros(clean.shape[:2], dtype=torch.bool) if hidden is None else hidden
-            valid = self._valid(batch, clean.shape[1], layer)
+            valid = self._valid(batch, clean.shape[1], _stage(layer))
             total = total + weight * masking_mse(prediction, clean, masked, hidden, valid)
         return total
 
@@ -279,26 +281,26 @@ class Distiller:
         for own, other in self.relation_layers:
             if name == "layer_gram":
                 states = heard.states[own], told.states[other]
-                valid = self._valid(batch, states[0].shape[1], own)
+                valid = self._valid(batch, states[0].shape[1], _stage(own))
                 _check_frames(name, *states)
                 parts.append(layer_gram(*states, valid, scale))
             elif name == "intra_gram" and min(own, other) > 0:
                 ends = heard.states[own - 1], heard.states[own], told.states[other - 1], told.states[other]
                 _check_frames(name, *ends)
-                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1], own), scale))
+                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1], _stage(own)), scale))
             elif name == "attention" and own in heard.queries and other in told.queries:
                 maps = heard.queries[own], heard.keys[own], told.queries[other], told.keys[other]
-                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2], own)))
+                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2], _stage(own))))
         if not parts:
             raise DistillationError(
                 f"{name}: no pair of layers has what it compares; found the pairs {self.relation_layers}."
             )
         return torch.stack(parts).mean()
 
-    def _valid(self, batch: "_Batch", frames: int, layer: int) -> torch.Tensor | None:
+    def _valid(self, batch: "_Batch", frames: int, stage: Stage) -> torch.Tensor | None:
         if batch.lengths is None:
             return None
-        return self._student_taps.valid_frames(batch.lengths, frames, inside=layer > 0)
+        return self._student_taps.valid_frames(batch.lengths, frames, stage)
 
 
 @dataclass(frozen=True)
@@ -330,6 +332,10 @@ def _check_shapes(name: str, student: torch.Tensor, teacher: torch.Tensor) -> No
             f"{name}: the student gives {tuple(student.shape)}, the teacher {tuple(teacher.shape)}. Both "
             "need the same frame rate and the same labels."
         )
+
+
+def _stage(layer: int) -> Stage:
+    return "encoder" if layer > 0 else "input"
 
 
 def _check_frames(name: str, *states: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from prune_ssl.tracing.cost import conv_frames
 from prune_ssl.tracing.twin import kernels_of
 
 FRONTEND = -1
+Stage = Literal["input", "encoder", "output"]
 
 
 @dataclass
@@ -37,10 +38,6 @@ class Taps:
     def __init__(self, model: nn.Module, states: Iterable[int], maps: Iterable[int]) -> None:
         self.family = family_of(model)
         self.backbone = backbone_of(model)[1]
-        if self.family.filterbank:
-            raise DistillationError(
-                f"{type(model).__name__} reads filterbanks; distillation takes models that read waveforms."
-            )
         self.depth = depth_of(model)
         self._tapped: Tapped | None = None
         self._handles: list[Any] = []
@@ -65,28 +62,27 @@ class Taps:
             handle.remove()
         self._handles = []
 
-    def frames(self, samples: int) -> int:
-        """Return T for N samples."""
-        return conv_frames(samples, self._kernels())[len(self._convs()) - 1]
+    def frames(self, samples: int, stage: Stage = "input") -> int:
+        """Return T for N samples at a stage."""
+        return conv_frames(samples, self._kernels(stage))[-1]
 
-    def valid_frames(self, lengths: torch.Tensor, frames: int, inside: bool = False) -> torch.Tensor:
-        """Map numbers of samples (B,) to (B, T) bool, True on the frames that they give.
-
-        Args:
-            lengths: samples without padding.
-            frames: T.
-            inside: whether these are frames of encoder layers, of which SEW has fewer.
-        """
-        kernels = self._kernels()[: None if inside else len(self._convs())]
-        counts = torch.tensor([conv_frames(int(length), kernels)[-1] for length in lengths.tolist()])
+    def valid_frames(self, lengths: torch.Tensor, frames: int, stage: Stage) -> torch.Tensor:
+        """Map numbers of samples without padding (B,) to (B, T) bool, True on the frames that they give."""
+        counts = torch.tensor([self.frames(int(length), stage) for length in lengths.tolist()])
         return (torch.arange(frames) < counts[:, None]).to(lengths.device)
 
     def _convs(self) -> list[Any]:
         count = len(self.backbone.config.conv_dim)  # type: ignore[union-attr,arg-type]
         return [self.backbone.get_submodule(self.family.conv.format(i=index)) for index in range(count)]
 
-    def _kernels(self) -> tuple[tuple[int, int], ...]:
-        return kernels_of(self.backbone, self.family, self._convs())
+    def _kernels(self, stage: Stage) -> tuple[tuple[int, int], ...]:
+        """Return what shortens time up to a stage: convolutions; SEW's squeezing; an adapter's strides."""
+        convs = self._convs()
+        kernels = kernels_of(self.backbone, self.family, convs)
+        encoder = len(convs) + bool(self.family.squeeze)
+        if stage == "output":  # SEW stretches time again
+            return kernels[: len(convs)] + kernels[encoder:]
+        return kernels[: encoder if stage == "encoder" else len(convs)]
 
     def _state_path(self, layer: int) -> str:
         if layer > 0:
@@ -144,6 +140,21 @@ class Taps:
         ):
             self._handles.append(parts[leaf].register_forward_hook(record(into, factor)))
         return True
+
+
+def check_supported(model: nn.Module) -> None:
+    """Refuse what cannot be tapped.
+
+    Raises:
+        DistillationError: a model of filterbanks, or not of transformers.
+        ModelError: no known speech SSL model.
+    """
+    family = family_of(model)
+    if family.filterbank or not family.stem:
+        raise DistillationError(
+            f"{type(model).__name__} cannot be distilled: wanted a model of transformers that reads "
+            "waveforms."
+        )
 
 
 def depth_of(model: nn.Module) -> int:
