@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import torch
-from conftest import CASES, first_output, relative_difference, tiny_model
+from conftest import CASES, FORMS, batch, first_output, relative_difference, tiny_model
 from safetensors.torch import load_file, save_file
-from test_exact_removal import random_keep
+from test_exact_removal import ALL, UNITS, random_keep
 from transformers import AutoModel, AutoModelForAudioClassification, AutoModelForCTC, Wav2Vec2FeatureExtractor
 
 from prune_ssl import Plan, load_pretrained, resize, save_pretrained, trace
@@ -16,22 +16,24 @@ from prune_ssl.artifacts.folder import load_plan
 from prune_ssl.errors import ArtifactError, ModelError
 
 
-def small_model(family="hubert", head="ForSequenceClassification", norm="group", seed=3, extreme="random"):
+def small_model(
+    family="hubert", head="ForSequenceClassification", norm="group", seed=3, extreme="random", kinds=UNITS
+):
     model = tiny_model(family, head, norm)
     graph = trace(model)
-    keep = random_keep(graph, seed, extreme)
+    keep = random_keep(graph, seed, extreme, kinds)
     return resize(model, graph, keep), keep
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES)
-@pytest.mark.parametrize("extreme", ["random", "almost nothing"])
-def test_a_saved_model_loads_bit_equal(tmp_path, family, head, norm, extreme):
-    small, _ = small_model(family, head, norm, extreme=extreme)
-    audio = torch.randn(2, 8000)
-    loaded = load_pretrained(save_pretrained(small, tmp_path / "model"))
-    assert type(loaded) is type(small)
-    assert torch.equal(first_output(loaded, audio), first_output(small, audio))
-    assert trace(loaded).cost() == trace(small).cost()
+@pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
+def test_a_saved_model_loads_bit_equal(tmp_path, family, head, norm):
+    for number, (extreme, kinds) in enumerate((("random", ALL), ("almost nothing", UNITS))):
+        small, _ = small_model(family, head, norm, extreme=extreme, kinds=kinds)
+        inputs = batch(small)
+        loaded = load_pretrained(save_pretrained(small, tmp_path / str(number)))
+        assert type(loaded) is type(small)
+        assert torch.equal(first_output(loaded, **inputs), first_output(small, **inputs))
+        assert trace(loaded).cost() == trace(small).cost()
 
 
 def test_a_saved_model_loads_bit_equal_in_a_new_process(tmp_path):

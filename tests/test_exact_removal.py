@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CASES, first_output, relative_difference, tiny_model
+from conftest import CASES, FORMS, batch, first_output, relative_difference, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,59 +12,67 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 from prune_ssl import Plan, PruningConfig, attach_gates, resize, trace
 from prune_ssl.errors import ModelError
 
-EXTREMES = ("random", "no heads", "no ffn", "one channel", "almost nothing")
+EXTREMES = ("random", "no heads", "no ffn", "one channel", "almost nothing", "no blocks", "one layer")
+UNITS = ("conv", "heads", "ffn")
+ALL = (*UNITS, "hidden", "block", "layer")
 
 
-def random_keep(graph, seed, extreme="random"):
+def random_keep(graph, seed, extreme="random", kinds=UNITS):
     generator = np.random.default_rng(seed)
     keep = {}
+    layers = [name for name, group in graph.groups.items() if group.kind == "layer"]
     for name, group in graph.groups.items():
+        if group.kind not in kinds:
+            continue
         count = int(generator.integers(group.minimum, group.size + 1))
-        if (extreme, group.kind) in (("no heads", "heads"), ("no ffn", "ffn"), ("one channel", "conv")):
+        emptied = {"no heads": "heads", "no ffn": "ffn", "one channel": "conv", "no blocks": "block"}
+        if emptied.get(extreme) == group.kind or extreme == "almost nothing":
             count = group.minimum
-        if extreme == "almost nothing":
-            count = group.minimum
+        if extreme == "one layer" and group.kind == "layer":
+            count = int(name == layers[seed % len(layers)])
         keep[name] = sorted(generator.choice(group.size, count, replace=False).tolist())
     return keep
 
 
-def batch(samples, dtype, padded):
-    audio = torch.randn(2, samples, dtype=dtype)
-    if not padded:
-        return {"input_values": audio}
-    mask = torch.ones(2, samples, dtype=torch.long)
-    mask[1, samples * 3 // 4 :] = 0
-    return {"input_values": audio * mask, "attention_mask": mask}
-
-
 def masked_and_resized(model, graph, plan, inputs):
-    gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1)).to(model.dtype)
+    config = PruningConfig(budget="macs=100%", round_to=1, kinds=ALL)
+    gates = attach_gates(model, graph, config).to(model.dtype)
     gates.hold(plan)
     masked = first_output(model, **inputs)
     gates.detach()
-    return masked, first_output(resize(model, graph, plan), **inputs)
+    return kept_part(masked, model, graph, plan), first_output(resize(model, graph, plan), **inputs)
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES)
+def kept_part(output, model, graph, plan):
+    """Of a bare model's output, the dimensions that stay."""
+    keep = plan.keep if isinstance(plan, Plan) else plan
+    if "hidden" not in keep or output.shape[-1] != model.config.hidden_size or graph.backbone:
+        return output
+    width = model.config.hidden_size // graph.groups["hidden"].size
+    return output[..., [unit * width + d for unit in keep["hidden"] for d in range(width)]]
+
+
+@pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
 @given(
     seed=st.integers(0, 10_000),
     extreme=st.sampled_from(EXTREMES),
+    kinds=st.sampled_from([UNITS, (*UNITS, "block"), ("layer",), ("hidden",), ALL]),
     padded=st.booleans(),
     samples=st.integers(6500, 9000),
     heads=st.sampled_from([1, 2, 4]),
     ffn=st.integers(1, 30),
 )
-@settings(max_examples=4)
+@settings(max_examples=3)
 def test_masked_equals_resized_and_differs_from_dense(
-    family, head, norm, seed, extreme, padded, samples, heads, ffn
+    family, head, norm, seed, extreme, kinds, padded, samples, heads, ffn
 ):
     torch.manual_seed(seed)
     model = tiny_model(family, head, norm, num_attention_heads=heads, intermediate_size=ffn).double()
     graph = trace(model)
-    keep, inputs = random_keep(graph, seed, extreme), batch(samples, torch.float64, padded)
+    keep, inputs = random_keep(graph, seed, extreme, kinds), batch(model, samples, padded)
     masked, resized = masked_and_resized(model, graph, keep, inputs)
     assert relative_difference(masked, resized) < 1e-9
-    if any(len(units) < graph.groups[name].size for name, units in keep.items()):
+    if any(len(units) < graph.groups[name].size for name, units in keep.items()) and "hidden" not in keep:
         assert relative_difference(masked, first_output(model, **inputs)) > 1e-9
 
 
@@ -74,7 +82,7 @@ def test_masked_equals_resized_in_single_precision_over_many_keeps(family, padde
     model = tiny_model(family, "ForCTC")
     graph, worst = trace(model), 0.0
     for seed in range(25):
-        inputs = batch(8000 + 13 * seed, torch.float32, padded)
+        inputs = batch(model, 8000 + 13 * seed, padded)
         masked, resized = masked_and_resized(model, graph, random_keep(graph, seed), inputs)
         worst = max(worst, relative_difference(masked, resized))
     assert worst <= 1e-5
@@ -88,26 +96,26 @@ def test_scales_of_a_plan_are_folded_exactly(norm):
     scales = {
         name: tuple(np.random.default_rng(5).uniform(0.1, 1, len(units))) for name, units in keep.items()
     }
-    masked, resized = masked_and_resized(model, graph, Plan(keep, scales), batch(8000, torch.float64, True))
+    masked, resized = masked_and_resized(model, graph, Plan(keep, scales), batch(model, 8000, True))
     assert relative_difference(masked, resized) < 1e-9
-    unscaled = first_output(resize(model, graph, keep), **batch(8000, torch.float64, True))
+    unscaled = first_output(resize(model, graph, keep), **batch(model, 8000, True))
     assert relative_difference(unscaled, resized) > 1e-6
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES)
-@pytest.mark.parametrize("seed", range(3))
-def test_predicted_cost_equals_counted_cost_to_the_unit(family, head, norm, seed):
+@pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
+def test_predicted_cost_equals_counted_cost_to_the_unit(family, head, norm):
     model = tiny_model(family, head, norm)
     graph = trace(model)
-    keep = random_keep(graph, seed, EXTREMES[seed])
-    check_counted(resize(model, graph, keep), graph.cost(keep, seconds=1.0))
+    for seed, (extreme, kinds) in enumerate((("random", ALL), ("almost nothing", UNITS), ("no blocks", ALL))):
+        keep = random_keep(graph, seed, extreme, kinds)
+        check_counted(resize(model, graph, keep), graph.cost(keep, seconds=1.0))
 
 
 def check_counted(model, cost):
     assert sum(parameter.numel() for parameter in model.parameters()) == cost.params
     model.set_attn_implementation("eager")  # the CPU kernel of SDPA has no FLOP rule
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.randn(1, 16_000))
+        model(**batch(model, 16_000, rows=1))
     assert counter.get_total_flops() == 2 * cost.macs == cost.flops
 
 

@@ -1,5 +1,8 @@
 """attach_gates(): put gates where the masks multiply, on the consumers of every group."""
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -7,7 +10,7 @@ from torch import nn
 from prune_ssl.errors import ModelError
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.gates import Gates
-from prune_ssl.gating.modules import GATE, GATED, ColumnGate, swap_class
+from prune_ssl.gating.modules import GATE, GATED, WeightGate, swap_class
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
@@ -74,22 +77,55 @@ def check_same_model(model: nn.Module, graph: PruningGraph) -> None:
 
 def _attach_group(model: nn.Module, gates: Gates, group: Group) -> None:
     for part in group.of_role("consumer"):
-        module = _plain_module(model, part)
-        unit_of_column = np.empty(part.index.size, dtype=np.int64)
-        unit_of_column[part.index.ravel()] = np.repeat(np.arange(group.size), part.width)
-        gate = ColumnGate(gates, group.name, torch.from_numpy(unit_of_column))
-        gates._attached.append((module, swap_class(module, gate)))
-    for path in dict.fromkeys(part.module for part in group.of_role("norm")):
+        _weight_gate(model, gates, part.module).columns[group.name] = _unit_of_entry(part, group.size)
+    for path in group.outputs:
+        _weight_gate(model, gates, path).blocks.append(group.name)
+    for path in group.norms:
         module = model.get_submodule(path)
-        if isinstance(module, nn.LayerNorm):  # GroupNorm with one group per channel needs nothing
-            gates._attached.append((module, swap_class(module, (gates, group.name))))
+        if isinstance(module, nn.LayerNorm):  # norms of each channel alone need nothing
+            _refuse_odd(module, path)
+            width = module.normalized_shape[0]
+            units = torch.arange(width) // (width // group.size) if width != group.size else None
+            gates._attached.append((module, swap_class(module, (gates, group.name, units))))
+    if group.kind == "layer":
+        hook = model.get_submodule(group.block).register_forward_hook(
+            partial(_mix_layer, gates, group.name), with_kwargs=True
+        )
+        gates._handles.append(hook)
 
 
-def _plain_module(model: nn.Module, part: ParameterSlice) -> nn.Module:
-    module = model.get_submodule(part.module)
+def _mix_layer(
+    gates: Gates, group: str, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> Any:
+    """Return input + gate (output - input): 0 is the layer removed, 1 is the layer as it is."""
+    given = args[0] if args else kwargs["hidden_states"]
+    made = output[0] if isinstance(output, tuple) else output
+    gate = gates.values(group).to(made)
+    mixed = torch.lerp(given, made, gate)
+    return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
+
+
+def _unit_of_entry(part: ParameterSlice, units: int) -> torch.Tensor:
+    unit_of = np.empty(part.index.size, dtype=np.int64)
+    unit_of[part.index.ravel()] = np.repeat(np.arange(units), part.width)
+    return torch.from_numpy(unit_of)
+
+
+def _weight_gate(model: nn.Module, gates: Gates, path: str) -> WeightGate:
+    """Return the gate of a Linear or convolution, made on first use."""
+    module = model.get_submodule(path)
+    gate = module.__dict__.get(GATE)
+    if gate is None:
+        _refuse_odd(module, path)
+        gate = WeightGate(gates)
+        gates._attached.append((module, swap_class(module, gate)))
+    assert isinstance(gate, WeightGate)
+    return gate
+
+
+def _refuse_odd(module: nn.Module, path: str) -> None:
     if type(module) not in GATED:
         raise ModelError(
-            f"{part.module} is a {type(module).__name__}; gates can be attached to plain Linear, Conv1d and "
+            f"{path} is a {type(module).__name__}; gates can be attached to plain Linear, Conv1d and "
             "LayerNorm modules. Merge adapters or parametrizations into it first."
         )
-    return module

@@ -6,9 +6,7 @@ from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating.schedule import SHAPES
-from prune_ssl.selection import CRITERIA, Budget, parse_budget
-
-KINDS = ("conv", "heads", "ffn")
+from prune_ssl.selection import CRITERIA, KINDS, UNIT_KINDS, Budget, parse_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +23,8 @@ class PruningConfig:
     """Score of units for the methods without gates."""
     rounds: int = 5
     """Cuts of the iterative method."""
-    kinds: tuple[str, ...] = KINDS
-    """Kinds of units that may go."""
+    kinds: tuple[str, ...] = UNIT_KINDS
+    """Kinds of units that may go, of `KINDS`."""
     round_to: int = 8
     """Conv and FFN widths become multiples of this (heads are whole)."""
     seconds: float = 10.0

@@ -37,6 +37,8 @@ class Gates(nn.Module):
     its own.
     """
 
+    group_of_unit: torch.Tensor  # (units,) number of each unit's group among all of the graph
+
     def __init__(
         self,
         graph: PruningGraph,
@@ -54,6 +56,9 @@ class Gates(nn.Module):
             self.spans[name] = slice(start, start + group.size)
         units = sum(group.size for group in self.groups.values())
         self.log_alpha = nn.Parameter(torch.zeros(units))
+        numbers = {name: number for number, name in enumerate(graph.groups)}
+        owner = [numbers[name] for name, group in self.groups.items() for _ in range(group.size)]
+        self.register_buffer("group_of_unit", torch.tensor(owner, dtype=torch.long), persistent=False)
         self.multipliers = nn.Parameter(torch.zeros(len(self.limits), 2))
         self.steps = 0
         self.start: list[float] = []
@@ -149,12 +154,20 @@ class Gates(nn.Module):
     def deterministic(self) -> torch.Tensor:
         """Return the evaluation mask (units,): each group's likeliest round(sum P) units at E[z | z > 0]."""
         probabilities = hard_concrete.keep_probability(self.log_alpha)
-        mask = hard_concrete.mean_when_open(self.log_alpha)
+        mask = self._open_means()
         for name, span in self.spans.items():
             count = max(round(float(probabilities[span].sum())), self.groups[name].minimum)
             closed = torch.argsort(probabilities[span], descending=True, stable=True)[count:]
             mask[span][closed] = 0
         return mask
+
+    def _open_means(self) -> torch.Tensor:
+        """Return E[z | z > 0] of every unit; a layer is there or not, its gate cannot be folded anywhere."""
+        means = hard_concrete.mean_when_open(self.log_alpha.detach())
+        for name, group in self.groups.items():
+            if group.kind == "layer":
+                means[self.spans[name]] = 1.0
+        return means
 
     @torch.no_grad()
     def hold(self, plan: Plan | Mapping[str, Sequence[int]] | None) -> None:
@@ -176,21 +189,24 @@ class Gates(nn.Module):
 
     # -- the budget
 
+    def _width_vector(self) -> torch.Tensor:
+        """Return the expected number of open units of every group of the graph, (groups,), differentiable."""
+        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        whole = probabilities.new_tensor(
+            [0.0 if name in self.spans else float(group.size) for name, group in self.graph.groups.items()]
+        )
+        return whole.index_add(0, self.group_of_unit, probabilities)
+
     def expected_widths(self) -> dict[str, torch.Tensor]:
         """Return the expected number of open units of every group, scalars, differentiable."""
-        probabilities = hard_concrete.keep_probability(self.log_alpha)
-        return {
-            name: probabilities[self.spans[name]].sum()
-            if name in self.spans
-            else torch.tensor(float(group.size), device=probabilities.device)
-            for name, group in self.graph.groups.items()
-        }
+        return dict(zip(self.graph.groups, self._width_vector().unbind(), strict=True))
 
     def expected(self) -> torch.Tensor:
         """Return the expected cost of each constraint as a fraction of the dense cost, (limits,)."""
-        widths = self.expected_widths()
-        costs = [limit.polynomial.expected(widths) / limit.dense for limit in self.limits]
-        return torch.stack(costs).to(self.log_alpha.dtype)
+        return self._costs(self._width_vector()).to(self.log_alpha.dtype)
+
+    def _costs(self, widths: torch.Tensor) -> torch.Tensor:
+        return torch.stack([limit.polynomial.expected(widths) / limit.dense for limit in self.limits])
 
     def target(self, step: int) -> list[float]:
         """Return the target fraction of each constraint at `step`."""
@@ -238,10 +254,17 @@ class Gates(nn.Module):
         """Return K of each constraint, (limits,), without a gradient."""
         if self._task_pull is None or not torch.is_grad_enabled():
             return torch.full_like(expected, sqrt(len(self.log_alpha))).detach()
+        # d P / d log_alpha = P (1 - P); the rest of the chain goes through a handful of widths only.
+        probabilities = hard_concrete.keep_probability(self.log_alpha.detach())
+        slopes = probabilities * (1 - probabilities)
+        widths = self._width_vector().detach().double().requires_grad_()
+        steepness = torch.zeros_like(widths).index_add(0, self.group_of_unit, slopes.double())
         pulls = [
-            torch.autograd.grad(each, self.log_alpha, retain_graph=True)[0].abs().sum() for each in expected
+            (torch.autograd.grad(each, widths, retain_graph=True)[0].abs() * steepness).sum()
+            for each in self._costs(widths)
         ]
-        return self._task_pull / torch.stack(pulls).clamp_min(torch.finfo(expected.dtype).tiny)
+        smallest = torch.finfo(expected.dtype).tiny
+        return self._task_pull / torch.stack(pulls).to(expected.dtype).clamp_min(smallest)
 
     def _note_loss_scale(self, gradient: torch.Tensor) -> None:
         # What multiplies the loss (accumulation, fp16 scaling) multiplies the task's gradient too.
@@ -339,7 +362,7 @@ class Gates(nn.Module):
             name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()
         }
         keep = solve(self.graph, scores, limits, self.widths, start)
-        open_means = hard_concrete.mean_when_open(self.log_alpha)
+        open_means = self._open_means()
         scales = {}
         for name, span in self.spans.items():
             units = keep.get(name, range(self.groups[name].size))

@@ -1,55 +1,84 @@
-"""Gated twins of Linear, Conv1d and LayerNorm: the user's own modules with one class-level property more."""
+"""Gated twins of Linear, Conv1d and LayerNorm: the user's own modules with class-level properties more."""
 
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torchaudio.models.wav2vec2.components import LayerNorm as TransposedLayerNorm
 
 GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so state_dict never sees it
 
 
 class GateSource(Protocol):
-    """What a gated module asks for: the current gates of its group."""
+    """What a gated module asks for: the current gates of a group."""
 
     def values(self, group: str) -> torch.Tensor:
         """Return the gates of `group`, (units,)."""
         ...
 
 
-class ColumnGate:
-    """Scales the columns of a consumer's weight by the gates of the units that they read."""
+class WeightGate:
+    """Scales a weight's columns by the gates of the units that they read, and its output by whole blocks'."""
 
-    def __init__(self, source: GateSource, group: str, columns: torch.Tensor) -> None:
-        self.source, self.group = source, group
-        self.columns = columns  # (columns,) unit of each column
+    def __init__(self, source: GateSource) -> None:
+        self.source = source
+        self.columns: dict[str, torch.Tensor] = {}  # group -> (columns,) unit of each column
+        self.blocks: list[str] = []  # groups of one unit, whose output this module's is
 
-    def scale(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return `weight` (out, in[, kernel]) with column j times the gate of unit columns[j]."""
-        gates = self.source.values(self.group)
-        if self.columns.device != gates.device:
-            self.columns = self.columns.to(gates.device)
-        factors = gates if len(gates) == len(self.columns) else gates[self.columns]
-        return weight * factors.to(weight).view(1, -1, *[1] * (weight.dim() - 2))
+    def factors(self) -> torch.Tensor | None:
+        """Return the factor of each column, (columns,) or (1,)."""
+        factors: torch.Tensor | None = None
+        for group, columns in self.columns.items():
+            gates = self.source.values(group)
+            if columns.device != gates.device:
+                self.columns[group] = columns = columns.to(gates.device)
+            each = gates if len(gates) == len(columns) else gates[columns]
+            factors = each if factors is None else factors * each
+        block = self.output()
+        return factors if block is None else block if factors is None else factors * block
+
+    def output(self) -> torch.Tensor | None:
+        """Return the factor of the whole output, (1,), or None."""
+        product: torch.Tensor | None = None
+        for group in self.blocks:
+            gate = self.source.values(group)
+            product = gate if product is None else product * gate
+        return product
 
 
-class GatedLinear(nn.Linear):
-    """A Linear whose `weight` is its parameter with gated columns. Parameters and keys are untouched."""
+class _Gated(nn.Module):
+    """Effective weight and bias as properties. Parameters and keys are untouched."""
 
     @property
-    def weight(self) -> torch.Tensor:  # type: ignore[override]
-        """The effective weight (out, in)."""
-        scaled: torch.Tensor = self.__dict__[GATE].scale(self._parameters["weight"])
+    def weight(self) -> torch.Tensor:
+        """The effective weight (out, in[, kernel])."""
+        own: Any = self._parameters["weight"]
+        factors = self.__dict__[GATE].factors()
+        scaled: torch.Tensor = own * factors.to(own).view(1, -1, *[1] * (own.dim() - 2))
         return scaled
-
-
-class GatedConv1d(nn.Conv1d):
-    """A Conv1d whose `weight` is its parameter with gated input channels."""
 
     @property
-    def weight(self) -> torch.Tensor:  # type: ignore[override]
-        """The effective weight (out, in, kernel)."""
-        scaled: torch.Tensor = self.__dict__[GATE].scale(self._parameters["weight"])
-        return scaled
+    def bias(self) -> torch.Tensor | None:
+        """The effective bias (out,)."""
+        own, block = self._parameters["bias"], self.__dict__[GATE].output()
+        return own if own is None or block is None else own * block.to(own)
+
+
+class GatedLinear(_Gated, nn.Linear):  # type: ignore[misc,override]
+    """A Linear whose columns are gated."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map (..., in) to (..., out), scaling the smaller of weight and input."""
+        own: Any = self._parameters["weight"]
+        if input.numel() >= own.numel():
+            return functional.linear(input, self.weight, self.bias)
+        factors = self.__dict__[GATE].factors()
+        return functional.linear(input * factors.to(input), own, self.bias)
+
+
+class GatedConv1d(_Gated, nn.Conv1d):  # type: ignore[override]
+    """A Conv1d whose input channels are gated."""
 
 
 class GatedLayerNorm(nn.LayerNorm):
@@ -62,8 +91,10 @@ class GatedLayerNorm(nn.LayerNorm):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., C) to (..., C)."""
-        source, group = self.__dict__[GATE]
+        source, group, units = self.__dict__[GATE]
         gates: torch.Tensor = source.values(group).to(input.device)
+        if units is not None:
+            gates = gates[units.to(gates.device)]
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
         count = weights.sum().clamp_min(1)
@@ -78,10 +109,21 @@ class GatedLayerNorm(nn.LayerNorm):
         return normed
 
 
+class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ignore[misc]
+    """The same over the second axis of (B, C, T), as torchaudio's convolutional frontends have it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, T) to (B, C, T)."""
+        return super().forward(input.transpose(-2, -1)).transpose(-2, -1)
+
+
 GATED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: GatedLinear,
+    # torch's own attention holds its output layer as this subclass.
+    nn.modules.linear.NonDynamicallyQuantizableLinear: GatedLinear,
     nn.Conv1d: GatedConv1d,
     nn.LayerNorm: GatedLayerNorm,
+    TransposedLayerNorm: GatedTransposedLayerNorm,
 }
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.inputs import input_shape
 from prune_ssl.profiling import thread_count
 from prune_ssl.selection.calibration import evaluating
-from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
 
 WARMUP_ITERATIONS = 10
 WARMUP_SECONDS = 2.0
@@ -162,9 +162,9 @@ def audio_lengths(seconds: float | Sequence[float]) -> list[float]:
 
 
 def random_waveform(model: nn.Module, seconds: float) -> torch.Tensor:
-    """Return seeded noise of unit variance, shape (1, N), of the model's floating type and on its device."""
+    """Return seeded noise of unit variance, of the shape, floating type and device that the model wants."""
     generator = torch.Generator().manual_seed(0)
-    waveform = torch.randn(1, round(seconds * SAMPLE_RATE_HZ), generator=generator)
+    waveform = torch.randn(input_shape(model, seconds), generator=generator)
     parameter = next(model.parameters())
     return waveform.to(device=parameter.device, dtype=parameter.dtype)
 

@@ -1,48 +1,251 @@
 """The family table: what no graph can know about a speech SSL architecture, as data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from prune_ssl.errors import ModelError
 
 PRUNED_PREFIX = "pruned_"
+Coefficients = tuple[int, int, int]
+
+
+def _content_only(attention: nn.Module) -> Coefficients:
+    """QK^T and AV: 2 T^2."""
+    return (0, 0, 2)
+
+
+def _conformer_products(attention: nn.Module) -> Coefficients:
+    """Relative positions add a product with 2T - 1 of them, relative keys one with a T x T table."""
+    positions = getattr(attention, "position_embeddings_type", None)
+    return {"relative": (0, -1, 4), "relative_key": (0, 0, 3)}.get(str(positions), (0, 0, 2))
+
+
+def _disentangled_products(attention: nn.Module) -> Coefficients:
+    """Content-to-position and position-to-content each add T times the rows of the position table."""
+    inner: nn.Module = attention.self  # type: ignore[assignment]
+    kinds = len(set(inner.pos_att_type) & {"c2p", "p2c"}) if inner.relative_attention else 0  # type: ignore[arg-type]
+    return (0, kinds * 2 * int(getattr(inner, "pos_ebd_size", 0)), 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionRoles:
+    """One attention: its Linear quadruple, and what else belongs to a head. Paths are within the block.
+
+    `per_head` names further parameters (path, dim) that hold equal parts for every head; `head_size` and
+    `head_count` name the module's own account of its sizes; `products` gives the multiply-adds per head and
+    head dimension as coefficients of 1, T, T^2; `style` says what the block returns and what it holds beside,
+    `positions` whether relative positions take part in the scores.
+    """
+
+    path: str = "attention"
+    queries: str = "q_proj"
+    keys: str = "k_proj"
+    values: str = "v_proj"
+    output: str = "out_proj"
+    head_size: str = "head_dim"
+    head_count: str = "num_heads"
+    per_head: tuple[tuple[str, int], ...] = ()
+    style: Literal["plain", "position bias", "post-norm"] = "plain"
+    positions: bool = False
+    products: Callable[[nn.Module], Coefficients] = _content_only
+
+    @property
+    def projections(self) -> tuple[str, str, str]:
+        """Queries, keys, values."""
+        return self.queries, self.keys, self.values
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedForwardRoles:
+    """One feed-forward: group name, block name, and its two Linears. Paths are within the layer."""
+
+    group: str = "ffn"
+    block: str = "feed_forward"
+    first: str = "feed_forward.intermediate_dense"
+    second: str = "feed_forward.output_dense"
+    field: str = "intermediate_size"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionRoles:
+    """A conformer's convolution module: pointwise (with a GLU), depthwise, norm, pointwise."""
+
+    path: str = "conv_module"
+    first: str = "pointwise_conv1"
+    depthwise: str = "depthwise_conv"
+    norm: str = "batch_norm"
+    second: str = "pointwise_conv2"
+
+
+_UPSAMPLED = "the upsampling behind the encoder is square in the residual's width"
+HEAD_READERS = (
+    ("ForCTC", "lm_head"),
+    ("ForSequenceClassification", "projector"),
+    ("ForAudioFrameClassification", "classifier"),
+    ("ForXVector", "projector"),
+)
+SECTIONS = (
+    ("feature_extractor", "frontend"),
+    ("feature_projection", "projection"),
+    ("layer_norm", "projection"),
+    ("masked_spec_embed", "projection"),
+    ("encoder.pos_conv_embed", "position"),
+    ("encoder.embed_positions", "position"),
+    ("encoder", "encoder"),
+    ("adapter", "head"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """Where the roles of one architecture sit; paths are relative to the backbone, `{i}` counts layers.
 
-    `queries`, `keys`, `values`, `output` are the Linear quadruple of one attention; `sections` maps a path
-    prefix to its section, the longest matching prefix wins; everything outside the backbone is `head`.
+    `stem` is the start of its class names in transformers ("" for torchaudio); `sections` maps a path prefix
+    to its section, the first match wins; everything outside the backbone is `head`. `position_convs` are
+    grouped convolutions over the residual stream, `residual` further parameters of its width.
     """
 
     name: str
+    stem: str
     conv: str = "feature_extractor.conv_layers.{i}.conv"
-    attention: str = "encoder.layers.{i}.attention"
-    queries: str = "q_proj"
-    keys: str = "k_proj"
-    values: str = "v_proj"
-    output: str = "out_proj"
-    ffn: str = "encoder.layers.{i}.feed_forward"
-    ffn_in: str = "intermediate_dense"
-    ffn_out: str = "output_dense"
-    sections: tuple[tuple[str, str], ...] = (
-        ("feature_extractor", "frontend"),
-        ("feature_projection", "projection"),
-        ("masked_spec_embed", "projection"),
-        ("encoder.pos_conv_embed", "position"),
-        ("encoder", "encoder"),
-        ("adapter", "head"),
-    )
+    projection: str = "feature_projection.projection"
+    layer: str = "encoder.layers.{i}"
+    attention: AttentionRoles = AttentionRoles()
+    ffns: tuple[FeedForwardRoles, ...] = (FeedForwardRoles(),)
+    convolution: ConvolutionRoles | None = None
+    position_convs: str = "encoder.pos_conv_embed.conv"
+    residual: tuple[str, ...] = ("masked_spec_embed",)
+    sections: tuple[tuple[str, str], ...] = SECTIONS
     # Linears outside the backbone that read the (normalised) output of the last convolution through an
     # operation without a gradient, which a graph built from autograd cannot see (the quantiser's argmax).
     last_conv_readers: tuple[str, ...] = ()
+    # Class suffix -> the Linear of the head that reads the residual stream.
+    head_readers: tuple[tuple[str, str], ...] = HEAD_READERS
+    squeeze: str = ""  # config field: the encoder runs on one of so many frames
+    filterbank: int = 0  # frames of 10 ms that one input frame stacks; 0: the input is a waveform
+    keeps_residual: str = ""  # why the residual width cannot be pruned
+    makes_constants: bool = False  # the forward makes tensors on the default device, whatever its input's
+    layers_return_bias: bool = False  # (output, position bias), not the output alone
 
 
+_CONFORMER_ATTENTION = AttentionRoles(
+    path="self_attn",
+    queries="linear_q",
+    keys="linear_k",
+    values="linear_v",
+    output="linear_out",
+    head_size="head_size",
+    per_head=(("linear_pos.weight", 0), ("pos_bias_u", 0), ("pos_bias_v", 0)),
+    positions=True,
+    products=_conformer_products,
+)
+_CONFORMER_FFNS = tuple(
+    FeedForwardRoles(
+        group=name,
+        block=f"feed_forward{name[-1]}",
+        first=f"{name}.intermediate_dense",
+        second=f"{name}.output_dense",
+        field=f"{name}_intermediate_size",
+    )
+    for name in ("ffn1", "ffn2")
+)
 FAMILIES: dict[str, Family] = {
-    "wav2vec2": Family(name="wav2vec2", last_conv_readers=("quantizer.weight_proj",)),
-    "hubert": Family(name="hubert"),
+    family.name: family
+    for family in (
+        Family(
+            name="wav2vec2",
+            stem="Wav2Vec2",
+            head_readers=(*HEAD_READERS, ("ForPreTraining", "project_hid")),
+            last_conv_readers=("quantizer.weight_proj",),
+        ),
+        Family(name="hubert", stem="Hubert"),
+        Family(
+            name="wavlm",
+            stem="WavLM",
+            attention=AttentionRoles(
+                per_head=(("gru_rel_pos_const", 1),), style="position bias", positions=True
+            ),
+            keeps_residual="WavLM's position gates read the residual in slices of the original width",
+            layers_return_bias=True,
+        ),
+        Family(
+            name="data2vec-audio",
+            stem="Data2VecAudio",
+            position_convs="encoder.pos_conv_embed.layers.{i}.conv",
+        ),
+        Family(name="unispeech", stem="UniSpeech", last_conv_readers=("quantizer.weight_proj",)),
+        Family(name="unispeech-sat", stem="UniSpeechSat"),
+        Family(
+            name="sew",
+            stem="SEW",
+            projection="feature_projection",
+            squeeze="squeeze_factor",
+            keeps_residual=_UPSAMPLED,
+        ),
+        Family(
+            name="sew-d",
+            stem="SEWD",
+            projection="feature_projection",
+            squeeze="squeeze_factor",
+            keeps_residual=_UPSAMPLED,
+            makes_constants=True,
+            layer="encoder.encoder.layer.{i}",
+            attention=AttentionRoles(
+                queries="self.query_proj",
+                keys="self.key_proj",
+                values="self.value_proj",
+                output="output.dense",
+                head_size="self.attention_head_size",
+                head_count="self.num_attention_heads",
+                per_head=tuple(
+                    (f"self.{name}.{leaf}", 0)
+                    for name in ("pos_key_proj", "pos_query_proj")
+                    for leaf in ("weight", "bias")
+                ),
+                style="post-norm",
+                positions=True,
+                products=_disentangled_products,
+            ),
+            ffns=(FeedForwardRoles(first="intermediate.dense", second="output.dense"),),
+        ),
+        Family(
+            name="wav2vec2-conformer",
+            stem="Wav2Vec2Conformer",
+            attention=_CONFORMER_ATTENTION,
+            ffns=_CONFORMER_FFNS,
+            convolution=ConvolutionRoles(),
+            last_conv_readers=("quantizer.weight_proj",),
+        ),
+        Family(
+            name="wav2vec2-bert",
+            stem="Wav2Vec2Bert",
+            conv="",
+            attention=_CONFORMER_ATTENTION,
+            ffns=_CONFORMER_FFNS,
+            convolution=ConvolutionRoles(norm="depthwise_layer_norm"),
+            position_convs="",
+            filterbank=2,
+        ),
+        Family(
+            name="torchaudio",
+            stem="",
+            projection="encoder.feature_projection.projection",
+            layer="encoder.transformer.layers.{i}",
+            position_convs="encoder.transformer.pos_conv_embed.conv",
+            residual=(),
+            sections=(
+                ("feature_extractor", "frontend"),
+                ("encoder.feature_projection", "projection"),
+                ("encoder.transformer.pos_conv_embed", "position"),
+                ("encoder", "encoder"),
+            ),
+            head_readers=(("", "aux"),),
+            layers_return_bias=True,
+        ),
+    )
 }
 
 
@@ -52,6 +255,8 @@ def family_of(model: nn.Module) -> Family:
     Raises:
         ModelError: the model has no config with a known `model_type`.
     """
+    if type(model).__module__.startswith("torchaudio.models.wav2vec2"):
+        return FAMILIES["torchaudio"]
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if isinstance(model_type, str):
@@ -61,7 +266,7 @@ def family_of(model: nn.Module) -> Family:
     found = f"model_type {model_type!r}" if model_type else "no Hugging Face config"
     raise ModelError(
         f"{type(model).__name__} is not a speech SSL model that can be traced: found {found}, wanted one of "
-        f"{', '.join(FAMILIES)}. Give a wav2vec 2.0 or HuBERT model of transformers (bare or with a head)."
+        f"{', '.join(FAMILIES)}. Give a model of these families (bare or with a head)."
     )
 
 
@@ -75,10 +280,14 @@ def backbone_of(model: nn.Module) -> tuple[str, nn.Module]:
     backbone = getattr(model, prefix, None) if prefix else None
     if isinstance(backbone, nn.Module):
         return prefix, backbone
-    if hasattr(model, "feature_extractor") and hasattr(model, "encoder"):
+    if hasattr(model, "wav2vec2"):  # torchaudio's HuBERTPretrainModel
+        return "wav2vec2", model.wav2vec2  # type: ignore[return-value]
+    if hasattr(model, "encoder") and (
+        hasattr(model, "feature_projection") or hasattr(model, "feature_extractor")
+    ):
         return "", model
     raise ModelError(
-        f"{type(model).__name__} has neither a backbone attribute {prefix!r} nor feature_extractor "
-        "and encoder of its own, so its parts cannot be found. Give a wav2vec 2.0 or HuBERT model "
-        "of transformers."
+        f"{type(model).__name__} has neither a backbone attribute {prefix!r} nor feature_projection "
+        "and encoder of its own, so its parts cannot be found. Give a speech SSL model of transformers, "
+        "bare or with a head."
     )

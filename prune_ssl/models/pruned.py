@@ -1,18 +1,25 @@
 """Model classes for heterogeneous layers: stock transformers classes whose layers have their own widths."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 import transformers
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import AutoConfig, HubertConfig, PreTrainedConfig, PreTrainedModel, Wav2Vec2Config
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of
+from prune_ssl.models.layers import (
+    empty_attention,
+    empty_convolution,
+    empty_feed_forward,
+    own_position_bias,
+    remove_layer,
+    state_heads,
+)
 
 HEADS = (
     ("Model", "AutoModel"),
@@ -22,128 +29,163 @@ HEADS = (
     ("ForXVector", "AutoModelForAudioXVector"),
     ("ForPreTraining", "AutoModelForPreTraining"),
 )
-
-
-class BiasOnly(nn.Module):
-    """What remains of a Linear whose input is gone: its bias. Keeps the state-dict key `...bias`."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(size))
-
-
-class BiasAttention(nn.Module):
-    """An attention block with no head left: every frame gets the output projection's bias."""
-
-    def __init__(self, size: int, output: str = "out_proj") -> None:
-        super().__init__()
-        self.num_heads = 0
-        self.output = output
-        self.add_module(output, BiasOnly(size))
-
-    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
-        """Map (B, T, D) to (bias broadcast to (B, T, D), no attention map)."""
-        bias: torch.Tensor = self.get_submodule(self.output).bias  # type: ignore[assignment]
-        return bias.expand_as(hidden_states).clone(), None
-
-
-class BiasFeedForward(nn.Module):
-    """A feed-forward block with no neuron left: every frame gets the output layer's bias."""
-
-    def __init__(self, size: int, output: str = "output_dense") -> None:
-        super().__init__()
-        self.output = output
-        self.add_module(output, BiasOnly(size))
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Map (B, T, D) to the bias broadcast to (B, T, D)."""
-        bias: torch.Tensor = self.get_submodule(self.output).bias  # type: ignore[assignment]
-        return bias.expand_as(hidden_states).clone()
-
-
-@strict
-class PrunedWav2Vec2Config(Wav2Vec2Config):
-    """A Wav2Vec2Config with `pruned_layers`: layer index -> its own head count and FFN width.
-
-    The inner names are those of transformers' `per_layer_config`, whose field itself cannot be used: stock
-    classes refuse to be built from it. Heads keep their own size, hidden_size / num_attention_heads.
-    """
-
-    model_type = PRUNED_PREFIX + "wav2vec2"
-    pruned_layers: dict[str, Any] | None = None
-    prune_format_version: int = 1
-
-
-@strict
-class PrunedHubertConfig(HubertConfig):
-    """A HubertConfig with `pruned_layers`: layer index -> its own head count and FFN width."""
-
-    model_type = PRUNED_PREFIX + "hubert"
-    pruned_layers: dict[str, Any] | None = None
-    prune_format_version: int = 1
-
-
-CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    "wav2vec2": PrunedWav2Vec2Config,
-    "hubert": PrunedHubertConfig,
+# Fields that a pruned config has beside the stock ones, with their defaults.
+# pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
+# cannot be used: stock classes refuse to be built from it), and the parts of it that are gone.
+# head_size: size of a head, where it is not hidden_size / num_attention_heads any more.
+# project_features: SEW has a projection though its widths are equal (the stock constructor leaves it out).
+FIELDS: dict[str, tuple[Any, Any]] = {
+    "pruned_layers": (dict[str, Any] | None, None),
+    "head_size": (int | None, None),
+    "project_features": (bool, False),
+    "prune_format_version": (int, 1),
 }
 
 
-def _new_linear(old: nn.Linear, in_features: int, out_features: int) -> nn.Linear:
+def _config_class(family: Family) -> type[PreTrainedConfig]:
+    stock: type[PreTrainedConfig] = getattr(transformers, f"{family.stem}Config")
+    body: dict[str, Any] = {name: default for name, (_, default) in FIELDS.items()}
+    body |= {
+        "model_type": PRUNED_PREFIX + family.name,
+        "__annotations__": {name: kind for name, (kind, _) in FIELDS.items()},
+        "__module__": __name__,
+        "__doc__": f"A {stock.__name__} whose layers have their own sizes.",
+    }
+    made: type[PreTrainedConfig] = strict(type(f"Pruned{stock.__name__}", (stock,), body))
+    return made
+
+
+CONFIGS: dict[str, type[PreTrainedConfig]] = {
+    name: _config_class(family) for name, family in FAMILIES.items() if family.stem
+}
+
+
+def _new_linear(old: nn.Module, in_features: int, out_features: int) -> nn.Linear:
+    weight: Any = old.weight
     return nn.Linear(
-        in_features,
-        out_features,
-        bias=old.bias is not None,
-        device=old.weight.device,
-        dtype=old.weight.dtype,
+        in_features, out_features, old.bias is not None, device=weight.device, dtype=weight.dtype
     )
 
 
-def shrink_layer(backbone: nn.Module, family: Family, layer: int, heads: int, ffn: int) -> None:
-    """Give one encoder layer `heads` attention heads and `ffn` FFN neurons, with untrained weights.
+def _widen(block: nn.Module, path: str, *, inputs: int | None = None, outputs: int | None = None) -> None:
+    """Give the Linear at `path` another input or output width, with untrained weights."""
+    old: Any = block.get_submodule(path)
+    block.set_submodule(
+        path,
+        _new_linear(
+            old,
+            old.in_features if inputs is None else inputs,
+            old.out_features if outputs is None else outputs,
+        ),
+    )
 
-    Used to build the skeleton that a checkpoint is loaded into. An empty block becomes its bias.
+
+def shrink_layer(
+    backbone: nn.Module, family: Family, index: int, sizes: Mapping[str, Any], config: Any
+) -> None:
+    """Give one encoder layer the sizes of its entry in `pruned_layers`, with untrained weights.
+
+    Used to build the skeleton that a checkpoint is loaded into. Empty blocks become their bias, removed ones
+    give zeros, a removed layer passes its input on.
     """
-    path = family.attention.format(i=layer)
-    attention = backbone.get_submodule(path)
-    output: nn.Linear = attention.get_submodule(family.output)  # type: ignore[assignment]
-    hidden, head_dim = output.out_features, int(attention.head_dim)  # type: ignore[arg-type]
-    if heads == 0:
-        backbone.set_submodule(path, BiasAttention(hidden, family.output))
-    else:
-        for name in (family.queries, family.keys, family.values):
-            old: nn.Linear = attention.get_submodule(name)  # type: ignore[assignment]
-            attention.set_submodule(name, _new_linear(old, hidden, heads * head_dim))
-        attention.set_submodule(family.output, _new_linear(output, heads * head_dim, hidden))
-        attention.num_heads = heads  # type: ignore[assignment]
-    path = family.ffn.format(i=layer)
-    block = backbone.get_submodule(path)
-    if ffn == 0:
-        backbone.set_submodule(path, BiasFeedForward(hidden, family.ffn_out))
+    gone = sizes.get("removed", ())
+    if "layer" in gone:
+        remove_layer(backbone, family, index)
         return
-    first: nn.Linear = block.get_submodule(family.ffn_in)  # type: ignore[assignment]
-    second: nn.Linear = block.get_submodule(family.ffn_out)  # type: ignore[assignment]
-    block.set_submodule(family.ffn_in, _new_linear(first, hidden, ffn))
-    block.set_submodule(family.ffn_out, _new_linear(second, ffn, hidden))
+    layer = backbone.get_submodule(family.layer.format(i=index))
+    if "num_attention_heads" in sizes:
+        _shrink_attention(layer, family, sizes, config)
+    for ffn in family.ffns:
+        width = sizes.get(ffn.field)
+        if not width and width is not None:
+            empty_feed_forward(layer, ffn, keep_bias=ffn.block not in gone)
+        elif width is not None:
+            _widen(layer, ffn.first, outputs=width)
+            _widen(layer, ffn.second, inputs=width)
+    roles = family.convolution
+    if roles is not None and (channels := sizes.get("conv_channels")) is not None:
+        if channels == 0:
+            empty_convolution(layer, roles)
+        else:
+            _shrink_convolution(layer.get_submodule(roles.path), roles, channels)
+
+
+def _shrink_attention(layer: nn.Module, family: Family, sizes: Mapping[str, Any], config: Any) -> None:
+    roles, heads = family.attention, int(sizes["num_attention_heads"])
+    size = config.head_size or config.hidden_size // config.num_attention_heads
+    block = layer.get_submodule(roles.path)
+    if heads == 0:
+        empty_attention(layer, roles, keep_bias="attention" not in sizes.get("removed", ()))
+        return
+    for path in roles.projections:
+        _widen(block, path, outputs=heads * size)
+    _widen(block, roles.output, inputs=heads * size)
+    for path, dim in roles.per_head:
+        _shrink_parameter(block, path, dim, heads, size)
+    state_heads(block, roles, heads, size)
+    if roles.style == "position bias":
+        own_position_bias(layer, roles, config, list(sizes["heads"]), config.num_attention_heads, size)
+
+
+def _shrink_parameter(block: nn.Module, path: str, dim: int, heads: int, head_size: int) -> None:
+    """Resize a parameter that holds `head_size` entries (or one) for each head along `dim`."""
+    owner_path, _, leaf = path.rpartition(".")
+    owner = block
+    for name in owner_path.split(".") if owner_path else ():
+        found = owner._modules.get(name)
+        if found is None:
+            return
+        owner = found
+    old = owner._parameters.get(leaf)
+    if old is None:
+        return
+    shape = list(old.shape)
+    shape[dim] = heads * head_size if isinstance(owner, nn.Linear) else heads
+    owner.register_parameter(leaf, nn.Parameter(old.new_ones(shape)))
+    if isinstance(owner, nn.Linear):
+        owner.out_features = shape[0]
+
+
+def _shrink_convolution(block: nn.Module, roles: Any, channels: int) -> None:
+    first, second, depthwise, norm = (
+        block.get_submodule(path) for path in (roles.first, roles.second, roles.depthwise, roles.norm)
+    )
+    kind: Any = nn.Conv1d
+    place: dict[str, Any] = {"device": first.weight.device, "dtype": first.weight.dtype}
+    hidden: Any = first.in_channels
+    block.set_submodule(roles.first, kind(hidden, 2 * channels, 1, bias=first.bias is not None, **place))
+    block.set_submodule(roles.second, kind(channels, hidden, 1, bias=second.bias is not None, **place))
+    options = {"padding": depthwise.padding, "groups": channels, "bias": depthwise.bias is not None}
+    block.set_submodule(roles.depthwise, kind(channels, channels, depthwise.kernel_size, **options, **place))
+    block.set_submodule(roles.norm, type(norm)(channels, eps=norm.eps, **place))
 
 
 class PrunedLayers:
-    """Mixin over a stock model class: after the stock constructor, cut the layers to the config's widths."""
+    """Mixin over a stock model class: after the stock constructor, cut the layers to the config's sizes."""
 
     config_class: type[PreTrainedConfig] | None
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        stated, attention = config.num_attention_heads, config._attn_implementation
+        if config.head_size is not None:
+            # Stock constructors want a hidden size that the number of heads divides; every layer is given its
+            # own heads below.
+            config.num_attention_heads = 1
         family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
+        if family.attention.style == "position bias":
+            config._attn_implementation = "eager"  # the stock classes inside know no other
+        try:
+            super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        finally:
+            config.num_attention_heads = stated
+            if family.attention.style == "position bias":
+                config._attn_implementation = attention or "sdpa"
         _, backbone = backbone_of(self)  # type: ignore[arg-type]
-        for index, widths in (config.pruned_layers or {}).items():
-            shrink_layer(
-                backbone,
-                family,
-                int(index),
-                int(widths["num_attention_heads"]),
-                int(widths["intermediate_size"]),
-            )
+        if config.project_features and not backbone.project_features:
+            backbone.feature_projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
+            backbone.project_features = True  # type: ignore[assignment]
+        for index, sizes in (config.pruned_layers or {}).items():
+            shrink_layer(backbone, family, int(index), sizes, config)
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
@@ -151,31 +193,25 @@ class PrunedLayers:
         return True
 
 
-def _stock_class(family: str, suffix: str) -> type[PreTrainedModel] | None:
-    stem = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}[family]
-    found: type[PreTrainedModel] | None = getattr(transformers, stem + suffix, None)
-    return found
-
-
 def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
     """Make one pruned class per stock class that exists, and register it with the Auto classes."""
     pruned: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
     for family, config_class in CONFIGS.items():
         AutoConfig.register(config_class.model_type, config_class)
+        setattr(sys.modules[__name__], config_class.__name__, config_class)
         for suffix, auto in HEADS:
-            stock = _stock_class(family, suffix)
+            stock: type[PreTrainedModel] | None = getattr(transformers, FAMILIES[family].stem + suffix, None)
             if stock is None:
                 continue
             name = "Pruned" + stock.__name__
-            made = type(
-                name,
-                (PrunedLayers, stock),
-                {
-                    "config_class": config_class,
-                    "__module__": __name__,
-                    "__doc__": f"{stock.__name__}, pruned.",
-                },
-            )
+            body: dict[str, Any] = {
+                "config_class": config_class,
+                "__module__": __name__,
+                "__doc__": f"{stock.__name__}, pruned.",
+            }
+            if FAMILIES[family].attention.style == "position bias":
+                body["_supports_sdpa"] = True  # our attention can, the stock one cannot
+            made = type(name, (PrunedLayers, stock), body)
             setattr(sys.modules[__name__], name, made)
             getattr(transformers, auto).register(config_class, made)
             pruned[stock] = made
@@ -191,13 +227,12 @@ def is_pruned(model: nn.Module) -> bool:
     return getattr(config, "prune_format_version", None) is not None
 
 
-def to_pruned_class(model: PreTrainedModel, conv_dim: list[int], layers: dict[int, tuple[int, int]]) -> None:
+def to_pruned_class(model: PreTrainedModel, fields: Mapping[str, Any]) -> None:
     """Turn a freshly cut stock model into its pruned class, in place, with the config that rebuilds it.
 
     Args:
         model: a model whose modules already have their new widths; its config is replaced, not edited.
-        conv_dim: output channels of every frontend layer.
-        layers: layer index -> (heads, FFN width), for every layer.
+        fields: the config fields that changed, stock ones and those of `FIELDS`.
 
     Raises:
         ModelError: the model's class is neither a stock class of transformers nor a pruned one.
@@ -210,18 +245,12 @@ def to_pruned_class(model: PreTrainedModel, conv_dim: list[int], layers: dict[in
             "Load the checkpoint with the stock class (for example HubertForCTC) and put your head beside it."
         )
     old = model.config.to_dict()
-    for key in ("model_type", "transformers_version", "architectures", "auto_map", "pruned_layers"):
+    for key in ("model_type", "transformers_version", "architectures", "auto_map"):
         old.pop(key, None)
-    old["conv_dim"] = conv_dim
-    fields: dict[str, Any] = old | {
-        "pruned_layers": {
-            str(index): {"num_attention_heads": heads, "intermediate_size": ffn}
-            for index, (heads, ffn) in layers.items()
-        }
-    }
     assert target.config_class is not None
-    config = target.config_class(**fields)
-    config._attn_implementation = model.config._attn_implementation
+    config = target.config_class(**(old | dict(fields)))
+    fused = target._supports_sdpa and not cls._supports_sdpa  # ours can what the stock attention could not
+    config._attn_implementation = "sdpa" if fused else model.config._attn_implementation
     model.__class__ = target
     # transformers learns which outputs (hidden states) a class can record when one is constructed; this one
     # was not.

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.models.inputs import input_shape
 from prune_ssl.profiling.machine import machine_facts, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, parse_budget
 from prune_ssl.selection.latency import LatencyTable, Segment
 from prune_ssl.tracing import Group, PruningGraph
-from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
 
 CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
 POINTS = 13  # all head counts of a Base model
@@ -210,7 +210,7 @@ class _Subject:
         self.spent: dict[str, list[int]] = {part.name: [] for part in parts}
         self.handles: list[Any] = []
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(1, round((at.seconds or 0) * SAMPLE_RATE_HZ), generator=generator)
+        noise = torch.randn(input_shape(model, at.seconds or 0), generator=generator)
         self.waveform = noise.to(at.device, dtype)
         for part in parts:
             module = self.model.get_submodule(part.module)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,9 +10,20 @@ from transformers import PreTrainedModel
 
 from prune_ssl.gating import Plan
 from prune_ssl.gating.attach import check_same_model
-from prune_ssl.models import FAMILIES, BiasAttention, BiasFeedForward, Family
-from prune_ssl.models.pruned import to_pruned_class
-from prune_ssl.tracing import ParameterSlice, PruningGraph
+from prune_ssl.models import FAMILIES, Family
+from prune_ssl.models.layers import (
+    attention_size,
+    empty_attention,
+    empty_convolution,
+    empty_feed_forward,
+    is_alive,
+    own_position_bias,
+    remove_layer,
+    state_heads,
+)
+from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.resizing.restate import restate_config, restate_sizes
+from prune_ssl.tracing import Group, PruningGraph
 
 
 def resize(
@@ -24,7 +36,7 @@ def resize(
 
     With gates held at the same keep, the masked model and the result compute the same function. Scales of a
     plan are folded into the consumers' weights. Heads keep their own size; an attention or FFN with no unit
-    left becomes its output bias.
+    left becomes its output bias, a removed block gives zeros, a removed layer passes its input on.
 
     Args:
         model: the model that was traced, without gates attached.
@@ -42,112 +54,171 @@ def resize(
     check_same_model(model, graph)
     plan = keep if isinstance(keep, Plan) else Plan(graph.check(keep))
     kept = graph.check(plan.keep)
-    replaced = _cut_parameters(model, graph, kept, plan.scales)
+    replaced = _cut_tensors(model, graph, kept, plan.scales)
     small = _swap_in(model, replaced) if inplace else _copy_with(model, replaced)
-    widths = graph.widths(kept)
-    family = FAMILIES[graph.family]
-    for name, group in graph.groups.items():
-        if group.block and widths[name] == 0:
-            _leave_bias(small, group.block, family, group.kind)
-    _restate_sizes(small, graph, family)
-    if isinstance(small, PreTrainedModel):
-        _restate_config(small, graph, family, widths)
+    _restructure(small, graph, kept)
     return small
 
 
-def _cut_parameters(
+def _cut_tensors(
     model: nn.Module,
     graph: PruningGraph,
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
-) -> dict[str, nn.Parameter]:
-    """Return the new value of every parameter that loses entries or takes a scale."""
-    parameters = dict(model.named_parameters())
-    values: dict[str, torch.Tensor] = {}
+) -> dict[str, torch.Tensor]:
+    """Return the new value of every parameter and buffer that loses entries or takes a scale."""
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters()) | dict(model.named_buffers())
+    cut = _Cut(model, tensors)
     for name, group in graph.groups.items():
-        units = torch.tensor(kept.get(name, range(group.size)), dtype=torch.long)
-        for part in group.slices:
-            scaled = part.role == "consumer" and name in scales
-            if name not in kept and not scaled:
-                continue
-            source = parameters[part.parameter]
-            value = values.get(part.parameter, source.detach())
-            if name in kept:
-                index = torch.from_numpy(part.index)[units].flatten().to(source.device)
-                value = value.index_select(part.dim, index)
-            if scaled:
-                value = _scaled(value, part, scales[name])
-            values[part.parameter] = value
-    return {
-        name: nn.Parameter(value.contiguous(), requires_grad=parameters[name].requires_grad)
-        for name, value in values.items()
-    }
+        units = kept.get(name, tuple(range(group.size)))
+        if name in scales:
+            for part in group.of_role("consumer"):
+                factors = torch.tensor(scales[name], dtype=torch.float64).repeat_interleave(part.width)
+                cut.scale(part.parameter, part.dim, part.index[list(units)].ravel(), factors)
+            for path in group.outputs if len(units) else ():
+                cut.scale_all(path, scales[name][0])
+        if name in kept:
+            for part in group.slices:
+                cut.keep(part.parameter, part.dim, part.index[list(units)].ravel())
+    return cut.values()
 
 
-def _scaled(value: torch.Tensor, part: ParameterSlice, scales: Sequence[float]) -> torch.Tensor:
-    factors = torch.tensor(scales, dtype=value.dtype, device=value.device).repeat_interleave(part.width)
-    return value * factors.view(*[1] * part.dim, -1, *[1] * (value.dim() - part.dim - 1))
+class _Cut:
+    """Collects factors and kept entries for each tensor and axis, then applies them at once.
+
+    Several groups may own one axis (heads and head dimensions): an entry stays when all of them keep it.
+    """
+
+    def __init__(self, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.model, self.tensors = model, tensors
+        self.factors: dict[tuple[str, int], torch.Tensor] = {}
+        self.kept: dict[tuple[str, int], torch.Tensor] = {}
+
+    def scale(self, name: str, dim: int, entries: Any, factors: torch.Tensor) -> None:
+        every = self.factors.setdefault(
+            (name, dim), torch.ones(self.tensors[name].shape[dim], dtype=torch.float64)
+        )
+        every[torch.from_numpy(entries)] *= factors
+
+    def scale_all(self, path: str, factor: float) -> None:
+        for name in (f"{path}.weight", f"{path}.bias"):
+            if name in self.tensors:
+                size = self.tensors[name].shape[0]
+                self.scale(name, 0, torch.arange(size).numpy(), torch.full((size,), factor))
+
+    def keep(self, name: str, dim: int, entries: Any) -> None:
+        stays = torch.zeros(self.tensors[name].shape[dim], dtype=torch.bool)
+        stays[torch.from_numpy(entries)] = True
+        self.kept[name, dim] = stays & self.kept.get((name, dim), torch.ones_like(stays))
+
+    def values(self) -> dict[str, torch.Tensor]:
+        changed = dict.fromkeys(name for name, _ in (*self.factors, *self.kept))
+        values = {name: self._value(name) for name in changed}
+        for name in changed:
+            magnitude = _magnitude_of(name)
+            if magnitude in self.tensors:  # weight norm: cut the weight itself, then split it anew
+                weight = self._value(name, source=self.model.get_submodule(_conv_of(name)).weight)
+                values[name] = weight
+                values[magnitude] = weight.norm(2, dim=(0, 1), keepdim=True).to(weight.dtype)
+        return {
+            name: nn.Parameter(value.contiguous(), requires_grad=self.tensors[name].requires_grad)
+            if isinstance(self.tensors[name], nn.Parameter)
+            else value.contiguous()
+            for name, value in values.items()
+        }
+
+    def _value(self, name: str, source: Any = None) -> torch.Tensor:
+        value: torch.Tensor = (self.tensors[name] if source is None else source).detach()
+        for (each, dim), factors in self.factors.items():
+            if each == name:
+                shape = [1] * value.dim()
+                shape[dim] = -1
+                value = value * factors.to(value).view(shape)
+        for (each, dim), stays in self.kept.items():
+            if each == name:
+                value = value.index_select(dim, stays.nonzero().flatten().to(value.device))
+        return value
 
 
-def _copy_with(model: nn.Module, replaced: Mapping[str, nn.Parameter]) -> nn.Module:
-    """Deep-copy `model` with some parameters replaced; what is replaced is never copied."""
-    parameters = dict(model.named_parameters())
-    memo: dict[int, object] = {id(parameters[name]): new for name, new in replaced.items()}
+def _magnitude_of(direction: str) -> str:
+    """Return the name of weight norm's magnitude, for the name of its direction; else an odd name."""
+    if direction.endswith("parametrizations.weight.original1"):
+        return direction[:-1] + "0"
+    return direction[:-1] + "g" if direction.endswith(".weight_v") else ""
+
+
+def _conv_of(direction: str) -> str:
+    return direction.removesuffix(".parametrizations.weight.original1").removesuffix(".weight_v")
+
+
+def _copy_with(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Deep-copy `model` with some tensors replaced; what is replaced is never copied."""
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    memo: dict[int, object] = {id(tensors[name]): new for name, new in replaced.items()}
     return copy.deepcopy(model, memo)
 
 
-def _swap_in(model: nn.Module, replaced: Mapping[str, nn.Parameter]) -> nn.Module:
+def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Module:
     for name, new in replaced.items():
         path, _, leaf = name.rpartition(".")
-        model.get_submodule(path).register_parameter(leaf, new)
+        owner = model.get_submodule(path)
+        if isinstance(new, nn.Parameter):
+            owner.register_parameter(leaf, new)
+        else:
+            owner._buffers[leaf] = new
     return model
 
 
-def _leave_bias(model: nn.Module, path: str, family: Family, kind: str) -> None:
-    block = model.get_submodule(path)
-    leaf = family.output if kind == "heads" else family.ffn_out
-    output: nn.Linear = block.get_submodule(leaf)  # type: ignore[assignment]
-    empty: nn.Module = (BiasAttention if kind == "heads" else BiasFeedForward)(output.out_features, leaf)
-    bias = output._parameters["bias"]
-    if bias is None:
-        empty.to(output.weight)
-    else:
-        empty.get_submodule(leaf).bias = bias
-    empty.train(block.training)
-    model.set_submodule(path, empty)
+def _restructure(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Sequence[int]]) -> None:
+    """Empty and remove what lost all its units, and make modules and config state their new sizes."""
+    restate_sizes(model, graph, kept)
+    if graph.family not in FAMILIES:
+        return
+    family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)
+    _restate_heads(backbone, graph, family, kept)
+    for name, group in graph.groups.items():
+        if name in kept and not kept[name]:
+            _empty(model, backbone, family, group)
+    if isinstance(model, PreTrainedModel):
+        restate_config(model, graph, family, kept)
 
 
-def _restate_sizes(model: nn.Module, graph: PruningGraph, family: Family) -> None:
-    """Make every module's own account of its sizes agree with its parameters."""
-    touched = {part.module for group in graph.groups.values() for part in group.slices}
-    modules = dict(model.named_modules())
-    for path in touched & modules.keys():
-        module = modules[path]
-        shape: tuple[int, ...] = tuple(module.weight.shape) if hasattr(module, "weight") else ()
-        if isinstance(module, nn.Linear):
-            module.out_features, module.in_features = shape
-        elif isinstance(module, nn.Conv1d):
-            module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
-        elif isinstance(module, nn.GroupNorm):
-            module.num_channels = module.num_groups = shape[0]
-        elif isinstance(module, nn.LayerNorm):
-            module.normalized_shape = shape
-    for group in graph.groups.values():
-        block = modules.get(group.block)
-        if group.kind == "heads" and block is not None and not isinstance(block, BiasAttention):
-            values: nn.Linear = block.get_submodule(family.values)
-            block.num_heads = values.out_features // int(block.head_dim)
-
-
-def _restate_config(
-    model: PreTrainedModel, graph: PruningGraph, family: Family, widths: Mapping[str, int]
+def _restate_heads(
+    backbone: nn.Module, graph: PruningGraph, family: Family, kept: Mapping[str, Sequence[int]]
 ) -> None:
-    backbone = model.get_submodule(graph.backbone)
-    convs = [f"conv.{index}" for index in range(len(graph.kernels))]
-    for index, name in enumerate(convs):
-        layer = backbone.get_submodule(family.conv.format(i=index).rpartition(".")[0])
-        layer.out_conv_dim = widths[name]  # type: ignore[assignment]
-        layer.in_conv_dim = widths[convs[index - 1]] if index else 1  # type: ignore[assignment]
-    count = int(model.config.num_hidden_layers)
-    layers = {i: (widths.get(f"layer.{i}.heads", 0), widths.get(f"layer.{i}.ffn", 0)) for i in range(count)}
-    to_pruned_class(model, [widths[name] for name in convs], layers)
+    roles, stem = family.attention, family.layer.partition(".{i}")[0]
+    layers: Any = backbone.get_submodule(stem)
+    for index, layer in enumerate(layers):
+        group = graph.groups.get(f"layer.{index}.heads")
+        if group is None or not is_alive(layer, roles):
+            continue
+        block: Any = layer.get_submodule(roles.path)
+        units = kept.get(group.name, tuple(range(group.size)))
+        size = attention_size(block, roles.head_size)
+        if hasattr(block, "embed_dim"):
+            block.embed_dim = block.get_submodule(roles.queries).in_features
+        if roles.style == "position bias" and units:
+            before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(group.size))
+            original = getattr(block, "original_heads", group.size)
+            heads = [before[unit] for unit in units]
+            own_position_bias(layer, roles, backbone.config, heads, original, size)
+        elif units:
+            state_heads(block, roles, len(units), size)
+
+
+def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) -> None:
+    """Do what the loss of all units of `group` means; the layer may be gone already."""
+    _, index, *rest = group.name.split(".")
+    part = rest[0] if rest else ""
+    if not part:
+        remove_layer(backbone, family, int(index))
+        return
+    layer = backbone.get_submodule(family.layer.format(i=index))
+    keep_bias = group.kind != "block"
+    if part in ("heads", "attention"):
+        empty_attention(layer, family.attention, keep_bias)
+    elif part in ("conv", "convolution") and family.convolution is not None:
+        empty_convolution(layer, family.convolution)
+    for ffn in family.ffns:
+        if part in (ffn.group, ffn.block):
+            empty_feed_forward(layer, ffn, keep_bias)

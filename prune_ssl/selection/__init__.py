@@ -12,10 +12,12 @@ from prune_ssl.selection.budget import (
 )
 from prune_ssl.selection.criteria import CRITERIA, score_units
 from prune_ssl.selection.select import select
-from prune_ssl.selection.solver import allowed_widths, solve
+from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, solve
 
 __all__ = [
     "CRITERIA",
+    "KINDS",
+    "UNIT_KINDS",
     "Budget",
     "Conditions",
     "Constraint",

@@ -256,5 +256,5 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
         return LatencyCost(constraint.table, graph)
     if constraint.metric == "memory":
         size = DTYPE_BYTES[constraint.at.dtype]
-        return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph.shapes, size))
+        return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph, size))
     return PolynomialCost(graph.polynomial(constraint.metric, constraint.section, seconds))

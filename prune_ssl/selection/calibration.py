@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.tracing import ParameterSlice, PruningGraph
+from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -31,6 +31,22 @@ def per_unit(part: ParameterSlice, values: torch.Tensor) -> torch.Tensor:
     """Sum `values`, shaped as the parameter of `part`, over each unit's entries; returns (units,) float64."""
     rows = values.detach().double().movedim(part.dim, 0).reshape(values.shape[part.dim], -1).sum(1).cpu()
     return rows[torch.from_numpy(part.index)].sum(1)
+
+
+def unit_sums(group: Group, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Sum `values` (parameter path -> tensor) over all that goes with each unit; returns (units,) float64.
+
+    A whole block or layer has no slices: all its members go with its one unit. Paths without values (the
+    buffers of norms) count nothing.
+    """
+    total = torch.zeros(group.size, dtype=torch.float64)
+    for part in group.slices:
+        if part.parameter in values:
+            total += per_unit(part, values[part.parameter])
+    for path in group.members:
+        if path in values:
+            total += values[path].detach().double().sum().cpu()
+    return total
 
 
 @contextmanager
@@ -67,8 +83,10 @@ def gather_gradients(
     Raises:
         BudgetError: there is no batch, or the model gives no loss for one.
     """
-    names = sorted({part.parameter for group in graph.groups.values() for part in group.slices})
     known = dict(model.named_parameters())
+    touched = {part.parameter for group in graph.groups.values() for part in group.slices}
+    touched.update(path for group in graph.groups.values() for path in group.members)
+    names = sorted(touched & known.keys())
     parameters = [known[name] for name in names]
     first = {name: torch.zeros(group.size, dtype=torch.float64) for name, group in graph.groups.items()}
     second = {name: torch.zeros_like(values) for name, values in first.items()}
@@ -80,10 +98,10 @@ def gather_gradients(
                 name: torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient
                 for name, parameter, gradient in zip(names, parameters, gradients, strict=True)
             }
+            squares = {name: product.double().square() for name, product in products.items()}
             for name, group in graph.groups.items():
-                parts = [(part, products[part.parameter]) for part in group.slices]
-                first[name] += torch.stack([per_unit(part, product) for part, product in parts]).sum(0).abs()
-                second[name] += torch.stack([per_unit(p, v.double().square()) for p, v in parts]).sum(0)
+                first[name] += unit_sums(group, products).abs()
+                second[name] += unit_sums(group, squares)
             count += 1
     _refuse_none(count)
     for sums in (first, second):

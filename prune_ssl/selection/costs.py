@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.cost import Polynomial
 
 Widths = Mapping[str, int]
@@ -36,8 +37,8 @@ class CostFunction(Protocol):
         """Return those of the allowed widths that are worth ending with; the least and greatest stay."""
         ...
 
-    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the cost for expected widths, differentiable in each, as a float64 scalar."""
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
+        """Return the cost for expected widths (groups,), differentiable in each, as a float64 scalar."""
         ...
 
 
@@ -70,22 +71,36 @@ class PolynomialCost:
         """See CostFunction."""
         return {name: list(options) for name, options in widths.items()}
 
-    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
         """See CostFunction."""
         return self.factor * self.polynomial.expected(widths) + self.constant
 
 
-def saved_overhead(shapes: Mapping[str, Sequence[int]], itemsize: int) -> int:
-    """Return an upper bound of what a safetensors file of these tensors holds beside their values, in bytes.
+COUNTER_BYTES = 8  # a batch norm counts its batches in an int64
+BUFFER_BYTES = 4  # at least: running statistics may stay float32
 
-    The file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No smaller
-    model has a longer one: names stay or go, and numbers lose digits.
+
+def saved_overhead(graph: PruningGraph, itemsize: int) -> int:
+    """Return an upper bound of what a saved model holds beside its parameters' values, in bytes.
+
+    A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No
+    smaller model has a longer one: names stay or go, and numbers lose digits. Running statistics of norms are
+    counted as in the dense model.
     """
-    end = 0
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    for name, shape in shapes.items():
-        start, end = end, end + itemsize * int(np.prod(shape, dtype=np.int64))
-        entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
-    # Offsets follow the order in the file, which is not that of the model: none has more digits than the end.
-    digits = len(shapes) * 2 * len(str(end))
-    return 8 + len(json.dumps(entries, separators=(",", ":"))) + digits + 8
+    buffers = {
+        part.parameter: part.index.size
+        for group in graph.groups.values()
+        for part in group.slices
+        if part.parameter not in graph.shapes
+    }
+    counters = {f"{name.rpartition('.')[0]}.num_batches_tracked" for name in buffers}
+    kept = sum(buffers.values()) * max(itemsize, BUFFER_BYTES) + len(counters) * COUNTER_BYTES
+    shapes = {**graph.shapes, **{name: (size,) for name, size in buffers.items()}}
+    shapes |= dict.fromkeys(counters, ())
+    end = kept + sum(itemsize * int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
+    entries: dict[str, Any] = {
+        name: {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end]}
+        for name, shape in shapes.items()
+    }
+    header = json.dumps({"__metadata__": {"format": "pt"}, **entries}, separators=(",", ":"))
+    return kept + 8 + len(header) + 8

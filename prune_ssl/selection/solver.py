@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from prune_ssl.selection.budget import Limit
 from prune_ssl.tracing import Group, PruningGraph
 
+UNIT_KINDS = ("conv", "heads", "ffn")  # what is pruned by default
+KINDS = (*UNIT_KINDS, "hidden", "block", "layer")
 ROUNDED_KINDS = ("conv", "ffn")  # heads are whole by nature
 ASIDE = (-1, 1, -2, 2)  # steps that the improvement forces on one group at a time
 LEAST_GAIN = 1e-9  # relative; below it a gain is rounding, and taking it could go round in circles
@@ -21,10 +23,11 @@ def allowed_widths(
     """Return the widths that each group may end with, smallest first.
 
     Conv and FFN widths are multiples of `round_to`, or the full width; zero where a group may empty. A kind
-    that is not in `kinds` (None: all) keeps its full width.
+    that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width.
     """
+    prunable = UNIT_KINDS if kinds is None else kinds
     return {
-        name: _widths_of(group, round_to) if kinds is None or group.kind in kinds else [group.size]
+        name: _widths_of(group, round_to) if group.kind in prunable else [group.size]
         for name, group in graph.groups.items()
     }
 
@@ -73,7 +76,8 @@ def _starts(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> Iterato
     """Yield all, then all but one kind at its least: ways into optima that single groups cannot reach."""
     full = {name: len(options) - 1 for name, options in widths.items()}
     yield full
-    for kind in dict.fromkeys(group.kind for group in graph.groups.values()):
+    free = dict.fromkeys(graph.groups[name].kind for name, index in full.items() if index)
+    for kind in free:
         yield {name: 0 if graph.groups[name].kind == kind else index for name, index in full.items()}
 
 

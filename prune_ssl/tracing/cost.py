@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 
-SAMPLE_RATE_HZ = 16_000
 SECTIONS = ("frontend", "projection", "position", "encoder", "head")
 Metric = Literal["params", "macs"]
 
@@ -41,23 +40,28 @@ class Cost:
 
 @dataclass(frozen=True)
 class Clock:
-    """How often a module runs, as a function of the audio length.
+    """How often something happens in one utterance: c0 + c1 T + c2 T^2, T frames after kernel `index`."""
 
-    `conv`: once per output frame of frontend layer `index`, plus `offset`; `square`: once per pair of frames
-    of that layer; `once`: once per utterance; `never`: not in the forward pass.
-    """
-
-    kind: Literal["conv", "square", "once", "never"]
     index: int = 0
-    offset: int = 0
+    coefficients: tuple[int, int, int] = (0, 0, 0)
+
+    def ticks(self, frames: Sequence[int]) -> int:
+        """Return the count when the frames after each kernel are these."""
+        count = frames[self.index]
+        constant, linear, square = self.coefficients
+        return constant + linear * count + square * count * count
+
+
+NEVER = Clock()
 
 
 @dataclass(frozen=True)
 class CostTerm:
-    """One parameter's (or one attention product's) share of the cost: a coefficient times some widths.
+    """One parameter's (or one product's) share of the cost: a coefficient times some widths.
 
-    The parameters are `params * prod(widths)`, the MACs `macs * ticks(clock) * prod(widths)`, where a width
-    is the number of kept units of the group that is named (methods 1.4 written as data).
+    The parameters are `params * prod(widths)`, the MACs `macs * clock * prod(widths)`, where a width is the
+    number of kept units of the group that is named (methods 1.4 written as data). All is zero when a group of
+    `needs` is empty: what only serves its units goes with the last of them.
     """
 
     name: str
@@ -67,6 +71,7 @@ class CostTerm:
     macs: int
     clock: Clock
     widths: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 def conv_frames(samples: int, kernels: Sequence[tuple[int, int]]) -> list[int]:
@@ -78,23 +83,15 @@ def conv_frames(samples: int, kernels: Sequence[tuple[int, int]]) -> list[int]:
     return frames
 
 
-def ticks(clock: Clock, frames: Sequence[int]) -> int:
-    """Return how often a module with this clock runs when the frontend's layers have these frames."""
-    if clock.kind == "never":
-        return 0
-    if clock.kind == "once":
-        return 1
-    count = frames[clock.index]
-    return count * count if clock.kind == "square" else count + clock.offset
-
-
 def total(terms: Sequence[CostTerm], widths: Mapping[str, int], frames: Sequence[int]) -> tuple[int, int]:
     """Return (params, macs) of the terms, exactly, for integer widths."""
     params = macs = 0
     for term in terms:
+        if not all(widths[name] for name in term.needs):
+            continue
         width = prod(widths[name] for name in term.widths)
         params += term.params * width
-        macs += term.macs * width * ticks(term.clock, frames)
+        macs += term.macs * width * term.clock.ticks(frames)
     return params, macs
 
 
@@ -118,23 +115,39 @@ class Polynomial:
     """The cost of a set of terms as a multilinear polynomial in the groups' widths.
 
     Terms over the same groups are merged, so that a value costs a few products, and derivatives are exact.
-    Gates are drawn independently, so a product of expected widths is the expected product (methods 1.4).
+    Gates are drawn independently, so a product of expected widths is the expected product (methods 1.4). What
+    `CostTerm.needs` says is left out: the value is then above the exact cost, by very little.
     """
 
-    def __init__(self, terms: Sequence[CostTerm], metric: Metric, frames: Sequence[int]) -> None:
+    def __init__(
+        self, terms: Sequence[CostTerm], metric: Metric, frames: Sequence[int], groups: Sequence[str]
+    ) -> None:
         self.coefficients: dict[tuple[str, ...], int] = {}
         for term in terms:
-            value = term.params if metric == "params" else term.macs * ticks(term.clock, frames)
+            value = term.params if metric == "params" else term.macs * term.clock.ticks(frames)
             if value:
-                self.coefficients[term.widths] = self.coefficients.get(term.widths, 0) + value
+                names = tuple(sorted(term.widths))
+                self.coefficients[names] = self.coefficients.get(names, 0) + value
         self.by_group: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
         for names, value in self.coefficients.items():
             for name in names:
                 others = tuple(other for other in names if other != name)
                 self.by_group.setdefault(name, []).append((value, others))
+        self.groups = tuple(groups)
+        self._factors, self._values = self._as_arrays()
+
+    def _as_arrays(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (terms, degree) numbers of groups, padded with len(groups), and (terms,) coefficients."""
+        number = {name: index for index, name in enumerate(self.groups)}
+        degree = max((len(names) for names in self.coefficients), default=0)
+        rows = [
+            [number[name] for name in names] + [len(number)] * (degree - len(names))
+            for names in self.coefficients
+        ]
+        return torch.tensor(rows), torch.tensor(list(self.coefficients.values()), dtype=torch.float64)
 
     def value(self, widths: Mapping[str, int]) -> int:
-        """Return the exact cost for integer widths."""
+        """Return the cost for integer widths."""
         return sum(value * prod(widths[name] for name in names) for names, value in self.coefficients.items())
 
     def marginal(self, group: str, widths: Mapping[str, int]) -> int:
@@ -143,13 +156,12 @@ class Polynomial:
             value * prod(widths[name] for name in others) for value, others in self.by_group.get(group, [])
         )
 
-    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the cost for expected widths (scalars), differentiable in each, as a float64 scalar."""
-        parts = []
-        for names, value in self.coefficients.items():
-            part = torch.tensor(float(value), dtype=torch.float64)
-            for name in names:
-                part = part.to(widths[name].device) * widths[name].double()
-            parts.append(part)
-        device = next(iter(widths.values())).device
-        return torch.stack([part.to(device) for part in parts]).sum()
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
+        """Return the cost for expected widths (groups,), differentiable in each, as a float64 scalar."""
+        if self._factors.device != widths.device:
+            self._factors, self._values = self._factors.to(widths.device), self._values.to(widths.device)
+        padded = torch.cat([widths.double(), widths.new_ones(1, dtype=torch.float64)])
+        products = self._values
+        for column in self._factors.unbind(1) if self._factors.dim() == 2 else ():
+            products = products * padded[column]
+        return products.sum()

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prune_ssl.errors import KeepError
-from prune_ssl.tracing.cost import SAMPLE_RATE_HZ, Cost, CostTerm, Metric, Polynomial, conv_frames, evaluate
+from prune_ssl.models.inputs import SAMPLE_RATE_HZ
+from prune_ssl.tracing.cost import Cost, CostTerm, Metric, Polynomial, conv_frames, evaluate
 
 Keep = Mapping[str, Sequence[int]]
 Role = Literal["producer", "norm", "consumer"]
-Kind = Literal["conv", "heads", "ffn"]
+Kind = Literal["conv", "heads", "ffn", "hidden", "block", "layer"]
 
 
 @dataclass(frozen=True)
 class ParameterSlice:
-    """The part of one parameter that belongs to a group: entries `index[unit]` along `dim`.
+    """The part of one parameter (or buffer) that belongs to a group: entries `index[unit]` along `dim`.
 
-    A `producer` computes the units, a `norm` normalises them one by one, a `consumer` reads them.
+    A `producer` computes the units, a `norm` normalises them, a `consumer` reads them.
     """
 
     parameter: str
@@ -41,14 +42,21 @@ class ParameterSlice:
 
 @dataclass(frozen=True)
 class Group:
-    """An ordered set of interchangeable units in one place, with every parameter slice coupled to them."""
+    """An ordered set of interchangeable units in one place, with every parameter slice coupled to them.
+
+    A whole block or layer is a group of one unit: `members` are the parameters that go with it, `outputs` the
+    Linears whose output is the block's (a layer has none: its gate mixes its output with its input).
+    """
 
     name: str
     kind: Kind
     size: int
     slices: tuple[ParameterSlice, ...] = field(repr=False)
     minimum: int = 0
-    block: str = ""  # path of the module that becomes a bare bias when no unit is left
+    block: str = ""  # path of the module that is emptied when no unit is left
+    members: tuple[str, ...] = field(default=(), repr=False)
+    outputs: tuple[str, ...] = ()
+    norms: tuple[str, ...] = field(default=(), repr=False)  # norms over the units, with parameters or without
 
     def of_role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role."""
@@ -130,4 +138,4 @@ class PruningGraph:
     def polynomial(self, metric: Metric, section: str | None = None, seconds: float = 10.0) -> Polynomial:
         """Return the cost as a polynomial in the groups' widths, of one section or (None) of the whole."""
         terms = [term for term in self.terms if section is None or term.section == section]
-        return Polynomial(terms, metric, self.frames(seconds))
+        return Polynomial(terms, metric, self.frames(seconds), tuple(self.groups))

@@ -1,6 +1,6 @@
 """The SUPERB challenge's way to state MACs: a sum over 32 utterances of given lengths."""
 
-from prune_ssl.tracing.cost import SAMPLE_RATE_HZ
+from prune_ssl.models.inputs import SAMPLE_RATE_HZ
 from prune_ssl.tracing.graph import Keep, PruningGraph
 
 # Samples of every 82nd LibriSpeech test-clean utterance by length, in the profiler's four groups of eight

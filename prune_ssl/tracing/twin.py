@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,10 +10,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from prune_ssl.errors import ModelError
-from prune_ssl.tracing.cost import SAMPLE_RATE_HZ, Clock, conv_frames, ticks
+from prune_ssl.models import Family
+from prune_ssl.models.inputs import FILTERBANK_KERNEL, SAMPLE_RATE_HZ, input_shape
+from prune_ssl.models.layers import is_alive, own_position_bias
+from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
 
-# Two lengths tell every clock apart: they share no residue of the strides in use.
-PROBE_SECONDS = (1.0, 1.37)
+# Two lengths fix a clock that is linear in the frames, the third one checks it.
+PROBE_SECONDS = (1.0, 1.37, 2.21)
 # transformers' x-vector head convolves with the weight of a Linear that is itself never called.
 CALLED_BY_PARENT = {"TDNNLayer": "kernel"}
 
@@ -40,6 +45,60 @@ def make_twin(model: nn.Module) -> nn.Module:
         _drop_hooks(module)
         _fold_weight_norm(module)
     return twin.eval()
+
+
+def open_attention(backbone: nn.Module, family: Family) -> None:
+    """Put our own attention where the stock one calls a function that no graph can see through (WavLM's)."""
+    roles = family.attention
+    if roles.style != "position bias":
+        return
+    for layer in layers_of(backbone, family):
+        if is_alive(layer, roles) and not isinstance(layer.get_submodule(roles.path), PrunedWavLMAttention):
+            block: Any = layer.get_submodule(roles.path)
+            config = backbone.config
+            own_position_bias(
+                layer, roles, config, list(range(block.num_heads)), block.num_heads, block.head_dim
+            )
+
+
+def layers_of(backbone: nn.Module, family: Family) -> list[nn.Module]:
+    """Return the encoder layers in order."""
+    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
+    return list(layers)
+
+
+def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> tuple[tuple[int, int], ...]:
+    """Return (kernel, stride) of all that shortens time: filterbank or convolutions, stacking, squeezing.
+
+    The strided convolutions of an adapter come last; padding by p is a kernel that is 2p shorter.
+    """
+    kernels = [
+        ((int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) + 1 - 2 * _padding(conv), int(conv.stride[0]))
+        for conv in convs
+    ]
+    if family.filterbank:
+        kernels = [FILTERBANK_KERNEL, (1, family.filterbank)]
+    if family.squeeze:
+        factor = int(getattr(backbone.config, family.squeeze))
+        kernels.append((factor, factor))
+    for path, conv in backbone.named_modules():
+        if path.startswith("adapter.") and path.endswith(".conv") and isinstance(conv, nn.Conv1d):
+            kernels.append((int(conv.kernel_size[0]) - 2 * _padding(conv), int(conv.stride[0])))
+    return tuple(kernels)
+
+
+def _padding(conv: nn.Conv1d) -> int:
+    """Return the padding on one side; "same" (stride 1) pads half of the kernel's reach."""
+    if isinstance(conv.padding, str):
+        return (int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) // 2 if conv.padding == "same" else 0
+    return int(conv.padding[0])
+
+
+def encoder_kernel(family: Family, convs: list[str]) -> int:
+    """Return the number of the kernel after which the encoder runs."""
+    if family.filterbank:
+        return 1
+    return len(convs) - 1 + bool(family.squeeze)
 
 
 def _drop_hooks(module: nn.Module) -> None:
@@ -72,13 +131,18 @@ def _fold_weight_norm(module: nn.Module) -> None:
         module.register_parameter(name, nn.Parameter(torch.empty_like(value)))
 
 
-def probe_input(seconds: float) -> torch.Tensor:
-    """Return (1, N) samples on the meta device."""
-    return torch.empty(1, round(seconds * SAMPLE_RATE_HZ), device="meta")
+def probe_input(backbone: nn.Module, family: Family, seconds: float) -> torch.Tensor:
+    """Return what the model takes for `seconds` of audio, on the meta device: (1, N) samples or (1, T, F)."""
+    return torch.empty(input_shape(backbone, seconds, family), device="meta")
+
+
+def on_meta(family: Family) -> AbstractContextManager[Any]:
+    """Return a context in which new tensors are meta tensors too, for families that need it (it is slow)."""
+    return torch.device("meta") if family.makes_constants else nullcontext()
 
 
 def _count_positions(
-    twin: nn.Module, leaves: Iterable[tuple[str, nn.Module]], seconds: float
+    twin: nn.Module, family: Family, leaves: Iterable[tuple[str, nn.Module]], inputs: torch.Tensor
 ) -> dict[str, int]:
     """Run the twin once and return how many output positions each Linear or convolution computed."""
     counts: dict[str, int] = {}
@@ -96,39 +160,56 @@ def _count_positions(
         called = parent if CALLED_BY_PARENT.get(type(parent).__name__) == path.rpartition(".")[2] else leaf
         handles.append(called.register_forward_hook(hook_for(path, int(channels))))  # type: ignore[arg-type]
     try:
-        with torch.no_grad():
-            twin(probe_input(seconds))
+        with torch.no_grad(), on_meta(family):
+            twin(inputs)
     finally:
         for handle in handles:
             handle.remove()
     return counts
 
 
-def find_clocks(twin: nn.Module, kernels: tuple[tuple[int, int], ...], convs: list[str]) -> dict[str, Clock]:
-    """Return how often each Linear and Conv1d of the twin runs, checked at two audio lengths.
+def find_clocks(
+    twin: nn.Module,
+    backbone: nn.Module,
+    family: Family,
+    kernels: tuple[tuple[int, int], ...],
+    convs: list[str],
+) -> dict[str, Clock]:
+    """Return how often each Linear and Conv1d of the twin runs, checked at three audio lengths.
 
     Raises:
-        ModelError: a module's count fits no known clock (its cost would be a guess).
+        ModelError: a module's count is not linear in any frames (its cost would be a guess).
     """
     leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, nn.Linear | nn.Conv1d)]
-    counts = [_count_positions(twin, leaves, seconds) for seconds in PROBE_SECONDS]
+    counts = [
+        _count_positions(twin, family, leaves, probe_input(backbone, family, seconds))
+        for seconds in PROBE_SECONDS
+    ]
     frames = [conv_frames(round(seconds * SAMPLE_RATE_HZ), kernels) for seconds in PROBE_SECONDS]
-    last = len(kernels) - 1
     clocks: dict[str, Clock] = {}
     for path, leaf in leaves:
-        seen = tuple(count.get(path, 0) for count in counts)
-        own = [Clock("conv", convs.index(path))] if path in convs else []
-        known = [*own, Clock("conv", last), Clock("conv", last, 1), Clock("once"), Clock("never")]
-        known += [Clock("conv", last, offset) for offset in (-2, -4, -6, -8, -14)]  # valid TDNN convolutions
-        for clock in known:
-            if seen == tuple(ticks(clock, each) for each in frames):
-                clocks[path] = clock
-                break
-        else:
+        seen = [count.get(path, 0) for count in counts]
+        own = [convs.index(path)] if path in convs else []
+        places = [*own, *range(max(len(convs), 2) - 1, len(kernels))]
+        found = (_linear_clock(seen, [each[place] for each in frames], place) for place in places)
+        clock = next((clock for clock in found if clock is not None), None)
+        if clock is None:
             raise ModelError(
-                f"{path} ({type(leaf).__name__}) runs {seen[0]} times for {PROBE_SECONDS[0]} s of audio and "
-                f"{seen[1]} times for {PROBE_SECONDS[1]} s, which is no multiple of the frames that "
+                f"{path} ({type(leaf).__name__}) runs {', '.join(map(str, seen))} times for "
+                f"{', '.join(map(str, PROBE_SECONDS))} s of audio, which is not linear in the frames that "
                 "prune_ssl knows; its MACs cannot be counted truthfully. Prune the backbone without "
                 "this head."
             )
+        clocks[path] = clock
     return clocks
+
+
+def _linear_clock(seen: list[int], frames: list[int], index: int) -> Clock | None:
+    """Return the clock through all points (frames, seen), or None."""
+    if not any(seen):
+        return NEVER
+    slope, rest = divmod(seen[1] - seen[0], frames[1] - frames[0])
+    constant = seen[0] - slope * frames[0]
+    if rest or slope < 0 or any(count != constant + slope * t for count, t in zip(seen, frames, strict=True)):
+        return None
+    return Clock(index, (constant, slope, 0))

@@ -1,0 +1,120 @@
+"""Changes of one encoder layer: its own account of its sizes, emptied blocks, a layer that is gone."""
+
+from typing import Any
+
+from torch import nn
+
+from prune_ssl.models.empty import (
+    BiasAttention,
+    BiasOnly,
+    BiasPostNormAttention,
+    EmptyConvolution,
+    Nothing,
+    removed_layer_of,
+)
+from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
+from prune_ssl.models.wavlm import BiasWavLMAttention, PrunedWavLMAttention
+
+
+def submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
+    """Return the submodule at `path`, or None where there is none."""
+    for name in path.split("."):
+        found = module._modules.get(name)
+        if found is None:
+            return None
+        module = found
+    return module
+
+
+def _owner(module: nn.Module, path: str) -> tuple[Any, str]:
+    parent, _, leaf = path.rpartition(".")
+    return module.get_submodule(parent), leaf
+
+
+def attention_size(attention: nn.Module, path: str) -> int:
+    """Return the size that the attention's module states at a dotted attribute path."""
+    owner, leaf = _owner(attention, path)
+    return int(getattr(owner, leaf))
+
+
+def is_alive(layer: nn.Module, attention: AttentionRoles) -> bool:
+    """Return whether the layer's attention has heads left."""
+    block = layer._modules.get(attention.path)
+    return block is not None and submodule_or_none(block, attention.values) is not None
+
+
+def state_heads(attention: nn.Module, roles: AttentionRoles, heads: int, head_size: int) -> None:
+    """Make an attention module's own numbers agree with `heads` heads of `head_size`."""
+    owner, leaf = _owner(attention, roles.head_size)
+    setattr(owner, leaf, head_size)
+    # Rotary positions turn the residual stream itself, in as many slices as there were heads.
+    if getattr(attention, "position_embeddings_type", None) != "rotary":
+        setattr(owner, roles.head_count.rpartition(".")[2], heads)
+    if hasattr(owner, "all_head_size"):
+        owner.all_head_size = heads * head_size
+    if hasattr(owner, "scaling"):
+        owner.scaling = head_size**-0.5
+
+
+def what_is_left(linear: nn.Module, keep_bias: bool) -> BiasOnly:
+    """Return a BiasOnly with the (same) bias of a Linear, or zeros."""
+    weight = linear._parameters.get("weight")
+    bias = linear._parameters.get("bias")
+    size: Any = linear.size if weight is None else weight.shape[0]
+    left = BiasOnly(int(size), bias=False)
+    if keep_bias and bias is not None:
+        left.register_parameter("bias", bias)
+    return left
+
+
+def empty_attention(layer: nn.Module, roles: AttentionRoles, keep_bias: bool) -> None:
+    """Replace the attention by its output bias (all heads gone) or by zeros (the block gone)."""
+    block = layer.get_submodule(roles.path)
+    left = what_is_left(block.get_submodule(roles.output), keep_bias)
+    empty: nn.Module
+    if roles.style == "position bias":
+        empty = BiasWavLMAttention(block, left)
+    elif roles.style == "post-norm":
+        block.set_submodule(roles.output, left)
+        empty = BiasPostNormAttention(block.output)  # type: ignore[arg-type]
+    else:
+        empty = BiasAttention(roles.output, left)
+    empty.train(block.training)
+    layer.set_submodule(roles.path, empty)
+
+
+def empty_feed_forward(layer: nn.Module, roles: FeedForwardRoles, keep_bias: bool) -> None:
+    """Leave the output bias (all neurons gone) or zeros (the block gone)."""
+    left = what_is_left(layer.get_submodule(roles.second), keep_bias)
+    layer.set_submodule(roles.first, Nothing().train(layer.training))
+    layer.set_submodule(roles.second, left.train(layer.training))
+
+
+def empty_convolution(layer: nn.Module, roles: ConvolutionRoles) -> None:
+    """Replace a conformer's convolution module by zeros."""
+    layer.set_submodule(roles.path, EmptyConvolution().train(layer.training))
+
+
+def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
+    """Replace a whole layer by one that passes its input on."""
+    path = family.layer.format(i=index)
+    layer = backbone.get_submodule(path)
+    removed: Any = removed_layer_of(type(layer))()
+    removed.hands_on_bias = family.layers_return_bias
+    attention: Any = layer._modules.get(family.attention.path)
+    if attention is not None and hasattr(attention, "rel_attn_embed"):
+        empty = BiasWavLMAttention(attention, what_is_left(attention.out_proj, keep_bias=False))
+        removed.add_module(family.attention.path, empty)
+    removed.train(layer.training)
+    backbone.set_submodule(path, removed)
+
+
+def own_position_bias(
+    layer: nn.Module, roles: AttentionRoles, config: Any, heads: list[int], original: int, head_size: int
+) -> None:
+    """Give a WavLM layer the attention that can hold any subset of its heads."""
+    block = layer.get_submodule(roles.path)
+    layer.set_submodule(
+        roles.path,
+        PrunedWavLMAttention(block, config, heads, original, head_size).train(block.training),
+    )

@@ -1,0 +1,134 @@
+"""WavLM's gated relative-position attention for any subset of its heads."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_ssl.models.empty import BiasOnly
+
+
+class PositionBias(nn.Module):
+    """The shared relative position bias: made once in the first layer, for all original heads."""
+
+    num_buckets: int
+    max_distance: int
+    rel_attn_embed: nn.Embedding  # in the first layer's attention only
+
+    def compute_bias(self, length: int) -> torch.Tensor:
+        """Return the bias (original heads, T, T) from the bucketed table (buckets, original heads)."""
+        table = self.rel_attn_embed
+        position = torch.arange(length, device=table.weight.device)
+        bias: torch.Tensor = table(self._buckets(position[None, :] - position[:, None]))
+        return bias.permute(2, 0, 1)
+
+    def _buckets(self, distance: torch.Tensor) -> torch.Tensor:
+        """Near distances have a bucket each, far ones share them logarithmically; one half per direction."""
+        half = self.num_buckets // 2
+        exact = half // 2
+        far = torch.log(distance.abs().clamp_min(1).float() / exact) / math.log(self.max_distance / exact)
+        far_bucket = (exact + (far * (half - exact)).clamp(max=half).to(torch.long)).clamp(max=half - 1)
+        bucket = torch.where(distance.abs() < exact, distance.abs(), far_bucket)
+        return bucket + (distance > 0).to(torch.long) * half
+
+
+class PrunedWavLMAttention(PositionBias):
+    """WavLM's attention, computing only its kept heads; equal to the stock module when all are kept.
+
+    The position bias travels between layers for all original heads; a layer takes its own, and gates it by
+    what it reads in the original slices of the residual stream. Unlike the stock module it can use a fused
+    kernel, and gives every head's own map when it does not.
+    """
+
+    def __init__(
+        self, stock: Any, config: Any, heads: Sequence[int], original_heads: int, head_size: int
+    ) -> None:
+        """Take over the submodules of a stock (or pruned) attention; `heads` are original head numbers."""
+        super().__init__()
+        self.config = config
+        self.heads = list(heads)
+        self.num_heads, self.original_heads, self.head_dim = len(self.heads), original_heads, head_size
+        self.scaling = head_size**-0.5
+        self.dropout: float = stock.dropout
+        self.num_buckets, self.max_distance = stock.num_buckets, stock.max_distance
+        self.q_proj, self.k_proj, self.v_proj = stock.q_proj, stock.k_proj, stock.v_proj
+        self.out_proj = stock.out_proj
+        self.gru_rel_pos_linear: nn.Linear = stock.gru_rel_pos_linear
+        self.gru_rel_pos_const: nn.Parameter = stock.gru_rel_pos_const
+        if hasattr(stock, "rel_attn_embed"):
+            self.rel_attn_embed = stock.rel_attn_embed
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_bias: torch.Tensor | None = None,
+        index: int = 0,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Map (B, T, D) to ((B, T, D), maps (B, H, T, T) or None, bias (original heads, T, T)).
+
+        `attention_mask` is (B, T), 1 for frames that may be attended to.
+        """
+        batch, length, _ = hidden_states.shape
+        if position_bias is None:
+            position_bias = self.compute_bias(length)
+        bias = self._gate(hidden_states) * self._own(position_bias, 0)
+        if attention_mask is not None:
+            padding = attention_mask.ne(1)[:, None, None, :]
+            bias = bias.masked_fill(padding, torch.finfo(bias.dtype).min)
+        queries, keys, values = (
+            each(hidden_states).view(batch, length, self.num_heads, self.head_dim).transpose(1, 2)
+            for each in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        dropout = self.dropout if self.training else 0.0
+        bias = bias.to(queries.dtype)
+        maps = None
+        if self.config._attn_implementation == "eager":
+            scores = torch.matmul(queries, keys.transpose(2, 3)) * self.scaling + bias
+            maps = nn.functional.dropout(scores.softmax(-1), dropout, self.training)
+            mixed = torch.matmul(maps, values)
+        else:
+            mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, bias, dropout)
+        mixed = mixed.transpose(1, 2).reshape(batch, length, self.num_heads * self.head_dim)
+        return self.out_proj(mixed), maps, position_bias
+
+    def _own(self, values: torch.Tensor, dim: int) -> torch.Tensor:
+        """Return the entries of the kept heads along `dim`."""
+        if self.num_heads == self.original_heads:
+            return values
+        return values.index_select(dim, torch.tensor(self.heads, device=values.device))
+
+    def _gate(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Return the gate of the position bias, (B, H, T, 1), from (B, T, D)."""
+        slices = hidden_states.view(*hidden_states.shape[:-1], self.original_heads, self.head_dim)
+        read = self.gru_rel_pos_linear(self._own(slices, 2).transpose(1, 2))  # (B, H, T, 8)
+        first, second = torch.sigmoid(read.view(*read.shape[:-1], 2, 4).sum(-1)).chunk(2, dim=-1)
+        gate: torch.Tensor = first * (second * self.gru_rel_pos_const - 1.0) + 2.0
+        return gate
+
+
+class BiasWavLMAttention(PositionBias):
+    """WavLM's attention with no head left; the first layer's still makes the shared position bias."""
+
+    def __init__(self, stock: Any, what_is_left: BiasOnly) -> None:
+        super().__init__()
+        self.num_heads = 0
+        self.num_buckets, self.max_distance = stock.num_buckets, stock.max_distance
+        self.out_proj = what_is_left
+        if hasattr(stock, "rel_attn_embed"):
+            self.rel_attn_embed = stock.rel_attn_embed
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        position_bias: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, None, torch.Tensor | None]:
+        """Map (B, T, D) to (bias broadcast to (B, T, D), no map, position bias)."""
+        if position_bias is None:
+            position_bias = self.compute_bias(hidden_states.shape[1])
+        return self.out_proj(hidden_states), None, position_bias

@@ -1,0 +1,137 @@
+"""After a cut: every module's own account of its sizes, and the config that rebuilds the model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from prune_ssl.models import Family
+from prune_ssl.models.empty import RemovedLayer
+from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
+from prune_ssl.models.pruned import to_pruned_class
+from prune_ssl.tracing import PruningGraph
+
+
+def restate_sizes(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Sequence[int]]) -> None:
+    """Make Linears, convolutions and norms agree with their parameters."""
+    touched = {part.module for group in graph.groups.values() for part in group.slices}
+    touched |= {path for group in graph.groups.values() for path in group.norms}
+    modules: dict[str, Any] = dict(model.named_modules())
+    for path in touched & modules.keys():
+        module = modules[path]
+        weight = getattr(module, "weight", None)
+        shape: tuple[int, ...] = tuple(weight.shape) if weight is not None else ()
+        if isinstance(module, nn.Linear):
+            module.out_features, module.in_features = shape
+        elif isinstance(module, nn.Conv1d):
+            _restate_conv(module, shape)
+        elif isinstance(module, nn.Embedding):
+            module.num_embeddings, module.embedding_dim = shape
+        elif isinstance(module, nn.GroupNorm):
+            module.num_channels = module.num_groups = shape[0]
+        elif isinstance(module, nn.BatchNorm1d):
+            module.num_features = shape[0]
+        elif isinstance(module, nn.LayerNorm) and shape:
+            module.normalized_shape = shape
+    _restate_bare_norms(modules, graph, kept)
+    _restate_weight_norms(modules, graph)
+
+
+def _restate_conv(module: nn.Conv1d, shape: tuple[int, ...]) -> None:
+    """Convolutions in groups lose whole groups, so that the channels of each group stay as they were."""
+    if module.groups > 1:
+        module.groups = shape[0] * module.groups // module.out_channels
+    module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
+
+
+def _restate_bare_norms(
+    modules: Mapping[str, Any], graph: PruningGraph, kept: Mapping[str, Sequence[int]]
+) -> None:
+    """Norms without parameters (Data2Vec's positional ones) learn their width from the keep."""
+    for name, units in kept.items():
+        for path in graph.groups[name].norms:
+            module: Any = modules[path]
+            if isinstance(module, nn.LayerNorm) and not module.elementwise_affine:
+                each = module.normalized_shape[0] // graph.groups[name].size
+                module.normalized_shape = (each * len(units),)
+
+
+def _restate_weight_norms(modules: Mapping[str, Any], graph: PruningGraph) -> None:
+    """Slices name the parametrization's tensors; the convolution itself is their owner."""
+    for group in graph.groups.values():
+        for part in group.slices:
+            path = part.module.removesuffix(".parametrizations.weight")
+            if path != part.module:
+                _restate_conv(modules[path], tuple(modules[path].weight.shape))
+
+
+def restate_config(
+    model: PreTrainedModel, graph: PruningGraph, family: Family, kept: Mapping[str, Sequence[int]]
+) -> None:
+    """Give `model` its pruned class and the config fields that changed."""
+    backbone: Any = model.get_submodule(graph.backbone)
+    stem = family.layer.partition(".{i}")[0]
+    layers: Any = backbone.get_submodule(stem)
+    config: Any = model.config
+    fields: dict[str, Any] = {
+        "pruned_layers": {str(index): _sizes(layer, family) for index, layer in enumerate(layers)}
+    }
+    if family.conv:
+        fields["conv_dim"] = _conv_dims(backbone, family, len(config.conv_dim))
+    if "hidden" in kept:
+        heads = [
+            layer.get_submodule(family.attention.path)
+            for layer in layers
+            if is_alive(layer, family.attention)
+        ]
+        stated = config.hidden_size // config.num_attention_heads
+        fields["head_size"] = attention_size(heads[0], family.attention.head_size) if heads else stated
+        width = len(kept["hidden"]) * config.hidden_size // graph.groups["hidden"].size
+        fields["hidden_size"] = width
+        if getattr(config, "output_hidden_size", None) == config.hidden_size:
+            fields["output_hidden_size"] = width
+        if family.position_convs:
+            path = family.position_convs.format(i=0)
+            fields["num_conv_pos_embedding_groups"] = backbone.get_submodule(path).groups
+    if getattr(backbone, "project_features", False):
+        fields["project_features"] = True
+    to_pruned_class(model, fields)
+
+
+def _conv_dims(backbone: Any, family: Family, count: int) -> list[int]:
+    """Return the frontend's widths, and tell the layers that keep an account of them."""
+    widths = [1]
+    for index in range(count):
+        path = family.conv.format(i=index)
+        layer = backbone.get_submodule(path.rpartition(".")[0])
+        widths.append(backbone.get_submodule(path).out_channels)
+        layer.in_conv_dim, layer.out_conv_dim = widths[-2:]
+    return widths[1:]
+
+
+def _sizes(layer: nn.Module, family: Family) -> dict[str, Any]:
+    """Return the sizes of one layer as `pruned_layers` has them, read off its modules."""
+    if isinstance(layer, RemovedLayer):
+        return {"removed": ["layer"]}
+    roles, gone = family.attention, []
+    sizes: dict[str, Any] = {"num_attention_heads": 0}
+    output: Any = submodule_or_none(layer, f"{roles.path}.{roles.output}")
+    if is_alive(layer, roles):
+        block: Any = layer.get_submodule(roles.path)
+        values: Any = block.get_submodule(roles.values)
+        sizes["num_attention_heads"] = values.out_features // attention_size(block, roles.head_size)
+        if roles.style == "position bias":
+            sizes["heads"] = block.heads
+    elif output.bias is None:
+        gone.append("attention")
+    for ffn in family.ffns:
+        first: Any = submodule_or_none(layer, ffn.first)
+        sizes[ffn.field] = first.out_features if isinstance(first, nn.Linear) else 0
+        second: Any = submodule_or_none(layer, ffn.second)
+        if not sizes[ffn.field] and second.bias is None:
+            gone.append(ffn.block)
+    if family.convolution is not None:
+        second = submodule_or_none(layer, f"{family.convolution.path}.{family.convolution.second}")
+        sizes["conv_channels"] = 0 if second is None else second.in_channels
+    return sizes | ({"removed": gone} if gone else {})

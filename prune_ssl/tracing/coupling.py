@@ -1,0 +1,156 @@
+"""Couplings: what torch-pruning's dependency graph of the twin says goes together, checked op by op."""
+
+import re
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from prune_ssl.errors import TraceError
+from prune_ssl.models import Family
+from prune_ssl.tracing.graph import ParameterSlice, Role
+from prune_ssl.tracing.twin import on_meta, probe_input
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d)
+LEAVES = (nn.Linear, nn.Conv1d, *NORMS)
+# Operations that act on each channel alone, or only move axes: a group may pass through them. The dependency
+# graph takes any operation that it does not know for one of these without a word, so every name is checked.
+TRANSPARENT = {
+    *(
+        "Gelu",
+        "Erf",
+        "Relu",
+        "Silu",
+        "LeakyRelu",
+        "HardtanhBackward",
+        "Tanh",
+        "Sigmoid",
+        "Mul",
+        "Div",
+        "Add",
+        "Sub",
+    ),
+    *("NativeDropout", "Dropout", "FusedDropout", "Transpose", "T", "Permute", "Clone", "Alias", "Detach"),
+    *("Addmm", "Mm", "Bmm", "Baddbmm", "Softmax", "SafeSoftmax", "Where", "MaskedFill", "ToCopy"),
+    *("ScaledDotProductAttention", "ScaledDotProductFlashAttentionForCpu"),
+    *("ScaledDotProductEfficientAttention", "Contiguous"),
+    *("Unsqueeze", "Squeeze", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Expand"),
+}
+STRUCTURAL = (tp.ops.OPTYPE.RESHAPE, tp.ops.OPTYPE.EXPAND)
+
+
+class Couplings:
+    """The dependency graph of the twin's backbone, asked for the slices that go with a layer's outputs.
+
+    Heads read the residual stream (and x-vector's pooling cannot be traced), so the graph covers the backbone
+    only.
+    """
+
+    def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
+        self.twin = twin
+        # torchaudio's LayerNorm over channels transposes around the norm, which the graph sees as two nodes.
+        self.transparent = TRANSPARENT | ({"NativeLayerNorm"} if family.name == "torchaudio" else set())
+        self.paths = {module: path for path, module in twin.named_modules()}
+        with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            # torch-pruning warns of every plain parameter, which we account for.
+            warnings.simplefilter("ignore")
+            inputs = probe_input(backbone, family, 1.0)
+            with on_meta(family):
+                self.graph = tp.DependencyGraph().build_dependency(
+                    backbone, inputs, output_transform=_tensors, verbose=False
+                )
+        known = set(self.graph.module2node)
+        self.not_reached = {
+            prefix + path: "not reached by the forward pass that was traced"
+            for path, module in backbone.named_modules()
+            if isinstance(module, LEAVES) and module not in known
+        }
+
+    def coupled(self, root_path: str, group: str) -> list[ParameterSlice]:
+        """Return the slices that go with the output units of the module at `root_path`.
+
+        Raises:
+            TraceError: the units pass through what is not known to keep them apart.
+        """
+        root = self.twin.get_submodule(root_path)
+        cut = tp.prune_conv_out_channels if isinstance(root, nn.Conv1d) else tp.prune_linear_out_channels
+        size = root.get_parameter("weight").shape[0]
+        slices: list[ParameterSlice] = []
+        probe = sorted({0, min(1, size - 1), size // 2, size - 1})  # the graph's time grows with the units
+        for dependency, units in self.graph.get_pruning_group(root, cut, probe):
+            module = dependency.target.module
+            path = self.paths.get(module)
+            if path is None:
+                _check_transparent(dependency.target, group, self.transparent)
+                continue
+            refuse_unless(list(units) == probe, path, f"group {group} reaches it out of order")
+            if isinstance(module, NORMS):
+                _check_norm(module, path, size)
+                held = [leaf for leaf, value in module.state_dict().items() if value.dim() == 1]
+                slices += [slice_of(self.twin, f"{path}.{leaf}", 0, "norm") for leaf in held]
+            elif dependency.handler.__name__ == "prune_out_channels":
+                slices += producer(self.twin, path)
+            else:
+                refuse_unless(isinstance(module, nn.Linear | nn.Conv1d), path, "unknown reader")
+                slices.append(slice_of(self.twin, f"{path}.weight", 1, "consumer"))
+        return slices
+
+
+def _tensors(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors of a model's output, be it a mapping or a tuple with gaps."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    values = outputs.values() if hasattr(outputs, "values") else outputs
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+def _check_transparent(node: Any, group: str, known: set[str]) -> None:
+    if node.type in STRUCTURAL:
+        return
+    found = re.search(r"\((\w+?)Backward\d*\)", node.name)
+    operation = found.group(1) if found else node.name
+    if node.type == tp.ops.OPTYPE.ELEMENTWISE and operation in known:
+        return
+    raise TraceError(
+        f"group {group} passes through the operation {operation!r}, which prune_ssl does not know to be "
+        "channel-wise. The model's forward differs from the stock one; restore it or ask for support."
+    )
+
+
+def _check_norm(module: nn.Module, path: str, size: int) -> None:
+    if isinstance(module, nn.GroupNorm):
+        refuse_unless(
+            module.num_groups == size,
+            path,
+            f"{module.num_groups} groups over {size} channels: removing a channel changes its "
+            "neighbours' statistics; wanted one group per channel",
+        )
+
+
+def refuse_unless(holds: bool, path: str, why: str) -> None:
+    """Raise TraceError unless `holds`."""
+    if not holds:
+        raise TraceError(f"{path or 'the model'} cannot be pruned: {why}.")
+
+
+def slice_of(twin: nn.Module, name: str, dim: int, role: Role, width: int = 1) -> ParameterSlice:
+    """Return a slice of a parameter or buffer whose units are `width` neighbouring entries along `dim`."""
+    owner = twin.get_submodule(name.rpartition(".")[0])
+    tensor: torch.Tensor = getattr(owner, name.rpartition(".")[2])
+    return ParameterSlice(name, dim, role, np.arange(tensor.shape[dim]).reshape(-1, width))
+
+
+def producer(twin: nn.Module, path: str, width: int = 1) -> list[ParameterSlice]:
+    """Return the slices of a module that computes the units: all its parameters along their first axis."""
+    module = twin.get_submodule(path)
+    return [slice_of(twin, f"{path}.{leaf}", 0, "producer", width) for leaf, _ in module.named_parameters()]
+
+
+def stored_name(stored: Collection[str], path: str) -> str:
+    """Return the parameter that holds a module's weight in the model (weight norm keeps directions)."""
+    names = (f"{path}.weight", f"{path}.parametrizations.weight.original1", f"{path}.weight_v")
+    return next(name for name in names if name in stored)

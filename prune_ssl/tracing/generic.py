@@ -1,0 +1,105 @@
+"""Unknown models: the groups that the dependency graph alone can justify, and a reason for every refusal."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_ssl.errors import ModelError, TraceError
+from prune_ssl.models import Family
+from prune_ssl.tracing.coupling import Couplings
+from prune_ssl.tracing.graph import Group
+from prune_ssl.tracing.roles import norms_of
+from prune_ssl.tracing.twin import probe_input
+
+UNKNOWN = Family(name="unknown", stem="", conv="", layer="", position_convs="", residual=(), sections=())
+
+
+def convolutions_in_order(twin: nn.Module) -> list[str]:
+    """Return the paths of the convolutions as a waveform meets them.
+
+    Raises:
+        ModelError: the model does not run on a waveform.
+    """
+    paths = {module: path for path, module in twin.named_modules() if isinstance(module, nn.Conv1d)}
+    met: list[str] = []
+    handles = [
+        module.register_forward_pre_hook(lambda each, _args: met.append(paths[each])) for module in paths
+    ]
+    try:
+        with torch.no_grad():
+            twin(probe_input(twin, UNKNOWN, 1.0))
+    except Exception as error:  # whatever a stranger's forward raises
+        raise ModelError(
+            f"{type(twin).__name__} is not a speech SSL model that can be traced: it has no Hugging Face "
+            f"config of a known family, and does not run on a waveform of shape (1, 16000): {error}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(dict.fromkeys(met))
+
+
+class GenericRoles:
+    """Finds every Conv1d and Linear whose outputs go to readers only: frontend channels, FFN neurons."""
+
+    def __init__(self, twin: nn.Module, convs: list[str], couplings: Couplings) -> None:
+        self.twin, self.convs, self.couplings = twin, convs, couplings
+        self.not_pruned: dict[str, str] = {}
+
+    def groups(self) -> Iterator[Group]:
+        """Yield the groups, frontend first; name in `not_pruned` what stands in the way of the others."""
+        reached = set(self.couplings.graph.module2node)
+        fused = [
+            f"{path}." for path, each in self.twin.named_modules() if isinstance(each, nn.MultiheadAttention)
+        ]
+        linears = [path for path, each in self.twin.named_modules() if isinstance(each, nn.Linear)]
+        for path in [*self.convs, *linears]:
+            module: Any = self.twin.get_submodule(path)
+            if path.startswith(tuple(fused)):
+                self.not_pruned[path.rpartition(".")[0]] = (
+                    "the graph cannot see through nn.MultiheadAttention"
+                )
+            elif module in reached:
+                group = self._group(path, module)
+                if group is not None:
+                    yield group
+
+    def _group(self, path: str, module: Any) -> Group | None:
+        try:
+            slices = self.couplings.coupled(path, path)
+        except TraceError as error:
+            self.not_pruned[path] = str(error)
+            return None
+        writers = {part.module for part in slices if part.role == "producer"}
+        readers = [part for part in slices if part.role == "consumer"]
+        if len(writers) > 1:
+            others = ", ".join(sorted(writers - {path})[:2])
+            self.not_pruned[path] = f"its outputs are added to those of {others}"
+        elif not readers:
+            self.not_pruned[path] = "its outputs are the model's, or nothing reads them"
+        elif getattr(module, "groups", 1) > 1:
+            self.not_pruned[path] = "a convolution in groups ties its channels together"
+        else:
+            conv = isinstance(module, nn.Conv1d)
+            units = module.out_channels if conv else module.out_features
+            name = self._name(path)
+            return Group(
+                name,
+                "conv" if conv else "ffn",
+                units,
+                tuple(slices),
+                minimum=1,
+                block=path,
+                norms=norms_of(slices),
+            )
+        return None
+
+    def _name(self, path: str) -> str:
+        """Return conv.{i} in the frontend, layer.{i}.ffn in numbered layers, else the module's path."""
+        if path in self.convs:
+            return f"conv.{self.convs.index(path)}"
+        numbers = re.findall(r"\.(\d+)\.", path)
+        return f"layer.{numbers[0]}.ffn" if len(numbers) == 1 and path.endswith("linear1") else path

@@ -1,0 +1,187 @@
+"""The group `hidden`: the width of the residual stream, through everything that writes, norms or reads it."""
+
+import re
+from collections.abc import Collection
+from math import gcd
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from prune_ssl.models import Family
+from prune_ssl.models.layers import is_alive, submodule_or_none
+from prune_ssl.tracing.coupling import stored_name
+from prune_ssl.tracing.graph import Group, ParameterSlice, Role
+
+
+class Residual:
+    """Collects the slices of the residual stream; every parameter of its width must have a known role.
+
+    Units are the groups of the positional convolution (48 dimensions in Base), or single dimensions without
+    one. `why` says what stands in the way when there is no group.
+    """
+
+    def __init__(self, twin: nn.Module, family: Family, prefix: str, stored: Collection[str]) -> None:
+        self.twin, self.family, self.prefix, self.stored = twin, family, prefix, stored
+        backbone: Any = twin.get_submodule(prefix.rstrip("."))
+        self.backbone: Any = backbone
+        projection: Any = submodule_or_none(backbone, family.projection)
+        self.width: int = 0 if projection is None else int(projection.out_features)
+        self.slices: list[ParameterSlice] = []
+        self.norms: list[str] = []
+        self.seen: set[str] = set()
+        self.why = ""
+
+    def group(self) -> Group | None:
+        """Return the group, or None with the reason in `why`."""
+        self.why = self.family.keeps_residual or self._obstacle()
+        if self.why:
+            return None
+        self.units = self._units()
+        self._writer(self.family.projection)
+        for name in self.family.residual:
+            if name in self.backbone._parameters and self.backbone._parameters[name] is not None:
+                self._add(self.prefix + name, 0, "producer")
+        self._layers()
+        self._around_layers()
+        self._head()
+        self.why = self._unaccounted()
+        if self.why:
+            return None
+        return Group("hidden", "hidden", self.units, tuple(self.slices), minimum=1, norms=tuple(self.norms))
+
+    def _obstacle(self) -> str:
+        config = getattr(self.backbone, "config", None)
+        if not self.width:
+            return "no feature projection: the frontend's channels are the residual stream"
+        positions = getattr(config, "position_embeddings_type", None)
+        if positions in ("relative", "rotary"):
+            return f"{positions} positions are tied to the residual's width"
+        if getattr(config, "add_adapter", False):
+            return "the adapter behind the encoder is tied to the residual's width"
+        return ""
+
+    def _position_convs(self) -> list[str]:
+        pattern = self.family.position_convs
+        paths = {path for path, _ in self.backbone.named_modules()}
+        if "{i}" not in pattern:
+            return [pattern] if pattern and pattern in paths else []
+        found: list[str] = []
+        while (path := pattern.format(i=len(found))) in paths:
+            found.append(path)
+        return found
+
+    def _units(self) -> int:
+        units = 0
+        for path in self._position_convs():
+            units = gcd(units, int(self.backbone.get_submodule(path).groups))
+        return units or self.width
+
+    # -- slices
+
+    def _add(self, name: str, dim: int, role: Role) -> None:
+        entries = np.arange(self.width).reshape(self.units, -1)
+        self.slices.append(ParameterSlice(name, dim, role, entries))
+        self.seen.add(name)
+
+    def _writer(self, path: str, prefix: str | None = None) -> None:
+        path = (self.prefix if prefix is None else prefix) + path
+        for leaf, _ in self.twin.get_submodule(path).named_parameters():
+            name = stored_name(self.stored, path) if leaf == "weight" else f"{path}.{leaf}"
+            self._add(name, 0, "producer")
+
+    def _reader(self, path: str, prefix: str | None = None) -> None:
+        path = (self.prefix if prefix is None else prefix) + path
+        self._add(f"{path}.weight", 1, "consumer")
+        self.seen.add(f"{path}.bias")
+
+    def _norm(self, path: str) -> None:
+        self.norms.append(self.prefix + path)
+        for leaf, _ in self.backbone.get_submodule(path).named_parameters():
+            self._add(f"{self.prefix}{path}.{leaf}", 0, "norm")
+
+    # -- where they are
+
+    def _layers(self) -> None:
+        family = self.family
+        stem = family.layer.partition(".{i}")[0]
+        layers: Any = self.backbone.get_submodule(stem)
+        for index, layer in enumerate(layers):
+            path, inner = f"{stem}.{index}", set()
+            if is_alive(layer, family.attention):
+                block = family.attention.path
+                for leaf in family.attention.projections:
+                    self._reader(f"{path}.{block}.{leaf}")
+            self._left_or_writer(layer, path, f"{family.attention.path}.{family.attention.output}")
+            for roles in family.ffns:
+                if isinstance(submodule_or_none(layer, roles.first), nn.Linear):
+                    self._reader(f"{path}.{roles.first}")
+                self._left_or_writer(layer, path, roles.second)
+            roles_of_conv = family.convolution
+            if roles_of_conv is not None and submodule_or_none(
+                layer, f"{roles_of_conv.path}.{roles_of_conv.first}"
+            ):
+                self._reader(f"{path}.{roles_of_conv.path}.{roles_of_conv.first}")
+                self._writer(f"{path}.{roles_of_conv.path}.{roles_of_conv.second}")
+                inner = {f"{roles_of_conv.path}.{roles_of_conv.norm}"}
+            for name, module in layer.named_modules():
+                if isinstance(module, nn.LayerNorm) and name not in inner:
+                    self._norm(f"{path}.{name}")
+            if submodule_or_none(layer, "adapter_layer") is not None:
+                self._reader(f"{path}.adapter_layer.linear_1")
+                self._writer(f"{path}.adapter_layer.linear_2")
+
+    def _left_or_writer(self, layer: nn.Module, path: str, name: str) -> None:
+        if submodule_or_none(layer, name) is not None:
+            self._writer(f"{path}.{name}")
+
+    def _around_layers(self) -> None:
+        """Positional convolutions in whole groups, norms beside the layers."""
+        for path in self._position_convs():
+            self._writer(path)
+        stem = self.family.layer.partition(".{i}")[0]
+        for path, module in self.backbone.named_modules():
+            outside = not path.startswith((f"{stem}.", "encoder.feature_projection"))
+            if isinstance(module, nn.LayerNorm) and outside and path.startswith("encoder"):
+                self._norm(path)
+
+    def _head(self) -> None:
+        if not self.family.stem:
+            if self.prefix:
+                self.why = (
+                    f"the head of {type(self.twin).__name__} is not known to read the residual in one place"
+                )
+            elif self.backbone.aux is not None:
+                self._reader("aux")
+            return
+        if not self.prefix:
+            return
+        name = re.sub(r"^.*?(For\w+)$", r"\1", type(self.twin).__name__)
+        reader = dict(self.family.head_readers).get(name)
+        if reader is None:
+            self.why = (
+                f"the head of {type(self.twin).__name__} is not known to read the residual in one place"
+            )
+            return
+        self._reader(reader, prefix="")
+
+    def _unaccounted(self) -> str:
+        """Return why a parameter stands in the way: it has the residual's width and no known role."""
+        if self.why:
+            return self.why
+        roles = self.family.convolution
+        own = [*self.family.attention.projections, *(each.first for each in self.family.ffns)]
+        own += [path for path, _ in self.family.attention.per_head]
+        own += [] if roles is None else [roles.depthwise, roles.norm, roles.first, roles.second]
+        frontend: tuple[str, ...] = ("feature_extractor", "feature_projection", "encoder.feature_projection")
+        frontend += ("layer_norm.",)
+        for name in self.stored:
+            inner = name.removeprefix(self.prefix)
+            if not name.startswith(self.prefix) or name in self.seen or inner.startswith(frontend):
+                continue
+            value = self.backbone.state_dict(keep_vars=True).get(inner)
+            # What belongs to units of a layer may happen to be as wide as the residual.
+            units = any(f".{path}." in f".{inner}." for path in own)
+            if value is not None and self.width in value.shape and not units:
+                return f"{name} has the residual's width and no role that prune_ssl knows"
+        return ""

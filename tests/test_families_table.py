@@ -1,0 +1,99 @@
+"""docs/families.md: what can be cut out of which family, found by cutting. Run this file to write it anew."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FORMS, batch, tiny_model
+from test_exact_removal import ALL, masked_and_resized
+from test_torchaudio import tiny as tiny_torchaudio
+
+from prune_ssl import trace
+from prune_ssl.models import FAMILIES
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
+COLUMNS = {
+    "conv": "frontend channels",
+    "module": "convolution module",
+    "heads": "attention heads",
+    "ffn": "FFN neurons",
+    "block": "whole blocks",
+    "layer": "whole layers",
+    "hidden": "residual width",
+}
+START = """# What can be cut out of which model
+
+Made by `python tests/test_families_table.py`, which builds a tiny random model of each family, cuts about
+half of each kind of unit, and compares it with the gated model: **exact** is a difference below 1e-9 of the
+output's scale in float64, with a padded batch. As a test it fails when this page and the code disagree.
+"""
+
+
+def kind_of(name, group):
+    return "module" if name.startswith("layer.") and group.kind == "conv" else group.kind
+
+
+def half(graph, kind):
+    return {
+        name: list(range(0, group.size, 2))[: max(group.size // 2, group.minimum)]
+        for name, group in graph.groups.items()
+        if kind_of(name, group) == kind and not (kind in ("block", "layer") and ".1" in name)
+    }
+
+
+def difference(model, graph, keep):
+    if "feature_extractor" in dict(model.named_children()) and not hasattr(model, "config"):
+        from prune_ssl import PruningConfig, attach_gates, resize
+
+        audio, lengths = torch.randn(2, 7000, dtype=torch.float64), torch.tensor([7000, 5000])
+        gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1, kinds=ALL)).double()
+        gates.hold(keep)
+        with torch.no_grad():
+            masked = model(audio, lengths)[0]
+            gates.detach()
+            resized = resize(model, graph, keep)(audio, lengths)[0]
+    else:
+        masked, resized = masked_and_resized(model, graph, keep, batch(model, 7000, True))
+    return float((masked - resized).abs().max() / resized.abs().max())
+
+
+def cell(model, graph, kind, notes):
+    keep = half(graph, kind)
+    if not keep:
+        why = {"conv": "no convolutional frontend", "module": ""}.get(kind)
+        if why is None:
+            why = graph.not_pruned.get(kind, next(iter(graph.not_pruned.values()), ""))
+        if not why:
+            return "-"
+        notes.setdefault(why, len(notes) + 1)
+        return f"refused ({notes[why]})"
+    found = difference(model, graph, keep)
+    return "exact" if found < 1e-9 else f"NOT EXACT ({found:.0e})"
+
+
+def document():
+    torch.manual_seed(0)
+    notes: dict[str, int] = {}
+    lines = [f"| family | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
+    for family in [*FAMILIES, *FORMS]:
+        model = tiny_torchaudio(outputs=7) if family == "torchaudio" else tiny_model(family, "ForCTC")
+        model = model.double()
+        graph = trace(model)
+        lines.append(
+            f"| {family} | " + " | ".join(cell(model, graph, kind, notes) for kind in COLUMNS) + " |"
+        )
+    reasons = [f"{number}. {why}." for why, number in notes.items()]
+    return "\n".join([START, *lines, "", "Refused, and why:", "", *reasons, ""])
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_the_page_says_what_cutting_shows():
+    page = document()
+    assert "NOT EXACT" not in page
+    assert DOCUMENT.read_text() == page
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(document())
+    print(f"wrote {DOCUMENT}", file=sys.stderr)

@@ -1,0 +1,110 @@
+"""torchaudio's models: exact removal and cost, in both forms, and the pretraining model."""
+
+import pytest
+import torch
+import torchaudio
+from conftest import relative_difference
+from test_exact_removal import ALL, UNITS, random_keep
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from prune_ssl import PruningConfig, attach_gates, resize, trace
+
+SHAPE = {
+    "extractor_conv_layer_config": [(12, 10, 5), (10, 3, 2), (8, 3, 2), (9, 2, 2)],
+    "encoder_embed_dim": 16,
+    "encoder_projection_dropout": 0.0,
+    "encoder_pos_conv_kernel": 4,
+    "encoder_pos_conv_groups": 2,
+    "encoder_num_layers": 3,
+    "encoder_num_heads": 4,
+    "encoder_attention_dropout": 0.0,
+    "encoder_ff_interm_features": 24,
+    "encoder_ff_interm_dropout": 0.0,
+    "encoder_dropout": 0.0,
+    "encoder_layer_drop": 0.0,
+}
+
+
+def tiny(mode="group_norm", outputs=None):
+    model = torchaudio.models.wav2vec2_model(
+        extractor_mode=mode,
+        extractor_conv_bias=mode == "layer_norm",
+        encoder_layer_norm_first=mode == "layer_norm",
+        aux_num_out=outputs,
+        **SHAPE,
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.mark.parametrize(("mode", "outputs"), [("group_norm", None), ("group_norm", 7), ("layer_norm", 7)])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([7000, 5000])])
+def test_masked_equals_resized(mode, outputs, lengths):
+    model = tiny(mode, outputs).double()
+    graph, audio = trace(model), torch.randn(2, 7000, dtype=torch.float64)
+    cases = [("random", UNITS), ("no heads", UNITS), ("random", ("block",)), ("one layer", ("layer",))]
+    for seed, (extreme, kinds) in enumerate([*cases, ("random", ("hidden",)), ("random", ALL)]):
+        keep = random_keep(graph, seed, extreme, kinds)
+        gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1, kinds=ALL)).double()
+        gates.hold(keep)
+        with torch.no_grad():
+            masked = model(audio, lengths)[0]
+            gates.detach()
+            resized = resize(model, graph, keep)(audio, lengths)[0]
+        if "hidden" in keep and outputs is None:
+            masked = masked[..., [unit * 8 + d for unit in keep["hidden"] for d in range(8)]]
+        assert relative_difference(resized, masked) < 1e-9
+
+
+def counted_macs(model):
+    # The fused kernel of the CPU has no FLOP rule, the plain one is made of products that have.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        model(torch.randn(1, 16_000))
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("mode", ["group_norm", "layer_norm"])
+def test_predicted_cost_equals_counted_cost(mode):
+    model = tiny(mode, 7)
+    graph = trace(model)
+    for seed, kinds in enumerate((UNITS, ALL)):
+        keep = random_keep(graph, seed, "random", kinds)
+        small, cost = resize(model, graph, keep), graph.cost(keep, seconds=1.0)
+        assert sum(parameter.numel() for parameter in small.parameters()) == cost.params
+        assert counted_macs(small) == cost.macs
+
+
+def test_base_has_the_size_that_torchaudio_documents():
+    with torch.device("meta"):
+        model = torchaudio.models.wav2vec2_base()
+    # Hugging Face's count has a mask embedding of 768 more.
+    assert trace(model).cost(seconds=10.0).params == 94_371_712 - 768
+    assert round(trace(model).cost(seconds=10.0).macs / 1e9, 3) == 74.067
+
+
+def test_wavlm_keeps_its_heads_and_says_why():
+    with torch.device("meta"):
+        graph = trace(torchaudio.models.wavlm_base())
+    assert "layer.0.ffn" in graph.groups
+    assert "layer.0.heads" not in graph.groups
+    assert "one fused projection" in graph.not_pruned["encoder.transformer.layers.0.attention"]
+    assert "in_proj_weight" in graph.not_pruned["hidden"]
+
+
+def test_the_macs_of_wavlm_are_all_counted():
+    model = torchaudio.models.wavlm_model(
+        extractor_mode="group_norm",
+        extractor_conv_bias=False,
+        encoder_layer_norm_first=False,
+        encoder_num_buckets=12,
+        encoder_max_distance=20,
+        aux_num_out=None,
+        **SHAPE,
+    ).eval()
+    graph = trace(model)
+    keep = {"layer.0.ffn": range(5), "conv.1": [1, 4]}
+    assert counted_macs(model) == graph.cost(seconds=1.0).macs
+    assert counted_macs(resize(model, graph, keep)) == graph.cost(keep, seconds=1.0).macs
