@@ -204,15 +204,9 @@ def test_uniform_cuts_every_group_by_the_same_fraction():
     limits = resolve("macs=50%", graph, widths, 1.0)
     found = uniform_widths(graph, limits, widths)
     fractions = {found[name] / graph.groups[name].size for name in widths if len(widths[name]) > 1}
-    assert max(fractions) - min(fractions) <= 1 / 8
+    assert max(fractions) - min(fractions) <= 0.2 + 1e-9  # two steps of 4 in 40, the second for what was left
     keep = select(graph, model, "macs=50%", "uniform", round_to=4, seconds=1.0)
-    steps = [
-        widths[name].index(graph.widths(keep)[name]) - widths[name].index(found[name])
-        for name in widths
-        if len(widths[name]) > 1
-    ]
-    assert min(steps) == 0
-    assert max(steps) <= 2
+    assert graph.widths(keep) == found
 
 
 @pytest.mark.parametrize("criterion", NEEDS_DATA)
