@@ -122,13 +122,14 @@ def test_a_table_interpolates_between_what_was_measured():
     widths = {**graph.widths(), "conv.0": 7, "conv.1": 6, "layer.0.ffn": 12, "layer.1.heads": 1}
     middle = 0.5 * (100 + 0.2 * 100) + 0.5 * (300 + 0.2 * 300)
     assert cost.value(widths) == 7 + round(middle) + 85
-    tensors = {name: torch.tensor(float(width), requires_grad=True) for name, width in widths.items()}
-    expected = cost.expected(tensors)
+    tensor = torch.tensor([float(width) for width in widths.values()], requires_grad=True)
+    expected = cost.expected(tensor)
     assert float(expected.detach()) == pytest.approx(7 + middle + 85)
     expected.backward()
-    assert float(tensors["layer.0.ffn"].grad) == pytest.approx(20 / 16)
-    assert float(tensors["conv.0"].grad) == pytest.approx((0.8 * 200 + 0.2 * 400) / 10)
-    assert float(tensors["layer.1.heads"].grad) == pytest.approx(85)
+    slopes = dict(zip(widths, tensor.grad, strict=True))
+    assert float(slopes["layer.0.ffn"]) == pytest.approx(20 / 16)
+    assert float(slopes["conv.0"]) == pytest.approx((0.8 * 200 + 0.2 * 400) / 10)
+    assert float(slopes["layer.1.heads"]) == pytest.approx(85)
     assert cost.change("conv.0", 2, widths) == cost.value({**widths, "conv.0": 2}) - cost.value(widths)
     assert cost.coupled("conv.0") == {"conv.0", "conv.1"}
     assert cost.coupled("layer.0.ffn") == {"layer.0.ffn", "layer.1.heads"}
@@ -144,7 +145,7 @@ def test_expected_and_exact_latency_agree_at_whole_widths(seed):
         name: int(torch.randint(group.minimum, group.size + 1, (), generator=generator))
         for name, group in graph.groups.items()
     }
-    expected = cost.expected({name: torch.tensor(float(width)) for name, width in widths.items()})
+    expected = cost.expected(torch.tensor([float(width) for width in widths.values()]))
     assert float(expected) == pytest.approx(cost.value(widths), abs=len(graph.groups))
 
 

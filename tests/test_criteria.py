@@ -203,14 +203,10 @@ def test_uniform_cuts_every_group_by_the_same_fraction():
     widths = allowed_widths(graph, 4)
     limits = resolve("macs=50%", graph, widths, 1.0)
     found = uniform_widths(graph, limits, widths)
-    fractions = {found[name] / group.size for name, group in graph.groups.items()}
-    assert max(fractions) - min(fractions) <= 1 / 8
+    fractions = {found[name] / graph.groups[name].size for name in widths if len(widths[name]) > 1}
+    assert max(fractions) - min(fractions) <= 0.2 + 1e-9  # two steps of 4 in 40, the second for what was left
     keep = select(graph, model, "macs=50%", "uniform", round_to=4, seconds=1.0)
-    steps = [
-        widths[name].index(graph.widths(keep)[name]) - widths[name].index(found[name]) for name in widths
-    ]
-    assert min(steps) == 0
-    assert max(steps) <= 2
+    assert graph.widths(keep) == found
 
 
 @pytest.mark.parametrize("criterion", NEEDS_DATA)
@@ -232,3 +228,31 @@ def test_a_model_without_a_loss_or_an_unknown_option_is_refused():
         select(trace(model), model, "macs=60%", normalise="size")
     with pytest.raises(BudgetError, match="unknown criterion 'luck'; wanted one of magnitude, taylor"):
         select(trace(model), model, "macs=60%", "luck")
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_whole_blocks_layers_and_the_residual_width_have_scores_too(model, batches, criterion):
+    graph = trace(model)
+    scores = score_units(graph, model, criterion, batches)
+    for name, group in graph.groups.items():
+        assert scores[name].shape == (group.size,)
+        assert bool((scores[name] >= 0).all())
+        if criterion != "random":
+            assert float(scores[name].sum()) > 0, name
+    kinds = ("conv", "heads", "ffn", "hidden", "block", "layer")
+    keep = select(graph, model, "macs=50%", criterion, 1, kinds, 1.0, batches=batches)
+    assert graph.cost(keep, 1.0).macs <= 0.5 * graph.cost(seconds=1.0).macs
+
+
+def test_taylor_of_a_block_is_the_derivative_when_all_its_parameters_shrink_together(model, batches):
+    graph = trace(model)
+    group = graph.groups["layer.1.feed_forward"]
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    slopes = []
+    for batch in batches:
+        scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+        scaled = parameters | {path: parameters[path] * scale for path in group.members if path in parameters}
+        loss = functional_call(model, scaled, kwargs=batch).loss
+        slopes.append(float(torch.autograd.grad(loss, scale)[0].abs()))
+    found = score_units(graph, model, "taylor", batches)["layer.1.feed_forward"]
+    assert float(found) == pytest.approx(sum(slopes) / 3, rel=1e-6)

@@ -206,8 +206,7 @@ class Gates(nn.Module):
         return self._costs(self._width_vector()).to(self.log_alpha.dtype)
 
     def _costs(self, widths: torch.Tensor) -> torch.Tensor:
-        named = dict(zip(self.graph.groups, widths.unbind(), strict=True))
-        return torch.stack([limit.polynomial.expected(named) / limit.dense for limit in self.limits])
+        return torch.stack([limit.polynomial.expected(widths) / limit.dense for limit in self.limits])
 
     def target(self, step: int) -> list[float]:
         """Return the target fraction of each constraint at `step`."""

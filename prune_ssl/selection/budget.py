@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any, Literal
 
 from prune_ssl.errors import BudgetError
@@ -21,7 +20,6 @@ UNITS: dict[str, dict[str, int]] = {
     "latency": {"us": 10**3, "ms": 10**6, "s": 10**9},  # limits are whole nanoseconds
 }
 """Quantity -> unit -> factor to what its limit is counted in."""
-BUFFER_BYTES = 8  # at most, of one entry of a buffer (a norm's counter is an int64)
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 OPTIONS = ("threads", "seconds", "dtype")  # may follow a latency (dtype a memory as well), after a comma
 GRAMMAR = (
@@ -258,7 +256,5 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
         return LatencyCost(constraint.table, graph)
     if constraint.metric == "memory":
         size = DTYPE_BYTES[constraint.at.dtype]
-        buffers = sum(max(BUFFER_BYTES, size) * prod(shape) for shape in graph.buffers.values())
-        overhead = saved_overhead({**graph.shapes, **graph.buffers}, size)
-        return PolynomialCost(graph.polynomial("params"), size, buffers + overhead)
+        return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph, size))
     return PolynomialCost(graph.polynomial(constraint.metric, constraint.section, seconds))

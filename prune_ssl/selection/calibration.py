@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -28,20 +27,26 @@ class Evidence:
     """Module path of a consumer -> (columns,) root mean square of what each of its columns reads."""
 
 
-def weighed_slices(group: Group, parameters: Mapping[str, torch.Tensor]) -> list[ParameterSlice]:
-    """Return the slices that hold weights of the units; a whole block's or layer's unit holds all of each."""
-    if group.kind not in ("block", "layer"):
-        return [part for part in group.slices if part.parameter in parameters]  # buffers are no weights
-    return [
-        ParameterSlice(name, 0, "producer", np.arange(parameters[name].shape[0]).reshape(1, -1))
-        for name in group.members
-    ]
-
-
 def per_unit(part: ParameterSlice, values: torch.Tensor) -> torch.Tensor:
     """Sum `values`, shaped as the parameter of `part`, over each unit's entries; returns (units,) float64."""
     rows = values.detach().double().movedim(part.dim, 0).reshape(values.shape[part.dim], -1).sum(1).cpu()
     return rows[torch.from_numpy(part.index)].sum(1)
+
+
+def unit_sums(group: Group, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Sum `values` (parameter path -> tensor) over all that goes with each unit; returns (units,) float64.
+
+    A whole block or layer has no slices: all its members go with its one unit. Paths without values (the
+    buffers of norms) count nothing.
+    """
+    total = torch.zeros(group.size, dtype=torch.float64)
+    for part in group.slices:
+        if part.parameter in values:
+            total += per_unit(part, values[part.parameter])
+    for path in group.members:
+        if path in values:
+            total += values[path].detach().double().sum().cpu()
+    return total
 
 
 @contextmanager
@@ -79,8 +84,9 @@ def gather_gradients(
         BudgetError: there is no batch, or the model gives no loss for one.
     """
     known = dict(model.named_parameters())
-    slices = {name: weighed_slices(group, known) for name, group in graph.groups.items()}
-    names = sorted({part.parameter for parts in slices.values() for part in parts})
+    touched = {part.parameter for group in graph.groups.values() for part in group.slices}
+    touched.update(path for group in graph.groups.values() for path in group.members)
+    names = sorted(touched & known.keys())
     parameters = [known[name] for name in names]
     first = {name: torch.zeros(group.size, dtype=torch.float64) for name, group in graph.groups.items()}
     second = {name: torch.zeros_like(values) for name, values in first.items()}
@@ -92,10 +98,10 @@ def gather_gradients(
                 name: torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient
                 for name, parameter, gradient in zip(names, parameters, gradients, strict=True)
             }
-            for name in graph.groups:
-                parts = [(part, products[part.parameter]) for part in slices[name]]
-                first[name] += torch.stack([per_unit(part, product) for part, product in parts]).sum(0).abs()
-                second[name] += torch.stack([per_unit(p, v.double().square()) for p, v in parts]).sum(0)
+            squares = {name: product.double().square() for name, product in products.items()}
+            for name, group in graph.groups.items():
+                first[name] += unit_sums(group, products).abs()
+                second[name] += unit_sums(group, squares)
             count += 1
     _refuse_none(count)
     for sums in (first, second):

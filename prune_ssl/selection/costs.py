@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.cost import Polynomial
 
 Widths = Mapping[str, int]
@@ -36,8 +38,8 @@ class CostFunction(Protocol):
         """Return those of the allowed widths that are worth ending with; the least and greatest stay."""
         ...
 
-    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the cost for expected widths, differentiable in each, as a float64 scalar."""
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
+        """Return the cost for expected widths (groups,), differentiable in each, as a float64 scalar."""
         ...
 
 
@@ -70,23 +72,27 @@ class PolynomialCost:
         """See CostFunction."""
         return {name: list(options) for name, options in widths.items()}
 
-    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
         """See CostFunction."""
-        vector = torch.stack([widths[name] for name in self.polynomial.groups])
-        return self.factor * self.polynomial.expected(vector) + self.constant
+        return self.factor * self.polynomial.expected(widths) + self.constant
 
 
-def saved_overhead(shapes: Mapping[str, Sequence[int]], itemsize: int) -> int:
-    """Return an upper bound of what a safetensors file of these tensors holds beside their values, in bytes.
+BUFFER_BYTES = 8  # at most, of one entry of a buffer: a batch norm counts its batches in an int64
 
-    The file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No smaller
-    model has a longer one: names stay or go, and numbers lose digits.
+
+def saved_overhead(graph: PruningGraph, itemsize: int) -> int:
+    """Return an upper bound of what a saved model holds beside its parameters' values, in bytes.
+
+    A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No
+    smaller model has a longer one: names stay or go, and numbers lose digits. Running statistics of norms are
+    counted as in the dense model.
     """
-    end = 0
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    for name, shape in shapes.items():
-        start, end = end, end + itemsize * int(np.prod(shape, dtype=np.int64))
-        entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
-    # Offsets follow the order in the file, which is not that of the model: none has more digits than the end.
-    digits = len(shapes) * 2 * len(str(end))
-    return 8 + len(json.dumps(entries, separators=(",", ":"))) + digits + 8
+    kept = sum(BUFFER_BYTES * prod(shape) for shape in graph.buffers.values())
+    shapes = {**graph.shapes, **graph.buffers}
+    end = kept + sum(itemsize * int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
+    entries: dict[str, Any] = {
+        name: {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end]}
+        for name, shape in shapes.items()
+    }
+    header = json.dumps({"__metadata__": {"format": "pt"}, **entries}, separators=(",", ":"))
+    return kept + 8 + len(header) + 8

@@ -14,10 +14,10 @@ from prune_ssl.selection.calibration import (
     gather_gradients,
     gather_inputs,
     per_unit,
-    weighed_slices,
+    unit_sums,
 )
 from prune_ssl.selection.costs import CostFunction
-from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
+from prune_ssl.tracing import Group, PruningGraph
 
 Normalise = Literal["cost", "none"]
 
@@ -29,9 +29,8 @@ def magnitude(group: Group, evidence: Evidence) -> torch.Tensor:
     do not count: the scale of a channel before a normalisation says nothing of its use. Returns (units,)
     float64.
     """
-    weights = [(part, evidence.parameters[part.parameter]) for part in _weight_slices(group, evidence)]
-    scores = [per_unit(part, weight.detach().double().square()) for part, weight in weights]
-    return _relative(torch.stack(scores).sum(0), group, evidence)
+    squares = {path: weight.detach().double().square() for path, weight in _weights(group, evidence).items()}
+    return _relative(unit_sums(group, squares), group, evidence)
 
 
 def taylor(group: Group, evidence: Evidence) -> torch.Tensor:
@@ -54,10 +53,12 @@ def fisher(group: Group, evidence: Evidence) -> torch.Tensor:
 def activation(group: Group, evidence: Evidence) -> torch.Tensor:
     """Sum of |W_ij| rms(X_j) over the columns that read a unit (Sun et al. 2024, Wanda), as in `magnitude`.
 
-    Relative to the mean unit of the group and times its weight count. Returns (units,) float64.
+    Relative to the mean unit of the group and times its weight count. Nothing reads a whole block or layer by
+    columns: it counts as one unit of mean size. Returns (units,) float64.
     """
-    scores = torch.zeros(group.size, dtype=torch.float64)
-    for part in group.of_role("consumer"):
+    readers = group.of_role("consumer")
+    scores = torch.zeros(group.size, dtype=torch.float64) if readers else torch.ones(group.size).double()
+    for part in readers:
         weight = evidence.parameters[part.parameter].detach().double().cpu()
         sizes = evidence.inputs[part.module].view(1, -1, *[1] * (weight.dim() - 2))
         scores += per_unit(part, weight.abs() * sizes)
@@ -69,10 +70,11 @@ def random(group: Group, evidence: Evidence) -> torch.Tensor:
     return torch.rand(group.size, dtype=torch.float64)
 
 
-def _weight_slices(group: Group, evidence: Evidence) -> list[ParameterSlice]:
-    """Return the slices of matrices and kernels, without norms and biases."""
-    parts = weighed_slices(group, evidence.parameters)
-    return [part for part in parts if part.role != "norm" and evidence.parameters[part.parameter].dim() >= 2]
+def _weights(group: Group, evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Return the matrices and kernels that a group touches, without norms and biases."""
+    paths = [part.parameter for part in group.slices if part.role != "norm"] + list(group.members)
+    known = {path: evidence.parameters[path] for path in paths if path in evidence.parameters}
+    return {path: parameter for path, parameter in known.items() if parameter.dim() >= 2}
 
 
 def _relative(scores: torch.Tensor, group: Group, evidence: Evidence) -> torch.Tensor:
@@ -82,8 +84,7 @@ def _relative(scores: torch.Tensor, group: Group, evidence: Evidence) -> torch.T
     """
     if group.size == 1:
         return scores
-    slices = _weight_slices(group, evidence)
-    count = sum(evidence.parameters[part.parameter].numel() // group.size for part in slices)
+    count = sum(parameter.numel() // group.size for parameter in _weights(group, evidence).values())
     return count * scores / scores.mean().clamp_min(torch.finfo(torch.float64).tiny)
 
 

@@ -100,7 +100,6 @@ class LatencyCost:
 
     def __init__(self, table: LatencyTable, graph: PruningGraph) -> None:
         self.table = table
-        self.groups = tuple(graph.groups)
         self.by_group: dict[str, list[Segment]] = {}
         for segment in table.segments:
             for name in (*segment.axes, *segment.factors):
@@ -110,7 +109,7 @@ class LatencyCost:
                         "another model. Measure this one."
                     )
                 self.by_group.setdefault(name, []).append(segment)
-        self._arrays = _Arrays(table, self.groups)
+        self._arrays = _Arrays(table, tuple(graph.groups))
 
     def value(self, widths: Mapping[str, int]) -> int:
         """See CostFunction."""
@@ -153,9 +152,9 @@ class LatencyCost:
         inner = [w for i, w in enumerate(options[:-1]) if i and times[i] < min(times[i + 1 :])]
         return [options[0], *inner, options[-1]]
 
-    def expected(self, widths: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the time for expected widths, differentiable in each, as a float64 scalar."""
-        return self._arrays.total(torch.stack([widths[name].double() for name in self.groups]))
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
+        """Return the time for expected widths (groups,), differentiable in each, as a float64 scalar."""
+        return self._arrays.total(widths.double())
 
 
 class _Arrays:

@@ -11,8 +11,6 @@ from prune_ssl.selection.criteria import Normalise, compared, score_units
 from prune_ssl.selection.solver import allowed_widths, solve
 from prune_ssl.tracing import PruningGraph
 
-TIE = 1e-6  # small beside the difference that one unit makes to a group's fraction
-
 
 def select(
     graph: PruningGraph,
@@ -53,17 +51,17 @@ def select(
     scores = score_units(graph, model, criterion, batches)
     price = limits[0].polynomial
     if criterion == "uniform":
-        # Within a group the criterion's order; across groups all alike, so that the emptiest is filled first.
-        order = {name: 1 + TIE * values / values.max() for name, values in scores.items()}
-        start = uniform_widths(graph, limits, widths)
-        return solve(graph, compared(graph, order, price, "none"), limits, widths, start, improve=False)
+        return solve(graph, scores, limits, widths, uniform_widths(graph, limits, widths), improve=False)
     return solve(graph, compared(graph, scores, price, normalise, isomorphic), limits, widths)
 
 
 def uniform_widths(
     graph: PruningGraph, limits: Sequence[Limit], widths: Mapping[str, Sequence[int]]
 ) -> dict[str, int]:
-    """Return the widths of one common fraction, each rounded down, for the largest that meets every limit."""
+    """Return widths of one common fraction, the largest that meets every limit.
+
+    Each is rounded down; then the groups that keep the least of themselves go one step up while that fits.
+    """
 
     def at(fraction: float) -> dict[str, int]:
         return {
@@ -79,4 +77,18 @@ def uniform_widths(
         found = at(fractions[middle])
         fits = all(limit.polynomial.value(found) <= limit.maximum for limit in limits)
         low, high = (middle, high) if fits else (low, middle - 1)
-    return at(fractions[low])
+    return _filled(graph, limits, widths, at(fractions[low]))
+
+
+def _filled(
+    graph: PruningGraph, limits: Sequence[Limit], widths: Mapping[str, Sequence[int]], found: dict[str, int]
+) -> dict[str, int]:
+    while True:
+        for name in sorted(found, key=lambda each: found[each] / graph.groups[each].size):
+            raised = {**found, name: next((w for w in widths[name] if w > found[name]), found[name])}
+            fits = all(limit.polynomial.value(raised) <= limit.maximum for limit in limits)
+            if fits and raised != found:
+                break
+        else:
+            return found
+        found = raised

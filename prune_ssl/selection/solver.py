@@ -76,7 +76,8 @@ def _starts(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> Iterato
     """Yield all, then all but one kind at its least: ways into optima that single groups cannot reach."""
     full = {name: len(options) - 1 for name, options in widths.items()}
     yield full
-    for kind in dict.fromkeys(group.kind for group in graph.groups.values()):
+    free = dict.fromkeys(graph.groups[name].kind for name, index in full.items() if index)
+    for kind in free:
         yield {name: 0 if graph.groups[name].kind == kind else index for name, index in full.items()}
 
 
