@@ -26,7 +26,7 @@ from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.measuring import measure_interleaved
-from prune_ssl.models import is_pruned, load_model
+from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import Recipe, TrainPart, load_recipe
 from prune_ssl.report import Report, report
@@ -39,7 +39,6 @@ from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.progress import use_budget_progress
 
 DENSE_TRAINING = "dense-training"
-STEMS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
 
 
 @dataclass(frozen=True)
@@ -309,7 +308,7 @@ def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
 
 def _architecture(recipe: Recipe) -> Any:
     try:
-        return getattr(transformers, f"{STEMS[recipe.model.family]}Config")(**recipe.model.config)
+        return getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Config")(**recipe.model.config)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model.config does not make a {recipe.model.family} config: {error}") from error
 
@@ -318,7 +317,7 @@ def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtract
     if recipe.model.name is None:
         config = _architecture(recipe)
         try:
-            model = getattr(transformers, f"{STEMS[recipe.model.family]}Model")(config)
+            model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
         # As transformers has it: models with a group norm were trained on padding without a mask.

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from prune_ssl.errors import RecipeError
+from prune_ssl.models import FAMILIES
 
 
 class Part(BaseModel):
@@ -21,7 +22,7 @@ class ModelPart(Part):
 
     name: str | None = None
     """Folder or hub name."""
-    family: Literal["wav2vec2", "hubert"] = "hubert"
+    family: str = "hubert"
     """Architecture to make when there is no name, and to assume for a named model in `--architecture`."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Fields of the transformers config of that architecture; the default is the Base model."""
@@ -29,6 +30,14 @@ class ModelPart(Part):
     """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
     allow_pruned: bool = False
     """Prune a model that prune_ssl pruned already; the budget then refers to it."""
+
+    @field_validator("family")
+    @classmethod
+    def _is_known(cls, family: str) -> str:
+        known = [name for name, each in FAMILIES.items() if each.stem and not each.filterbank]
+        if family not in known:
+            raise ValueError(f"found {family!r}, wanted one of {', '.join(known)}")
+        return family
 
 
 class DataPart(Part):

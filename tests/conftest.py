@@ -40,6 +40,8 @@ CASES = [
     for norm in ("group", "layer")
     if norm == "group" or family in WITH_NORMS[:2] or (family in WITH_NORMS and head == "Model")
 ]
+# One of every family, for what does not depend on the head.
+ONE_OF_EACH = [(family, "ForCTC", "group") for family in HEADS if "ForCTC" in HEADS[family]]
 # Forms of a family that its config switches between.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2-conformer-rotary": ("wav2vec2-conformer", {"position_embeddings_type": "rotary"}),

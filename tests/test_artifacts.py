@@ -27,7 +27,8 @@ def small_model(
 
 @pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
 def test_a_saved_model_loads_bit_equal(tmp_path, family, head, norm):
-    for number, (extreme, kinds) in enumerate((("random", ALL), ("almost nothing", UNITS))):
+    cuts = [("random", ALL)] + [("almost nothing", UNITS)] * (family in ("wav2vec2", "hubert", "wavlm"))
+    for number, (extreme, kinds) in enumerate(cuts):
         small, _ = small_model(family, head, norm, extreme=extreme, kinds=kinds)
         inputs = batch(small)
         loaded = load_pretrained(save_pretrained(small, tmp_path / str(number)))

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import CASES, tiny_model
+from conftest import ONE_OF_EACH, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ def test_options_belong_to_the_constraint_before_them():
 # -- memory
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES)
+@pytest.mark.parametrize(("family", "head", "norm"), ONE_OF_EACH)
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_a_memory_budget_bounds_the_saved_file_and_is_used(tmp_path, family, head, norm, dtype):
     model = tiny_model(family, head, norm)
