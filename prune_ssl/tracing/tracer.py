@@ -1,6 +1,7 @@
 """trace(): from a model to its PruningGraph, by torch-pruning's dependency graph on a meta twin."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from math import prod
@@ -57,10 +58,12 @@ class _Tracer:
     def __init__(self, model: nn.Module, family: Family, prefix: str) -> None:
         self.family, self.prefix = family, prefix
         self.parameters = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        every = dict(model.named_parameters(remove_duplicate=False))
+        self.stored = set(every)
+        twice = Counter(id(parameter) for parameter in every.values())
+        self.tied = {name for name, parameter in every.items() if twice[id(parameter)] > 1}
         self.buffers = {
-            name: tuple(value.shape)
-            for name, value in model.state_dict().items()
-            if name not in self.parameters
+            name: tuple(value.shape) for name, value in model.state_dict().items() if name not in self.stored
         }
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
@@ -90,13 +93,19 @@ class _Tracer:
         if self.family is UNKNOWN:
             roles = GenericRoles(self.twin, self.convs, couplings)
         else:
-            roles = Roles(self.twin, self.family, self.prefix, self.convs, couplings, self.parameters)
+            roles = Roles(self.twin, self.family, self.prefix, self.convs, couplings, self.stored)
         groups = {
             group.name: group
             for group in roles.groups()
             if any(fnmatch(group.name, each) for each in only)
             and not any(fnmatch(group.name, each) for each in ignore)
         }
+        tied = {
+            name: "its weights are tied to another module's"
+            for name, group in groups.items()
+            if not self.tied.isdisjoint(_touched(group))
+        }
+        groups = {name: group for name, group in groups.items() if name not in tied}
         return PruningGraph(
             family=self.family.name,
             backbone=self.prefix.rstrip("."),
@@ -105,7 +114,7 @@ class _Tracer:
             kernels=self.kernels,
             shapes=self.parameters,
             buffers=self.buffers,
-            not_pruned=couplings.not_reached | roles.not_pruned,
+            not_pruned=couplings.not_reached | roles.not_pruned | tied,
         )
 
     # -- cost terms
@@ -127,7 +136,7 @@ class _Tracer:
             yield CostTerm(name, *self._place(name), count, 0, NEVER, widths, tuple(needs.get(name, ())))
         for path, clock in clocks.items():
             weight: torch.Tensor = self.twin.get_submodule(path).weight  # type: ignore[assignment]
-            name = stored_name(self.parameters, path)
+            name = stored_name(self.stored, path)
             by_head = self._runs_per_head(path, groups)
             if by_head:
                 clock = Clock(clock.index, (0, clock.coefficients[1] // by_head[0].size, 0))
@@ -197,3 +206,7 @@ class _Tracer:
             if found:
                 return section, f"{name}.{found.group(1)}"
         return section, section
+
+
+def _touched(group: Group) -> set[str]:
+    return {part.parameter for part in group.slices} | set(group.members)
