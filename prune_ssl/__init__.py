@@ -10,6 +10,7 @@ from prune_ssl.errors import PruneError
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import load_model
+from prune_ssl.profiling import with_latency
 from prune_ssl.report import Report, report
 from prune_ssl.resizing import resize
 from prune_ssl.selection import select
@@ -41,4 +42,5 @@ __all__ = [
     "save_pretrained",
     "select",
     "trace",
+    "with_latency",
 ]

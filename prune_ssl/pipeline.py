@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,25 @@ from transformers import (
     set_seed,
 )
 
-from prune_ssl.artifacts import prepare_folder, save_pretrained
+from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
 from prune_ssl.data import Augmentation, ClipDataset, FolderConfig, SpeechFolder, check_folder
 from prune_ssl.distillation import DistillationConfig, Distiller
-from prune_ssl.errors import DataError, ModelError
+from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
+from prune_ssl.measuring import measure_interleaved
 from prune_ssl.models import is_pruned, load_model
-from prune_ssl.recipes import Recipe, TrainPart
+from prune_ssl.profiling import with_latency
+from prune_ssl.recipes import Recipe, TrainPart, load_recipe
 from prune_ssl.report import Report, report
-from prune_ssl.selection import allowed_widths, resolve
+from prune_ssl.selection import Limit, allowed_widths, resolve
 from prune_ssl.smoke import smoke_version
 from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training import DistillationTrainer, PruningTrainer
+from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.progress import use_budget_progress
 
+DENSE_TRAINING = "dense-training"
 STEMS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}
 
 
@@ -50,32 +54,39 @@ class Outcome:
     report_html: Path
 
 
-def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = print) -> Outcome:
+def run(
+    recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = print, resume: bool = False
+) -> Outcome:
     """Run a recipe: check everything, train dense (if asked), prune, recover, save, measure, report.
 
-    All checks come before any training, and nothing is overwritten unless `overwrite`.
+    All checks come before any training, and nothing is overwritten unless `overwrite`. A progressive run
+    saves and reports a model for each of its budgets; the outcome is that of the last.
 
     Args:
         recipe: what to do.
         overwrite: replace an existing output folder.
         say: called with one line at each step.
+        resume: go on in the output folder of the same recipe, if it is there; with `checkpoint_steps` from
+            the last checkpoint of the phase that was interrupted.
 
     Raises:
         PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
     """
     recipe = smoke_version(recipe) if recipe.smoke else recipe
-    ready = _prepare(recipe, overwrite, say)
+    begun = resume and _is_begun(recipe)
+    ready = _prepare(recipe, overwrite or begun, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
+    if not begun:
+        _begin(recipe, folder)
     shared = _trainer_arguments(recipe, clips, task, model, processor)
-    if recipe.dense is not None:
+    if recipe.dense is not None and begun and (folder / "dense").is_dir():
+        model.load_state_dict(load_pretrained(folder / "dense").state_dict())
+    elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
-        _train_dense(model, recipe.dense, recipe, shared)
+        _train_dense(model, recipe.dense, recipe, shared, begun)
         save_pretrained(model, folder / "dense", processor=processor)
+        shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True)
     dense = _copy(model)
     say(f"Pruning to {recipe.pruning.budget}: {recipe.pruning.steps} steps, then the cut and recovery")
     trainer = PruningTrainer(
@@ -86,17 +97,84 @@ def run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = pr
         teacher=ready.teacher,
         **shared,
     )
-    trainer.train()
-    small = trainer.finalize()
-    plan = trainer.plan
-    assert plan is not None
-    model_folder = save_pretrained(small, folder / "model", processor=processor, plan=plan)
-    say("Measuring")
-    made = _report(recipe, small, dense, trainer, model_folder, task)
-    for suffix in ("json", "md", "html"):
-        made.save(folder / f"report.{suffix}")
-    shutil.copy(folder / "report.json", model_folder / "report.json")
-    return Outcome(small, plan, made, folder, model_folder, folder / "report.html")
+    trainer.train(resume_from_checkpoint=begun and recipe.pruning.method == "gates")
+    if not recipe.pruning.budgets:
+        small = trainer.finalize()
+        assert trainer.plan is not None
+        made = Finished(recipe.pruning.budget, small, trainer.plan, trainer.results)
+        outcome = _hand_over(recipe, made, dense, trainer, task, processor, "", say)
+    else:
+        for made in trainer.finalize_all():
+            last = made.model is trainer.model
+            name = "" if last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
+            outcome = _hand_over(recipe, made, dense, trainer, task, processor, name, say)
+    shutil.rmtree(folder / "pruning", ignore_errors=True)  # checkpoints; the models are handed over
+    return outcome
+
+
+def _hand_over(
+    recipe: Recipe,
+    made: Finished,
+    dense: nn.Module,
+    trainer: PruningTrainer,
+    task: Task,
+    processor: Any,
+    suffix: str,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Save one model of a run, measure it, and write its reports."""
+    folder = recipe.folder
+    model_folder = save_pretrained(
+        made.model, folder / f"model{suffix}", overwrite=True, processor=processor, plan=made.plan
+    )
+    say(f"Measuring the model of {made.budget}")
+    written = _report(recipe, made, dense, trainer, model_folder, task)
+    for kind in ("json", "md", "html"):
+        written.save(folder / f"report{suffix}.{kind}")
+    shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
+    for line in latency_lines(trainer.gates.limits, made.model, dense):
+        say(line)
+    return Outcome(made.model, made.plan, written, folder, model_folder, folder / f"report{suffix}.html")
+
+
+def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -> list[str]:
+    """Measure the latencies that a budget constrains, small beside dense, and say how they compare."""
+    lines = []
+    for limit in limits:
+        at = limit.constraint.at
+        if limit.constraint.metric != "latency" or at.seconds is None:
+            continue
+        found = measure_interleaved(
+            {"dense": dense, "small": small}, at.seconds, at.threads, min_iterations=15
+        )
+        times = {name: latency[0].median_ms for name, latency in found.items()}
+        lines.append(
+            f"Latency of {at.seconds:g} s, threads={at.threads}: {times['small']:.1f} ms, dense "
+            f"{times['dense']:.1f} ms ({100 * times['small'] / times['dense']:.1f}%); asked: "
+            f"{limit.constraint.shown(limit.maximum)} ({100 * limit.fraction:.1f}%)"
+        )
+    return lines
+
+
+def _is_begun(recipe: Recipe) -> bool:
+    """Whether the output folder is that of an earlier run of this recipe.
+
+    Raises:
+        ArtifactError: it is that of another one.
+    """
+    path = recipe.folder / "recipe.yaml"
+    if not path.is_file():
+        return False
+    if load_recipe(path) != recipe:
+        raise ArtifactError(f"{path} differs from this recipe; give another output folder, or --overwrite.")
+    return True
+
+
+def _begin(recipe: Recipe, folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
 
 
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = print) -> None:
@@ -164,7 +242,8 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
 def pruning_config(recipe: Recipe) -> PruningConfig:
     """Return the PruningConfig of a recipe."""
     names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
-    return PruningConfig(**{k: v for k, v in recipe.pruning.model_dump().items() if k in names})
+    settings = {k: v for k, v in recipe.pruning.model_dump().items() if k in names}
+    return PruningConfig(**settings, milestones=recipe.pruning.budgets[:-1])
 
 
 def distillation_config(recipe: Recipe) -> DistillationConfig | None:
@@ -202,12 +281,13 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
         )
     config, graph = pruning_config(recipe), trace(model)
     widths = allowed_widths(graph, config.round_to, config.kinds)
-    for limit in resolve(config.budget, graph, widths, config.seconds):
+    budget = with_latency(config.budget, model, graph, config.seconds, say=say)
+    for limit in resolve(budget, graph, widths, config.seconds):
         smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
+        most, dense = (limit.constraint.shown(amount) for amount in (limit.maximum, limit.dense))
         say(
-            f"Budget {limit.constraint}: keep at most {limit.maximum:,} of {limit.dense:,} "
-            f"{limit.constraint.name} (reachable: {100 * smallest / limit.dense:.1f}% to 100%; "
-            f"MACs at {config.seconds:g} s)"
+            f"Budget {limit.constraint}: keep at most {most} of {dense} {limit.constraint.name} "
+            f"(reachable: {100 * smallest / limit.dense:.1f}% to 100%; MACs at {config.seconds:g} s)"
         )
     return graph
 
@@ -270,7 +350,9 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         bf16=recipe.bf16,
         seed=recipe.seed,
         logging_steps=max(steps // 40, 1),
-        save_strategy="no",
+        save_strategy="no" if recipe.checkpoint_steps is None else "steps",
+        save_steps=recipe.checkpoint_steps or steps,
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
         train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
@@ -297,18 +379,20 @@ def _trainer_arguments(
     }
 
 
-def _train_dense(model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict[str, Any]) -> None:
+def _train_dense(
+    model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict[str, Any], resume: bool
+) -> None:
     arguments = _arguments(
         recipe,
         part.steps,
         part.learning_rate,
-        recipe.folder / "dense",
+        recipe.folder / DENSE_TRAINING,
         warmup_steps=part.warmup_ratio,
         lr_scheduler_type=part.scheduler,
     )
     trainer = DistillationTrainer(model=model, args=arguments, **shared)
     use_budget_progress(trainer, "dense")
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
 
 
 def _copy(model: PreTrainedModel) -> PreTrainedModel:
@@ -320,7 +404,7 @@ def _copy(model: PreTrainedModel) -> PreTrainedModel:
 
 def _report(
     recipe: Recipe,
-    small: nn.Module,
+    made: Finished,
     dense: nn.Module,
     trainer: PruningTrainer,
     model_folder: Path,
@@ -328,10 +412,10 @@ def _report(
 ) -> Report:
     results = {
         stage: {key: value for key, value in found.items() if task.loss_is_judged or key != f"{stage}_loss"}
-        for stage, found in trainer.results.items()
+        for stage, found in made.results.items()
     }
     return report(
-        small,
+        made.model,
         baseline=dense,
         seconds=recipe.report.seconds,
         threads=recipe.report.threads,
@@ -339,7 +423,7 @@ def _report(
         min_seconds=recipe.report.min_seconds,
         history=trainer.history,
         results=results,
-        budget=recipe.pruning.budget,
+        budget=made.budget,
         title=recipe.name,
         folder=model_folder,
         reference_seconds=recipe.pruning.seconds,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prune_ssl.errors import RecipeError
 
@@ -62,6 +62,15 @@ class PruningPart(Part):
     """Gate training and recovery; the fields of PruningConfig that a recipe sets."""
 
     budget: str
+    budgets: tuple[str, ...] = ()
+    """A progressive run: one model for each of these, `80%` or `macs=80%`, from the largest to the smallest;
+    `budget` is then the last of them."""
+    method: Literal["gates", "iterative", "one_shot"] = "gates"
+    criterion: str = "magnitude"
+    """For the methods without gates."""
+    rounds: int = Field(default=5, ge=1)
+    """Cuts of the iterative method."""
+    schedule: Literal["linear", "cubic", "sigmoid"] = "linear"
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     recovery: float = Field(default=1.0, ge=0)
@@ -72,6 +81,19 @@ class PruningPart(Part):
     warmup: float = Field(default=0.6, ge=0, le=1)
     gate_learning_rate: float | None = None
     initial_keep: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _last_of_budgets(cls, data: Any) -> Any:
+        """Let `budgets` stand alone, and short ones like `80%` name MACs."""
+        if not isinstance(data, dict) or not data.get("budgets"):
+            return data
+        texts = [text if "=" in str(text) else f"macs={text}" for text in data["budgets"]]
+        if data.get("budget", texts[-1]) != texts[-1]:
+            raise ValueError(
+                f"budget is {data['budget']}, but the last of budgets is {texts[-1]}; leave it out"
+            )
+        return data | {"budgets": tuple(texts), "budget": texts[-1]}
 
 
 class DistillationPart(Part):
@@ -140,6 +162,8 @@ class Recipe(Part):
     bf16: bool = False
     gradient_checkpointing: bool = False
     gradient_accumulation: int = Field(default=1, gt=0)
+    checkpoint_steps: int | None = Field(default=None, gt=0)
+    """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
 
     @property
     def folder(self) -> Path:

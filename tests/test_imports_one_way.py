@@ -14,6 +14,7 @@ ORDER = (
     "selection",
     "gating",
     "resizing",
+    "profiling",
     "data",
     "tasks",
     "distillation",
@@ -26,6 +27,7 @@ ORDER = (
     "smoke",
     "catalogue",
     "pipeline",
+    "sweep",
     "cli",
 )
 ROOT = Path(prune_ssl.__file__).parent

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from conftest import tiny_model
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import prune_ssl
@@ -17,6 +19,7 @@ from prune_ssl.cli.main import app
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import RecipeError
 from prune_ssl.recipes import DistillationPart, load_recipe
+from prune_ssl.training import ResumableTrainer
 
 TINY_CONFIG = (
     "{conv_dim: [8, 8, 8, 8, 8, 8, 8], hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
@@ -287,3 +290,55 @@ def test_the_global_thread_count_is_left_alone(recipe):
     before = torch.get_num_threads()
     run_cli("run", recipe)
     assert torch.get_num_threads() == before
+
+
+def test_a_progressive_recipe_hands_over_a_model_for_each_budget(recipe, tmp_path):
+    loaded = load_recipe(recipe, ["pruning.budgets=[90%, 80%, 70%]"])
+    assert loaded.pruning.budgets == ("macs=90%", "macs=80%", "macs=70%")
+    result = run_cli("run", recipe, "pruning.budgets=[90%, 80%, 70%]", "pruning.steps=20", "dense=null")
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "out"
+    for suffix, share in (("-macs-90", 0.9), ("-macs-80", 0.8), ("", 0.7)):
+        report = json.loads((folder / f"report{suffix}.json").read_text())
+        assert set(report["results"]) == {"dense", "cut", "recovered"}
+        small = prune_ssl.trace(prune_ssl.load_pretrained(folder / f"model{suffix}"))
+        assert report["budget"][0]["achieved"] == small.cost(seconds=1.0).macs
+        assert small.cost(seconds=1.0).macs <= share * report["baseline"]["measurement"]["macs"]["1.0"]
+    assert not (folder / "pruning").exists()
+
+
+@pytest.mark.parametrize("phase", ["dense", "pruning", "recovery"])
+def test_an_interrupted_run_goes_on_and_ends_the_same(recipe, tmp_path, monkeypatch, phase):
+    settings = ["checkpoint_steps=1", "dense.steps=3", "pruning.steps=4"]
+    assert run_cli("run", recipe, *settings, f"output={tmp_path}/whole").exit_code == 0
+    stop_in = {"dense": "dense-training", "pruning": "pruning", "recovery": "recovery"}[phase]
+    plain = ResumableTrainer._save_checkpoint
+
+    def stopping(self, *args):
+        plain(self, *args)
+        if Path(self.args.output_dir).name == stop_in and self.state.global_step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableTrainer, "_save_checkpoint", stopping)
+        assert run_cli("run", recipe, *settings).exit_code == 130
+    assert run_cli("run", recipe, *settings).exit_code == 2
+    other = run_cli("run", recipe, "--resume", "checkpoint_steps=1")
+    assert other.exit_code == 2
+    assert "differs from this recipe" in other.output
+    result = run_cli("run", recipe, "--resume", *settings)
+    assert result.exit_code == 0, result.output
+    assert ("Training the dense model" in result.output) == (phase == "dense")
+    wanted, found = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "out"))
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["dense", "model"]
+
+
+@pytest.mark.parametrize("method", ["iterative", "one_shot"])
+def test_a_recipe_names_its_method(recipe, tmp_path, method):
+    result = run_cli("run", recipe, f"pruning.method={method}", "pruning.criterion=taylor", "dense=null")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["budget"][0]["fraction"] <= 0.7
+    assert set(report["results"]) == {"dense", "cut", "recovered"}

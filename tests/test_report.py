@@ -13,7 +13,7 @@ from rich.console import Console
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Latency, SpeedUp
-from prune_ssl.report import Report, ReportData, report
+from prune_ssl.report import Report, ReportData, render, report
 from prune_ssl.report.content import sections
 from prune_ssl.report.model import Comparison
 from prune_ssl.report.plots import PLOTS, draw
@@ -245,3 +245,25 @@ def test_a_dense_graph_stands_in_for_a_dense_model_that_is_gone() -> None:
     assert found.baseline.measurement.macs[10.0] == graph.cost(seconds=10.0).macs
     assert found.baseline.groups["layer.0.ffn"].size == 24
     assert found.budget[0].fraction == found.model.measurement.macs[10.0] / graph.cost(seconds=10.0).macs
+
+
+def test_memory_and_latency_are_set_against_what_was_measured() -> None:
+    dense = tiny_model()
+    small = resize(dense, trace(dense), {"layer.0.ffn": range(4)})
+    budget = "memory=80%,dtype=float32,latency=60%@cpu,threads=1,seconds=0.2,latency=9s,seconds=3"
+    made = report(
+        small, baseline=dense, budget=budget, seconds=(0.2,), threads=1, min_iterations=3, min_seconds=0.0
+    )
+    memory, latency = made.data.budget  # nothing was timed at 3 s, and nothing is said of it
+    facts, whole = made.data.model.measurement, made.data.baseline.measurement
+    assert (memory.term, latency.term) == (
+        "memory=80%,dtype=float32",
+        "latency=60%@cpu,threads=1,seconds=0.2",
+    )
+    assert memory.achieved == facts.size_bytes
+    assert memory.fraction == facts.size_bytes / whole.size_bytes
+    assert latency.achieved == facts.latency_at(0.2, 1).median_ms
+    assert latency.fraction == latency.achieved / whole.latency_at(0.2, 1).median_ms
+    page = render.markdown(made.data)
+    assert f"{facts.size_bytes / 1e6:.2f} MB" in page
+    assert " ms |" in page

@@ -54,7 +54,18 @@ def test_a_budget_is_read(text, metric, section, fraction, absolute):
         ("brain.macs=50%", "unknown section 'brain' in the budget.*wanted one of frontend"),
         ("macs=50", "did you mean macs=50% or macs=50M"),
         ("macs=50%,macs=3G", "names the same quantity twice"),
-        ("latency=12ms", "latency budgets are not supported yet"),
+        ("latency=12", r"latency has the units % and us, ms, s"),
+        ("macs=12ms", r"macs has the units % and K, M, G, T"),
+        ("memory=40M", r"memory has the units % and B, KB, MB, GB"),
+        ("encoder.latency=50%", "latency is of the whole model"),
+        ("macs=50%@cpu", "only a latency has a device"),
+        ("latency=50%@tpu", "only a latency has a device, @cpu or @cuda"),
+        ("threads=1", "must follow what it belongs to"),
+        ("macs=50%,threads=1", "must follow what it belongs to"),
+        ("memory=50%,seconds=5", "must follow what it belongs to"),
+        ("latency=50%,threads=0", "wanted a number above 0"),
+        ("latency=50%,threads=two", "wanted a number above 0"),
+        ("memory=50%,dtype=int3", "wanted one of float64"),
     ],
 )
 def test_a_malformed_budget_is_refused_with_what_was_wanted(text, message):
@@ -147,9 +158,3 @@ def test_size_budgets_keep_more_macs_than_mac_budgets_at_equal_parameters(base):
 def weighted(graph, scores):
     polynomial = graph.polynomial("params")
     return {name: values * polynomial.marginal(name, graph.widths()) for name, values in scores.items()}
-
-
-def test_an_unknown_criterion_is_refused(tiny):
-    model, graph = tiny
-    with pytest.raises(BudgetError, match="unknown criterion 'taylor'; wanted one of magnitude, random"):
-        select(graph, model, "macs=50%", criterion="taylor")

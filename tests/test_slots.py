@@ -9,13 +9,24 @@ from conftest import tiny_model
 from torch.nn.functional import cross_entropy
 from transformers import EvalPrediction, TrainingArguments
 
-from prune_ssl.data import IGNORED, Clip, ClipDataset, SpeechFolder
+from prune_ssl.data import IGNORED, Clip, ClipDataset, SpeechCollator, SpeechFolder
 from prune_ssl.errors import DataError
 from prune_ssl.tasks import Slots, TaskSettings
 from prune_ssl.training import SpeechTrainer
 
 SETTINGS = TaskSettings(target="drink|milk")
 TARGETS = ("latte|none", "mocha|oat", "latte|oat", "tea|none")
+
+
+class Doubled:
+    """A collator in float64, so that sums in another order are equal."""
+
+    def __init__(self, collator: SpeechCollator) -> None:
+        self.collator = collator
+
+    def __call__(self, items: list[dict[str, object]]) -> dict[str, torch.Tensor]:
+        batch = self.collator(items)
+        return {**batch, "input_values": batch["input_values"].double()}
 
 
 def clips_of(*targets: str) -> tuple[Clip, ...]:
@@ -87,6 +98,43 @@ def test_metrics_count_slots_and_whole_clips() -> None:
     assert list(task.check(folder, tiny_model())) == [
         "test: 1 of 3 clips have a value that train does not have"
     ]
+
+
+@pytest.mark.parametrize("own_loss", [True, False])
+def test_accumulated_batches_give_the_step_of_one_batch(tmp_path: Path, own_loss: bool) -> None:
+    clips = clips_of(*TARGETS)
+    task = Slots.from_folder(folder_of(*TARGETS), settings=SETTINGS)
+    weights = []
+    for batch, accumulation in ((4, 1), (1, 4)):
+        torch.manual_seed(0)
+        quiet = dict.fromkeys(("hidden_dropout", "feat_proj_dropout", "attention_dropout"), 0.0)
+        model = task.with_head(tiny_model(activation_dropout=0.0, **quiet)).double()
+        encode = task.encode if own_loss else (lambda target: TARGETS.index(target))
+        trainer = SpeechTrainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=str(tmp_path),
+                max_steps=1,
+                learning_rate=0.1,
+                optim="sgd",
+                max_grad_norm=0.0,
+                lr_scheduler_type="constant",
+                per_device_train_batch_size=batch,
+                gradient_accumulation_steps=accumulation,
+                report_to=[],
+                save_strategy="no",
+                use_cpu=True,
+                disable_tqdm=True,
+                logging_strategy="no",
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=ClipDataset(clips, encode),
+            data_collator=Doubled(task.collator()),
+            compute_loss_func=task.loss_function() if own_loss else None,
+        )
+        trainer.train()
+        weights.append(model.classifier.weight.detach().clone())
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=1e-9)
 
 
 def test_a_trainer_learns_two_slots_at_once(tmp_path: Path) -> None:

@@ -209,5 +209,3 @@ def test_a_ctc_model_is_pruned_with_padding_and_attention_masks(tmp_path, family
 def test_what_would_silently_go_wrong_is_refused(tmp_path):
     with pytest.raises(PruneError, match="does not support load_best_model_at_end"):
         make_trainer(tmp_path, load_best_model_at_end=True, eval_strategy="epoch", save_strategy="epoch")
-    with pytest.raises(PruneError, match="cannot be resumed yet"):
-        make_trainer(tmp_path).train(resume_from_checkpoint=True)

@@ -2,7 +2,7 @@
 
 import typer
 
-from prune_ssl.cli import bench, demo, doctor, infer, prune, recipes, report, run, trace
+from prune_ssl.cli import bench, demo, doctor, infer, prune, recipes, report, run, sweep, trace
 
 app = typer.Typer(
     name="prune-ssl",
@@ -16,6 +16,7 @@ app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune)
 app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
+app.command("sweep")(sweep.sweep_command)
 app.command("report")(report.report_command)
 app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)

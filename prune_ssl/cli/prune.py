@@ -11,6 +11,7 @@ from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import ModelError
 from prune_ssl.gating import Plan
 from prune_ssl.models import is_pruned, load_model
+from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize
 from prune_ssl.selection import select
 from prune_ssl.tracing import trace
@@ -20,8 +21,12 @@ from prune_ssl.tracing import trace
 def prune(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
     out: Annotated[Path, typer.Argument(help="Folder for the smaller model.")],
-    budget: Annotated[str, typer.Option(help="What to keep: macs=50%, params=25M, frontend.macs=40%.")],
-    criterion: Annotated[str, typer.Option(help="Score of units: magnitude or random.")] = "magnitude",
+    budget: Annotated[
+        str, typer.Option(help="What to keep: macs=50%, params=25M, memory=40MB, latency=12ms@cpu,threads=1.")
+    ],
+    criterion: Annotated[
+        str, typer.Option(help="Score of units: magnitude, uniform or random.")
+    ] = "magnitude",
     round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
     seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
     allow_pruned: Annotated[bool, typer.Option(help="Prune a model that was pruned already.")] = False,
@@ -33,7 +38,8 @@ def prune(
     if is_pruned(dense) and not allow_pruned:
         raise ModelError(f"{model} was pruned by prune_ssl already; give --allow-pruned to prune it further.")
     graph = trace(dense)
-    keep = select(graph, dense, budget, criterion, round_to, seconds=seconds)
+    limits = with_latency(budget, dense, graph, seconds, say=say)
+    keep = select(graph, dense, limits, criterion, round_to, seconds=seconds)
     small = resize(dense, graph, keep, inplace=True)
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)
     save_pretrained(small, out, overwrite=overwrite, processor=_processor(model), plan=Plan(keep))

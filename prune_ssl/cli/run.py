@@ -15,6 +15,7 @@ def run_command(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output folder if it exists.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on where an earlier run of it was interrupted.")] = False,
     only_check: Annotated[bool, typer.Option("--dry-run", help="Check all, print the budget, stop.")] = False,
     architecture: Annotated[
         bool, typer.Option("--architecture", help="Print cost and budget: no weights, no data, no network.")
@@ -26,9 +27,9 @@ def run_command(
         plan_architecture(loaded, say)
         return
     if only_check:
-        dry_run(loaded, overwrite, say)
+        dry_run(loaded, overwrite or resume, say)
         return
-    show(run(loaded, overwrite, say))
+    show(run(loaded, overwrite, say, resume))
 
 
 def show(outcome: Outcome) -> None:

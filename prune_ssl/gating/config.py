@@ -1,18 +1,28 @@
 """PruningConfig: what to prune to, and how the gates learn it."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection import KINDS, UNIT_KINDS, parse_budget
+from prune_ssl.gating.schedule import SHAPES
+from prune_ssl.selection import CRITERIA, KINDS, UNIT_KINDS, Budget, parse_budget
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruningConfig:
     """Settings of gate training and of the final cut; checked when made."""
 
-    budget: str
+    budget: str | Budget
     """What is kept: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
+    milestones: tuple[str | Budget, ...] = ()
+    """Larger budgets on the way to `budget`, each of which gives a model of its own (a progressive run)."""
+    method: Literal["gates", "iterative", "one_shot"] = "gates"
+    """Learned gates, or cuts by `criterion`: several with training between, or one before all training."""
+    criterion: str = "magnitude"
+    """Score of units for the methods without gates."""
+    rounds: int = 5
+    """Cuts of the iterative method."""
     kinds: tuple[str, ...] = UNIT_KINDS
     """Kinds of units that may go, of `KINDS`."""
     round_to: int = 8
@@ -23,6 +33,8 @@ class PruningConfig:
     """Optimiser steps of gate training; PruningTrainer fills it in, other loops must say."""
     warmup: float = 0.6
     """Part of the steps over which the target falls from the start to the budget."""
+    schedule: Literal["linear", "cubic", "sigmoid"] = "linear"
+    """How it falls."""
     gate_learning_rate: float | None = None
     """Adam step of the gates' log_alpha; None: from the number of steps."""
     initial_keep: float | None = None
@@ -35,7 +47,12 @@ class PruningConfig:
     """Artifact layout that the keep must fit; `stock` is not there yet."""
 
     def __post_init__(self) -> None:
-        parse_budget(self.budget)
+        _check_milestones([*self.milestones, self.budget])
+        _check_choice("method", self.method, ("gates", "iterative", "one_shot"))
+        if self.milestones and self.method != "gates":
+            raise BudgetError(f"milestones: method {self.method!r} has none; they need method 'gates'.")
+        _check_choice("schedule", self.schedule, tuple(SHAPES))
+        _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "kinds", tuple(self.kinds))
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
@@ -44,6 +61,7 @@ class PruningConfig:
             raise BudgetError(f"layout: found {self.layout!r}; only 'hetero' is supported so far.")
         for name, holds, wanted in (
             ("round_to", self.round_to >= 1, "1 or more"),
+            ("rounds", self.rounds >= 1, "1 or more"),
             ("seconds", self.seconds > 0, "above 0"),
             ("steps", self.steps is None or self.steps >= 1, "1 or more"),
             ("warmup", 0 <= self.warmup <= 1, "from 0 to 1"),
@@ -53,3 +71,25 @@ class PruningConfig:
         ):
             if not holds:
                 raise BudgetError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
+
+
+def _check_choice(name: str, found: str, wanted: tuple[str, ...]) -> None:
+    if found not in wanted:
+        raise BudgetError(f"{name}: found {found!r}, wanted one of {', '.join(wanted)}.")
+
+
+def _check_milestones(texts: list[str | Budget]) -> None:
+    """Refuse budgets of one run that constrain different things, or do not get smaller."""
+    budgets = [parse_budget(text) if isinstance(text, str) else text for text in texts]
+    for before, after in pairwise(budgets):
+        if [each.kind for each in before] != [each.kind for each in after]:
+            raise BudgetError(
+                "milestones and budget must constrain the same quantities in the same order and unit, found "
+                f"{'; '.join(','.join(map(str, budget)) for budget in budgets)}."
+            )
+        if not all(one.amount > other.amount for one, other in zip(before, after, strict=True)):
+            large, small = (",".join(map(str, each)) for each in (before, after))
+            raise BudgetError(
+                f"milestones: {large} must be larger than {small} in every constraint: give them from the "
+                "largest to the smallest."
+            )

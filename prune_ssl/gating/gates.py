@@ -6,13 +6,14 @@ from math import isfinite, sqrt
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import hard_concrete, schedule
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.modules import restore_class
-from prune_ssl.selection import Limit, solve
+from prune_ssl.selection import Limit, resolve, solve
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
@@ -47,6 +48,7 @@ class Gates(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.config, self.limits, self.widths = graph, config, tuple(limits), widths
+        self.milestones = [resolve(each, graph, widths, config.seconds) for each in config.milestones]
         self.groups: dict[str, Group] = {n: g for n, g in graph.groups.items() if g.kind in config.kinds}
         self.spans: dict[str, slice] = {}
         for name, group in self.groups.items():
@@ -63,6 +65,10 @@ class Gates(nn.Module):
         self._task_pull: float | None = None
         self._measured: float | None = None
         self._loss_scale = 1.0
+        # Gates have a stream of their own: processes that were seeded alike then draw the same gates, however
+        # much dropout and augmentation each of them draws in between.
+        self._seed = torch.initial_seed()
+        self._generator: torch.Generator | None = None
         self._current: torch.Tensor | None = None
         self._held: torch.Tensor | None = None
         self._attached: list[tuple[nn.Module, type[nn.Module]]] = []
@@ -75,6 +81,12 @@ class Gates(nn.Module):
     def plan_steps(self, steps: int) -> None:
         """Fix the number of training steps, and with it the initial gates, learning rates and target ramp."""
         self.steps = steps
+        ends = [0, *self.milestone_steps]
+        if len(set(ends)) < len(ends):
+            raise BudgetError(
+                f"{steps} steps are too few for {len(self.milestones)} milestones: each needs steps of its "
+                "own in the warm-up. Train longer, or leave milestones out."
+            )
         keep = self.config.initial_keep or schedule.initial_keep(steps)
         with torch.no_grad():
             self.log_alpha.fill_(hard_concrete.log_alpha_for(keep))
@@ -128,9 +140,15 @@ class Gates(nn.Module):
             # The penalty does not pass here, so its gradient is the task's alone.
             followed = self.log_alpha * 1.0
             followed.register_hook(self._note_task_pull)  # type: ignore[no-untyped-call]
-            self._current = hard_concrete.sample(followed)
+            self._current = hard_concrete.sample(followed, self._stream())
         else:
             self._current = self.deterministic()
+
+    def _stream(self) -> torch.Generator:
+        device = self.log_alpha.device
+        if self._generator is None or self._generator.device.type != device.type:
+            self._generator = torch.Generator(device).manual_seed(self._seed)
+        return self._generator
 
     @torch.no_grad()
     def deterministic(self) -> torch.Tensor:
@@ -194,9 +212,21 @@ class Gates(nn.Module):
         """Return the target fraction of each constraint at `step`."""
         self._require_steps()
         return [
-            schedule.ramp(step, self.steps, self.config.warmup, start, limit.fraction)
-            for start, limit in zip(self.start, self.limits, strict=True)
+            schedule.ramp(step, self.steps, self.config.warmup, start, goals, self.config.schedule)
+            for start, goals in zip(self.start, self.goals, strict=True)
         ]
+
+    @property
+    def goals(self) -> list[list[float]]:
+        """For each constraint the fractions to reach: those of the milestones, then the budget's."""
+        stages = [*self.milestones, self.limits]
+        return [[limits[index].fraction for limits in stages] for index in range(len(self.limits))]
+
+    @property
+    def milestone_steps(self) -> list[int]:
+        """The steps after which the milestones have been held."""
+        self._require_steps()
+        return schedule.stage_ends(self.steps, self.config.warmup, len(self.milestones) + 1)
 
     def penalty(self, step: int) -> torch.Tensor:
         """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
@@ -240,19 +270,20 @@ class Gates(nn.Module):
         # What multiplies the loss (accumulation, fp16 scaling) multiplies the task's gradient too.
         self._loss_scale = float(gradient)
 
-    def _note_task_pull(self, gradient: torch.Tensor) -> torch.Tensor | None:
-        """Measure the task's gradient on the gates, and clip a spike of it.
+    def _note_task_pull(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Average the task's gradient on the gates over processes, measure it, and clip a spike of it.
 
         One bad batch can make it a hundred times larger than usual, after which Adam, which divides by what
         it remembers, would hardly move the gates for the rest of a short run.
         """
-        self._measured = float(gradient.detach().abs().sum())
+        gradient = _mean_over_processes(gradient.detach())
+        self._measured = float(gradient.abs().sum())
         usual = (self._task_pull or 0.0) * self._loss_scale
         if usual and self._measured > SPIKE * usual:
             factor = SPIKE * usual / self._measured
             self._measured *= factor
             return gradient * factor
-        return None
+        return gradient
 
     def _follow_task(self) -> None:
         """Smooth what the last backward pass measured; only now is its loss scale surely known."""
@@ -286,11 +317,35 @@ class Gates(nn.Module):
                 logged[f"keep_{kind}"] = float(torch.cat(parts).mean())
         return logged
 
+    # -- resuming
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold beside the tensors, as plain data; part of `state_dict()`."""
+        return {
+            "steps": self.steps,
+            "start": self.start,
+            "task_pull": self._task_pull,
+            "measured": self._measured,
+            "loss_scale": self._loss_scale,
+            "seed": self._seed,
+            "stream": bytes(self._stream().get_state().tolist()).hex(),
+        }
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take up where `get_extra_state` was called."""
+        self.steps, self.start = int(state["steps"]), list(state["start"])
+        self._task_pull, self._measured = state["task_pull"], state["measured"]
+        self._loss_scale, self._seed = state["loss_scale"], state["seed"]
+        self._stream().set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
+
     # -- the end
 
     @torch.no_grad()
-    def finalize(self) -> Plan:
+    def finalize(self, milestone: int | None = None) -> Plan:
         """Project the gates to the exact budget: likeliest units, rounded widths, never above any limit.
+
+        Args:
+            milestone: the number of a milestone, whose budget is then taken (None: the budget).
 
         Returns:
             The keep, and E[z | z > 0] of each kept unit, which `resize` folds into the consumers.
@@ -301,11 +356,12 @@ class Gates(nn.Module):
         start = {name: round(float(values.sum())) for name, values in chances.items()}
         # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by
         # probability.
-        dense, polynomial = self.graph.widths(), self.limits[0].polynomial
+        limits = self.limits if milestone is None else self.milestones[milestone]
+        dense, polynomial = self.graph.widths(), limits[0].polynomial
         scores = {
             name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()
         }
-        keep = solve(self.graph, scores, self.limits, self.widths, start)
+        keep = solve(self.graph, scores, limits, self.widths, start)
         open_means = self._open_means()
         scales = {}
         for name, span in self.spans.items():
@@ -320,3 +376,15 @@ class Gates(nn.Module):
         for handle in self._handles:
             handle.remove()
         self._attached, self._handles = [], []
+
+
+def _mean_over_processes(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a gradient over the processes of a distributed run, the same on each of them.
+
+    The gates are no part of the model that DistributedDataParallel wraps.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return gradient
+    total = gradient.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()

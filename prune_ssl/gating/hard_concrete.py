@@ -18,10 +18,10 @@ def gate_value(log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return stretched.clamp(0, 1)
 
 
-def sample(log_alpha: torch.Tensor) -> torch.Tensor:
+def sample(log_alpha: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """Draw one gate per unit, differentiable in `log_alpha` (units,)."""
-    uniform = torch.rand_like(log_alpha).clamp(EPSILON, 1 - EPSILON)
-    return gate_value(log_alpha, uniform)
+    uniform = torch.rand(log_alpha.shape, dtype=log_alpha.dtype, device=log_alpha.device, generator=generator)
+    return gate_value(log_alpha, uniform.clamp(EPSILON, 1 - EPSILON))
 
 
 def keep_probability(log_alpha: torch.Tensor) -> torch.Tensor:

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prune_ssl.profiling import cpu_model
+
 _PACKAGES = ("prune_ssl", "transformers")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def describe_environment(model: nn.Module | None = None) -> dict[str, str]:
@@ -21,7 +22,7 @@ def describe_environment(model: nn.Module | None = None) -> dict[str, str]:
     are left out.
     """
     facts: dict[str, str | None] = {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": _cores(),
         "isa": torch.backends.cpu.get_cpu_capability(),
         "governor": _read(_GOVERNOR),
@@ -49,13 +50,6 @@ def _model_facts(model: nn.Module) -> dict[str, str | None]:
         facts["accelerator"] = torch.cuda.get_device_name(parameter.device)
         facts["cuda"] = torch.version.cuda
     return facts
-
-
-def _cpu_model() -> str:
-    for line in (_read(_CPU_INFO) or "").splitlines():
-        if line.lower().startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _cores() -> str:

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,8 @@ from torch import nn
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.inputs import input_shape
+from prune_ssl.profiling import thread_count
+from prune_ssl.selection.calibration import evaluating
 
 WARMUP_ITERATIONS = 10
 WARMUP_SECONDS = 2.0
@@ -139,7 +140,7 @@ def measure_interleaved(
             for count in counts:
                 if on_cell is not None:
                     on_cell(length, count)
-                with _threads(count):
+                with thread_count(count):
                     for call in calls.values():
                         _warm_up(call)
                     times = _time_in_turns(calls, min_iterations, min_seconds, max_seconds)
@@ -249,27 +250,3 @@ def _summarise(durations: list[float], seconds: float, threads: int) -> Latency:
         seconds=seconds,
         repeats_ms=tuple(third.quantile(0.5).item() for third in thirds),
     )
-
-
-@contextmanager
-def evaluating(models: Iterable[nn.Module]) -> Iterator[None]:
-    """Put models in eval mode for the duration; afterwards every submodule has the mode that it had."""
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    for module, _ in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set torch's intra-op thread count for the duration."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prune_ssl.measuring.latency import evaluating, random_waveform
+from prune_ssl.measuring.latency import random_waveform
+from prune_ssl.selection.calibration import evaluating
 
 PEAK_MEMORY_SCOPE = {
     "cuda": "torch.cuda.max_memory_allocated during one forward pass (weights included)",

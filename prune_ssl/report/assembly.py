@@ -21,6 +21,7 @@ from prune_ssl.report.model import (
     StepRecord,
     UnitFacts,
 )
+from prune_ssl.selection import parse_budget, split_budget
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.tracing.cost import SECTIONS
 
@@ -202,11 +203,10 @@ def _budget_terms(
 ) -> list[BudgetFacts]:
     """Return each term of a budget (`macs=3G,frontend.macs=40%`) with what the pruned model reached."""
     terms = []
-    for term in (budget or "").split(","):
-        name = term.partition("=")[0].strip()
-        achieved = _amount(name, small, seconds)
+    for term in split_budget(budget or ""):
+        achieved = _amount(term, small, seconds)
         if achieved is not None:
-            whole = None if dense is None else _amount(name, dense, seconds)
+            whole = None if dense is None else _amount(term, dense, seconds)
             terms.append(
                 BudgetFacts(
                     term=term.strip(), achieved=achieved, fraction=achieved / whole if whole else None
@@ -215,9 +215,16 @@ def _budget_terms(
     return terms
 
 
-def _amount(name: str, facts: ModelFacts, seconds: float) -> float | None:
-    """Return `macs`, `params` or `<section>.macs`, `<section>.params` of a model; None for anything else."""
+def _amount(term: str, facts: ModelFacts, seconds: float) -> float | None:
+    """Return what a model has of the quantity of a term (bytes, milliseconds), None if not measured."""
+    name = term.partition("=")[0].strip()
     section, _, kind = name.rpartition(".")
+    if kind == "memory":
+        return facts.measurement.size_bytes
+    if kind == "latency":
+        at = parse_budget(term)[0].at
+        latency = facts.measurement.latency_at(at.seconds or seconds, at.threads)
+        return None if latency is None else latency.median_ms
     if kind not in ("macs", "params"):
         return None
     if section:

@@ -150,13 +150,14 @@ def _budget(data: ReportData) -> Section | None:
         [
             term.term,
             "-" if term.fraction is None else f"{term.fraction:.2%}",
-            form.quantity(term.achieved),
+            form.amount(term.term, term.achieved),
         ]
         for term in data.budget
     ]
     tables = [Table(["asked to keep", "kept", "amount"], rows)] if rows else []
     notes = [f"MACs at {data.reference_seconds:g} s of audio."] if rows else []
-    return Section("Budget", tables, notes, ["budget"] if data.history else [])
+    drawn = any(record.expected is not None for record in data.history)  # methods without gates have none
+    return Section("Budget", tables, notes, ["budget"] if drawn else [])
 
 
 def _macs(data: ReportData) -> Section:

@@ -27,6 +27,14 @@ def milliseconds(value: float) -> str:
     return f"{value:.{decimals}f} ms"
 
 
+def amount(term: str, value: float) -> str:
+    """Return what a budget's term counts, with its unit: `memory=40%` bytes, `latency=12ms` milliseconds."""
+    name = term.partition("=")[0]
+    if name == "memory":
+        return megabytes(round(value))
+    return milliseconds(value) if name == "latency" else quantity(value)
+
+
 def percent(fraction: float) -> str:
     """Return a fraction as a percentage with one decimal."""
     return f"{fraction:.1%}"

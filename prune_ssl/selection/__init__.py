@@ -1,6 +1,15 @@
 """Selection: budgets, criteria and the solver that turns scores or probabilities into a keep."""
 
-from prune_ssl.selection.budget import Budget, Constraint, Limit, parse_budget, reachable, resolve
+from prune_ssl.selection.budget import (
+    Budget,
+    Conditions,
+    Constraint,
+    Limit,
+    parse_budget,
+    reachable,
+    resolve,
+    split_budget,
+)
 from prune_ssl.selection.criteria import CRITERIA, score_units
 from prune_ssl.selection.select import select
 from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, solve
@@ -10,6 +19,7 @@ __all__ = [
     "KINDS",
     "UNIT_KINDS",
     "Budget",
+    "Conditions",
     "Constraint",
     "Limit",
     "allowed_widths",
@@ -19,4 +29,5 @@ __all__ = [
     "score_units",
     "select",
     "solve",
+    "split_budget",
 ]

@@ -1,53 +1,176 @@
-"""Criteria: one-shot scores of units, a literal table name -> function."""
+"""Criteria: one-shot scores of units, a literal table name -> function and what it must be told."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.selection.calibration import (
+    Batch,
+    Evidence,
+    gather_gradients,
+    gather_inputs,
+    per_unit,
+    unit_sums,
+)
+from prune_ssl.selection.costs import CostFunction
 from prune_ssl.tracing import Group, PruningGraph
 
+Normalise = Literal["cost", "none"]
 
-def magnitude(group: Group, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+
+def magnitude(group: Group, evidence: Evidence) -> torch.Tensor:
     """Squared L2 norm of a unit's weights relative to the mean unit of its group, times its weight count.
 
     The relative scale makes groups comparable, the count makes a head worth more than a neuron. Norm slices
     do not count: the scale of a channel before a normalisation says nothing of its use. Returns (units,)
     float64.
     """
-    scores = torch.zeros(group.size, dtype=torch.float64)
-    count = 0
-    for part in group.slices:
-        if part.role == "norm":  # its buffers are no parameters either
-            continue
-        parameter = parameters[part.parameter].detach()
-        if parameter.dim() < 2:
-            continue
-        squares = parameter.double().square().transpose(0, part.dim).flatten(1).sum(1).cpu()
-        scores += squares[torch.from_numpy(part.index)].sum(1)
-        count += parameter.numel() // group.size
-    return count * scores / scores.mean().clamp_min(torch.finfo(torch.float64).tiny)
+    squares = {path: weight.detach().double().square() for path, weight in _weights(group, evidence).items()}
+    return _relative(unit_sums(group, squares), group, evidence)
 
 
-def random(group: Group, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def taylor(group: Group, evidence: Evidence) -> torch.Tensor:
+    """First-order change of the loss when a unit goes: mean over batches of |sum of w g|, all its slices.
+
+    (Molchanov et al. 2019, eq. 8, group-wise.) Returns (units,).
+    """
+    return evidence.first[group.name]
+
+
+def fisher(group: Group, evidence: Evidence) -> torch.Tensor:
+    """Second-order change of the loss under the diagonal Fisher matrix: 1/2 sum of w^2 E[g^2], all slices.
+
+    (Theis et al. 2018, eq. 7, with the sum over a unit's weights.) The mean is over batches, so it is sharper
+    the smaller they are. Returns (units,).
+    """
+    return 0.5 * evidence.second[group.name]
+
+
+def activation(group: Group, evidence: Evidence) -> torch.Tensor:
+    """Sum of |W_ij| rms(X_j) over the columns that read a unit (Sun et al. 2024, Wanda), as in `magnitude`.
+
+    Relative to the mean unit of the group and times its weight count. Nothing reads a whole block or layer by
+    columns: it counts as one unit of mean size. Returns (units,) float64.
+    """
+    readers = group.of_role("consumer")
+    scores = torch.zeros(group.size, dtype=torch.float64) if readers else torch.ones(group.size).double()
+    for part in readers:
+        weight = evidence.parameters[part.parameter].detach().double().cpu()
+        sizes = evidence.inputs[part.module].view(1, -1, *[1] * (weight.dim() - 2))
+        scores += per_unit(part, weight.abs() * sizes)
+    return _relative(scores, group, evidence)
+
+
+def random(group: Group, evidence: Evidence) -> torch.Tensor:
     """Uniform scores from torch's global generator: the baseline that any criterion must beat."""
     return torch.rand(group.size, dtype=torch.float64)
 
 
-CRITERIA: dict[str, Callable[[Group, Mapping[str, torch.Tensor]], torch.Tensor]] = {
-    "magnitude": magnitude,
-    "random": random,
+def _weights(group: Group, evidence: Evidence) -> dict[str, torch.Tensor]:
+    """Return the matrices and kernels that a group touches, without norms and biases."""
+    paths = [part.parameter for part in group.slices if part.role != "norm"] + list(group.members)
+    known = {path: evidence.parameters[path] for path in paths if path in evidence.parameters}
+    return {path: parameter for path, parameter in known.items() if parameter.dim() >= 2}
+
+
+def _relative(scores: torch.Tensor, group: Group, evidence: Evidence) -> torch.Tensor:
+    """Return scores over their mean, times the number of weights of one unit.
+
+    A block or layer is alone in its group: its score stays as it is, to be compared with its like.
+    """
+    if group.size == 1:
+        return scores
+    count = sum(parameter.numel() // group.size for parameter in _weights(group, evidence).values())
+    return count * scores / scores.mean().clamp_min(torch.finfo(torch.float64).tiny)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A function (group, evidence) -> (units,) scores, and the evidence that it needs from data."""
+
+    score: Callable[[Group, Evidence], torch.Tensor]
+    needs: Literal["weights", "gradients", "inputs"] = "weights"
+
+
+CRITERIA: dict[str, Criterion] = {
+    "magnitude": Criterion(magnitude),
+    "taylor": Criterion(taylor, "gradients"),
+    "fisher": Criterion(fisher, "gradients"),
+    "activation": Criterion(activation, "inputs"),
+    "random": Criterion(random),
+    "uniform": Criterion(magnitude),  # magnitude within a group; `select` cuts all groups by one fraction
 }
 
 
-def score_units(graph: PruningGraph, model: nn.Module, criterion: str) -> dict[str, torch.Tensor]:
+def score_units(
+    graph: PruningGraph, model: nn.Module, criterion: str, batches: Iterable[Batch] | None = None
+) -> dict[str, torch.Tensor]:
     """Return a score (units,) for every group; higher means keep.
 
     Raises:
-        BudgetError: the criterion is not in the table.
+        BudgetError: the criterion is not in the table, or needs batches that were not given.
     """
     if criterion not in CRITERIA:
         raise BudgetError(f"unknown criterion {criterion!r}; wanted one of {', '.join(CRITERIA)}.")
-    parameters = dict(model.named_parameters())
-    return {name: CRITERIA[criterion](group, parameters) for name, group in graph.groups.items()}
+    chosen = CRITERIA[criterion]
+    if chosen.needs != "weights" and batches is None:
+        raise BudgetError(
+            f"criterion {criterion!r} looks at {chosen.needs} on data: give batches=, a few batches of "
+            "what the model is trained on."
+        )
+    evidence = Evidence(dict(model.named_parameters()))
+    if chosen.needs == "gradients":
+        evidence = Evidence(evidence.parameters, *gather_gradients(graph, model, batches or ()))
+    elif chosen.needs == "inputs":
+        evidence = Evidence(evidence.parameters, inputs=gather_inputs(graph, model, batches or ()))
+    return {name: chosen.score(group, evidence) for name, group in graph.groups.items()}
+
+
+def compared(
+    graph: PruningGraph,
+    scores: Mapping[str, torch.Tensor],
+    polynomial: CostFunction,
+    normalise: Normalise = "cost",
+    isomorphic: bool = False,
+) -> dict[str, torch.Tensor]:
+    """Return scores for the solver, which drops first what has the least score per cost saved.
+
+    Args:
+        graph: the traced model.
+        scores: group -> (units,) of a criterion.
+        polynomial: the cost in which units are priced.
+        normalise: "cost" compares units by score per cost saved (which keeps the most score under the
+            budget), "none" by score alone.
+        isomorphic: compare a unit only with units of its own kind, by its rank among them (Fang et al. 2024):
+            kinds are then cut by about the same fraction, whatever the scales of their scores.
+
+    Raises:
+        BudgetError: `normalise` is not one of the two.
+    """
+    if normalise not in ("cost", "none"):
+        raise BudgetError(f"normalise: found {normalise!r}, wanted 'cost' or 'none'.")
+    dense = graph.widths()
+    prices = {name: max(polynomial.marginal(name, dense), 1) for name in scores}
+    if normalise == "cost":
+        ratios = {name: values.double() / prices[name] for name, values in scores.items()}
+    else:
+        ratios = {name: values.double() for name, values in scores.items()}
+    if isomorphic:
+        ratios = _ranks_within_kind(graph, ratios)
+    # The solver divides by the cost again.
+    return {name: values * prices[name] for name, values in ratios.items()}
+
+
+def _ranks_within_kind(graph: PruningGraph, scores: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    ranked: dict[str, torch.Tensor] = {}
+    for kind in {group.kind for group in graph.groups.values()}:
+        names = [name for name, group in graph.groups.items() if group.kind == kind]
+        joined = torch.cat([scores[name].double() for name in names])
+        ranks = torch.empty_like(joined)
+        ranks[joined.argsort(stable=True)] = torch.arange(1, len(joined) + 1, dtype=ranks.dtype) / len(joined)
+        ranked |= zip(names, torch.split(ranks, [len(scores[name]) for name in names]), strict=True)
+    return ranked

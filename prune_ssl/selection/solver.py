@@ -1,6 +1,7 @@
 """The solver: from scores of units to a keep that meets every limit exactly and leaves no room unused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from prune_ssl.tracing import Group, PruningGraph
 UNIT_KINDS = ("conv", "heads", "ffn")  # what is pruned by default
 KINDS = (*UNIT_KINDS, "hidden", "block", "layer")
 ROUNDED_KINDS = ("conv", "ffn")  # heads are whole by nature
+ASIDE = (-1, 1, -2, 2)  # steps that the improvement forces on one group at a time
+LEAST_GAIN = 1e-9  # relative; below it a gain is rounding, and taking it could go round in circles
 
 
 def allowed_widths(
@@ -41,12 +44,15 @@ def solve(
     limits: Sequence[Limit],
     widths: Mapping[str, Sequence[int]],
     start: Mapping[str, int] | None = None,
+    improve: bool = True,
 ) -> dict[str, tuple[int, ...]]:
     """Choose the units to keep: the best-scored ones, within every limit, no allowed step up still fitting.
 
-    Greedy on score lost per cost saved: from `start` (default: everything) it lowers widths until every limit
-    holds, then raises widths, best score per cost first, while anything fits. The result is never over a
-    limit.
+    A knapsack over groups whose cost is a product of widths. Greedy on worth lost per cost saved: from
+    `start` (default: everything) it lowers widths until every limit holds, then raises widths, best worth per
+    cost first, while anything fits. Then single groups are forced a step or two up or down, the others
+    repaired greedily, and what keeps more worth is taken, until nothing does. The result is never over a
+    limit; tests/test_solver.py measures how near to the optimum it is where that can be enumerated.
 
     Args:
         graph: the traced model.
@@ -54,18 +60,49 @@ def solve(
         limits: resolved budget; the floor of `widths` must meet it (`resolve` checks that).
         widths: group -> allowed widths, ascending.
         start: group -> width to start from (rounded to an allowed one), such as expected gate counts.
+        improve: False stops after the greedy part, which stays near `start`.
 
     Returns:
         A keep that names every group that lost a unit.
     """
-    search = _Search(graph, scores, limits, widths, start)
-    search.lower_until_met()
-    search.raise_while_fits()
-    return search.keep()
+    search = _Search(graph, scores, limits, widths)
+    widths = search.allowed
+    if start is not None or not improve:
+        return search.run(search.nearest(start), improve).keep()
+    return max((search.run(each, improve) for each in _starts(graph, widths)), key=_Search.total).keep()
+
+
+def _starts(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
+    """Yield all, then all but one kind at its least: ways into optima that single groups cannot reach."""
+    full = {name: len(options) - 1 for name, options in widths.items()}
+    yield full
+    free = dict.fromkeys(graph.groups[name].kind for name, index in full.items() if index)
+    for kind in free:
+        yield {name: 0 if graph.groups[name].kind == kind else index for name, index in full.items()}
+
+
+def worth(group: Group, scores: torch.Tensor, widths: Sequence[int]) -> NDArray[np.float64]:
+    """Return what the solver maximises the sum of: the worth of each allowed width, (widths,).
+
+    Keeping a step from width a to b is worth the scores of its units times size / b: diminishing returns. A
+    unit of a group that is nearly empty is worth more than its score says. Without this, layers between two
+    convolutions collapse first, because each makes the other's channels cheap.
+    """
+    ranked = np.sort(scores.detach().double().cpu().numpy())[::-1]
+    kept = np.concatenate([[0.0], np.cumsum(ranked)])[list(widths)]
+    return np.concatenate([[0.0], np.cumsum(np.diff(kept) * group.size / np.asarray(widths[1:]))])
+
+
+def usable_widths(limits: Sequence[Limit], widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Return those of the allowed widths that every limit finds worth ending with."""
+    usable = {name: list(options) for name, options in widths.items()}
+    for limit in limits:
+        usable = limit.polynomial.usable(usable)
+    return usable
 
 
 class _Search:
-    """State of one greedy solve: an index into the allowed widths for each group."""
+    """State of one solve: an index into the allowed widths for each group, and the cost under each limit."""
 
     def __init__(
         self,
@@ -73,48 +110,76 @@ class _Search:
         scores: Mapping[str, torch.Tensor],
         limits: Sequence[Limit],
         widths: Mapping[str, Sequence[int]],
-        start: Mapping[str, int] | None,
     ) -> None:
-        self.graph, self.limits, self.allowed = graph, limits, widths
-        self.order: dict[str, NDArray[np.int64]] = {}
-        self.cumulative: dict[str, NDArray[np.float64]] = {}
-        for name in graph.groups:
-            values = scores[name].detach().double().cpu().numpy()
-            self.order[name] = np.argsort(-values, kind="stable")
-            self.cumulative[name] = np.concatenate([[0.0], np.cumsum(values[self.order[name]])])
-        self.at = {name: self._nearest(name, start) for name in graph.groups}
-        self.now = {name: widths[name][index] for name, index in self.at.items()}
-        self.values = [limit.polynomial.value(self.now) for limit in limits]
+        self.graph, self.limits, self.allowed = graph, limits, usable_widths(limits, widths)
+        widths = self.allowed
+        self.order = {
+            name: np.argsort(-scores[name].detach().double().cpu().numpy(), kind="stable")
+            for name in graph.groups
+        }
+        self.worth = {name: worth(group, scores[name], widths[name]) for name, group in graph.groups.items()}
+        self.coupled = {
+            name: set().union(*(limit.polynomial.coupled(name) for limit in limits)) for name in graph.groups
+        }
+        self._begin({name: len(options) - 1 for name, options in widths.items()})
 
-    def _nearest(self, name: str, start: Mapping[str, int] | None) -> int:
-        allowed = self.allowed[name]
+    def _begin(self, at: Mapping[str, int]) -> None:
+        self.at = dict(at)
+        self.now = {name: self.allowed[name][index] for name, index in self.at.items()}
+        self.values = [limit.polynomial.value(self.now) for limit in self.limits]
+        # Steps cost the same until a coupled group moves: most are looked up.
+        self.steps: dict[tuple[str, int], tuple[float, list[int]] | None] = {}
+
+    def nearest(self, start: Mapping[str, int] | None) -> dict[str, int]:
+        """Return the indices of the allowed widths nearest to `start`, or of the greatest."""
         if start is None:
-            return len(allowed) - 1
-        return min(range(len(allowed)), key=lambda index: abs(allowed[index] - start[name]))
+            return {name: len(options) - 1 for name, options in self.allowed.items()}
+        return {
+            name: min(range(len(options)), key=lambda index: abs(options[index] - start[name]))
+            for name, options in self.allowed.items()
+        }
 
-    def _step(self, name: str, direction: int) -> tuple[float, list[int]] | None:
-        """Return (score, cost change for each limit) of one step of a group, or None at its end."""
-        index = self.at[name] + direction
-        if not 0 <= index < len(self.allowed[name]):
-            return None
-        old, new = self.now[name], self.allowed[name][index]
-        # Diminishing returns: a unit of a group that is nearly empty is worth more than its score says.
-        # Without this, layers between two convolutions collapse first, because each makes the other's
-        # channels cheap.
-        worth = self.graph.groups[name].size / max(old, new)
-        score = worth * abs(float(self.cumulative[name][new] - self.cumulative[name][old]))
-        changes = [(new - old) * limit.polynomial.marginal(name, self.now) for limit in self.limits]
-        return score, changes
+    def run(self, start: dict[str, int], improve: bool) -> "_Search":
+        """Return this search solved from these indices."""
+        search = copy(self)
+        search._begin(start)
+        search.lower_until_met()
+        search.raise_while_fits()
+        if improve:
+            search.improve()
+        return search
 
-    def _move(self, name: str, direction: int, changes: Sequence[int]) -> None:
-        self.at[name] += direction
+    def total(self) -> float:
+        """Return the worth of what is kept."""
+        return float(sum(self.worth[name][index] for name, index in self.at.items()))
+
+    def _step(self, name: str, by: int) -> tuple[float, list[int]] | None:
+        """Return (worth, cost change for each limit) of moving a group by steps, or None beyond its end."""
+        if (name, by) not in self.steps:
+            index = self.at[name] + by
+            if 0 <= index < len(self.allowed[name]):
+                changes = [limit.change(name, self.allowed[name][index], self.now) for limit in self.limits]
+                gain = abs(float(self.worth[name][index] - self.worth[name][self.at[name]]))
+                self.steps[name, by] = gain, changes
+            else:
+                self.steps[name, by] = None
+        return self.steps[name, by]
+
+    def _move(self, name: str, by: int, changes: Sequence[int]) -> None:
+        self.at[name] += by
         self.now[name] = self.allowed[name][self.at[name]]
         self.values = [value + change for value, change in zip(self.values, changes, strict=True)]
+        for other in self.coupled[name]:
+            for each in ASIDE:
+                self.steps.pop((other, each), None)
 
     def _relative(self, changes: Sequence[int], only_violated: bool) -> float:
-        """Cost change relative to each limit's dense cost, summed over the limits that matter now."""
+        """Cost change relative to each limit's dense cost, summed over the limits that matter now.
+
+        A measured cost can fall when a width grows; such a change counts as none.
+        """
         return sum(
-            abs(change) / limit.dense
+            max(-change if only_violated else change, 0) / limit.dense
             for change, limit, value in zip(changes, self.limits, self.values, strict=True)
             if not only_violated or value > limit.maximum
         )
@@ -122,27 +187,31 @@ class _Search:
     def _violated(self) -> bool:
         return any(value > limit.maximum for value, limit in zip(self.values, self.limits, strict=True))
 
-    def lower_until_met(self) -> None:
+    def lower_until_met(self, but: str = "") -> bool:
+        """Lower widths until every limit holds, leaving group `but` alone; say whether that was possible."""
         while self._violated():
             best: tuple[float, str, list[int]] | None = None
             for name in self.graph.groups:
-                step = self._step(name, -1)
+                step = self._step(name, -1) if name != but else None
                 if step is None or not (saved := self._relative(step[1], only_violated=True)):
                     continue
                 if best is None or step[0] / saved < best[0]:
                     best = (step[0] / saved, name, step[1])
-            assert best is not None, "the floor meets every limit, so a step down exists"
+            if best is None:
+                return False
             self._move(best[1], -1, best[2])
+        return True
 
-    def raise_while_fits(self) -> None:
+    def raise_while_fits(self, but: str = "") -> None:
+        """Raise widths, best worth per cost first, while anything fits, leaving group `but` alone."""
         while True:
             best: tuple[float, str, list[int]] | None = None
             for name in self.graph.groups:
-                step = self._step(name, +1)
+                step = self._step(name, +1) if name != but else None
                 if step is None or not self._fits(step[1]):
                     continue
                 cost = self._relative(step[1], only_violated=False)
-                ratio = step[0] / cost if cost else float("inf")
+                ratio = step[0] / cost if cost > 0 else float("inf")
                 if best is None or ratio > best[0]:
                     best = (ratio, name, step[1])
             if best is None:
@@ -153,7 +222,31 @@ class _Search:
         triples = zip(changes, self.limits, self.values, strict=True)
         return all(value + change <= limit.maximum for change, limit, value in triples)
 
+    def improve(self) -> None:
+        """Force one group a few steps aside, repair the others, keep what is worth more; until nothing is."""
+        improved = True
+        while improved:
+            improved = False
+            for name in self.graph.groups:
+                for aside in ASIDE:
+                    improved |= self._try(name, aside)
+
+    def _try(self, name: str, aside: int) -> bool:
+        step = self._step(name, aside)
+        if step is None:
+            return False
+        total, before = self.total(), (dict(self.at), dict(self.now), self.values, dict(self.steps))
+        self._move(name, aside, step[1])
+        if self.lower_until_met(but=name):
+            self.raise_while_fits(but=name)
+            self.raise_while_fits()
+            if self.total() > total * (1 + LEAST_GAIN):
+                return True
+        self.at, self.now, self.values, self.steps = before
+        return False
+
     def keep(self) -> dict[str, tuple[int, ...]]:
+        """Return the best-scored units of every group that lost one."""
         return {
             name: tuple(sorted(int(unit) for unit in self.order[name][: self.now[name]]))
             for name, group in self.graph.groups.items()

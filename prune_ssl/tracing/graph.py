@@ -74,6 +74,7 @@ class PruningGraph:
     kernels: tuple[tuple[int, int], ...]
     shapes: dict[str, tuple[int, ...]] = field(repr=False)
     not_pruned: dict[str, str]  # module path -> why nothing of it is in a group
+    buffers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)  # saved beside parameters
 
     def frames(self, seconds: float) -> list[int]:
         """Return the frames after each frontend layer for `seconds` of 16 kHz audio."""

@@ -57,6 +57,11 @@ class _Tracer:
     def __init__(self, model: nn.Module, family: Family, prefix: str) -> None:
         self.family, self.prefix = family, prefix
         self.parameters = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+        self.buffers = {
+            name: tuple(value.shape)
+            for name, value in model.state_dict().items()
+            if name not in self.parameters
+        }
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
         open_attention(self.backbone, family)
@@ -99,6 +104,7 @@ class _Tracer:
             terms=tuple(self._terms(groups, clocks)),
             kernels=self.kernels,
             shapes=self.parameters,
+            buffers=self.buffers,
             not_pruned=couplings.not_reached | roles.not_pruned,
         )
 

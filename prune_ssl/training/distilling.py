@@ -9,18 +9,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
-from prune_ssl.training.speech_trainer import SpeechTrainer
+from prune_ssl.training.resumable import ResumableTrainer
 
 LEARNED = "distillation.safetensors"
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
 
 
 class _CareForLearned(TrainerCallback):
-    """Does for projections and heads what Trainer does for its model: clears gradients, saves checkpoints."""
+    """Does for projections and heads what Trainer does for its model: clears gradients."""
 
     def __init__(self, distiller: Distiller) -> None:
         self.distiller = distiller
@@ -31,27 +30,9 @@ class _CareForLearned(TrainerCallback):
         """Clear gradients: Trainer clears those of its model only, and they would add up."""
         self.distiller.learned.zero_grad()
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Write the file into the checkpoint that was just made."""
-        folder = Path(args.output_dir or ".") / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            save_file(self.distiller.learned.state_dict(), folder / LEARNED)
 
-
-def _load_learned(distiller: Distiller, folder: Path) -> None:
-    file = folder / LEARNED
-    if not file.is_file():
-        raise DistillationError(
-            f"cannot resume from {folder}: there is no {LEARNED}, so its run learned without distillation. "
-            "Give a checkpoint of this run, or start anew."
-        )
-    distiller.learned.load_state_dict(load_file(file))
-
-
-class DistillationTrainer(SpeechTrainer):
-    """A SpeechTrainer that adds the losses of a DistillationConfig to the model's own.
+class DistillationTrainer(ResumableTrainer):
+    """A ResumableTrainer that adds the losses of a DistillationConfig to the model's own.
 
     The teacher, projections and heads live outside the model and are not saved with it; checkpoints hold what
     is learned in a file of its own.
@@ -101,18 +82,25 @@ class DistillationTrainer(SpeechTrainer):
         if distiller is not None and not self.label_names:
             self.can_return_loss = True  # a bare model: evaluation asks compute_loss
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """Train as Trainer does; projections and heads resume with the rest.
+    def save_extra(self, folder: Path) -> None:
+        """Write projections and heads into a checkpoint."""
+        if self.distiller is not None:
+            save_file(self.distiller.learned.state_dict(), folder / LEARNED)
+
+    def load_extra(self, folder: Path) -> None:
+        """Read them from one.
 
         Raises:
-            DistillationError: the checkpoint to resume from does not hold them.
+            DistillationError: the checkpoint does not hold them.
         """
-        if resume_from_checkpoint and self.distiller is not None:
-            folder = resume_from_checkpoint
-            if isinstance(folder, bool):
-                folder = get_last_checkpoint(self.args.output_dir) or ""
-            _load_learned(self.distiller, Path(folder))
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        if self.distiller is None:
+            return
+        if not (folder / LEARNED).is_file():
+            raise DistillationError(
+                f"cannot resume from {folder}: there is no {LEARNED}, so its run learned without "
+                "distillation. Give a checkpoint of this run, or start anew."
+            )
+        self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Add a parameter group for what is learned beside the model."""

@@ -14,6 +14,9 @@ class SpeechTrainer(Trainer):
     the lengths that the dataset knows (`ClipDataset.lengths`), where Trainer would decode every clip.
     """
 
+    # Also with a compute_loss_func, of which Trainer supposes that it divides by all items of the step.
+    loss_is_scaled_for_ga = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would

@@ -1,6 +1,11 @@
 """PruningTrainer: gate training as a transformers.Trainer, then finalize (cut) and recovery."""
 
 import dataclasses
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,13 +18,30 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
+from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize
+from prune_ssl.selection.calibration import Batch
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
+from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, agreed, budget_of_round, cut, rounds_of
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.progress import use_budget_progress
+
+MILESTONE_RECOVERY = 0.35  # of the recovery steps: four models of one run then cost about 1.5 times one
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One of the models of a run, and what it was asked to keep."""
+
+    budget: str
+    model: nn.Module
+    plan: Plan
+    results: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class _AfterStep(TrainerCallback):
@@ -36,6 +58,10 @@ class _AfterStep(TrainerCallback):
     ) -> None:
         self.trainer.gates.clamp_()
         self.trainer.gates.zero_grad()
+        ends = self.trainer.gates.milestone_steps
+        if state.global_step in ends:
+            path, model = self.trainer.milestone_file(ends.index(state.global_step)), self.trainer.model
+            self.trainer.on_main(lambda: save_moment(path, cast(nn.Module, model), self.trainer.gates))
 
 
 class PruningTrainer(DistillationTrainer):
@@ -45,7 +71,10 @@ class PruningTrainer(DistillationTrainer):
     the losses of a DistillationConfig (DPHuBERT, methods 4), in recovery too; the teacher is by default the
     dense model.
     `finalize()` projects the gates to the exact budget, cuts the model, fine-tunes the small one
-    (`PruningConfig.recovery`) and returns it. Everything a user knows of Trainer works in both.
+    (`PruningConfig.recovery`) and returns it. Everything a user knows of Trainer works in both. With
+    `PruningConfig.method` "iterative" or "one_shot" `train()` cuts by a criterion instead; with `milestones`
+    `finalize_all()` gives a model for each. Under several processes all draw the same gates and make the same
+    cut.
 
     Attributes:
         gates: the gates; `gates.summary(step)` says where they stand.
@@ -66,12 +95,17 @@ class PruningTrainer(DistillationTrainer):
         _refuse_unsupported(self.args)
         if self.distiller is not None:
             self.distiller.check_prunable(pruning.kinds)
-        self.pruning = pruning
         model = self.model
         assert isinstance(model, nn.Module)
         self._layerdrop = _without_layerdrop(model)
         self.graph: PruningGraph = trace(model)
+        with self.accelerator.main_process_first():  # the others then read what it measured
+            self.pruning = pruning = _with_tables(pruning, model, self.graph)
         self.gates = attach_gates(model, self.graph, pruning)
+        if pruning.method != "gates":
+            self.gates.detach()
+        self._resuming: str | bool | None = None
+        self._finished = False
         self.plan: Plan | None = None
         self.history: list[dict[str, Any]] = []
         self.results: dict[str, dict[str, float]] = {}
@@ -138,22 +172,67 @@ class PruningTrainer(DistillationTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the dense model (when there is an eval_dataset), then train weights and gates.
 
+        After `resume_from_checkpoint=True` (the newest checkpoint, or a new start where there is none)
+        `finalize` resumes too, and both end as if nothing had happened.
+
         Raises:
-            PruneError: the model was cut already, or `resume_from_checkpoint` was given (not there yet).
+            PruneError: the model was cut already, or a method without gates was to be resumed.
         """
-        if resume_from_checkpoint:
-            raise PruneError(
-                "gate training cannot be resumed yet: its checkpoints hold no gates. Start it anew."
-            )
         if self.plan is not None:
             raise BudgetError(
                 "this trainer has cut its model already; make a new PruningTrainer to prune again."
             )
+        self._resuming = resume_from_checkpoint
+        if self.pruning.method != "gates":
+            return self._train_by_cuts()
+        self._evaluate_dense()
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _evaluate_dense(self) -> None:
         if self.eval_dataset is not None and "dense" not in self.results:
             self.gates.hold({})
             self.results["dense"] = self.evaluate(metric_key_prefix="dense")
             self.gates.hold(None)
-        return super().train(None, *args, **kwargs)
+
+    # -- the methods without gates
+
+    def _train_by_cuts(self) -> TrainOutput:
+        """Cut by the criterion and train what is left, in rounds; the last round trains to the end."""
+        if self._resuming:
+            raise PruneError(f"method {self.pruning.method!r} cannot be resumed; start it anew.")
+        if self.args.world_size > 1:
+            raise PruneError(f"method {self.pruning.method!r} runs on one process; gates run on several.")
+        self._evaluate_dense()
+        assert isinstance(self.model, nn.Module)
+        made, steps = Cut(self.model, {}), rounds_of(self.pruning, self._planned_steps())
+        for index, count in enumerate(steps):
+            budget = budget_of_round(self.gates.limits, self.pruning, index, len(steps))
+            made = cut(made, self.graph, self.pruning, budget, self._calibration_batches(made.model))
+            if self.distiller is not None:
+                self.distiller.attach(made.model)
+            trainer = self._recovery_trainer(made.model, count, f"round-{index + 1}", self.args.learning_rate)
+            if index == len(steps) - 1 and self.eval_dataset is not None:
+                self.results["cut"] = trainer.evaluate(metric_key_prefix="cut")
+            trainer.train()
+            self._note_losses(trainer, "pruning", sum(steps[:index]))
+            trained = cast(nn.Module, trainer.accelerator.unwrap_model(trainer.model))
+            made = Cut(trained, made.keep)
+        self.model = self.model_wrapped = made.model
+        self.plan = Plan(made.keep)
+        self.state.global_step = sum(steps)
+        return TrainOutput(sum(steps), 0.0, {})
+
+    def _planned_steps(self) -> int:
+        if self.args.max_steps > 0:
+            return self.args.max_steps
+        batches = ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
+        return ceil(batches * self.args.num_train_epochs)
+
+    def _calibration_batches(self, model: nn.Module) -> Iterator[Batch]:
+        """Yield a few training batches, without what the model's forward does not take."""
+        known = inspect.signature(model.forward).parameters
+        for batch in islice(self.get_train_dataloader(), CALIBRATION_BATCHES):
+            yield {name: value for name, value in batch.items() if name in known}
 
     # -- the cut and after
 
@@ -164,39 +243,96 @@ class PruningTrainer(DistillationTrainer):
         """
         model = self.model
         assert isinstance(model, nn.Module)
-        if self.plan is not None:
+        if self._finished:
             return model
-        self.plan = self.gates.finalize()
+        if self.plan is None:
+            self.plan = agreed(self.gates.finalize(), self.accelerator)
+            self.gates.detach()
+            self._put_taps_aside()
+            model = resize(model, self.graph, self.plan, inplace=True)
+        small = self._recovered(model, "recovery", 1.0, self.results, self.history)
+        self.model = self.model_wrapped = small
+        self._finished = True
+        return small
+
+    def finalize_all(self) -> Iterator[Finished]:
+        """Yield the models of the milestones, largest first, and at last that of the budget.
+
+        Each is cut from the weights that the run had when its target had been held, and recovers briefly.
+        """
+        model = self.model
+        assert isinstance(model, nn.Module)
         self.gates.detach()
-        small = resize(model, self.graph, self.plan, inplace=True)
-        if self.distiller is not None:
-            self.distiller.attach(small)
-        recovery = self._recovery_trainer(small)
-        if self.eval_dataset is not None:
-            self.results["cut"] = recovery.evaluate(metric_key_prefix="cut")
-        if recovery.args.max_steps > 0:
-            recovery.train()
-            self.history += [
-                {"phase": "recovery", "step": entry["step"], "loss": entry["loss"]}
-                for entry in recovery.state.log_history
-                if "loss" in entry
-            ]
-            if self.eval_dataset is not None:
-                self.results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
-        small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
+        self._put_taps_aside()
+        last = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        gates = self.gates.log_alpha.detach().clone()
+        for index, milestone in enumerate(self.gates.milestones):
+            load_moment(self.milestone_file(index), model, self.gates)
+            plan = agreed(self.gates.finalize(index), self.accelerator)
+            small = resize(model, self.graph, plan)
+            results = {"dense": self.results["dense"]} if "dense" in self.results else {}
+            small = self._recovered(small, f"recovery-{index + 1}", MILESTONE_RECOVERY, results, [])
+            budget = ",".join(str(limit.constraint) for limit in milestone)
+            yield Finished(budget, small, plan, results)
+        model.load_state_dict(last)
+        with torch.no_grad():
+            self.gates.log_alpha.copy_(gates)
+        small = self.finalize()
+        assert self.plan is not None
+        budget = ",".join(str(limit.constraint) for limit in self.gates.limits)
+        yield Finished(budget, small, self.plan, self.results)
+
+    def _put_taps_aside(self) -> None:
+        """Take distillation's hooks off before a model is copied or cut; its successor gets its own."""
         if self.distiller is not None:
             self.distiller.detach()
+
+    def _recovered(
+        self,
+        small: nn.Module,
+        name: str,
+        share: float,
+        results: dict[str, dict[str, float]],
+        history: list[dict[str, Any]],
+    ) -> nn.Module:
+        """Judge the cut model, fine-tune it for a share of the recovery steps, judge it again; return it."""
+        if self.distiller is not None:
+            self.distiller.attach(small)
+        steps = round(share * self.pruning.recovery * (self.state.global_step or self.gates.steps))
+        rate = self.pruning.recovery_learning_rate or self.args.learning_rate
+        recovery = self._recovery_trainer(small, steps, name, rate)
+        if self.eval_dataset is not None and "cut" not in results:
+            results["cut"] = recovery.evaluate(metric_key_prefix="cut")
+        if recovery.args.max_steps > 0:
+            recovery.train(resume_from_checkpoint=bool(self._resuming))
+            self._note_losses(recovery, "recovery", 0, history)
+            if self.eval_dataset is not None:
+                results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
+        small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
+        self._put_taps_aside()
         _restore_layerdrop(small, self._layerdrop)
-        self.model = self.model_wrapped = small
         return small.eval()
 
-    def _recovery_trainer(self, small: nn.Module) -> DistillationTrainer:
-        steps = self.state.global_step or self.gates.steps
+    def _note_losses(
+        self,
+        trainer: DistillationTrainer,
+        phase: str,
+        before: int,
+        history: list[dict[str, Any]] | None = None,
+    ) -> None:
+        kept = self.history if history is None else history
+        kept += [
+            {"phase": phase, "step": before + entry["step"], "loss": entry["loss"]}
+            for entry in trainer.state.log_history
+            if "loss" in entry
+        ]
+
+    def _recovery_trainer(self, small: nn.Module, steps: int, name: str, rate: float) -> DistillationTrainer:
         args = dataclasses.replace(
             self.args,
-            output_dir=str(Path(self.args.output_dir or ".") / "recovery"),
-            max_steps=round(self.pruning.recovery * steps),
-            learning_rate=self.pruning.recovery_learning_rate or self.args.learning_rate,
+            output_dir=str(Path(self.args.output_dir or ".") / name),
+            max_steps=steps,
+            learning_rate=rate,
         )
         trainer = DistillationTrainer(
             model=small,
@@ -210,20 +346,47 @@ class PruningTrainer(DistillationTrainer):
             preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
             distiller=self.distiller,
         )
-        use_budget_progress(trainer, "recovery")
+        use_budget_progress(trainer, name)
         return trainer
+
+    # -- checkpoints
+
+    def save_extra(self, folder: Path) -> None:
+        """Write gates, multipliers, where the schedule stands, results and history."""
+        super().save_extra(folder)
+        save_gates(folder, self.gates, {"results": self.results, "history": self.history})
+
+    def load_extra(self, folder: Path) -> None:
+        """Read what `save_extra` wrote."""
+        super().load_extra(folder)
+        progress = load_gates(folder, self.gates)
+        self.results, self.history = progress["results"], progress["history"]
+
+    def milestone_file(self, index: int) -> Path:
+        """Where weights and gates of a milestone are put aside, for `finalize_all` to make a model of."""
+        return Path(self.args.output_dir or ".") / f"milestone-{index + 1}.safetensors"
+
+
+def _with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) -> PruningConfig:
+    """Give latency budgets what this machine takes."""
+    budget, *milestones = (
+        with_latency(each, model, graph, pruning.seconds) for each in (pruning.budget, *pruning.milestones)
+    )
+    return dataclasses.replace(pruning, budget=budget, milestones=tuple(milestones))
 
 
 def _refuse_unsupported(args: TrainingArguments) -> None:
     """Refuse settings under which gates would silently learn something else."""
     problems = {
-        "several processes or GPUs": args.world_size > 1 or args.n_gpu > 1,
+        "DataParallel (one process, several GPUs; use torchrun)": args.n_gpu > 1,
+        "FSDP": bool(args.fsdp),
+        "DeepSpeed": args.deepspeed is not None,
         "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
         "torch_compile": args.torch_compile,
     }
     for name, found in problems.items():
         if found:
-            raise PruneError(f"PruningTrainer does not support {name} yet: train on one device without it.")
+            raise PruneError(f"PruningTrainer does not support {name} yet: train without it.")
 
 
 def _constant(_step: int) -> float:

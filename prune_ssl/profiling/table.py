@@ -1,0 +1,292 @@
+"""Owns latency tables: measures a model's modules on a grid of widths, once, and keeps the result on disk."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from prune_ssl.errors import BudgetError
+from prune_ssl.models.inputs import input_shape
+from prune_ssl.profiling.machine import machine_facts, thread_count
+from prune_ssl.resizing import resize
+from prune_ssl.selection import Budget, Conditions, parse_budget
+from prune_ssl.selection.latency import LatencyTable, Segment
+from prune_ssl.tracing import Group, PruningGraph
+
+CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
+POINTS = 13  # all head counts of a Base model
+GRID_STEP = 8  # measured widths of channels and neurons are multiples of this
+CALLS = 3  # of every cut model after a first one, the fastest counts
+DENSE_CALLS = 9
+
+Say = Callable[[str], None]
+FRONTEND = re.compile(r"conv\.(\d+)$")
+
+
+def with_latency(
+    budget: str | Budget,
+    model: nn.Module,
+    graph: PruningGraph,
+    seconds: float = 10.0,
+    *,
+    cache: Path | None = None,
+    say: Say | None = None,
+) -> Budget:
+    """Return the budget with what this machine takes: from the cache, or measured now (a minute or two).
+
+    Args:
+        budget: text or constraints; those without a latency come back as they are.
+        model: the dense model, without gates; it is not changed.
+        graph: what `trace(model)` gave.
+        seconds: audio length of a latency that names none.
+        cache: folder of the tables (None: `$PRUNE_SSL_CACHE` or `~/.cache/prune_ssl`).
+        say: called with one line before a measurement.
+
+    Raises:
+        BudgetError: malformed, or a device that is not there.
+    """
+    constraints = parse_budget(budget) if isinstance(budget, str) else budget
+    made = []
+    for constraint in constraints:
+        if constraint.metric == "latency" and constraint.table is None:
+            at = replace(constraint.at, seconds=constraint.at.seconds or seconds)
+            table = _cached_table(model, graph, at, cache or _cache_folder(), say)
+            constraint = replace(constraint, at=at, table=table)
+        made.append(constraint)
+    return tuple(made)
+
+
+def _cache_folder() -> Path:
+    named = os.environ.get("PRUNE_SSL_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "prune_ssl"
+
+
+def _cached_table(
+    model: nn.Module, graph: PruningGraph, at: Conditions, folder: Path, say: Say | None
+) -> LatencyTable:
+    facts = {
+        "machine": machine_facts(at.device),
+        "at": vars(at),
+        "model": type(model).__name__,
+        "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
+        "shapes": graph.shapes,
+        "grid": [CONV_POINTS, POINTS, GRID_STEP],
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    path = folder / f"latency-{key}.json"
+    if path.is_file():
+        return LatencyTable.from_json(path.read_text())
+    if say is not None:
+        where = f"{at.device}, threads={at.threads}, {at.seconds:g} s of audio"
+        say(f"Measuring what widths cost ({where}); kept in {path}")
+    table = measure_table(model, graph, at)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, suffix=".tmp") as scratch:
+        scratch.write(table.to_json())
+    Path(scratch.name).replace(path)
+    return table
+
+
+def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> LatencyTable:
+    """Time the modules of cut copies of `model` inside whole forward passes, on a grid of widths.
+
+    Every pair of widths of neighbouring convolutions occurs in one of CONV_POINTS^2 copies; heads and
+    neurons run through their widths meanwhile. Modules of equal shape share their times. What lies between
+    the modules is the median over all copies. The dense model is timed again beside each copy, and the
+    copy's times are scaled by how it fared.
+
+    Raises:
+        BudgetError: the device is not there, or no length of audio is given.
+    """
+    if at.device == "cuda" and not torch.cuda.is_available():
+        raise BudgetError("latency@cuda: this machine has no CUDA device; measure on the one that counts.")
+    if at.seconds is None:
+        raise BudgetError("a latency table needs an audio length: say seconds=5 after the latency.")
+    parts = _parts(graph)
+    times: dict[tuple[str, tuple[int, ...]], list[float]] = {}
+    with thread_count(at.threads), torch.inference_mode():
+        dense = _Subject(resize(model, graph, {}), parts, at)
+        level, inside = dense.times(DENSE_CALLS)
+        _note(times, parts, graph.widths(), inside)
+        between: list[float] = [level - sum(inside)]
+        for keep in _keeps(graph, parts):
+            subject = _Subject(resize(model, graph, keep), parts, at)
+            before = dense.times(1)[0]
+            whole, inside = subject.times(CALLS)
+            # The machine may have slowed down or sped up since the dense model was timed.
+            drift = level / min(before, dense.times(1)[0])
+            subject.release()
+            _note(times, parts, graph.widths(keep), [drift * each for each in inside])
+            between.append(drift * (whole - sum(inside)))
+    return LatencyTable(
+        machine=machine_facts(at.device),
+        device=at.device,
+        threads=at.threads,
+        seconds=at.seconds,
+        dtype=at.dtype,
+        dense_ns=round(level),
+        rest_ns=max(round(median(between)), 0),
+        segments=tuple(_segments(parts, times)),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One module to time, the groups whose widths it depends on, and the widths to measure."""
+
+    name: str
+    module: str
+    axes: tuple[str, ...]
+    grid: tuple[tuple[int, ...], ...]
+    factors: tuple[str, ...]
+    alike: str
+    """Parts with the same text have the same shape, and share their times."""
+
+
+def _parts(graph: PruningGraph) -> list[_Part]:
+    parts = []
+    for name, group in graph.groups.items():
+        frontend = FRONTEND.match(name)
+        around = {other for term in graph.terms if name in term.widths for other in term.widths}
+        factors = tuple(other for other in around if graph.groups[other].kind in ("block", "layer"))
+        if frontend:
+            before = f"conv.{int(frontend.group(1)) - 1}"
+            axes = (before, name) if before in graph.groups else (name,)
+            module = group.of_role("producer")[0].module.rpartition(".")[0]
+            alike = name
+        elif group.block and group.kind in ("heads", "ffn", "conv"):
+            axes, module = (name,), group.block
+            alike = f"{group.kind} {group.size} {group.block.rpartition('.')[2]}"
+        else:
+            continue
+        grid = tuple(_grid(graph.groups[axis]) for axis in axes)
+        parts.append(_Part(name, module, axes, grid, factors, alike))
+    return parts
+
+
+def _grid(group: Group) -> tuple[int, ...]:
+    """Return the widths to measure: evenly spaced, whole steps, from the least to all units."""
+    count = CONV_POINTS if FRONTEND.match(group.name) else POINTS
+    step = 1 if group.kind == "heads" else GRID_STEP
+    least = min(group.size, step) if group.minimum else 0
+    inner = {step * round(float(width) / step) for width in np.linspace(least, group.size, count)}
+    return tuple(sorted({least, group.size, *(width for width in inner if least < width < group.size)}))
+
+
+def _keeps(graph: PruningGraph, parts: list[_Part]) -> Iterator[dict[str, list[int]]]:
+    grids = {part.axes[-1]: part.grid[-1] for part in parts}
+    for run in range(CONV_POINTS**2):
+        keep = {}
+        for name, grid in grids.items():
+            frontend = FRONTEND.match(name)
+            index = run
+            if frontend:  # even layers take one digit of the run's number, odd layers the other
+                index = run // CONV_POINTS if int(frontend.group(1)) % 2 else run
+                index %= CONV_POINTS
+            keep[name] = list(range(grid[index % len(grid)]))
+        yield keep
+
+
+class _Subject:
+    """A model with a stopwatch at each part."""
+
+    def __init__(self, model: nn.Module, parts: list[_Part], at: Conditions) -> None:
+        dtype = getattr(torch, at.dtype)
+        self.model, self.parts = model.to(at.device, dtype).eval(), parts
+        self.clock = _Clock(at)
+        self.starts: dict[str, int] = {}
+        self.spent: dict[str, list[int]] = {part.name: [] for part in parts}
+        self.handles: list[Any] = []
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(input_shape(model, at.seconds or 0), generator=generator)
+        self.waveform = noise.to(at.device, dtype)
+        for part in parts:
+            module = self.model.get_submodule(part.module)
+            self.handles.append(module.register_forward_pre_hook(partial(self._begin, part.name)))
+            self.handles.append(module.register_forward_hook(partial(self._end, part.name)))
+        self.model(self.waveform)  # the first call sets things up
+
+    def _begin(self, name: str, *_: object) -> None:
+        self.starts[name] = self.clock()
+
+    def _end(self, name: str, *_: object) -> None:
+        self.spent[name].append(self.clock() - self.starts[name])
+
+    def release(self) -> None:
+        """Take the stopwatches off: they refer to the model, which would outlive its use."""
+        for handle in self.handles:
+            handle.remove()
+
+    def times(self, calls: int) -> tuple[int, list[int]]:
+        """Return the times in ns of the fastest call and of each part in its fastest call.
+
+        Raises:
+            BudgetError: a part does not run as a module of its own.
+        """
+        for spent in self.spent.values():
+            spent.clear()
+        whole = []
+        for _ in range(calls):
+            start = self.clock()
+            self.model(self.waveform)
+            whole.append(self.clock() - start)
+        for part in self.parts:
+            if not self.spent[part.name]:
+                raise BudgetError(
+                    f"latency: {part.module} does not run as a module, so it cannot be timed on its own."
+                )
+        return min(whole), [min(self.spent[part.name]) for part in self.parts]
+
+
+class _Clock:
+    """Nanoseconds, after the device has done what it was given.
+
+    One CPU thread is timed by its own clock, which stands still while other programs run on its core.
+    """
+
+    def __init__(self, at: Conditions) -> None:
+        self.cuda = at.device == "cuda"
+        self.read = time.thread_time_ns if (at.device, at.threads) == ("cpu", 1) else time.perf_counter_ns
+
+    def __call__(self) -> int:
+        if self.cuda:
+            torch.cuda.synchronize()
+        return self.read()
+
+
+def _note(
+    times: dict[tuple[str, tuple[int, ...]], list[float]],
+    parts: list[_Part],
+    widths: Mapping[str, int],
+    found: Sequence[float],
+) -> None:
+    for part, fastest in zip(parts, found, strict=True):
+        place = tuple(widths[axis] for axis in part.axes)
+        times.setdefault((part.alike, place), []).append(fastest)
+
+
+def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], list[float]]) -> list[Segment]:
+    segments = []
+    for part in parts:
+        points = np.stack(np.meshgrid(*part.grid, indexing="ij"), -1)
+        found = np.array(
+            [median(times[part.alike, tuple(map(int, p))]) for p in points.reshape(-1, points.shape[-1])]
+        )
+        found = found.reshape(points.shape[:-1])
+        for axis in range(found.ndim):  # noise must not make a narrower module look slower
+            found = np.maximum.accumulate(found, axis)
+        flat = tuple(round(float(each)) for each in found.ravel())
+        segments.append(Segment(part.name, part.axes, part.grid, flat, part.factors))
+    return segments

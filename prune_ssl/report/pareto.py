@@ -1,0 +1,198 @@
+"""Owns the Pareto page of a sweep: quality against cost, a point per model; HTML without scripts, and CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from prune_ssl.report.formatting import PERCENT_METRICS, metric_value, milliseconds, quantity
+
+LOWER_IS_BETTER = frozenset({"cer", "eer", "loss", "min_dcf", "per", "wer"})
+COLOURS = ("#2f7fd1", "#d9822b", "#3d9970", "#b0568f", "#8a7ad1", "#7a8b2f", "#c0392b", "#16a0a0")
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 330, 62, 16, 14, 44
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One model of a sweep."""
+
+    budget: str
+    method: str
+    seed: int
+    metric: str
+    """What `value`, `cut` and `dense` are."""
+    value: float
+    """After recovery."""
+    cut: float | None
+    """Right after the cut."""
+    dense: float | None
+    macs: int
+    macs_kept: float
+    params: int
+    params_kept: float
+    latency_ms: float | None
+    latency_kept: float | None
+    folder: str
+
+    @property
+    def goodness(self) -> float:
+        """The value, negated where lower is better."""
+        return -self.value if self.metric.lower() in LOWER_IS_BETTER else self.value
+
+
+AXES: dict[str, tuple[str, Callable[[SweepPoint], float | None]]] = {
+    "macs": ("MACs kept", lambda point: point.macs_kept),
+    "params": ("parameters kept", lambda point: point.params_kept),
+    "latency": ("latency, of the dense model's", lambda point: point.latency_kept),
+}
+"""Plot name -> label of the x axis, and its value (a fraction)."""
+
+
+def front(points: Sequence[SweepPoint], axis: str) -> list[SweepPoint]:
+    """Return the points that no other beats in both cost and quality, by cost."""
+    cost = AXES[axis][1]
+    placed = [(value, point) for point in points if (value := cost(point)) is not None]
+    best: list[SweepPoint] = []
+    for _, point in sorted(placed, key=lambda each: (each[0], -each[1].goodness)):
+        if not best or point.goodness > best[-1].goodness:
+            best.append(point)
+    return best
+
+
+def pareto_csv(points: Sequence[SweepPoint]) -> str:
+    """Return all points as CSV with a header."""
+    text = io.StringIO()
+    names = [each.name for each in fields(SweepPoint)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for point in points:
+        writer.writerow(["" if (value := getattr(point, name)) is None else value for name in names])
+    return text.getvalue()
+
+
+def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
+    """Return one self-contained page: a plot per axis, with a note at each point, and a table."""
+    room = files(__package__)
+    metric = points[0].metric
+    better = "lower is better" if metric.lower() in LOWER_IS_BETTER else "higher is better"
+    figures = [
+        f"<h2>{escape(metric)} against {escape(label)}</h2>"
+        f"<figure>{_plot(points, axis)}<figcaption>{CAPTION}</figcaption></figure>"
+        for axis, (label, cost) in AXES.items()
+        if any(cost(point) is not None for point in points)
+    ]
+    return Template((room / "page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        subtitle=escape(f"{len(points)} models; {metric}, {better}"),
+        style=(room / "page.css").read_text(encoding="utf-8") + POINT_STYLE,
+        body="".join(figures) + f"<h2>Models</h2>{_table(points)}",
+    )
+
+
+CAPTION = "Hover over a point for its figures; the line joins the models that no other beats."
+POINT_STYLE = """
+circle { stroke: var(--page); stroke-width: 1.5; }
+circle:hover { r: 9; stroke: var(--ink); }
+svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
+"""
+
+
+def _plot(points: Sequence[SweepPoint], axis: str) -> str:
+    cost = AXES[axis][1]
+    shown = [(value, point) for point in points if (value := cost(point)) is not None]
+    values = [point.value for _, point in shown]
+    values += [point.dense for _, point in shown if point.dense is not None]
+    low, high = min(values), max(values)
+    margin = max(0.08 * (high - low), 0.01 * abs(high), 1e-6)
+    low, high = low - margin, high + margin
+    widest = max(1.0, *(value for value, _ in shown))
+
+    def x(value: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * value / widest
+
+    def y(value: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
+
+    metric = points[0].metric
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(metric)} by {axis}">']
+    for step in range(6):
+        at, level = widest * step / 5, low + (high - low) * step / 5
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(level):.1f}" y2="{y(level):.1f}" '
+            f'stroke="currentColor" stroke-opacity="0.12"/>'
+            f'<text x="{LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{_short(metric, level)}</text>'
+            f'<text x="{x(at):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{at:.0%}</text>'
+        )
+    parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">{AXES[axis][0]}</text>')
+    line = " ".join(f"{x(cost(p) or 0):.1f},{y(p.value):.1f}" for p in front(points, axis))
+    parts.append(f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-opacity="0.45"/>')
+    dense = [point.dense for _, point in shown if point.dense is not None]
+    if dense:
+        mean = sum(dense) / len(dense)
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mean):.1f}" y2="{y(mean):.1f}" '
+            f'stroke="currentColor" stroke-dasharray="5 4" stroke-opacity="0.6"><title>dense: '
+            f"{metric_value(metric, mean)}</title></line>"
+        )
+    colours = _colours(points)
+    for value, point in shown:
+        parts.append(
+            f'<circle cx="{x(value):.1f}" cy="{y(point.value):.1f}" r="6" fill="{colours[point.method]}">'
+            f"<title>{escape(_note(point))}</title></circle>"
+        )
+    legend = "".join(
+        f'<span style="color:{colour};margin-right:1.2em">&#9679; {escape(method)}</span>'
+        for method, colour in colours.items()
+    )
+    return "".join([*parts, "</svg>"]) + f"<div>{legend}</div>"
+
+
+def _colours(points: Sequence[SweepPoint]) -> dict[str, str]:
+    methods = dict.fromkeys(point.method for point in points)
+    return {method: COLOURS[index % len(COLOURS)] for index, method in enumerate(methods)}
+
+
+def _short(metric: str, value: float) -> str:
+    return f"{value:.0%}" if metric.lower() in PERCENT_METRICS else f"{value:.3g}"
+
+
+def _note(point: SweepPoint) -> str:
+    return "\n".join(f"{name}: {cell}" for name, cell in zip(COLUMNS, _cells(point), strict=True))
+
+
+COLUMNS = (
+    *("method", "budget", "seed", "quality", "right after the cut", "dense", "MACs", "MACs kept"),
+    *("parameters", "parameters kept", "latency", "latency kept"),
+)
+
+
+def _cells(point: SweepPoint) -> list[str]:
+    return [
+        point.method,
+        point.budget,
+        str(point.seed),
+        f"{metric_value(point.metric, point.value)} {point.metric}",
+        metric_value(point.metric, point.cut),
+        metric_value(point.metric, point.dense),
+        quantity(point.macs),
+        f"{point.macs_kept:.1%}",
+        quantity(point.params),
+        f"{point.params_kept:.1%}",
+        "-" if point.latency_ms is None else milliseconds(point.latency_ms),
+        "-" if point.latency_kept is None else f"{point.latency_kept:.1%}",
+    ]
+
+
+def _table(points: Sequence[SweepPoint]) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        written = (
+            f"<{tag}{' class=text' if index < 2 else ''}>{escape(cell)}</{tag}>"
+            for index, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(written)}</tr>"
+
+    body = "".join(row(_cells(point), "td") for point in points)
+    return f"<div class=scroll><table><thead>{row(COLUMNS, 'th')}</thead><tbody>{body}</tbody></table></div>"

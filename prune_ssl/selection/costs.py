@@ -1,0 +1,98 @@
+"""Cost functions: what a constraint counts, as a function of the groups' widths; counts and bytes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from prune_ssl.tracing import PruningGraph
+from prune_ssl.tracing.cost import Polynomial
+
+Widths = Mapping[str, int]
+
+
+class CostFunction(Protocol):
+    """What the solver, the gates and the refusals ask of a cost; whole numbers for whole widths."""
+
+    def value(self, widths: Widths) -> int:
+        """Return the cost."""
+        ...
+
+    def marginal(self, group: str, widths: Widths) -> int:
+        """Return what one unit of `group` costs while the other groups have these widths."""
+        ...
+
+    def change(self, group: str, width: int, widths: Widths) -> int:
+        """Return by how much the cost changes when `group` goes from its width in `widths` to `width`."""
+        ...
+
+    def coupled(self, group: str) -> set[str]:
+        """Return the groups whose changes depend on the width of `group`, itself among them."""
+        ...
+
+    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """Return those of the allowed widths that are worth ending with; the least and greatest stay."""
+        ...
+
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
+        """Return the cost for expected widths (groups,), differentiable in each, as a float64 scalar."""
+        ...
+
+
+@dataclass(frozen=True)
+class PolynomialCost:
+    """A polynomial of the graph times `factor` plus `constant`: parameters, MACs, or bytes of a file."""
+
+    polynomial: Polynomial
+    factor: int = 1
+    constant: int = 0
+
+    def value(self, widths: Widths) -> int:
+        """See CostFunction."""
+        return self.factor * self.polynomial.value(widths) + self.constant
+
+    def marginal(self, group: str, widths: Widths) -> int:
+        """See CostFunction."""
+        return self.factor * self.polynomial.marginal(group, widths)
+
+    def change(self, group: str, width: int, widths: Widths) -> int:
+        """See CostFunction."""
+        return (width - widths[group]) * self.marginal(group, widths)
+
+    def coupled(self, group: str) -> set[str]:
+        """See CostFunction."""
+        terms = self.polynomial.by_group.get(group, [])
+        return {group}.union(*(others for _, others in terms))
+
+    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """See CostFunction."""
+        return {name: list(options) for name, options in widths.items()}
+
+    def expected(self, widths: torch.Tensor) -> torch.Tensor:
+        """See CostFunction."""
+        return self.factor * self.polynomial.expected(widths) + self.constant
+
+
+BUFFER_BYTES = 8  # at most, of one entry of a buffer: a batch norm counts its batches in an int64
+
+
+def saved_overhead(graph: PruningGraph, itemsize: int) -> int:
+    """Return an upper bound of what a saved model holds beside its parameters' values, in bytes.
+
+    A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No
+    smaller model has a longer one: names stay or go, and numbers lose digits. Running statistics of norms are
+    counted as in the dense model.
+    """
+    kept = sum(BUFFER_BYTES * prod(shape) for shape in graph.buffers.values())
+    shapes = {**graph.shapes, **graph.buffers}
+    end = kept + sum(itemsize * int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
+    entries: dict[str, Any] = {
+        name: {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end]}
+        for name, shape in shapes.items()
+    }
+    header = json.dumps({"__metadata__": {"format": "pt"}, **entries}, separators=(",", ":"))
+    return kept + 8 + len(header) + 8

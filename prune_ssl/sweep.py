@@ -1,0 +1,150 @@
+"""Sweeps: a recipe at a set of budgets, methods and seeds, run or resumed, and their Pareto report."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from prune_ssl.errors import ArtifactError, PruneError, RecipeError
+from prune_ssl.pipeline import run
+from prune_ssl.recipes import Recipe, load_recipe, make_recipe
+from prune_ssl.report import Report
+from prune_ssl.report.pareto import SweepPoint, pareto_csv, pareto_html
+from prune_ssl.selection import parse_budget
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of a sweep."""
+
+    budget: str
+    method: str
+    """`gates`, or `one_shot` or `iterative` with a criterion: `iterative/taylor`."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        return re.sub(r"[^\w.]+", "-", f"{self.method}-{self.budget}-s{self.seed}")
+
+
+def trials(budgets: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
+    """Return all combinations, seed by seed; a bare percentage is of MACs.
+
+    Raises:
+        BudgetError: a malformed budget.
+    """
+    full = [budget if "=" in budget else f"macs={budget}" for budget in budgets]
+    for budget in full:
+        parse_budget(budget)
+    return [Trial(budget, method, seed) for seed, budget, method in product(seeds, full, methods)]
+
+
+def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -> list[SweepPoint]:
+    """Run each trial that has no report yet, and write `pareto.html` and `pareto.csv` to `out`.
+
+    The dense model of a seed is trained once. A trial that fails is said and left out of the report; it is
+    run again by the next sweep. Both files are written anew after every trial.
+
+    Raises:
+        ArtifactError: no trial has a result.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    recipes = {cell: _recipe_of(recipe, cell, out) for cell in cells}
+    failed: list[str] = []
+    for index, (cell, each) in enumerate(recipes.items()):
+        if not (each.folder / "report.json").is_file():
+            say(f"[{index + 1}/{len(recipes)}] {cell.method}, {cell.budget}, seed {cell.seed}")
+            try:
+                _with_dense(recipe, each, cell, out, say)
+            except PruneError as error:
+                failed.append(cell.name)
+                say(f"failed: {error}")
+                continue
+        _write(recipe, recipes, out)
+    points = _points(recipes)
+    if not points:
+        raise ArtifactError(
+            f"no trial of the sweep has a result; the last ones to fail: {', '.join(failed)}."
+        )
+    _write(recipe, recipes, out)
+    if failed:
+        say(f"left out, because they failed: {', '.join(failed)}")
+    return points
+
+
+def _recipe_of(recipe: Recipe, cell: Trial, out: Path) -> Recipe:
+    method, _, criterion = cell.method.partition("/")
+    data = recipe.model_dump(mode="json")
+    data["pruning"] |= {"budget": cell.budget, "budgets": [], "method": method}
+    if criterion:
+        data["pruning"]["criterion"] = criterion
+    data |= {"seed": cell.seed, "output": str(out / cell.name)}
+    made = make_recipe(data, f"sweep, {cell.name}")
+    if method == "gates" and criterion:
+        raise RecipeError(
+            f"method {cell.method!r}: gates take no criterion; wanted gates or iterative/taylor."
+        )
+    return made
+
+
+def _with_dense(recipe: Recipe, each: Recipe, cell: Trial, out: Path, say: Say) -> None:
+    """Run one trial from the dense model of its seed, which the first trial of a seed trains."""
+    if recipe.dense is not None:
+        known = sorted(path.parent for path in out.glob(f"*-s{cell.seed}/dense/model.safetensors"))
+        if known and known[0].parent != each.folder:
+            data: dict[str, Any] = each.model_dump(mode="json")
+            data["model"] |= {"name": str(known[0]), "config": {}}
+            each = make_recipe(data | {"dense": None}, f"sweep, {cell.name}")
+    written = each.folder / "recipe.yaml"
+    begun = written.is_file() and load_recipe(written) == each
+    run(each, overwrite=not begun, say=say, resume=begun)
+
+
+def _write(recipe: Recipe, recipes: dict[Trial, Recipe], out: Path) -> None:
+    points = _points(recipes)
+    if points:
+        (out / "pareto.csv").write_text(pareto_csv(points), encoding="utf-8")
+        (out / "pareto.html").write_text(pareto_html(points, f"Sweep of {recipe.name}"), encoding="utf-8")
+
+
+def _points(recipes: dict[Trial, Recipe]) -> list[SweepPoint]:
+    found = ((cell, each.folder / "report.json") for cell, each in recipes.items())
+    return [_point(cell, path) for cell, path in found if path.is_file()]
+
+
+def _point(cell: Trial, path: Path) -> SweepPoint:
+    data = Report.load(path).data
+    stages = data.results
+    last = stages.get("recovered") or stages.get("cut") or {}
+    metric = next((name for name in last if name != "loss"), "loss")
+    if data.baseline is None or metric not in last:
+        raise ArtifactError(f"{path} has no dense model or no result to compare; run its recipe again.")
+    small, dense = data.model.measurement, data.baseline.measurement
+    at = data.reference_seconds
+    times = [
+        (latency, reference)
+        for latency in small.latency
+        if (reference := dense.latency_at(latency.seconds, latency.threads)) is not None
+    ]
+    longest = max(times, key=lambda pair: (pair[0].seconds, -pair[0].threads)) if times else None
+    return SweepPoint(
+        budget=cell.budget,
+        method=cell.method,
+        seed=cell.seed,
+        metric=metric,
+        value=last[metric],
+        cut=stages.get("cut", {}).get(metric),
+        dense=stages.get("dense", {}).get(metric),
+        macs=small.macs[at],
+        macs_kept=small.macs[at] / dense.macs[at],
+        params=small.params,
+        params_kept=small.params / dense.params,
+        latency_ms=None if longest is None else longest[0].median_ms,
+        latency_kept=None if longest is None else longest[0].median_ms / longest[1].median_ms,
+        folder=str(path.parent / "model"),
+    )

@@ -1,0 +1,97 @@
+"""Cuts by a criterion, once or in rounds with training between: the methods without gates, as arithmetic."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from prune_ssl.errors import PruneError
+from prune_ssl.gating import Plan, PruningConfig
+from prune_ssl.gating.schedule import ramp
+from prune_ssl.resizing import resize
+from prune_ssl.selection import Budget, Limit, select
+from prune_ssl.selection.calibration import Batch
+from prune_ssl.tracing import PruningGraph, trace
+
+CALIBRATION_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A model that was cut, and its keep in units of the dense model."""
+
+    model: nn.Module
+    keep: dict[str, tuple[int, ...]]
+
+
+def rounds_of(config: PruningConfig, steps: int) -> list[int]:
+    """Return the training steps after each cut: all after the only one, or shared evenly among the rounds."""
+    count = 1 if config.method == "one_shot" else min(config.rounds, steps)
+    return [steps * (index + 1) // count - steps * index // count for index in range(count)]
+
+
+def budget_of_round(limits: Sequence[Limit], config: PruningConfig, index: int, rounds: int) -> Budget:
+    """Return what the model may cost after cut `index` of `rounds`: absolute, down the schedule's ramp."""
+    return tuple(
+        replace(
+            limit.constraint,
+            fraction=None,
+            absolute=max(
+                int(limit.dense * ramp(index + 1, rounds, 1.0, 1.0, [limit.fraction], config.schedule)),
+                limit.maximum,
+            ),
+        )
+        for limit in limits
+    )
+
+
+def cut(
+    before: Cut, dense: PruningGraph, config: PruningConfig, budget: Budget, batches: Iterable[Batch]
+) -> Cut:
+    """Cut a model further, in place, to a budget by the config's criterion."""
+    graph = trace(before.model)
+    keep = select(
+        graph,
+        before.model,
+        budget,
+        config.criterion,
+        config.round_to,
+        config.kinds,
+        config.seconds,
+        batches=batches,
+    )
+    model = resize(before.model, graph, keep, inplace=True)
+    return Cut(model, composed(dense, before.keep, keep))
+
+
+def composed(
+    graph: PruningGraph, first: Mapping[str, Sequence[int]], second: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the keep that equals `first` and then `second`, whose units are those that `first` left."""
+    joined: dict[str, tuple[int, ...]] = {}
+    for name, group in graph.groups.items():
+        left = first.get(name, range(group.size))
+        kept = tuple(left[unit] for unit in second[name]) if name in second else tuple(left)
+        if len(kept) < group.size:
+            joined[name] = kept
+    return joined
+
+
+def agreed(plan: Plan, accelerator: Accelerator) -> Plan:
+    """Return the plan; under several processes only if all have made the same.
+
+    Raises:
+        PruneError: they differ.
+    """
+    text = json.dumps([sorted(plan.keep.items()), sorted(plan.scales.items())])
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    found: torch.Tensor = accelerator.gather(torch.tensor([number], device=accelerator.device))
+    if bool((found != number).any()):
+        raise PruneError(
+            "the processes of this run made different cuts. Seed them alike and give each the same model."
+        )
+    return plan

@@ -1,0 +1,160 @@
+"""ResumableTrainer: checkpoints that appear whole or not at all, and resuming that repeats every number."""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint, rotate_checkpoints
+
+from prune_ssl.training.speech_trainer import SpeechTrainer
+
+PARTIAL = ".partial-"
+
+
+class ResumableTrainer(SpeechTrainer):
+    """A SpeechTrainer that can be killed at any moment and resumed to the same weights (on the same machine).
+
+    Trainer alone cannot: it writes checkpoints file by file, trains a step too many from a checkpoint of the
+    last step, and loads two batches before it restores the random state, so that augmented clips differ.
+    """
+
+    def save_extra(self, folder: Path) -> None:
+        """Write what a subclass must remember beside the model and the optimiser into a new checkpoint."""
+
+    def load_extra(self, folder: Path) -> None:
+        """Read what `save_extra` wrote; called once the optimiser is there, or where training had ended."""
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as Trainer does; `resume_from_checkpoint=True` starts anew where there is no checkpoint."""
+        folder = Path(self.args.output_dir or ".")
+        self.on_main(lambda: _clear(folder))
+        checkpoint = find_checkpoint(folder, resume_from_checkpoint)
+        if checkpoint is not None and (state := finished_state(checkpoint)) is not None:
+            self._load_from_checkpoint(str(checkpoint))
+            self.state = state
+            self.load_extra(checkpoint)
+            return TrainOutput(state.global_step, 0.0, {})
+        # An evaluation before training marks the model as prepared; accelerate would then not wrap it for
+        # distributed training, and every process would train a model of its own without a word.
+        vars(self.model).pop("_is_accelerate_prepared", None)
+        return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
+
+    def on_main(self, act: Callable[[], None]) -> None:
+        """Do something on one process while the others wait."""
+        if self.is_world_process_zero():
+            act()
+        self.accelerator.wait_for_everyone()
+
+    def get_train_dataloader(self) -> Any:
+        """Return Trainer's loader over items that are random by (seed, epoch, index) alone."""
+        plain = self.train_dataset
+        if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):
+            return super().get_train_dataloader()  # what they draw at random differs after resuming
+        seeded = SeededItems(plain, self.args.seed)
+        self.add_callback(_FollowEpoch(seeded))
+        self.train_dataset = seeded
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.train_dataset = plain
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write the checkpoint beside its place, move it there, and only then drop older ones."""
+        folder, limit = Path(self.args.output_dir or "."), self.args.save_total_limit
+        name = f"checkpoint-{self.state.global_step}"
+        scratch = folder / f"{PARTIAL}{name}"
+        self.on_main(lambda: shutil.rmtree(scratch, ignore_errors=True))
+        self.args.output_dir, self.args.save_total_limit = str(scratch), None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir, self.args.save_total_limit = str(folder), limit
+
+        def publish() -> None:
+            self.save_extra(scratch / name)
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (scratch / name).rename(folder / name)
+            scratch.rmdir()
+            rotate_checkpoints(str(folder), limit, self.state.best_model_checkpoint)
+
+        self.accelerator.wait_for_everyone()
+        self.on_main(publish)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.load_extra(Path(checkpoint))
+
+
+def find_checkpoint(folder: Path, resume: str | bool | None) -> Path | None:
+    """Return the checkpoint that is meant: the newest of `folder` for True, or the one that is named."""
+    if not resume:
+        return None
+    if isinstance(resume, str):
+        return Path(resume)
+    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return None if found is None else Path(found)
+
+
+def finished_state(checkpoint: Path) -> TrainerState | None:
+    """Return the state of a checkpoint of the last step, else None."""
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    return state if state.global_step >= state.max_steps else None
+
+
+def _clear(folder: Path) -> None:
+    for left in folder.glob(f"{PARTIAL}*") if folder.is_dir() else ():
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+
+
+class SeededItems(Dataset[Any]):
+    """A dataset whose items see random states made from (seed, epoch, index), whatever was drawn before."""
+
+    def __init__(self, items: Any, seed: int) -> None:
+        self.items, self.seed = items, seed
+        self.epoch = torch.zeros((), dtype=torch.long)
+        self.epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it change
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "items":
+            raise AttributeError(name)  # while unpickling
+        return getattr(self.items, name)
+
+    def __getitem__(self, index: int) -> Any:
+        seed = int(np.random.SeedSequence([self.seed, int(self.epoch), int(index)]).generate_state(1)[0])
+        plain, numbers = random.getstate(), np.random.get_state()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            try:
+                return self.items[index]
+            finally:
+                random.setstate(plain)
+                np.random.set_state(numbers)
+
+
+class _FollowEpoch(TrainerCallback):
+    """Tells the items which epoch begins."""
+
+    def __init__(self, items: SeededItems) -> None:
+        self.items = items
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.items.epoch.fill_(int((state.epoch or 0) + 1e-6))

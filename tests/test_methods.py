@@ -1,0 +1,176 @@
+"""Methods without gates, and progressive runs: every model within its budget, cut from the right weights."""
+
+import pytest
+import torch
+from conftest import first_output, tiny_model
+from test_training import Tones, arguments, make_trainer
+from transformers import TrainingArguments
+
+from prune_ssl import PruningConfig, PruningTrainer, attach_gates, resize, trace
+from prune_ssl.errors import BudgetError, PruneError
+from prune_ssl.training.cutting import budget_of_round, composed, rounds_of
+
+
+def config(method, criterion="magnitude", **more):
+    settings = {"budget": "macs=60%", "seconds": 1.0, "round_to": 1, "recovery": 0.5, "rounds": 3}
+    return PruningConfig(method=method, criterion=criterion, **(settings | more))
+
+
+@pytest.mark.parametrize(
+    ("method", "criterion"),
+    [("one_shot", "magnitude"), ("iterative", "magnitude"), ("iterative", "taylor"), ("one_shot", "fisher")],
+)
+def test_a_method_without_gates_trains_as_long_and_meets_the_budget(tmp_path, method, criterion):
+    model = tiny_model(num_labels=2)
+    dense = trace(model).cost(seconds=1.0)
+    trainer = make_trainer(tmp_path, model, config(method, criterion))
+    assert not [m for m in model.modules() if hasattr(m, "prune_ssl_gate")]
+    trainer.train()
+    small = trainer.finalize()
+    found = trace(small).cost(seconds=1.0)
+    assert 0.9 * 0.6 * dense.macs < found.macs <= 0.6 * dense.macs
+    assert found == trainer.graph.cost(trainer.plan.keep, seconds=1.0)
+    assert set(trainer.results) == {"dense", "cut", "recovered"}
+    steps = [entry["step"] for entry in trainer.history if entry["phase"] == "pruning"]
+    assert steps == ([3, 6, 9, 12] if method == "one_shot" else [3, 7, 11])
+    assert [entry["step"] for entry in trainer.history if entry["phase"] == "recovery"] == [3, 6]
+    assert trainer.finalize() is small
+    with pytest.raises(BudgetError, match="has cut its model already"):
+        trainer.train()
+
+
+def test_the_composed_keep_gives_the_model_that_the_rounds_gave(tmp_path):
+    trainer = make_trainer(tmp_path, tiny_model(num_labels=2), config("iterative", recovery=0), max_steps=6)
+    with torch.no_grad():
+        before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.args.learning_rate = 0.0
+    trainer.train()
+    small = trainer.finalize()
+    whole = tiny_model(num_labels=2)
+    whole.load_state_dict(before)
+    again = resize(whole, trainer.graph, trainer.plan)
+    audio = torch.randn(1, 4000)
+    assert torch.allclose(first_output(again, audio), first_output(small, audio), atol=1e-6)
+
+
+def test_rounds_share_the_steps_and_follow_the_ramp():
+    assert rounds_of(config("iterative"), 11) == [3, 4, 4]
+    assert rounds_of(config("one_shot"), 11) == [11]
+    assert sum(rounds_of(config("iterative", rounds=7), 5)) == 5
+    model = tiny_model()
+    graph = trace(model)
+    limits = attach_gates(model, graph, config("iterative")).limits
+    amounts = [budget_of_round(limits, config("iterative"), i, 4)[0].absolute for i in range(4)]
+    dense = graph.cost(seconds=1.0).macs
+    assert amounts == pytest.approx([0.9 * dense, 0.8 * dense, 0.7 * dense, 0.6 * dense], rel=1e-6)
+    cubic = config("iterative", schedule="cubic")
+    assert budget_of_round(limits, cubic, 1, 4)[0].absolute == pytest.approx(
+        (0.6 + 0.4 * 0.5**3) * dense, rel=1e-6
+    )
+    assert amounts[-1] == limits[0].maximum
+
+
+def test_keeps_compose():
+    graph = trace(tiny_model())
+    first = {"conv.0": [1, 3, 5, 7], "layer.0.heads": [2]}
+    second = {"conv.0": [0, 2], "layer.1.ffn": [4], "layer.0.heads": []}
+    assert composed(graph, first, second) == {
+        "conv.0": (1, 5),
+        "layer.1.ffn": (4,),
+        "layer.0.heads": (),
+    }
+
+
+def test_a_method_without_gates_refuses_to_resume(tmp_path):
+    with pytest.raises(PruneError, match="cannot be resumed"):
+        make_trainer(tmp_path, pruning=config("one_shot")).train(resume_from_checkpoint=True)
+
+
+# -- progressive runs
+
+
+def progressive(folder, **more):
+    torch.manual_seed(2)
+    return PruningTrainer(
+        model=tiny_model(num_labels=2),
+        args=arguments(folder, **({"max_steps": 30, "seed": 4} | more)),
+        pruning=PruningConfig(
+            budget="macs=40%", milestones=("macs=80%", "macs=60%"), seconds=1.0, round_to=1, recovery=0.5
+        ),
+        train_dataset=Tones(16),
+        eval_dataset=Tones(6),
+    )
+
+
+def test_one_run_gives_a_model_for_each_budget(tmp_path):
+    trainer = progressive(tmp_path)
+    dense = trainer.graph.cost(seconds=1.0).macs
+    trainer.train()
+    shares, plans = [], []
+    for made in trainer.finalize_all():
+        cost = trace(made.model).cost(seconds=1.0)
+        assert cost == trainer.graph.cost(made.plan.keep, seconds=1.0)
+        assert set(made.results) == {"dense", "cut", "recovered"}
+        assert not made.model.training
+        shares.append(cost.macs / dense)
+        plans.append(made.plan)
+        assert made.budget == ("macs=80%", "macs=60%", "macs=40%")[len(shares) - 1]
+    for share, asked in zip(shares, (0.8, 0.6, 0.4), strict=True):
+        assert 0.9 * asked < share <= asked
+    assert plans[-1] == trainer.plan
+    assert made.model is trainer.model
+
+
+def test_milestones_do_not_change_the_last_model(tmp_path):
+    """The same training, finalized with and without its milestones, ends in the same weights."""
+    ends = []
+    for name in ("all", "last"):
+        trainer = progressive(tmp_path / name)
+        trainer.train()
+        small = list(trainer.finalize_all())[-1].model if name == "all" else trainer.finalize()
+        ends.append((trainer.plan, {key: value.clone() for key, value in small.state_dict().items()}))
+    assert ends[0][0] == ends[1][0]
+    assert all(torch.equal(value, ends[1][1][name]) for name, value in ends[0][1].items())
+
+
+def test_a_progressive_run_resumes_with_its_milestones(tmp_path):
+    class Stopped(Exception):
+        pass
+
+    whole = progressive(tmp_path / "whole")
+    whole.train()
+    wanted = [made.plan for made in whole.finalize_all()]
+    trainer = progressive(tmp_path / "cut", save_strategy="steps", save_steps=4)
+    plain = trainer.compute_loss
+
+    def stopping(*args, **kwargs):
+        if trainer.state.global_step == 14:
+            raise Stopped
+        return plain(*args, **kwargs)
+
+    trainer.compute_loss = stopping
+    with pytest.raises(Stopped):
+        trainer.train()
+    again = progressive(tmp_path / "cut", save_strategy="steps", save_steps=4)
+    again.train(resume_from_checkpoint=True)
+    assert [made.plan for made in again.finalize_all()] == wanted
+
+
+def test_epochs_count_as_steps_for_the_rounds(tmp_path):
+    args = TrainingArguments(
+        **{
+            k: v
+            for k, v in arguments(tmp_path).to_dict().items()
+            if k in ("output_dir", "report_to", "use_cpu")
+        }
+        | {
+            "num_train_epochs": 2,
+            "per_device_train_batch_size": 4,
+            "save_strategy": "no",
+            "disable_tqdm": True,
+        }
+    )
+    trainer = PruningTrainer(
+        model=tiny_model(num_labels=2), args=args, pruning=config("iterative"), train_dataset=Tones(16)
+    )
+    assert trainer._planned_steps() == 8

@@ -1,0 +1,84 @@
+"""Latency tables: measured on every grid point, kept on disk, and true of the models that they describe."""
+
+import dataclasses
+
+import pytest
+import torch
+from conftest import tiny_model
+
+import prune_ssl
+from prune_ssl import select, trace, with_latency
+from prune_ssl.errors import BudgetError
+from prune_ssl.profiling import measure_table, table
+from prune_ssl.selection import Conditions, allowed_widths, resolve
+from prune_ssl.selection.latency import LatencyCost
+
+AT = Conditions(seconds=0.5)
+
+
+@pytest.fixture(autouse=True)
+def _few_points(monkeypatch):
+    monkeypatch.setattr(table, "CONV_POINTS", 3)
+    monkeypatch.setattr(table, "POINTS", 5)
+
+
+@pytest.fixture
+def model():
+    return tiny_model(conv_dim=(32,) * 7, intermediate_size=64)
+
+
+def test_a_table_has_every_group_and_pair_of_widths_and_adds_up_to_the_dense_model(model):
+    graph = trace(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    found = measure_table(model, graph, AT)
+    assert {segment.name for segment in found.segments} == set(graph.groups)
+    for segment in found.segments:
+        size = 1
+        for axis, grid in zip(segment.axes, segment.grid, strict=True):
+            assert (grid[-1], list(grid)) == (graph.groups[axis].size, sorted(set(grid)))
+            assert grid[0] == (8 if axis.startswith("conv") else 0)
+            size *= len(grid)
+        assert len(segment.times_ns) == size
+        assert min(segment.times_ns) >= 0
+        assert max(segment.times_ns) > 0
+    cost = LatencyCost(found, graph)
+    assert cost.value(graph.widths()) == pytest.approx(found.dense_ns, rel=0.3)
+    assert cost.value(graph.widths()) > 0.5 * found.dense_ns
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not model._forward_hooks
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_wider_modules_take_longer_in_the_table():
+    wide = tiny_model(conv_dim=(256,) * 3 + (32,) * 4)
+    found = measure_table(wide, trace(wide), AT)
+    for name in ("conv.1", "conv.2"):
+        (segment,) = (each for each in found.segments if each.name == name)
+        assert segment.times_ns[-1] > 2 * segment.times_ns[0]
+
+
+def test_a_table_is_measured_once_and_then_read(model, tmp_path):
+    graph, said = trace(model), []
+    budget = with_latency("latency=95%,seconds=0.5,macs=90%", model, graph, cache=tmp_path, say=said.append)
+    assert len(said) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+    again = with_latency("latency=60%", model, graph, seconds=0.5, cache=tmp_path, say=said.append)
+    assert len(said) == 1
+    assert again[0].table == budget[0].table
+    other = with_latency("latency=60%", model, graph, seconds=0.25, cache=tmp_path, say=said.append)
+    assert len(said) == 2
+    assert other[0].table.seconds == 0.25
+    assert with_latency("macs=50%", model, graph) == prune_ssl.selection.parse_budget("macs=50%")
+    keep = select(graph, model, budget, round_to=8, seconds=0.5)
+    latency, macs = resolve(budget, graph, allowed_widths(graph), 0.5)
+    for limit in (latency, macs):
+        assert limit.polynomial.value(graph.widths(keep)) <= limit.maximum
+
+
+def test_a_device_that_is_not_there_or_a_missing_length_is_refused(model, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BudgetError, match="no CUDA device"):
+        measure_table(model, trace(model), dataclasses.replace(AT, device="cuda"))
+    with pytest.raises(BudgetError, match="needs an audio length"):
+        measure_table(model, trace(model), Conditions())

@@ -1,0 +1,252 @@
+"""A run that was stopped anywhere and resumed ends with the keep and the weights of one that was not."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+from safetensors.torch import load_file
+from test_training import Tones, arguments
+from transformers import TrainerCallback
+
+from prune_ssl import PruningConfig, PruningTrainer
+from prune_ssl.errors import PruneError
+from prune_ssl.training.resumable import PARTIAL, ResumableTrainer, SeededItems
+
+STEPS = 12
+PRUNING = PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.75)
+
+
+class Jittered(Tones):
+    """Items that every generator of random numbers has changed."""
+
+    def __getitem__(self, index):
+        item = dict(self.items[index])
+        noise = 0.1 * torch.randn(()) + 0.1 * random.random() + 0.1 * float(np.random.rand())
+        return item | {"input_values": item["input_values"] * (1 + noise)}
+
+
+class StopAt(TrainerCallback):
+    def __init__(self, step, how):
+        self.step, self.how = step, how
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.how()
+
+
+class Stopped(Exception):
+    pass
+
+
+def make(folder, pruning=PRUNING, **more):
+    torch.manual_seed(1)
+    settings = {
+        "max_steps": STEPS,
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "save_total_limit": 2,
+        "per_device_train_batch_size": 3,
+        "seed": 7,
+    }
+    model = tiny_model(num_labels=2, hidden_dropout=0.1, activation_dropout=0.1)
+    return PruningTrainer(
+        model=model,
+        args=arguments(folder, **(settings | more)),
+        pruning=pruning,
+        train_dataset=Jittered(16),
+        eval_dataset=Tones(4),
+    )
+
+
+def checksum(model):
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(name.encode() + value.detach().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def finish(trainer, resume=None):
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer.finalize(), trainer.plan
+
+
+def stop():
+    raise Stopped
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing interrupts, with its history."""
+    trainer = make(tmp_path_factory.mktemp("whole"))
+    small, plan = finish(trainer)
+    return checksum(small), plan, trainer.history, trainer.results
+
+
+def test_what_is_compared_depends_on_the_random_state(whole, tmp_path):
+    small, plan = finish(make(tmp_path, seed=8))
+    assert checksum(small) != whole[0]
+    assert plan != whole[1]
+
+
+@pytest.mark.parametrize("step", [1, 4, 7, 11, 12])
+def test_gate_training_resumes_to_the_same_keep_and_weights(whole, tmp_path, step):
+    trainer = make(tmp_path)
+    trainer.add_callback(StopAt(step, stop))
+    with pytest.raises(Stopped):
+        trainer.train()
+    again = make(tmp_path)
+    again.add_callback(StopAt(1 if step > 3 else -1, stop))  # what is done is not done again
+    small, plan = finish(again, resume=True)
+    assert plan == whole[1]
+    assert checksum(small) == whole[0]
+    assert [entry["step"] for entry in again.history] == [entry["step"] for entry in whole[2]]
+    assert again.results["dense"].keys() == whole[3]["dense"].keys()
+    assert not list(tmp_path.rglob(f"{PARTIAL}*"))
+
+
+@pytest.mark.parametrize("step", [2, 5, 9])
+def test_recovery_resumes_to_the_same_weights(whole, tmp_path, monkeypatch, step):
+    trainer = make(tmp_path)
+    trainer.train()
+    plain = ResumableTrainer.__init__
+
+    def stopping(self, *args, **kwargs):
+        plain(self, *args, **kwargs)
+        self.add_callback(StopAt(step, stop))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableTrainer, "__init__", stopping)
+        with pytest.raises(Stopped):
+            trainer.finalize()
+    small, plan = finish(make(tmp_path), resume=True)
+    assert plan == whole[1]
+    assert checksum(small) == whole[0]
+
+
+def test_resuming_a_finished_run_trains_nothing(whole, tmp_path):
+    finish(make(tmp_path))
+    again = make(tmp_path)
+    again.add_callback(StopAt(1, stop))
+    small, plan = finish(again, resume=True)
+    assert (checksum(small), plan) == whole[:2]
+
+
+def test_resuming_where_nothing_was_saved_starts_anew(whole, tmp_path):
+    small, plan = finish(make(tmp_path), resume=True)
+    assert (checksum(small), plan) == whole[:2]
+
+
+def test_a_checkpoint_appears_whole_and_older_ones_go(tmp_path, monkeypatch):
+    trainer = make(tmp_path)
+    seen = []
+    plain = PruningTrainer.save_extra
+
+    def spying(self, folder):
+        seen.append((folder, sorted(path.name for path in tmp_path.iterdir())))
+        plain(self, folder)
+
+    monkeypatch.setattr(PruningTrainer, "save_extra", spying)
+    trainer.train()
+    for folder, beside in seen:
+        assert folder.parent.name.startswith(PARTIAL)
+        assert folder.name not in beside
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-12", "checkpoint-9"]
+    names = {path.name for path in (tmp_path / "checkpoint-12").iterdir()}
+    assert {"gates.safetensors", "pruning.json", "model.safetensors", "optimizer.pt"} <= names
+
+
+def test_the_gates_of_a_checkpoint_are_all_that_they_need(tmp_path):
+    trainer = make(tmp_path)
+    trainer.train()
+    other = make(tmp_path / "other")
+    other.load_extra(tmp_path / "checkpoint-12")
+    state, found = trainer.gates.state_dict(), other.gates.state_dict()
+    extra, found_extra = state.pop("_extra_state"), found.pop("_extra_state")
+    assert json.loads(json.dumps(extra)) == found_extra
+    assert extra["task_pull"] > 0
+    assert all(torch.equal(value, found[name]) for name, value in state.items())
+    assert torch.equal(
+        load_file(tmp_path / "checkpoint-12" / "gates.safetensors")["log_alpha"], state["log_alpha"]
+    )
+
+
+def test_a_checkpoint_of_another_trainer_is_refused(tmp_path):
+    (tmp_path / "checkpoint-3").mkdir()
+    with pytest.raises(PruneError, match="holds no gates"):
+        make(tmp_path).load_extra(tmp_path / "checkpoint-3")
+
+
+def test_items_depend_on_seed_epoch_and_index_alone():
+    items = SeededItems(Jittered(4), 3)
+    first, state = items[1]["input_values"], torch.get_rng_state()
+    torch.randn(5), random.random(), np.random.rand()
+    assert torch.equal(items[1]["input_values"], first)
+    assert not torch.equal(SeededItems(Jittered(4), 4)[1]["input_values"], first)
+    items.epoch.fill_(1)
+    assert not torch.equal(items[1]["input_values"], first)
+    torch.set_rng_state(state)
+    before = torch.get_rng_state()
+    items[2]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# -- a real kill
+
+
+def main(folder, phase, step):
+    """Train in a process of its own and kill it at a step of a phase (run by the test below)."""
+    if step:
+
+        def kill():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        name = {"pruning": PruningTrainer, "recovery": ResumableTrainer}[phase]
+        plain = ResumableTrainer.__init__
+
+        def deadly(self, *args, **kwargs):
+            plain(self, *args, **kwargs)
+            if type(self) is name:
+                self.add_callback(StopAt(step, kill))
+
+        ResumableTrainer.__init__ = deadly
+    torch.set_num_threads(1)
+    small, plan = finish(make(Path(folder)), resume=True)
+    (Path(folder) / "end.json").write_text(json.dumps([checksum(small), sorted(plan.keep.items())]))
+
+
+@pytest.mark.slow
+def test_five_kills_in_a_row_change_nothing(tmp_path):
+    def run(folder, phase="pruning", step=0):
+        command = [sys.executable, __file__, str(folder), phase, str(step)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([p for p in sys.path if p])}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    wanted = run(tmp_path / "whole")
+    assert wanted.returncode == 0, wanted.stderr
+    generator = np.random.default_rng(11)
+    steps = (
+        sorted(generator.choice(range(1, 13), 3, replace=False)),
+        sorted(generator.choice(range(4, 10), 2)),
+    )
+    for phase, at in zip(("pruning", "recovery"), steps, strict=True):
+        for step in at:
+            killed = run(tmp_path / "killed", phase, int(step))
+            assert killed.returncode == -signal.SIGKILL, killed.stderr
+            assert not (tmp_path / "killed" / "end.json").exists()
+    assert run(tmp_path / "killed").returncode == 0
+    ends = [json.loads((tmp_path / name / "end.json").read_text()) for name in ("whole", "killed")]
+    assert ends[0] == ends[1]
+    assert not list((tmp_path / "killed").rglob(f"{PARTIAL}*"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,118 @@
+"""Sweeps: every cell run once, resumed, reported as a Pareto page and CSV that say what the reports say."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from test_recipes import corpus, recipe, run_cli  # noqa: F401
+
+from prune_ssl import sweep as sweep_module
+from prune_ssl.errors import ArtifactError, RecipeError
+from prune_ssl.pipeline import run
+from prune_ssl.recipes import load_recipe
+from prune_ssl.report.pareto import SweepPoint, front, pareto_csv, pareto_html
+from prune_ssl.sweep import Trial, sweep, trials
+
+
+def test_trials_are_all_combinations():
+    found = trials(["50%", "params=40%"], ["gates", "iterative/taylor"], [0, 1])
+    assert len(found) == 8
+    assert found[1] == Trial("macs=50%", "iterative/taylor", 0)
+    assert found[1].name == "iterative-taylor-macs-50-s0"
+    assert len({trial.name for trial in found}) == 8
+
+
+def test_a_sweep_runs_each_cell_once_and_trains_one_dense_model_per_seed(recipe, tmp_path):  # noqa: F811
+    out = tmp_path / "sweep"
+    options = [
+        "--budgets",
+        "80% params=70%",
+        "--methods",
+        "gates one_shot/magnitude",
+        "--seeds",
+        0,
+        "--seeds",
+        1,
+    ]
+    result = run_cli("sweep", recipe, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    assert "8 of 8 models" in result.output
+    assert result.output.count("Training the dense model") == 2
+    rows = list(csv.DictReader(io.StringIO((out / "pareto.csv").read_text())))
+    assert len(rows) == 8
+    for row in rows:
+        trial = Trial(row["budget"], row["method"], int(row["seed"]))
+        report = json.loads((out / trial.name / "report.json").read_text())
+        assert float(row["value"]) == report["results"]["recovered"]["accuracy"]
+        name, percent = re.match(r"(\w+)=(\d+)%", row["budget"]).groups()
+        assert float(row[f"{name}_kept"]) <= int(percent) / 100
+    page = (out / "pareto.html").read_text()
+    assert page.count("<circle") == 3 * 8
+    assert "iterative" not in page
+    again = run_cli("sweep", recipe, "--out", out, *options)
+    assert again.exit_code == 0
+    assert "Pruning to" not in again.output
+    (out / "gates-macs-80-s1" / "report.json").unlink()
+    partly = run_cli("sweep", recipe, "--out", out, *options)
+    assert partly.output.count("Pruning to") == 1
+    assert "8 of 8 models" in partly.output
+
+
+def test_a_trial_that_fails_is_left_out_and_said(recipe, tmp_path, monkeypatch):  # noqa: F811
+    loaded, said = load_recipe(recipe, ["dense=null"]), []
+    cells = trials(["80%", "1%"], ["gates"], [0])
+    points = sweep(loaded, cells, tmp_path / "sweep", said.append)
+    assert [point.budget for point in points] == ["macs=80%"]
+    assert any("failed: budget macs=1% cannot be met" in line for line in said)
+    assert said[-1] == "left out, because they failed: gates-macs-1-s0"
+    with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
+        sweep(loaded, cells[1:], tmp_path / "other", said.append)
+    calls = []
+    monkeypatch.setattr(sweep_module, "run", lambda *a, **k: calls.append(k) or run(*a, **k))
+    sweep(loaded, cells, tmp_path / "sweep", said.append)
+    assert len(calls) == 1
+
+
+def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):  # noqa: F811
+    loaded = load_recipe(recipe)
+    for method in ("gates/taylor", "magic"):
+        with pytest.raises(RecipeError, match="method"):
+            sweep(loaded, trials(["80%"], ["gates", method], [0]), tmp_path / "sweep")
+    assert not list((tmp_path / "sweep").glob("*/"))
+
+
+def point(value, macs, metric="accuracy", **more):
+    settings = {
+        "budget": "macs=50%",
+        "method": "gates",
+        "seed": 0,
+        "cut": 0.5,
+        "dense": 0.9,
+        "macs": 1000,
+        "params": 10,
+        "params_kept": 0.5,
+        "latency_ms": None,
+        "latency_kept": None,
+        "folder": "f",
+    }
+    return SweepPoint(value=value, macs_kept=macs, metric=metric, **(settings | more))
+
+
+def test_the_front_is_what_no_other_beats():
+    points = [point(0.9, 0.8), point(0.7, 0.5), point(0.95, 0.8), point(0.6, 0.6), point(0.97, 1.0)]
+    assert [(p.value, p.macs_kept) for p in front(points, "macs")] == [(0.7, 0.5), (0.95, 0.8), (0.97, 1.0)]
+    errors = [point(0.3, 0.5, "wer"), point(0.2, 0.8, "wer"), point(0.4, 0.9, "wer")]
+    assert [p.value for p in front(errors, "macs")] == [0.3, 0.2]
+    assert front(points, "latency") == []
+
+
+def test_a_page_escapes_and_leaves_out_what_was_not_measured():
+    page = pareto_html([point(0.9, 0.8, method="<b>"), point(0.8, 0.5)], "A & B")
+    assert "<b>" not in page
+    assert "A &amp; B" in page
+    assert page.count("<svg") == 2
+    assert page.count("<circle") == 4
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert pareto_csv([point(0.9, 0.8)]).splitlines()[1].startswith("macs=50%,gates,0,accuracy,0.9")
