@@ -59,7 +59,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(family):
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         torch.manual_seed(0)
         gates.log_alpha.grad = None
         held = torch.rand(len(gates.log_alpha)).requires_grad_()

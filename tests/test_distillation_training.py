@@ -7,6 +7,7 @@ import torch
 import torchaudio
 from conftest import tiny_model
 from test_training import Tones, arguments
+from transformers import TrainerCallback
 
 import prune_ssl
 from prune_ssl import DistillationConfig, DistillationTrainer, PruningConfig, PruningTrainer, trace
@@ -284,6 +285,14 @@ def test_a_bare_student_learns_its_teacher_without_labels(tmp_path, projection):
     assert set(saved.state_dict()) == keys == set(student.state_dict())
 
 
+class StopAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.step
+
+
 def test_an_interrupted_run_resumes_to_the_same_end(tmp_path):
     ends = []
     for stops in ((8,), (4, 8)):
@@ -292,18 +301,14 @@ def test_an_interrupted_run_resumes_to_the_same_end(tmp_path):
         for stop in stops:
             trainer = DistillationTrainer(
                 model=student,
-                args=arguments(
-                    tmp_path / str(len(stops)),
-                    max_steps=stop,
-                    save_strategy="steps",
-                    save_steps=4,
-                    lr_scheduler_type="constant",
-                ),
+                args=arguments(tmp_path / str(len(stops)), max_steps=8, save_strategy="steps", save_steps=4),
                 distillation=DistillationConfig(task_weight=0),
                 teacher=teacher,
                 train_dataset=Unlabelled(16),
+                callbacks=[StopAt(stop)],
             )
             trainer.train(resume_from_checkpoint=stop != stops[0])
+            assert trainer.state.global_step == stop
             student = tiny_model("hubert", "Model", hidden_size=8)
         ends.append(trainer.model.state_dict() | trainer.distiller.learned.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
