@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prune_ssl import PruningConfig, attach_gates, resize, save_pretrained, select, trace
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import schedule
-from prune_ssl.selection import Conditions, allowed_widths, parse_budget, resolve, solve
+from prune_ssl.selection import UNIT_KINDS, Conditions, allowed_widths, parse_budget, resolve, solve
 from prune_ssl.selection.latency import LatencyCost, LatencyTable, Segment
 
 
@@ -83,6 +83,8 @@ def fake_table(graph, slope=1000, **more):
     """Times that are linear in MAC-like products, with one flat step in the FFN."""
     segments = []
     for name, group in graph.groups.items():
+        if group.kind not in UNIT_KINDS:
+            continue
         if group.kind == "conv":
             index = int(name.split(".")[1])
             before = f"conv.{index - 1}"
@@ -132,6 +134,8 @@ def test_a_table_interpolates_between_what_was_measured():
     assert float(slopes["layer.1.heads"]) == pytest.approx(85)
     assert cost.change("conv.0", 2, widths) == cost.value({**widths, "conv.0": 2}) - cost.value(widths)
     assert cost.coupled("conv.0") == {"conv.0", "conv.1"}
+    assert cost.marginal("layer.1.heads", widths) == 85
+    assert cost.marginal("layer.0.heads", widths) == 0
     assert cost.coupled("layer.0.ffn") == {"layer.0.ffn", "layer.1.heads"}
     assert LatencyTable.from_json(table.to_json()) == table
 

@@ -10,7 +10,7 @@ import prune_ssl
 from prune_ssl import select, trace, with_latency
 from prune_ssl.errors import BudgetError
 from prune_ssl.profiling import measure_table, table
-from prune_ssl.selection import Conditions, allowed_widths, resolve
+from prune_ssl.selection import UNIT_KINDS, Conditions, allowed_widths, resolve
 from prune_ssl.selection.latency import LatencyCost
 
 AT = Conditions(seconds=0.5)
@@ -32,7 +32,10 @@ def test_a_table_has_every_group_and_pair_of_widths_and_adds_up_to_the_dense_mod
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
     found = measure_table(model, graph, AT)
-    assert {segment.name for segment in found.segments} == set(graph.groups)
+    units = {name for name, group in graph.groups.items() if group.kind in UNIT_KINDS}
+    assert {segment.name for segment in found.segments} == units
+    by_name = {segment.name: segment for segment in found.segments}
+    assert set(by_name["layer.1.ffn"].factors) == {"layer.1.feed_forward", "layer.1"}
     for segment in found.segments:
         size = 1
         for axis, grid in zip(segment.axes, segment.grid, strict=True):

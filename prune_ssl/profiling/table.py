@@ -180,7 +180,7 @@ def _grid(group: Group) -> tuple[int, ...]:
     """Return the widths to measure: evenly spaced, whole steps, from the least to all units."""
     count = CONV_POINTS if FRONTEND.match(group.name) else POINTS
     step = 1 if group.kind == "heads" else GRID_STEP
-    least = min(group.size, step) if group.minimum else 0
+    least = min(step, max(group.size // 2, 1)) if group.minimum else 0
     inner = {step * round(float(width) / step) for width in np.linspace(least, group.size, count)}
     return tuple(sorted({least, group.size, *(width for width in inner if least < width < group.size)}))
 

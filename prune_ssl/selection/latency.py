@@ -117,10 +117,11 @@ class LatencyCost:
 
     def marginal(self, group: str, widths: Mapping[str, int]) -> int:
         """Return the mean time of one unit between the least and the greatest measured width."""
-        ends = [segment.grid[segment.axes.index(group)] for segment in self.by_group.get(group, [])]
-        if not ends:
+        parts = self.by_group.get(group, [])
+        if not parts:
             return 0
-        low, high = ends[0][0], ends[0][-1]
+        grids = [part.grid[part.axes.index(group)] for part in parts if group in part.axes]
+        low, high = (grids[0][0], grids[0][-1]) if grids else (0, 1)  # blocks and layers are there or not
         return round(self.change(group, high, {**widths, group: low}) / (high - low))
 
     def change(self, group: str, width: int, widths: Mapping[str, int]) -> int:
