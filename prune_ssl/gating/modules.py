@@ -106,7 +106,8 @@ class GatedLayerNorm(nn.LayerNorm):
             normed = normed * self.weight
         if self.bias is not None:
             normed = normed + self.bias
-        return normed
+        # As the stock norm: half-precision weights give half-precision outputs, autocast gives float32.
+        return normed.to(input.dtype if self.weight is None else self.weight.dtype)
 
 
 class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ignore[misc]
