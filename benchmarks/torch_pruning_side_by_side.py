@@ -55,14 +55,12 @@ def main() -> None:
     torch.manual_seed(0)
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     for name in args.families:
-        model = build(FAMILIES[name], args.layers)
-        cells = [
-            name,
-            *theirs(copy.deepcopy(model), FAMILIES[name], args.seconds),
-            *ours(model, args.seconds),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
+        family, model = FAMILIES[name], build(FAMILIES[name], args.layers)
+        made = ours(model, args.seconds)
+        for label, folded in ((name, False), (f"{name}, weight norm folded", True)):
+            cells = [label, *theirs(copy.deepcopy(model), family, args.seconds, folded), *made]
+            lines.append(f"| {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
     if args.out:
         args.out.write_text(page(lines, args), encoding="utf-8")
 
