@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from conftest import FORMS, batch, tiny_model
 from test_exact_removal import ALL, masked_and_resized
@@ -87,7 +86,6 @@ def document():
     return "\n".join([START, *lines, "", "Refused, and why:", "", *reasons, ""])
 
 
-@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_the_page_says_what_cutting_shows():
     page = document()
     assert "NOT EXACT" not in page

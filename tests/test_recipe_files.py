@@ -46,7 +46,15 @@ def test_a_recipe_fits_its_full_size_architecture(path: Path) -> None:
         assert sum(cost.by_section[name].params for name in cost.by_section if name != "head") == 94_371_712
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+SMOKE = [
+    path
+    if path.stem in ("asr_an4_hj_mac", "ks_digits_hj_mac")
+    else pytest.param(path, marks=pytest.mark.slow)
+    for path in RECIPES
+]
+
+
+@pytest.mark.parametrize("path", SMOKE, ids=lambda path: path.stem)
 def test_a_recipe_runs_end_to_end_in_small(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path, ["smoke=true", f"output={tmp_path}/out"])
     outcome = run(recipe, say=lambda line: None)

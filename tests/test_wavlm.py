@@ -6,9 +6,6 @@ from conftest import batch, first_output, relative_difference, tiny_model
 
 from prune_ssl import load_pretrained, resize, save_pretrained, trace
 
-# torch warns that the stock attention mixes mask types.
-pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
-
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("padded", [False, True])
