@@ -37,7 +37,7 @@ class ResumableTrainer(SpeechTrainer):
         folder = Path(self.args.output_dir or ".")
         self.on_main(lambda: _clear(folder))
         checkpoint = find_checkpoint(folder, resume_from_checkpoint)
-        if checkpoint is not None and (state := finished_state(checkpoint)) is not None:
+        if checkpoint is not None and (state := finished_state(checkpoint, self.args.max_steps)) is not None:
             self._load_from_checkpoint(str(checkpoint))
             self.state = state
             self.load_extra(checkpoint)
@@ -104,10 +104,11 @@ def find_checkpoint(folder: Path, resume: str | bool | None) -> Path | None:
     return None if found is None else Path(found)
 
 
-def finished_state(checkpoint: Path) -> TrainerState | None:
-    """Return the state of a checkpoint of the last step, else None."""
+def finished_state(checkpoint: Path, max_steps: int = -1) -> TrainerState | None:
+    """Return the state of a checkpoint of the last step (of its own run when -1), else None."""
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    return state if state.global_step >= state.max_steps else None
+    last = max_steps if max_steps > 0 else state.max_steps
+    return state if state.global_step >= last else None
 
 
 def _clear(folder: Path) -> None:
