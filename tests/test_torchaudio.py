@@ -108,3 +108,41 @@ def test_the_macs_of_wavlm_are_all_counted():
     keep = {"layer.0.ffn": range(5), "conv.1": [1, 4]}
     assert counted_macs(model) == graph.cost(seconds=1.0).macs
     assert counted_macs(resize(model, graph, keep)) == graph.cost(keep, seconds=1.0).macs
+
+
+def test_the_pretraining_model_is_cut_too():
+    model = torchaudio.models.hubert_pretrain_model(
+        extractor_mode="group_norm",
+        extractor_conv_bias=False,
+        encoder_layer_norm_first=False,
+        mask_prob=0.0,
+        mask_selection="static",
+        mask_other=0.0,
+        mask_length=2,
+        no_mask_overlap=False,
+        mask_min_space=1,
+        mask_channel_prob=0.0,
+        mask_channel_selection="static",
+        mask_channel_other=0.0,
+        mask_channel_length=2,
+        no_mask_channel_overlap=False,
+        mask_channel_min_space=1,
+        skip_masked=False,
+        skip_nomask=False,
+        num_classes=5,
+        final_dim=8,
+        feature_grad_mult=None,
+        **SHAPE,
+    ).double()
+    graph = trace(model)
+    assert "not known to read the residual" in graph.not_pruned["hidden"]
+    keep = random_keep(graph, 2, "random", UNITS)
+    gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1)).double()
+    gates.hold(keep)
+    audio = torch.randn(2, 7000, dtype=torch.float64)
+    with torch.no_grad():
+        masked = model.eval().wav2vec2(audio)[0]
+        gates.detach()
+        small = resize(model, graph, keep)
+        assert relative_difference(small.wav2vec2(audio)[0], masked) < 1e-9
+    assert sum(parameter.numel() for parameter in small.parameters()) == graph.cost(keep).params

@@ -7,7 +7,7 @@ from conftest import tiny_model
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
 
-from prune_ssl import PruningConfig, PruningTrainer, trace
+from prune_ssl import PruningConfig, PruningTrainer, load_pretrained, save_pretrained, trace
 from prune_ssl.errors import BudgetError, ModelError, PruneError
 
 
@@ -209,3 +209,33 @@ def test_a_ctc_model_is_pruned_with_padding_and_attention_masks(tmp_path, family
 def test_what_would_silently_go_wrong_is_refused(tmp_path):
     with pytest.raises(PruneError, match="does not support load_best_model_at_end"):
         make_trainer(tmp_path, load_best_model_at_end=True, eval_strategy="epoch", save_strategy="epoch")
+
+
+@pytest.mark.parametrize(
+    ("family", "kinds", "share"),
+    [
+        ("hubert", ("conv", "heads", "ffn", "hidden", "block", "layer"), 0.7),
+        ("wavlm", ("conv", "heads", "ffn", "block", "layer"), 0.7),
+        ("sew-d", ("heads", "ffn", "block"), 0.93),
+        ("data2vec-audio", ("hidden", "ffn"), 0.93),
+    ],
+)
+def test_every_kind_learns_in_one_budget_and_the_result_reloads(tmp_path, family, kinds, share):
+    model = tiny_model(family, "ForSequenceClassification", num_labels=2)
+    pruning = PruningConfig(
+        budget=f"macs={100 * share:g}%", seconds=1.0, round_to=1, recovery=0.5, kinds=kinds
+    )
+    trainer = make_trainer(tmp_path / "run", model, pruning)
+    before = trainer.gates.log_alpha.detach().clone()
+    trainer.train()
+    moved = (trainer.gates.log_alpha.detach() - before).abs()
+    for name, span in trainer.gates.spans.items():
+        assert moved[span].max() > 1e-5, name  # every kind of gate hears the task or the budget
+    small = trainer.finalize()
+    cost = trainer.graph.cost(trainer.plan.keep, seconds=1.0)
+    assert cost.macs <= share * trainer.graph.cost(seconds=1.0).macs
+    assert trace(small).cost(seconds=1.0).params == cost.params
+    loaded = load_pretrained(save_pretrained(small, tmp_path / "small"))
+    audio = Tones(1)[0]["input_values"][None]
+    with torch.no_grad():
+        assert torch.equal(loaded(audio).logits, small(audio).logits)

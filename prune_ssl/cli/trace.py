@@ -37,7 +37,9 @@ def trace_command(
         return
     table = Table(title=f"{model}: {cost.params:,} parameters, {cost.macs / 1e9:.3f} G MACs at {seconds:g} s")
     for name in ("group", "kind", "units", "params/unit", "MACs/unit", "parameters"):
-        table.add_column(name, justify="left" if name in ("group", "kind") else "right")
+        table.add_column(
+            name, justify="left" if name in ("group", "kind") else "right", no_wrap=name == "group"
+        )
     for row in rows:
         numbers = f"{row['units']:,}", f"{row['params_per_unit']:,}", f"{row['macs_per_unit']:,}"
         table.add_row(row["group"], row["kind"], *numbers, str(len(row["parameters"])))
@@ -57,7 +59,8 @@ def group_rows(graph: PruningGraph, seconds: float) -> list[dict[str, Any]]:
             "units": group.size,
             "params_per_unit": params.marginal(name, dense),
             "macs_per_unit": macs.marginal(name, dense),
-            "parameters": [part.parameter for part in group.slices],
+            "parameters": [part.parameter for part in group.slices]
+            or list(group.members),  # a whole block or layer is all of its parameters
         }
         for name, group in graph.groups.items()
     ]

@@ -142,7 +142,11 @@ def on_meta(family: Family) -> AbstractContextManager[Any]:
 
 
 def _count_positions(
-    twin: nn.Module, family: Family, leaves: Iterable[tuple[str, nn.Module]], inputs: torch.Tensor
+    twin: nn.Module,
+    backbone: nn.Module,
+    family: Family,
+    leaves: Iterable[tuple[str, nn.Module]],
+    inputs: torch.Tensor,
 ) -> dict[str, int]:
     """Run the twin once and return how many output positions each Linear or convolution computed."""
     counts: dict[str, int] = {}
@@ -160,8 +164,10 @@ def _count_positions(
         called = parent if CALLED_BY_PARENT.get(type(parent).__name__) == path.rpartition(".")[2] else leaf
         handles.append(called.register_forward_hook(hook_for(path, int(channels))))  # type: ignore[arg-type]
     try:
+        # torchaudio's pretraining model wants labels: its head is no part of inference and does not run.
+        runs = twin if family.stem else backbone
         with torch.no_grad(), on_meta(family):
-            twin(inputs)
+            runs(inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -182,7 +188,7 @@ def find_clocks(
     """
     leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, nn.Linear | nn.Conv1d)]
     counts = [
-        _count_positions(twin, family, leaves, probe_input(backbone, family, seconds))
+        _count_positions(twin, backbone, family, leaves, probe_input(backbone, family, seconds))
         for seconds in PROBE_SECONDS
     ]
     frames = [conv_frames(round(seconds * SAMPLE_RATE_HZ), kernels) for seconds in PROBE_SECONDS]
