@@ -30,6 +30,9 @@ HEADS = {
     name: [suffix for suffix in SUFFIXES if hasattr(transformers, family.stem + suffix)]
     for name, family in FAMILIES.items()
 }
+HEADS["unispeech-sat"].remove(
+    "ForPreTraining"
+)  # transformers' forward only hands out the frontend's features
 # Families whose frontend and encoder have a second form, as the Large models have it; of the first two every
 # head is tried in both.
 WITH_NORMS = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from test_training import Tones, arguments
 from transformers import TrainerCallback
 
-from prune_ssl import PruningConfig, PruningTrainer
+from prune_ssl import DistillationTrainer, PruningConfig, PruningTrainer
 from prune_ssl.errors import PruneError
 from prune_ssl.training.resumable import PARTIAL, ResumableTrainer, SeededItems
 
@@ -209,7 +209,7 @@ def main(folder, phase, step):
         def kill():
             os.kill(os.getpid(), signal.SIGKILL)
 
-        name = {"pruning": PruningTrainer, "recovery": ResumableTrainer}[phase]
+        name = {"pruning": PruningTrainer, "recovery": DistillationTrainer}[phase]
         plain = ResumableTrainer.__init__
 
         def deadly(self, *args, **kwargs):

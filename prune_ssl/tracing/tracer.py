@@ -59,7 +59,7 @@ class _Tracer:
         self.family, self.prefix = family, prefix
         self.parameters = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
         every = dict(model.named_parameters(remove_duplicate=False))
-        self.stored = set(every)
+        self.stored = dict.fromkeys(every)  # in order: the first obstacle is the one that is named
         twice = Counter(id(parameter) for parameter in every.values())
         self.tied = {name for name, parameter in every.items() if twice[id(parameter)] > 1}
         self.buffers = {
