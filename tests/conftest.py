@@ -1,13 +1,14 @@
 """Tiny random models of every supported family, and the switches that tests need."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
 from hypothesis import HealthCheck, settings
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from prune_ssl.models import FAMILIES
 
@@ -143,6 +144,20 @@ def batch(
     mask = torch.ones(rows, length, dtype=torch.long)
     mask[1, length * 3 // 4 :] = 0
     return {name: audio * (mask if width is None else mask[..., None]), "attention_mask": mask}
+
+
+def quiet_arguments(folder: Path, **more: Any) -> TrainingArguments:
+    """Training on the CPU that writes and prints nothing."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_strategy="no",
+        dataloader_pin_memory=False,
+        **more,
+    )
 
 
 def first_output(model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:

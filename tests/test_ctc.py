@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import quiet_arguments, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
     EvalPrediction,
     HubertConfig,
     HubertModel,
-    TrainingArguments,
     Wav2Vec2FeatureExtractor,
     pipeline,
 )
@@ -202,19 +201,6 @@ def test_clips_too_short_for_their_text_are_counted_or_refused() -> None:
         list(task.check(hopeless, model))
 
 
-def arguments(folder: Path, **more: object) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        report_to=[],
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-        logging_strategy="no",
-        dataloader_pin_memory=False,
-        **more,
-    )
-
-
 def test_a_trainer_learns_to_spell_two_tones(tmp_path: Path) -> None:
     time = np.arange(1_600) / 16_000
     clips = tuple(
@@ -227,7 +213,7 @@ def test_a_trainer_learns_to_spell_two_tones(tmp_path: Path) -> None:
     dataset = ClipDataset(clips, task.encode)
     trainer = SpeechTrainer(
         model=model,
-        args=arguments(
+        args=quiet_arguments(
             tmp_path, max_steps=200, per_device_train_batch_size=8, learning_rate=3e-3, warmup_steps=20
         ),
         train_dataset=dataset,
@@ -247,7 +233,7 @@ def test_grouping_by_length_leaves_the_judged_order_alone(tmp_path: Path) -> Non
     task, model = Recognition.from_folder(folder_of(*"ABC")), tiny_model(head="ForCTC")
     trainer = SpeechTrainer(
         model=task.with_head(model),
-        args=arguments(
+        args=quiet_arguments(
             tmp_path,
             max_steps=1,
             per_device_train_batch_size=2,

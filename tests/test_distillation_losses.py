@@ -207,10 +207,8 @@ def test_a_padded_batch_has_the_mean_loss_of_its_utterances_alone(name):
     assert abs(float(ALL[name](student, teacher, None)) - float(torch.stack(alone).mean())) > 1e-3
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "masking"])  # its two targets differ
 def test_a_loss_of_equals_is_zero_and_its_gradient_too(name):
-    if name == "masking":
-        pytest.skip("its two targets differ")
     state = random(B, T, 8, grad=True)
     if name == "attention":
         loss = D.average_attention(*[split_heads(state, 2)] * 4, masks())

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import torch
 from conftest import FORMS, batch, tiny_model
-from test_exact_removal import ALL, masked_and_resized
+from test_exact_removal import masked_and_resized
+from test_torchaudio import masked_and_resized as masked_and_resized_torchaudio
 from test_torchaudio import tiny as tiny_torchaudio
 
 from prune_ssl import trace
@@ -42,16 +43,9 @@ def half(graph, kind):
 
 
 def difference(model, graph, keep):
-    if "feature_extractor" in dict(model.named_children()) and not hasattr(model, "config"):
-        from prune_ssl import PruningConfig, attach_gates, resize
-
+    if graph.family == "torchaudio":
         audio, lengths = torch.randn(2, 7000, dtype=torch.float64), torch.tensor([7000, 5000])
-        gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1, kinds=ALL)).double()
-        gates.hold(keep)
-        with torch.no_grad():
-            masked = model(audio, lengths)[0]
-            gates.detach()
-            resized = resize(model, graph, keep)(audio, lengths)[0]
+        masked, resized = masked_and_resized_torchaudio(model, graph, keep, audio, lengths)
     else:
         masked, resized = masked_and_resized(model, graph, keep, batch(model, 7000, True))
     return float((masked - resized).abs().max() / resized.abs().max())

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import quiet_arguments, tiny_model
 from test_verification import SHORT
 from torch.nn.functional import cross_entropy
-from transformers import EvalPrediction, TrainingArguments, Wav2Vec2Model
+from transformers import EvalPrediction, Wav2Vec2Model
 
 import prune_ssl
 from prune_ssl.data import Clip, ClipDataset, SpeechFolder
@@ -115,18 +115,7 @@ def test_one_encoder_learns_both_and_is_cut(tmp_path: Path) -> None:
     model = task.with_head(small_model())
     trainer = SpeechTrainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(tmp_path),
-            max_steps=80,
-            learning_rate=3e-3,
-            per_device_train_batch_size=8,
-            report_to=[],
-            save_strategy="no",
-            use_cpu=True,
-            disable_tqdm=True,
-            logging_strategy="no",
-            dataloader_pin_memory=False,
-        ),
+        args=quiet_arguments(tmp_path, max_steps=80, learning_rate=3e-3, per_device_train_batch_size=8),
         train_dataset=ClipDataset(TRAIN, task.encode),
         eval_dataset=ClipDataset(TEST, task.encode_judged),
         data_collator=task.collator(),

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import quiet_arguments, tiny_model
 from torch.nn.functional import cross_entropy
-from transformers import EvalPrediction, TrainingArguments
+from transformers import EvalPrediction
 
 from prune_ssl.data import IGNORED, Clip, ClipDataset, SpeechCollator, SpeechFolder
 from prune_ssl.errors import DataError
@@ -112,8 +112,8 @@ def test_accumulated_batches_give_the_step_of_one_batch(tmp_path: Path, own_loss
         encode = task.encode if own_loss else (lambda target: TARGETS.index(target))
         trainer = SpeechTrainer(
             model=model,
-            args=TrainingArguments(
-                output_dir=str(tmp_path),
+            args=quiet_arguments(
+                tmp_path,
                 max_steps=1,
                 learning_rate=0.1,
                 optim="sgd",
@@ -121,12 +121,6 @@ def test_accumulated_batches_give_the_step_of_one_batch(tmp_path: Path, own_loss
                 lr_scheduler_type="constant",
                 per_device_train_batch_size=batch,
                 gradient_accumulation_steps=accumulation,
-                report_to=[],
-                save_strategy="no",
-                use_cpu=True,
-                disable_tqdm=True,
-                logging_strategy="no",
-                dataloader_pin_memory=False,
             ),
             train_dataset=ClipDataset(clips, encode),
             data_collator=Doubled(task.collator()),
@@ -153,18 +147,7 @@ def test_a_trainer_learns_two_slots_at_once(tmp_path: Path) -> None:
     dataset = ClipDataset(clips, task.encode)
     trainer = SpeechTrainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(tmp_path),
-            max_steps=60,
-            learning_rate=5e-3,
-            per_device_train_batch_size=8,
-            report_to=[],
-            save_strategy="no",
-            use_cpu=True,
-            disable_tqdm=True,
-            logging_strategy="no",
-            dataloader_pin_memory=False,
-        ),
+        args=quiet_arguments(tmp_path, max_steps=60, learning_rate=5e-3, per_device_train_batch_size=8),
         train_dataset=dataset,
         eval_dataset=dataset,
         data_collator=task.collator(),

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
+from conftest import quiet_arguments, tiny_model
 from transformers import (
     EvalPrediction,
     HubertConfig,
@@ -11,7 +11,6 @@ from transformers import (
     HubertForSequenceClassification,
     HubertModel,
     Trainer,
-    TrainingArguments,
 )
 
 from prune_ssl.data import Clip, ClipDataset, SpeechFolder
@@ -190,17 +189,8 @@ def test_a_plain_trainer_learns_and_judges_with_the_task(tmp_path: Path) -> None
     task = Classification.from_folder(folder)
     model = task.with_head(HubertModel(tiny_config()))
     dataset = ClipDataset(clips, task.encode)
-    arguments = TrainingArguments(
-        output_dir=str(tmp_path / "out"),
-        max_steps=30,
-        per_device_train_batch_size=8,
-        learning_rate=1e-2,
-        report_to=[],
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-        logging_strategy="no",
-        dataloader_pin_memory=False,
+    arguments = quiet_arguments(
+        tmp_path / "out", max_steps=30, per_device_train_batch_size=8, learning_rate=1e-2
     )
     trainer = Trainer(
         model=model,

@@ -40,6 +40,16 @@ def tiny(mode="group_norm", outputs=None):
     return model.eval()
 
 
+def masked_and_resized(model, graph, keep, audio, lengths=None):
+    gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1, kinds=ALL)).double()
+    gates.hold(keep)
+    with torch.no_grad():
+        masked = model.get_submodule(graph.backbone)(audio, lengths)[0]
+        gates.detach()
+        resized = resize(model, graph, keep).get_submodule(graph.backbone)(audio, lengths)[0]
+    return masked, resized
+
+
 @pytest.mark.parametrize(("mode", "outputs"), [("group_norm", None), ("group_norm", 7), ("layer_norm", 7)])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([7000, 5000])])
 def test_masked_equals_resized(mode, outputs, lengths):
@@ -48,12 +58,7 @@ def test_masked_equals_resized(mode, outputs, lengths):
     cases = [("random", UNITS), ("no heads", UNITS), ("random", ("block",)), ("one layer", ("layer",))]
     for seed, (extreme, kinds) in enumerate([*cases, ("random", ("hidden",)), ("random", ALL)]):
         keep = random_keep(graph, seed, extreme, kinds)
-        gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1, kinds=ALL)).double()
-        gates.hold(keep)
-        with torch.no_grad():
-            masked = model(audio, lengths)[0]
-            gates.detach()
-            resized = resize(model, graph, keep)(audio, lengths)[0]
+        masked, resized = masked_and_resized(model, graph, keep, audio, lengths)
         if "hidden" in keep and outputs is None:
             masked = masked[..., [unit * 8 + d for unit in keep["hidden"] for d in range(8)]]
         assert relative_difference(resized, masked) < 1e-9
@@ -137,12 +142,8 @@ def test_the_pretraining_model_is_cut_too():
     graph = trace(model)
     assert "not known to read the residual" in graph.not_pruned["hidden"]
     keep = random_keep(graph, 2, "random", UNITS)
-    gates = attach_gates(model, graph, PruningConfig(budget="macs=100%", round_to=1)).double()
-    gates.hold(keep)
     audio = torch.randn(2, 7000, dtype=torch.float64)
-    with torch.no_grad():
-        masked = model.eval().wav2vec2(audio)[0]
-        gates.detach()
-        small = resize(model, graph, keep)
-        assert relative_difference(small.wav2vec2(audio)[0], masked) < 1e-9
+    masked, resized = masked_and_resized(model.eval(), graph, keep, audio)
+    assert relative_difference(resized, masked) < 1e-9
+    small = resize(model, graph, keep)
     assert sum(parameter.numel() for parameter in small.parameters()) == graph.cost(keep).params

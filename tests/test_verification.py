@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
-from transformers import EvalPrediction, TrainingArguments, Wav2Vec2Config, Wav2Vec2Model
+from conftest import quiet_arguments, tiny_model
+from transformers import EvalPrediction, Wav2Vec2Config, Wav2Vec2Model
 
 import prune_ssl
 from prune_ssl.data import Clip, ClipDataset, SpeechFolder, Trial, all_pairs, find_trials, read_trials
@@ -183,18 +183,7 @@ def test_a_trainer_learns_to_tell_voices_and_the_cut_model_keeps_its_embeddings(
     model = task.with_head(Wav2Vec2Model(SHORT))
     trainer = SpeechTrainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(tmp_path),
-            max_steps=40,
-            learning_rate=3e-3,
-            per_device_train_batch_size=8,
-            report_to=[],
-            save_strategy="no",
-            use_cpu=True,
-            disable_tqdm=True,
-            logging_strategy="no",
-            dataloader_pin_memory=False,
-        ),
+        args=quiet_arguments(tmp_path, max_steps=40, learning_rate=3e-3, per_device_train_batch_size=8),
         train_dataset=ClipDataset(TRAIN, task.encode),
         eval_dataset=ClipDataset(TEST, task.encode_judged),
         data_collator=task.collator(),

@@ -24,7 +24,7 @@ from prune_ssl.errors import DataError
 from prune_ssl.tasks.heads import replace_last_layer_, with_fresh_head
 from prune_ssl.tasks.intervals import bootstrap_interval
 from prune_ssl.tasks.metrics import Accuracy
-from prune_ssl.tasks.task import Judge, Processor, TaskSettings
+from prune_ssl.tasks.task import Judge, Processor, TaskSettings, label_fields
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,7 @@ class Classification:
     @property
     def config_overrides(self) -> dict[str, Any]:
         """`num_labels`, `id2label` and `label2id`, as a transformers config has them."""
-        return {
-            "num_labels": len(self.labels),
-            "id2label": dict(enumerate(self.labels)),
-            "label2id": {label: index for index, label in enumerate(self.labels)},
-        }
+        return label_fields(self.labels)
 
     def encode(self, target: str) -> int:
         """Class index of a label.

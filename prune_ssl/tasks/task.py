@@ -30,6 +30,15 @@ class TaskSettings:
     """Verification: trial list, relative to the data folder; None: a usual name, else all pairs."""
 
 
+def label_fields(names: Sequence[str]) -> dict[str, Any]:
+    """Return `num_labels`, `id2label` and `label2id`, as a transformers config has them."""
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
+
+
 class Task(Protocol):
     """A head, a collator and a metric for one kind of target."""
 

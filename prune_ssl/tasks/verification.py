@@ -21,7 +21,7 @@ from prune_ssl.tasks.frames import frame_counts
 from prune_ssl.tasks.heads import with_fresh_head
 from prune_ssl.tasks.intervals import bootstrap
 from prune_ssl.tasks.metrics import EqualErrorRate, MinDetectionCost
-from prune_ssl.tasks.task import Judge, Processor, TaskSettings
+from prune_ssl.tasks.task import Judge, Processor, TaskSettings, label_fields
 from prune_ssl.tasks.verification_metrics import equal_error_rate
 
 RESAMPLES = 1_000
@@ -73,11 +73,7 @@ class Verification:
     @property
     def config_overrides(self) -> dict[str, Any]:
         """`num_labels`, `id2label` and `label2id`: the speakers of the loss."""
-        return {
-            "num_labels": len(self.speakers),
-            "id2label": dict(enumerate(self.speakers)),
-            "label2id": {speaker: index for index, speaker in enumerate(self.speakers)},
-        }
+        return label_fields(self.speakers)
 
     def encode(self, target: str) -> int:
         """Class index of a speaker of train.

@@ -176,11 +176,12 @@ class Residual:
         own += [] if roles is None else [roles.depthwise, roles.norm, roles.first, roles.second]
         frontend: tuple[str, ...] = ("feature_extractor", "feature_projection", "encoder.feature_projection")
         frontend += ("layer_norm.",)
+        held = self.backbone.state_dict(keep_vars=True)
         for name in self.stored:
             inner = name.removeprefix(self.prefix)
             if not name.startswith(self.prefix) or name in self.seen or inner.startswith(frontend):
                 continue
-            value = self.backbone.state_dict(keep_vars=True).get(inner)
+            value = held.get(inner)
             # What belongs to units of a layer may happen to be as wide as the residual.
             units = any(f".{path}." in f".{inner}." for path in own)
             if value is not None and self.width in value.shape and not units:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
+from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
 from prune_ssl.tracing.coupling import Couplings, stored_name
 from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order
@@ -167,7 +168,7 @@ class _Tracer:
         pattern = self.prefix + self.family.layer.format(i=r"(\d+)").replace(".", r"\.")
         for path, module in self.twin.named_modules():
             found = re.fullmatch(rf"{pattern}\.{roles.path}", path)
-            values = dict(module.named_modules()).get(roles.values)
+            values = submodule_or_none(module, roles.values) if found else None
             if found is None or not isinstance(values, nn.Linear):
                 continue
             names = {f"layer.{found.group(1)}{suffix}" for suffix in (".heads", ".attention", "")}
