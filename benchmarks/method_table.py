@@ -189,7 +189,7 @@ COMMON = (  # a model of which half the MACs, but a fifth of the parameters, are
     "model.config.conv_stride=[10, 2, 2, 2, 2, 2]",
     "model.config.num_feat_extract_layers=6",
     "model.config.hidden_size=64",
-    "model.config.num_hidden_layers=3",
+    "model.config.num_hidden_layers=2",
     "model.config.intermediate_size=256",
     "model.config.classifier_proj_size=64",
     "pruning.round_to=4",
@@ -202,7 +202,7 @@ STUDIES = {
         "fsdd_digits",
         (30, 15, 60),
         (0, 1),
-        ("dense.steps=1200", "pruning.steps=160", "pruning.recovery=1.5"),
+        ("dense.steps=1000", "pruning.steps=120", "pruning.recovery=1.5"),
         "Spoken digits (FSDD, 800 training clips, 4 speakers in all splits).",
     ),
     "arabic": Study(
