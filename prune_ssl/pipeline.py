@@ -301,7 +301,7 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
             "model.allow_pruned=true: the budget then refers to the pruned model."
         )
     config, graph = pruning_config(recipe), trace(model)
-    widths = allowed_widths(graph, config.round_to, config.kinds)
+    widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
     budget = with_latency(config.budget, model, graph, config.seconds, say=say)
     for limit in resolve(budget, graph, widths, config.seconds):
         smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
