@@ -6,7 +6,7 @@ from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating.schedule import SHAPES
-from prune_ssl.selection import CRITERIA, KINDS, UNIT_KINDS, Budget, parse_budget
+from prune_ssl.selection import CRITERIA, UNIT_KINDS, Budget, check_kinds, parse_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,7 @@ class PruningConfig:
         _check_choice("schedule", self.schedule, tuple(SHAPES))
         _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "kinds", tuple(self.kinds))
-        unknown = [kind for kind in self.kinds if kind not in KINDS]
-        if unknown or not self.kinds:
-            raise BudgetError(f"kinds: found {list(self.kinds)}, wanted some of {', '.join(KINDS)}.")
+        check_kinds(self.kinds)
         if self.layout != "hetero":
             raise BudgetError(f"layout: found {self.layout!r}; only 'hetero' is supported so far.")
         for name, holds, wanted in (

@@ -55,9 +55,7 @@ class _Gated(nn.Module):
         """The effective weight (out, in[, kernel])."""
         own: Any = self._parameters["weight"]
         factors = self.__dict__[GATE].factors().to(own)
-        if (
-            own.dim() > 2
-        ):  # flat rows: a broadcast over the short kernel axis takes six times as long
+        if own.dim() > 2:  # flat rows: a broadcast over the short kernel axis takes six times as long
             factors = factors.view(-1, *[1] * (own.dim() - 2)).expand(own.shape[1:]).flatten()
         scaled: torch.Tensor = own.flatten(1) * factors
         return scaled.view_as(own)
