@@ -268,6 +268,19 @@ def test_prune_cuts_in_one_shot_and_refuses_to_overwrite(tmp_path):
     assert "--allow-pruned" in result.output
 
 
+def test_prune_takes_kinds_and_patterns_of_groups(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "dense")
+    command = ["prune", tmp_path / "dense", tmp_path / "small", "--budget", "macs=80%", "--kinds"]
+    refused = run_cli(*command, "ffn,layers")
+    assert refused.exit_code == 2
+    assert "kinds" in refused.output
+    taken = run_cli(*command, "layer,hidden", "--ignore", "layer.0")
+    assert taken.exit_code == 0, taken.output
+    keep = json.loads((tmp_path / "small" / "pruning_plan.json").read_text())["keep"]
+    assert keep
+    assert set(keep) <= {"layer.1", "layer.2", "hidden"}
+
+
 def test_report_writes_files_and_does_not_replace_them(tmp_path):
     tiny_model().save_pretrained(tmp_path / "dense")
     command = ["report", tmp_path / "dense", "--seconds", "0.5", "--save", tmp_path / "r.json"]

@@ -13,7 +13,7 @@ from prune_ssl.gating import Plan
 from prune_ssl.models import is_pruned, load_model
 from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import Layout, select
+from prune_ssl.selection import KINDS, UNIT_KINDS, Layout, select
 from prune_ssl.tracing import trace
 
 
@@ -27,6 +27,11 @@ def prune(
     criterion: Annotated[
         str, typer.Option(help="Score of units: magnitude, uniform or random.")
     ] = "magnitude",
+    kinds: Annotated[
+        str, typer.Option(help=f"Kinds of units that may go, of {', '.join(KINDS)}.")
+    ] = ",".join(UNIT_KINDS),
+    only: Annotated[list[str] | None, typer.Option(help="Pattern of groups that may lose units.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave whole.")] = None,
     round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
     seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
     layout: Annotated[
@@ -43,9 +48,11 @@ def prune(
     dense = load_model(model)
     if is_pruned(dense) and not allow_pruned:
         raise ModelError(f"{model} was pruned by prune_ssl already; give --allow-pruned to prune it further.")
-    graph = trace(dense)
+    graph = trace(dense, only=only or ("*",), ignore=ignore or ())
     limits = with_latency(budget, dense, graph, seconds, say=say)
-    keep = select(graph, dense, limits, criterion, round_to, seconds=seconds, layout=cast(Layout, layout))
+    chosen = [kind.strip() for kind in kinds.split(",")]
+    fitting = cast(Layout, layout)
+    keep = select(graph, dense, limits, criterion, round_to, chosen, seconds, layout=fitting)
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)

@@ -15,10 +15,12 @@ from prune_ssl.tracing import PruningGraph, trace
 def trace_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
     seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
+    only: Annotated[list[str] | None, typer.Option(help="Pattern of groups, as 'layer.0.*'.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show the groups of units that can be pruned and what one unit of each costs."""
-    graph = trace(load_model(model))
+    graph = trace(load_model(model), only=only or ("*",), ignore=ignore or ())
     rows = group_rows(graph, seconds)
     cost = graph.cost(seconds=seconds)
     if as_json:

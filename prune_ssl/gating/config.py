@@ -6,7 +6,15 @@ from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating.schedule import SHAPES
-from prune_ssl.selection import CRITERIA, KINDS, STOCK_KINDS, UNIT_KINDS, Budget, Layout, parse_budget
+from prune_ssl.selection import (
+    CRITERIA,
+    STOCK_KINDS,
+    UNIT_KINDS,
+    Budget,
+    Layout,
+    check_kinds,
+    parse_budget,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +62,7 @@ class PruningConfig:
         _check_choice("schedule", self.schedule, tuple(SHAPES))
         _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "kinds", tuple(self.kinds))
-        unknown = [kind for kind in self.kinds if kind not in KINDS]
-        if unknown or not self.kinds:
-            raise BudgetError(f"kinds: found {list(self.kinds)}, wanted some of {', '.join(KINDS)}.")
+        check_kinds(self.kinds)
         _check_choice("layout", self.layout, ("hetero", "stock"))
         if self.layout == "stock":
             object.__setattr__(self, "kinds", _stock_kinds(self.kinds))

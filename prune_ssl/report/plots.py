@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from prune_ssl.report.formatting import quantity
 from prune_ssl.report.model import ReportData
@@ -46,6 +47,8 @@ _KIND_TITLES = {
     "heads": "attention heads",
     "ffn": "FFN neurons",
     "hidden": "hidden units",
+    "block": "whole blocks",
+    "layer": "whole layers",
 }
 
 
@@ -80,10 +83,11 @@ def _sections_figure(data: ReportData) -> Figure:
     for index, (label, facts, colour) in enumerate(series):
         macs = [facts.sections[name].macs if name in facts.sections else 0 for name in names]
         positions = [row - 0.4 + height * (index + 0.5) for row in range(len(names))]
-        bars = axes.barh(positions, [value / 1e9 for value in macs], height * 0.92, color=colour, label=label)
+        bars = axes.barh(positions, macs, height * 0.92, color=colour, label=label)
         axes.bar_label(bars, [quantity(value) for value in macs], padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel(f"G MACs at {data.reference_seconds:g} s of audio")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.set_xlabel(f"MACs at {data.reference_seconds:g} s of audio")
     axes.margins(x=0.12)
     axes.tick_params(axis="y", length=0)
     axes.legend(*_reversed_legend(axes), loc="lower right")
@@ -98,13 +102,15 @@ def _reversed_legend(axes: Axes) -> tuple[list[Any], list[str]]:
 
 def _units_figure(data: ReportData) -> Figure:
     whole = (data.baseline or data.model).groups
-    kinds = list(dict.fromkeys(group.kind for group in whole.values()))
+    kept_of = {name: data.model.groups[name].size if name in data.model.groups else 0 for name in whole}
+    # whole blocks and layers, one unit each, have a picture only where one of them went
+    kinds = list(dict.fromkeys(g.kind for name, g in whole.items() if g.size > 1 or kept_of[name] < g.size))
     figure = Figure(figsize=(7.2, 1.75 * len(kinds)), layout="constrained")
     panels = figure.subplots(len(kinds), 1, squeeze=False)[:, 0]
     for axes, kind in zip(panels, kinds, strict=True):
         names = [name for name, group in whole.items() if group.kind == kind]
-        labels = [_layer_label(name) for name in names]
-        kept = [data.model.groups[name].size if name in data.model.groups else 0 for name in names]
+        labels = [_layer_label(name, kind) for name in names]
+        kept = [kept_of[name] for name in names]
         rows = range(len(names))
         axes.bar(rows, [whole[name].size for name in names], 0.8, color=DENSE, alpha=0.4, label="dense")
         axes.bar(rows, kept, 0.8, color=SMALL, label="kept")
@@ -113,7 +119,7 @@ def _units_figure(data: ReportData) -> Figure:
                 axes.annotate(
                     str(count), (row, count), (0, 2), textcoords="offset points", ha="center", fontsize=7.5
                 )
-        axes.set_xticks(rows, labels)
+        axes.set_xticks(rows, labels, rotation=90 if kind == "block" else 0)
         axes.set_title(_KIND_TITLES.get(kind, kind))
         axes.tick_params(axis="x", length=0)
         axes.margins(x=0.01, y=0.15)
@@ -122,10 +128,12 @@ def _units_figure(data: ReportData) -> Figure:
     return figure
 
 
-def _layer_label(group: str) -> str:
-    """Return a group's layer number, or its name where it has none (`hidden`)."""
+def _layer_label(group: str, kind: str) -> str:
+    """Return a group's layer number, a block's with its name, or the name where it has none (`hidden`)."""
     found = re.search(r"\d+", group)
-    return found.group() if found else group
+    if found is None:
+        return group
+    return f"{found.group()} {group.rpartition('.')[2]}" if kind == "block" else found.group()
 
 
 def _budget_figure(data: ReportData) -> Figure:

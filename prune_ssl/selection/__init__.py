@@ -12,7 +12,7 @@ from prune_ssl.selection.budget import (
 )
 from prune_ssl.selection.criteria import CRITERIA, score_units
 from prune_ssl.selection.select import select
-from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, solve
+from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, check_kinds, solve
 from prune_ssl.selection.stock import STOCK_KINDS, Layout, ties_of
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Layout",
     "Limit",
     "allowed_widths",
+    "check_kinds",
     "parse_budget",
     "reachable",
     "resolve",

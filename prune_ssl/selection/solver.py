@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prune_ssl.errors import BudgetError
 from prune_ssl.selection.budget import Limit
 from prune_ssl.selection.stock import Layout, stock_widths
 from prune_ssl.tracing import Group, PruningGraph
@@ -29,13 +30,23 @@ def allowed_widths(
     Conv and FFN widths are multiples of `round_to`, or the full width; zero where a group may empty. A kind
     that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width, and so does what layout `stock` cannot
     say.
+
+    Raises:
+        BudgetError: a kind that is none of `KINDS`.
     """
-    prunable = UNIT_KINDS if kinds is None else kinds
+    prunable = UNIT_KINDS if kinds is None else check_kinds(kinds)
     widths = {
         name: _widths_of(group, round_to) if group.kind in prunable else [group.size]
         for name, group in graph.groups.items()
     }
     return stock_widths(graph, widths) if layout == "stock" else widths
+
+
+def check_kinds(kinds: Sequence[str]) -> Sequence[str]:
+    """Return `kinds`; raise BudgetError where they are none or not of `KINDS`."""
+    if not kinds or set(kinds) - set(KINDS):
+        raise BudgetError(f"kinds: found {list(kinds)}, wanted some of {', '.join(KINDS)}.")
+    return kinds
 
 
 def _widths_of(group: Group, round_to: int) -> list[int]:
