@@ -36,6 +36,7 @@ from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
+from prune_ssl.training.processes import cpu_arguments, first_before_others, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
 DENSE_TRAINING = "dense-training"
@@ -59,7 +60,8 @@ def run(
     """Run a recipe: check everything, train dense (if asked), prune, recover, save, measure, report.
 
     All checks come before any training, and nothing is overwritten unless `overwrite`. A progressive run
-    saves and reports a model for each of its budgets; the outcome is that of the last.
+    saves and reports a model for each of its budgets; the outcome is that of the last. Under torchrun or
+    accelerate launch all processes train, the first one writes.
 
     Args:
         recipe: what to do.
@@ -71,21 +73,22 @@ def run(
     Raises:
         PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
     """
+    say = say if is_first() else _unsaid
     recipe = smoke_version(recipe) if recipe.smoke else recipe
     begun = resume and _is_begun(recipe)
     ready = _prepare(recipe, overwrite or begun, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
     if not begun:
-        _begin(recipe, folder)
+        on_first(lambda: _begin(recipe, folder))
     shared = _trainer_arguments(recipe, clips, task, model, processor)
     if recipe.dense is not None and begun and (folder / "dense").is_dir():
         model.load_state_dict(load_pretrained(folder / "dense").state_dict())
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         _train_dense(model, recipe.dense, recipe, shared, begun)
-        save_pretrained(model, folder / "dense", processor=processor)
-        shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True)
+        on_first(lambda: save_pretrained(model, folder / "dense", processor=processor))
+        on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
     dense = _copy(model)
     say(f"Pruning to {recipe.pruning.budget}: {recipe.pruning.steps} steps, then the cut and recovery")
     trainer = _pruning_trainer(recipe, ready, model, shared)
@@ -100,7 +103,7 @@ def run(
             last = made.model is trainer.model
             name = "" if last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
             outcome = _hand_over(recipe, made, dense, trainer, task, processor, name, say)
-    shutil.rmtree(folder / "pruning", ignore_errors=True)  # checkpoints; the models are handed over
+    on_first(lambda: shutil.rmtree(folder / "pruning", ignore_errors=True))  # the models are handed over
     return outcome
 
 
@@ -144,18 +147,25 @@ def _hand_over(
     say: Callable[[str], None],
 ) -> Outcome:
     """Save one model of a run, measure it, and write its reports."""
-    folder = recipe.folder
-    model_folder = save_pretrained(
-        made.model, folder / f"model{suffix}", overwrite=True, processor=processor, plan=made.plan
-    )
-    say(f"Measuring the model of {made.budget}")
-    written = _report(recipe, made, dense, trainer, model_folder, task)
-    for kind in ("json", "md", "html"):
-        written.save(folder / f"report{suffix}.{kind}")
-    shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
-    for line in latency_lines(trainer.gates.limits, made.model, dense):
-        say(line)
-    return Outcome(made.model, made.plan, written, folder, model_folder, folder / f"report{suffix}.html")
+    folder, model_folder = recipe.folder, recipe.folder / f"model{suffix}"
+
+    def write() -> None:
+        save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=made.plan)
+        say(f"Measuring the model of {made.budget}")
+        written = _report(recipe, made, dense, trainer, model_folder, task)
+        for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that a run has ended
+            written.save(folder / f"report{suffix}.{kind}")
+        shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
+        for line in latency_lines(trainer.gates.limits, made.model, dense):
+            say(line)
+
+    on_first(write)
+    found = Report.load(folder / f"report{suffix}.json")
+    return Outcome(made.model, made.plan, found, folder, model_folder, folder / f"report{suffix}.html")
+
+
+def _unsaid(_line: str) -> None:
+    """Say nothing, on the processes that are not the first."""
 
 
 def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -> list[str]:
@@ -253,7 +263,8 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
         )
     model = task.with_head(loaded)
-    graph = check_budget(model, recipe, say)
+    with first_before_others():  # who find the latency table that it measured
+        graph = check_budget(model, recipe, say)
     _check_lengths(clips, graph)
     for note in task.check(clips, model):
         say(f"  note: {note}")
@@ -378,7 +389,7 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
         train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
         dataloader_pin_memory=False,
-        **(schedule | more),
+        **(schedule | cpu_arguments() | more),
     )
 
 

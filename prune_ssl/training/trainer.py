@@ -29,6 +29,7 @@ from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
 from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, agreed, budget_of_round, cut, rounds_of
 from prune_ssl.training.distilling import DistillationTrainer
+from prune_ssl.training.processes import launched
 from prune_ssl.training.progress import use_budget_progress
 
 MILESTONE_RECOVERY = 0.35  # of the recovery steps: four models of one run then cost about 1.5 times one
@@ -384,6 +385,8 @@ def _refuse_unsupported(args: TrainingArguments) -> None:
         "DeepSpeed": args.deepspeed is not None,
         "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
         "torch_compile": args.torch_compile,
+        f"{launched()} processes that know nothing of each other (without a GPU, set use_cpu=True and "
+        "ddp_backend='gloo' in the TrainingArguments)": launched() > args.world_size,
     }
     for name, found in problems.items():
         if found:
