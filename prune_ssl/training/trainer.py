@@ -83,6 +83,8 @@ class PruningTrainer(DistillationTrainer):
         results: the evaluation metrics "dense" (before), "cut" (right after the cut), "recovered".
     """
 
+    phase = "pruning"
+
     def __init__(self, *args: Any, pruning: PruningConfig, **kwargs: Any) -> None:
         """Trace the model and attach gates; the arguments are DistillationTrainer's, and `pruning`.
 
@@ -346,6 +348,7 @@ class PruningTrainer(DistillationTrainer):
             preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
             distiller=self.distiller,
         )
+        trainer.phase = name
         use_budget_progress(trainer, name)
         return trainer
 
