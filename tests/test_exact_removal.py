@@ -11,6 +11,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 
 from prune_ssl import Plan, PruningConfig, attach_gates, resize, trace
 from prune_ssl.errors import ModelError
+from prune_ssl.models import FAMILIES
 
 EXTREMES = ("random", "no heads", "no ffn", "one channel", "almost nothing", "no blocks", "one layer")
 UNITS = ("conv", "heads", "ffn")
@@ -46,9 +47,9 @@ def masked_and_resized(model, graph, plan, inputs):
 def kept_part(output, model, graph, plan):
     """Of a bare model's output, the dimensions that stay."""
     keep = plan.keep if isinstance(plan, Plan) else plan
-    if "hidden" not in keep or output.shape[-1] != model.config.hidden_size or graph.backbone:
+    if "hidden" not in keep or FAMILIES[graph.family].upsampling or graph.backbone:
         return output
-    width = model.config.hidden_size // graph.groups["hidden"].size
+    width = output.shape[-1] // graph.groups["hidden"].size
     return output[..., [unit * width + d for unit in keep["hidden"] for d in range(width)]]
 
 

@@ -118,6 +118,16 @@ class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ig
         return super().forward(input.transpose(-2, -1)).transpose(-2, -1)
 
 
+class SplitLinear(nn.Linear):
+    """A Linear that reads gated units head by head (WavLM's position gate): its input is scaled."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map (B, H, T, in) to (B, H, T, out)."""
+        source, group, units = self.__dict__[GATE]
+        gates: torch.Tensor = source.values(group).to(input)
+        return super().forward(input * gates[units.to(gates.device)][:, None, :])
+
+
 GATED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: GatedLinear,
     # torch's own attention holds its output layer as this subclass.
@@ -128,11 +138,11 @@ GATED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def swap_class(module: nn.Module, gate: Any) -> type[nn.Module]:
+def swap_class(module: nn.Module, gate: Any, gated: type[nn.Module] | None = None) -> type[nn.Module]:
     """Give `module` its gated class and gate; return the class it had. Undo with `restore_class`."""
     original = type(module)
     setattr(module, GATE, gate)
-    module.__class__ = GATED[original]
+    module.__class__ = gated or GATED[original]
     return original
 
 

@@ -1,5 +1,6 @@
 """The family table: what no graph can know about a speech SSL architecture, as data."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -34,10 +35,12 @@ def _disentangled_products(attention: nn.Module) -> Coefficients:
 class AttentionRoles:
     """One attention: its Linear quadruple, and what else belongs to a head. Paths are within the block.
 
-    `per_head` names further parameters (path, dim) that hold equal parts for every head; `head_size` and
+    `per_head` names further parameters (path, dim) that hold equal parts for every head, `per_dimension`
+    those with an entry for each dimension of a head, once or in every head's part; `head_size` and
     `head_count` name the module's own account of its sizes; `products` gives the multiply-adds per head and
     head dimension as coefficients of 1, T, T^2; `style` says what the block returns and what it holds beside,
-    `positions` whether relative positions take part in the scores.
+    `positions` whether relative positions take part in the scores. `tables` are Linears that read a table of
+    the residual's width; `by_slices` is a Linear that reads the residual in one slice per original head.
     """
 
     path: str = "attention"
@@ -48,6 +51,9 @@ class AttentionRoles:
     head_size: str = "head_dim"
     head_count: str = "num_heads"
     per_head: tuple[tuple[str, int], ...] = ()
+    per_dimension: tuple[tuple[str, int], ...] = ()
+    tables: tuple[str, ...] = ()
+    by_slices: str = ""
     style: Literal["plain", "position bias", "post-norm"] = "plain"
     positions: bool = False
     products: Callable[[nn.Module], Coefficients] = _content_only
@@ -80,7 +86,6 @@ class ConvolutionRoles:
     second: str = "pointwise_conv2"
 
 
-_UPSAMPLED = "the upsampling behind the encoder is square in the residual's width"
 HEAD_READERS = (
     ("ForCTC", "lm_head"),
     ("ForSequenceClassification", "projector"),
@@ -105,7 +110,8 @@ class Family:
 
     `stem` is the start of its class names in transformers ("" for torchaudio); `sections` maps a path prefix
     to its section, the first match wins; everything outside the backbone is `head`. `position_convs` are
-    grouped convolutions over the residual stream, `residual` further parameters of its width.
+    grouped convolutions over the residual stream, `residual` further parameters that are as wide as it in
+    their last axis.
     """
 
     name: str
@@ -126,7 +132,9 @@ class Family:
     head_readers: tuple[tuple[str, str], ...] = HEAD_READERS
     squeeze: str = ""  # config field: the encoder runs on one of so many frames
     filterbank: int = 0  # frames of 10 ms that one input frame stacks; 0: the input is a waveform
-    keeps_residual: str = ""  # why the residual width cannot be pruned
+    upsampling: str = (
+        ""  # the Linear behind a squeezed encoder: from the residual to as many frames of output
+    )
     makes_constants: bool = False  # the forward makes tensors on the default device, whatever its input's
     layers_return_bias: bool = False  # (output, position bias), not the output alone
 
@@ -139,6 +147,12 @@ _CONFORMER_ATTENTION = AttentionRoles(
     output="linear_out",
     head_size="head_size",
     per_head=(("linear_pos.weight", 0), ("pos_bias_u", 0), ("pos_bias_v", 0)),
+    per_dimension=(
+        ("linear_pos.weight", 0),
+        ("pos_bias_u", 1),
+        ("pos_bias_v", 1),
+        ("distance_embedding.weight", 1),
+    ),
     positions=True,
     products=_conformer_products,
 )
@@ -151,6 +165,9 @@ _CONFORMER_FFNS = tuple(
         field=f"{name}_intermediate_size",
     )
     for name in ("ffn1", "ffn2")
+)
+_DISENTANGLED = tuple(
+    (f"self.{name}.{leaf}", 0) for name in ("pos_key_proj", "pos_query_proj") for leaf in ("weight", "bias")
 )
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -166,9 +183,11 @@ FAMILIES: dict[str, Family] = {
             name="wavlm",
             stem="WavLM",
             attention=AttentionRoles(
-                per_head=(("gru_rel_pos_const", 1),), style="position bias", positions=True
+                per_head=(("gru_rel_pos_const", 1),),
+                by_slices="gru_rel_pos_linear",
+                style="position bias",
+                positions=True,
             ),
-            keeps_residual="WavLM's position gates read the residual in slices of the original width",
             layers_return_bias=True,
         ),
         Family(
@@ -183,14 +202,15 @@ FAMILIES: dict[str, Family] = {
             stem="SEW",
             projection="feature_projection",
             squeeze="squeeze_factor",
-            keeps_residual=_UPSAMPLED,
+            upsampling="encoder.upsample.projection",
         ),
         Family(
             name="sew-d",
             stem="SEWD",
             projection="feature_projection",
             squeeze="squeeze_factor",
-            keeps_residual=_UPSAMPLED,
+            upsampling="encoder.upsample.projection",
+            residual=("masked_spec_embed", "encoder.encoder.rel_embeddings.weight"),
             makes_constants=True,
             layer="encoder.encoder.layer.{i}",
             attention=AttentionRoles(
@@ -200,11 +220,9 @@ FAMILIES: dict[str, Family] = {
                 output="output.dense",
                 head_size="self.attention_head_size",
                 head_count="self.num_attention_heads",
-                per_head=tuple(
-                    (f"self.{name}.{leaf}", 0)
-                    for name in ("pos_key_proj", "pos_query_proj")
-                    for leaf in ("weight", "bias")
-                ),
+                per_head=_DISENTANGLED,
+                per_dimension=_DISENTANGLED,
+                tables=("self.pos_key_proj", "self.pos_query_proj"),
                 style="post-norm",
                 positions=True,
                 products=_disentangled_products,
@@ -268,6 +286,12 @@ def family_of(model: nn.Module) -> Family:
         f"{type(model).__name__} is not a speech SSL model that can be traced: found {found}, wanted one of "
         f"{', '.join(FAMILIES)}. Give a model of these families (bare or with a head)."
     )
+
+
+def head_reader_of(model: nn.Module, family: Family) -> str | None:
+    """Return the path of the head's Linear that reads the encoder's output, None where none is known."""
+    suffix = re.sub(r"^.*?(For\w+|)$", r"\1", type(model).__name__)
+    return dict(family.head_readers).get(suffix)
 
 
 def backbone_of(model: nn.Module) -> tuple[str, nn.Module]:

@@ -13,7 +13,7 @@ from prune_ssl.models.empty import (
     removed_layer_of,
 )
 from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
-from prune_ssl.models.wavlm import BiasWavLMAttention, PrunedWavLMAttention
+from prune_ssl.models.wavlm import BiasWavLMAttention, PrunedWavLMAttention, Residual
 
 
 def submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
@@ -110,11 +110,17 @@ def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
 
 
 def own_position_bias(
-    layer: nn.Module, roles: AttentionRoles, config: Any, heads: list[int], original: int, head_size: int
+    layer: nn.Module,
+    roles: AttentionRoles,
+    config: Any,
+    heads: list[int],
+    original: int,
+    head_size: int,
+    residual: Residual | None = None,
 ) -> None:
     """Give a WavLM layer the attention that can hold any subset of its heads."""
     block = layer.get_submodule(roles.path)
     layer.set_submodule(
         roles.path,
-        PrunedWavLMAttention(block, config, heads, original, head_size).train(block.training),
+        PrunedWavLMAttention(block, config, heads, original, head_size, residual).train(block.training),
     )

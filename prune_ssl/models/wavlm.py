@@ -4,10 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from prune_ssl.models.empty import BiasOnly
+
+# Dimensions of the original residual stream that are left, and what each is scaled by where it is read.
+Residual = tuple[list[int], list[float] | None]
 
 
 class PositionBias(nn.Module):
@@ -38,12 +42,19 @@ class PrunedWavLMAttention(PositionBias):
     """WavLM's attention, computing only its kept heads; equal to the stock module when all are kept.
 
     The position bias travels between layers for all original heads; a layer takes its own, and gates it by
-    what it reads in the original slices of the residual stream. Unlike the stock module it can use a fused
+    what it reads in the original slices of the residual stream, where zeros stand for dimensions that are
+    gone. Unlike the stock module it can use a fused
     kernel, and gives every head's own map when it does not.
     """
 
     def __init__(
-        self, stock: Any, config: Any, heads: Sequence[int], original_heads: int, head_size: int
+        self,
+        stock: Any,
+        config: Any,
+        heads: Sequence[int],
+        original_heads: int,
+        head_size: int,
+        residual: Residual | None = None,
     ) -> None:
         """Take over the submodules of a stock (or pruned) attention; `heads` are original head numbers."""
         super().__init__()
@@ -59,6 +70,8 @@ class PrunedWavLMAttention(PositionBias):
         self.gru_rel_pos_const: nn.Parameter = stock.gru_rel_pos_const
         if hasattr(stock, "rel_attn_embed"):
             self.rel_attn_embed = stock.rel_attn_embed
+        self.dims: list[int] | None = residual[0] if residual else None
+        self.scales: list[float] | None = residual[1] if residual else None
 
     def forward(
         self,
@@ -101,10 +114,22 @@ class PrunedWavLMAttention(PositionBias):
             return values
         return values.index_select(dim, torch.tensor(self.heads, device=values.device))
 
+    def _slices(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Return the original slices of the kept heads, (B, T, H, S), from (B, T, D)."""
+        size = self.gru_rel_pos_linear.in_features
+        if self.dims is None:
+            return self._own(hidden_states.view(*hidden_states.shape[:-1], -1, size), 2)
+        place = np.full(self.original_heads * size, len(self.dims))
+        place[self.dims] = np.arange(len(self.dims))
+        places = torch.from_numpy(place.reshape(-1, size)[self.heads].ravel()).to(hidden_states.device)
+        if self.scales is not None:
+            hidden_states = hidden_states * hidden_states.new_tensor(self.scales)
+        with_zero = nn.functional.pad(hidden_states, (0, 1))
+        return with_zero.index_select(-1, places).view(*hidden_states.shape[:-1], -1, size)
+
     def _gate(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return the gate of the position bias, (B, H, T, 1), from (B, T, D)."""
-        slices = hidden_states.view(*hidden_states.shape[:-1], self.original_heads, self.head_dim)
-        read = self.gru_rel_pos_linear(self._own(slices, 2).transpose(1, 2))  # (B, H, T, 8)
+        read = self.gru_rel_pos_linear(self._slices(hidden_states).transpose(1, 2))  # (B, H, T, 8)
         first, second = torch.sigmoid(read.view(*read.shape[:-1], 2, 4).sum(-1)).chunk(2, dim=-1)
         gate: torch.Tensor = first * (second * self.gru_rel_pos_const - 1.0) + 2.0
         return gate

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -21,7 +22,7 @@ from prune_ssl.models.layers import (
     remove_layer,
     state_heads,
 )
-from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.models.wavlm import PrunedWavLMAttention, Residual
 from prune_ssl.resizing.restate import restate_config, restate_sizes
 from prune_ssl.tracing import Group, PruningGraph
 
@@ -56,7 +57,7 @@ def resize(
     kept = graph.check(plan.keep)
     replaced = _cut_tensors(model, graph, kept, plan.scales)
     small = _swap_in(model, replaced) if inplace else _copy_with(model, replaced)
-    _restructure(small, graph, kept)
+    _restructure(small, graph, kept, plan.scales)
     return small
 
 
@@ -104,7 +105,9 @@ class _Cut:
         for name in (f"{path}.weight", f"{path}.bias"):
             if name in self.tensors:
                 size = self.tensors[name].shape[0]
-                self.scale(name, 0, torch.arange(size).numpy(), torch.full((size,), factor))
+                self.scale(
+                    name, 0, torch.arange(size).numpy(), torch.full((size,), factor, dtype=torch.float64)
+                )
 
     def keep(self, name: str, dim: int, entries: Any) -> None:
         stays = torch.zeros(self.tensors[name].shape[dim], dtype=torch.bool)
@@ -169,13 +172,18 @@ def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Modul
     return model
 
 
-def _restructure(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Sequence[int]]) -> None:
+def _restructure(
+    model: nn.Module,
+    graph: PruningGraph,
+    kept: Mapping[str, Sequence[int]],
+    scales: Mapping[str, Sequence[float]],
+) -> None:
     """Empty and remove what lost all its units, and make modules and config state their new sizes."""
     restate_sizes(model, graph, kept)
     if graph.family not in FAMILIES:
         return
     family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)
-    _restate_heads(backbone, graph, family, kept)
+    _restate_heads(backbone, graph, family, kept, scales)
     for name, group in graph.groups.items():
         if name in kept and not kept[name]:
             _empty(model, backbone, family, group)
@@ -184,7 +192,11 @@ def _restructure(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Seque
 
 
 def _restate_heads(
-    backbone: nn.Module, graph: PruningGraph, family: Family, kept: Mapping[str, Sequence[int]]
+    backbone: nn.Module,
+    graph: PruningGraph,
+    family: Family,
+    kept: Mapping[str, Sequence[int]],
+    scales: Mapping[str, Sequence[float]],
 ) -> None:
     roles, stem = family.attention, family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
@@ -201,9 +213,32 @@ def _restate_heads(
             before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(group.size))
             original = getattr(block, "original_heads", group.size)
             heads = [before[unit] for unit in units]
-            own_position_bias(layer, roles, backbone.config, heads, original, size)
+            residual = _residual_left(block, graph, kept, scales)
+            own_position_bias(layer, roles, backbone.config, heads, original, size, residual)
         elif units:
             state_heads(block, roles, len(units), size)
+
+
+def _residual_left(
+    block: Any,
+    graph: PruningGraph,
+    kept: Mapping[str, Sequence[int]],
+    scales: Mapping[str, Sequence[float]],
+) -> Residual | None:
+    """Return what is left of the original residual stream, and the scales of what reads it by slices."""
+    before: Residual | None = None
+    if isinstance(block, PrunedWavLMAttention) and block.dims is not None:
+        before = block.dims, block.scales
+    if "hidden" not in kept and "hidden" not in scales:
+        return before
+    group = graph.groups["hidden"]
+    width = group.slices[0].width
+    units = np.asarray(kept.get("hidden", range(group.size)))
+    entries = (units[:, None] * width + np.arange(width)).ravel()
+    dims, factors = before or (list(range(group.size * width)), None)
+    every = np.ones(len(dims)) if factors is None else np.asarray(factors)
+    every = every[entries] * np.repeat(scales.get("hidden", np.ones(len(units))), width)
+    return [dims[entry] for entry in entries], None if (every == 1).all() else every.tolist()
 
 
 def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) -> None:

@@ -41,6 +41,18 @@ class ParameterSlice:
 
 
 @dataclass(frozen=True)
+class SplitReader:
+    """A Linear that reads the units head by head: row h of `units` is what its input for head h is made of.
+
+    It loses no column with a unit; what it reads of a unit that is gone is zero. -1 marks what was gone
+    before.
+    """
+
+    module: str
+    units: NDArray[np.int64]  # (heads, columns)
+
+
+@dataclass(frozen=True)
 class Group:
     """An ordered set of interchangeable units in one place, with every parameter slice coupled to them.
 
@@ -57,6 +69,7 @@ class Group:
     members: tuple[str, ...] = field(default=(), repr=False)
     outputs: tuple[str, ...] = ()
     norms: tuple[str, ...] = field(default=(), repr=False)  # norms over the units, with parameters or without
+    splits: tuple[SplitReader, ...] = field(default=(), repr=False)
 
     def of_role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role."""

@@ -58,11 +58,9 @@ class Roles:
                     f"layer.{index}", "layer", 1, (), block=path, members=self._parameters_under(path)
                 )
         hidden = Residual(self.twin, self.family, self.prefix, self.stored)
-        group = hidden.group()
-        if group is None:
+        yield from hidden.groups()
+        if hidden.why:
             self.not_pruned["hidden"] = hidden.why
-        else:
-            yield group
 
     # -- frontend
 
