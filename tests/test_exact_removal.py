@@ -12,10 +12,11 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 from prune_ssl import Plan, PruningConfig, attach_gates, resize, trace
 from prune_ssl.errors import ModelError
 from prune_ssl.models import FAMILIES
+from prune_ssl.selection import KINDS
 
 EXTREMES = ("random", "no heads", "no ffn", "one channel", "almost nothing", "no blocks", "one layer")
 UNITS = ("conv", "heads", "ffn")
-ALL = (*UNITS, "hidden", "block", "layer")
+ALL = KINDS
 
 
 def random_keep(graph, seed, extreme="random", kinds=UNITS):
@@ -57,7 +58,7 @@ def kept_part(output, model, graph, plan):
 @given(
     seed=st.integers(0, 10_000),
     extreme=st.sampled_from(EXTREMES),
-    kinds=st.sampled_from([UNITS, (*UNITS, "block"), ("layer",), ("hidden",), ALL]),
+    kinds=st.sampled_from([UNITS, (*UNITS, "block"), ("layer",), ("hidden",), ("head_dim",), ALL]),
     padded=st.booleans(),
     samples=st.integers(6500, 9000),
     heads=st.sampled_from([1, 2, 4]),

@@ -24,6 +24,7 @@ class WeightGate:
     def __init__(self, source: GateSource) -> None:
         self.source = source
         self.columns: dict[str, torch.Tensor] = {}  # group -> (columns,) unit of each column
+        self.rows: dict[str, torch.Tensor] = {}  # group -> (rows,) unit of each row, for a FactorLinear
         self.blocks: list[str] = []  # groups of one unit, whose output this module's is
 
     def factors(self) -> torch.Tensor | None:
@@ -116,6 +117,36 @@ class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ig
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (B, C, T) to (B, C, T)."""
         return super().forward(input.transpose(-2, -1)).transpose(-2, -1)
+
+
+class FactorLinear(GatedLinear):
+    """A Linear of queries or keys whose rows are gated too: a product with it loses a dimension's part."""
+
+    def _rows(self) -> torch.Tensor:
+        """Return the factor of each row, (out,)."""
+        gate, factors = self.__dict__[GATE], torch.ones(())
+        for group, rows in gate.rows.items():
+            gates: torch.Tensor = gate.source.values(group)
+            factors = gates[rows.to(gates.device)] * factors.to(gates)
+        return factors
+
+    @property
+    def weight(self) -> torch.Tensor:  # type: ignore[override]
+        """The effective weight (out, in)."""
+        own: Any = self._parameters["weight"]
+        columns, rows = self.__dict__[GATE].factors(), self._rows()[:, None]
+        scaled: torch.Tensor = own * (rows if columns is None else rows * columns).to(own)
+        return scaled
+
+    @property
+    def bias(self) -> torch.Tensor | None:  # type: ignore[override]
+        """The effective bias (out,)."""
+        own = self._parameters["bias"]
+        return own if own is None else own * self._rows().to(own)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map (..., in) to (..., out)."""
+        return functional.linear(input, self.weight, self.bias)
 
 
 class SplitLinear(nn.Linear):

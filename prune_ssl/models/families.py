@@ -31,6 +31,24 @@ def _disentangled_products(attention: nn.Module) -> Coefficients:
     return (0, kinds * 2 * int(getattr(inner, "pos_ebd_size", 0)), 2)
 
 
+def _keys(attention: nn.Module) -> tuple[str, ...]:
+    """Scaling the keys is enough in q k^T."""
+    return ("k_proj",)
+
+
+def _conformer_keys(attention: nn.Module) -> tuple[str, ...]:
+    """Scores are (q + u) k^T + (q + v) p^T, or q (k + distances)^T."""
+    positions = getattr(attention, "position_embeddings_type", None)
+    kinds = {"relative": ("linear_k", "linear_pos"), "relative_key": ("linear_q",)}
+    return kinds.get(str(positions), ("linear_k",))
+
+
+def _disentangled_keys(attention: nn.Module) -> tuple[str, ...]:
+    """Content to content, content to position, position to content; one Linear may serve two of them."""
+    own = hasattr(attention.self, "pos_key_proj")
+    return ("self.key_proj", "self.pos_key_proj") if own else ("self.key_proj",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionRoles:
     """One attention: its Linear quadruple, and what else belongs to a head. Paths are within the block.
@@ -41,6 +59,10 @@ class AttentionRoles:
     head dimension as coefficients of 1, T, T^2; `style` says what the block returns and what it holds beside,
     `positions` whether relative positions take part in the scores. `tables` are Linears that read a table of
     the residual's width; `by_slices` is a Linear that reads the residual in one slice per original head.
+
+    `factors` gives the Linears whose outputs enter every product of the scores exactly once, so that scaling
+    them scales a dimension's part in the scores. `size_scales` are Linears that make up for a scale that the
+    forward takes from the size of the queries.
     """
 
     path: str = "attention"
@@ -54,6 +76,8 @@ class AttentionRoles:
     per_dimension: tuple[tuple[str, int], ...] = ()
     tables: tuple[str, ...] = ()
     by_slices: str = ""
+    factors: Callable[[nn.Module], tuple[str, ...]] = _keys
+    size_scales: tuple[str, ...] = ()
     style: Literal["plain", "position bias", "post-norm"] = "plain"
     positions: bool = False
     products: Callable[[nn.Module], Coefficients] = _content_only
@@ -155,6 +179,7 @@ _CONFORMER_ATTENTION = AttentionRoles(
     ),
     positions=True,
     products=_conformer_products,
+    factors=_conformer_keys,
 )
 _CONFORMER_FFNS = tuple(
     FeedForwardRoles(
@@ -226,6 +251,8 @@ FAMILIES: dict[str, Family] = {
                 style="post-norm",
                 positions=True,
                 products=_disentangled_products,
+                factors=_disentangled_keys,
+                size_scales=("self.query_proj", "self.pos_query_proj"),
             ),
             ffns=(FeedForwardRoles(first="intermediate.dense", second="output.dense"),),
         ),
@@ -252,6 +279,7 @@ FAMILIES: dict[str, Family] = {
             stem="",
             projection="encoder.feature_projection.projection",
             layer="encoder.transformer.layers.{i}",
+            attention=AttentionRoles(size_scales=("q_proj",)),
             position_convs="encoder.transformer.pos_conv_embed.conv",
             residual=(),
             sections=(

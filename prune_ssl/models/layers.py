@@ -44,7 +44,10 @@ def is_alive(layer: nn.Module, attention: AttentionRoles) -> bool:
 
 
 def state_heads(attention: nn.Module, roles: AttentionRoles, heads: int, head_size: int) -> None:
-    """Make an attention module's own numbers agree with `heads` heads of `head_size`."""
+    """Make an attention module's own numbers agree with `heads` heads of `head_size`.
+
+    The scale of its scores stays that of the original size.
+    """
     owner, leaf = _owner(attention, roles.head_size)
     setattr(owner, leaf, head_size)
     # Rotary positions turn the residual stream itself, in as many slices as there were heads.
@@ -52,8 +55,6 @@ def state_heads(attention: nn.Module, roles: AttentionRoles, heads: int, head_si
         setattr(owner, roles.head_count.rpartition(".")[2], heads)
     if hasattr(owner, "all_head_size"):
         owner.all_head_size = heads * head_size
-    if hasattr(owner, "scaling"):
-        owner.scaling = head_size**-0.5
 
 
 def what_is_left(linear: nn.Module, keep_bias: bool) -> BiasOnly:

@@ -35,7 +35,7 @@ HEADS = (
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
 # cannot be used: stock classes refuse to be built from it), and the parts of it that are gone.
-# head_size: size of a head, where it is not hidden_size / num_attention_heads any more.
+# head_size: original size of a head, where it is not hidden_size / num_attention_heads any more.
 # bare_projection: the feature projection has no Linear. reused_maps: layers with the map of the layer below.
 # residual_dims, residual_scales: what is left of the original residual stream, where slices of it are read.
 # position_size: width of the table of relative positions. upsampled_size: width behind the upsampling.
@@ -124,7 +124,8 @@ def shrink_layer(
 
 def _shrink_attention(layer: nn.Module, family: Family, sizes: Mapping[str, Any], config: Any) -> None:
     roles, heads = family.attention, int(sizes["num_attention_heads"])
-    size = config.head_size or config.hidden_size // config.num_attention_heads
+    original = config.head_size or config.hidden_size // config.num_attention_heads
+    size = sizes.get("head_dim", original)
     block = layer.get_submodule(roles.path)
     if heads == 0:
         empty_attention(layer, roles, keep_bias="attention" not in sizes.get("removed", ()))
@@ -137,12 +138,14 @@ def _shrink_attention(layer: nn.Module, family: Family, sizes: Mapping[str, Any]
     if config.position_size is not None:
         _widen(block, "linear_pos", inputs=config.position_size)
     if roles.by_slices:
-        _widen(block, roles.by_slices, inputs=size)
+        _widen(block, roles.by_slices, inputs=original)
     state_heads(block, roles, heads, size)
+    if hasattr(block, "scaling"):
+        block.scaling = original**-0.5
     if roles.style == "position bias":
         residual = None if config.residual_dims is None else (config.residual_dims, config.residual_scales)
-        kept, original = list(sizes["heads"]), config.num_attention_heads
-        own_position_bias(layer, roles, config, kept, original, size, residual)
+        kept, every = list(sizes["heads"]), config.num_attention_heads
+        own_position_bias(layer, roles, config, kept, every, size, residual)
 
 
 def _shrink_parameter(block: nn.Module, path: str, roles: Any, heads: int, head_size: int) -> None:

@@ -61,12 +61,12 @@ class PrunedWavLMAttention(PositionBias):
         self.config = config
         self.heads = list(heads)
         self.num_heads, self.original_heads, self.head_dim = len(self.heads), original_heads, head_size
-        self.scaling = head_size**-0.5
         self.dropout: float = stock.dropout
         self.num_buckets, self.max_distance = stock.num_buckets, stock.max_distance
         self.q_proj, self.k_proj, self.v_proj = stock.q_proj, stock.k_proj, stock.v_proj
         self.out_proj = stock.out_proj
         self.gru_rel_pos_linear: nn.Linear = stock.gru_rel_pos_linear
+        self.scaling = self.gru_rel_pos_linear.in_features**-0.5  # heads may have lost dimensions
         self.gru_rel_pos_const: nn.Parameter = stock.gru_rel_pos_const
         if hasattr(stock, "rel_attn_embed"):
             self.rel_attn_embed = stock.rel_attn_embed
@@ -104,7 +104,9 @@ class PrunedWavLMAttention(PositionBias):
             maps = nn.functional.dropout(scores.softmax(-1), dropout, self.training)
             mixed = torch.matmul(maps, values)
         else:
-            mixed = nn.functional.scaled_dot_product_attention(queries, keys, values, bias, dropout)
+            mixed = nn.functional.scaled_dot_product_attention(
+                queries, keys, values, bias, dropout, scale=self.scaling
+            )
         mixed = mixed.transpose(1, 2).reshape(batch, length, self.num_heads * self.head_dim)
         return self.out_proj(mixed), maps, position_bias
 

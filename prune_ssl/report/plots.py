@@ -46,6 +46,7 @@ _KIND_TITLES = {
     "heads": "attention heads",
     "ffn": "FFN neurons",
     "hidden": "hidden units",
+    "head_dim": "dimensions of a head",
 }
 
 

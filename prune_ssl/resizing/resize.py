@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def _cut_tensors(
     for name, group in graph.groups.items():
         units = kept.get(name, tuple(range(group.size)))
         if name in scales:
-            for part in group.of_role("consumer"):
+            for part in (*group.of_role("consumer"), *group.of_role("factor")):
                 factors = torch.tensor(scales[name], dtype=torch.float64).repeat_interleave(part.width)
                 cut.scale(part.parameter, part.dim, part.index[list(units)].ravel(), factors)
             for path in group.outputs if len(units) else ():
@@ -81,6 +82,8 @@ def _cut_tensors(
         if name in kept:
             for part in group.slices:
                 cut.keep(part.parameter, part.dim, part.index[list(units)].ravel())
+            for path in group.size_scales:
+                cut.scale_all(path, sqrt(len(units) / group.size))
     return cut.values()
 
 
@@ -201,22 +204,22 @@ def _restate_heads(
     roles, stem = family.attention, family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
     for index, layer in enumerate(layers):
-        group = graph.groups.get(f"layer.{index}.heads")
-        if group is None or not is_alive(layer, roles):
+        if not is_alive(layer, roles):
             continue
         block: Any = layer.get_submodule(roles.path)
-        units = kept.get(group.name, tuple(range(group.size)))
-        size = attention_size(block, roles.head_size)
         if hasattr(block, "embed_dim"):
             block.embed_dim = block.get_submodule(roles.queries).in_features
-        if roles.style == "position bias" and units:
-            before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(group.size))
-            original = getattr(block, "original_heads", group.size)
-            heads = [before[unit] for unit in units]
+        size = attention_size(block, roles.head_size)
+        size = len(kept.get(f"layer.{index}.head_dim", range(size)))
+        count = block.get_submodule(roles.values).out_features // size
+        if roles.style == "position bias" and count:
+            original = getattr(block, "original_heads", block.num_heads)
+            before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(original))
+            heads = [before[unit] for unit in kept.get(f"layer.{index}.heads", range(len(before)))]
             residual = _residual_left(block, graph, kept, scales)
             own_position_bias(layer, roles, backbone.config, heads, original, size, residual)
-        elif units:
-            state_heads(block, roles, len(units), size)
+        elif count:
+            state_heads(block, roles, count, size)
 
 
 def _residual_left(

@@ -77,8 +77,9 @@ def restate_config(
     stem = family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
     config: Any = model.config
+    stated = _stated_head_size(config)
     fields: dict[str, Any] = {
-        "pruned_layers": {str(index): _sizes(layer, family) for index, layer in enumerate(layers)}
+        "pruned_layers": {str(index): _sizes(layer, family, stated) for index, layer in enumerate(layers)}
     }
     if family.conv:
         fields["conv_dim"] = _conv_dims(backbone, family, len(config.conv_dim))
@@ -93,12 +94,17 @@ def restate_config(
     to_pruned_class(model, fields)
 
 
+def _stated_head_size(config: Any) -> int:
+    """Return the original size of a head."""
+    return int(getattr(config, "head_size", None) or config.hidden_size // config.num_attention_heads)
+
+
 def _residual_fields(backbone: Any, config: Any, family: Family, width: int) -> dict[str, Any]:
     """Return the fields that a narrower residual stream changes, and tell rotary attentions of it."""
     roles = family.attention
     layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
     alive: list[Any] = [layer.get_submodule(roles.path) for layer in layers if is_alive(layer, roles)]
-    size = getattr(config, "head_size", None) or config.hidden_size // config.num_attention_heads
+    size = _stated_head_size(config)
     fields: dict[str, Any] = {"hidden_size": width}
     positions = getattr(config, "position_embeddings_type", None)
     if positions == "rotary":  # which turn whole slices of the residual, each of a head's size
@@ -130,7 +136,7 @@ def _conv_dims(backbone: Any, family: Family, count: int) -> list[int]:
     return widths[1:]
 
 
-def _sizes(layer: nn.Module, family: Family) -> dict[str, Any]:
+def _sizes(layer: nn.Module, family: Family, head_size: int) -> dict[str, Any]:
     """Return the sizes of one layer as `pruned_layers` has them, read off its modules."""
     if isinstance(layer, RemovedLayer):
         return {"removed": ["layer"]}
@@ -140,7 +146,10 @@ def _sizes(layer: nn.Module, family: Family) -> dict[str, Any]:
     if is_alive(layer, roles):
         block: Any = layer.get_submodule(roles.path)
         values: Any = block.get_submodule(roles.values)
-        sizes["num_attention_heads"] = values.out_features // attention_size(block, roles.head_size)
+        size = attention_size(block, roles.head_size)
+        sizes["num_attention_heads"] = values.out_features // size
+        if size != head_size:
+            sizes["head_dim"] = size
         if roles.style == "position bias":
             sizes["heads"] = block.heads
     elif output.bias is None:

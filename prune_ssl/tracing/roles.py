@@ -13,7 +13,7 @@ from prune_ssl.models.families import FeedForwardRoles
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
 from prune_ssl.models.sharing import SharedMapAttention
 from prune_ssl.tracing.coupling import Couplings, producer, refuse_unless, slice_of
-from prune_ssl.tracing.graph import Group, ParameterSlice
+from prune_ssl.tracing.graph import Group, ParameterSlice, Role
 from prune_ssl.tracing.residual import Residual
 
 STOCK = ("transformers.", "prune_ssl.")
@@ -111,8 +111,37 @@ class Roles:
         sliced = {part.parameter for part in slices} | {f"{path}.{roles.output}.bias"}
         rest = tuple(member for member in members if member not in sliced)
         yield Group(name, "heads", heads, tuple(slices), block=path, members=rest)
+        yield from self._dimension_groups(index, path, block, size)
         outputs = (f"{path}.{roles.output}",)
         yield Group(f"layer.{index}.attention", "block", 1, (), block=path, members=members, outputs=outputs)
+
+    def _dimension_groups(self, index: int, path: str, block: nn.Module, size: int) -> Iterator[Group]:
+        """Yield the dimensions inside the heads: of queries, keys, values and output alike, in every head."""
+        roles, name = self.family.attention, f"layer.{index}.head_dim"
+        if getattr(block, "position_embeddings_type", None) == "rotary":
+            self.not_pruned[name] = self.not_pruned["head_dim"] = (
+                "rotary attention has one number for the size of a head and of a rotary slice"
+            )
+            return
+        factors = roles.factors(block)
+        leaves = [f"{each}.{leaf}" for each in roles.projections for leaf in ("weight", "bias")]
+        slices = [
+            self._tiled(
+                f"{path}.{leaf}", dim, "factor" if leaf.rpartition(".")[0] in factors else "producer", size
+            )
+            for leaf, dim in dict.fromkeys([*((leaf, 0) for leaf in leaves), *roles.per_dimension])
+            if f"{path}.{leaf}" in self.stored
+        ]
+        slices.append(self._tiled(f"{path}.{roles.output}.weight", 1, "consumer", size))
+        scales = tuple(
+            f"{path}.{each}" for each in roles.size_scales if submodule_or_none(block, each) is not None
+        )
+        yield Group(name, "head_dim", size, tuple(slices), minimum=1, block=path, size_scales=scales)
+
+    def _tiled(self, name: str, dim: int, role: Role, size: int) -> ParameterSlice:
+        """Return a slice whose unit is one dimension in every head's part of `size` entries."""
+        entries = slice_of(self.twin, name, dim, role).index
+        return ParameterSlice(name, dim, role, entries.reshape(-1, size).T)
 
     def _shares_map(self, layer: nn.Module) -> bool:
         return isinstance(layer._modules.get(self.family.attention.path), SharedMapAttention)

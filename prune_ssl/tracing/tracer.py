@@ -27,7 +27,8 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
 
     The model is not run, copied or changed: the work happens on a meta-device twin. Groups are `conv.{i}` for
     every frontend layer, `layer.{i}.heads`, `layer.{i}.ffn` (conformers: `.ffn1`, `.ffn2`, `.conv`), whole
-    blocks `layer.{i}.attention` and `layer.{i}.feed_forward`, whole layers `layer.{i}`, and `hidden`.
+    blocks `layer.{i}.attention` and `layer.{i}.feed_forward`, whole layers `layer.{i}`, dimensions inside the
+    heads `layer.{i}.head_dim`, and `hidden`.
 
     A module of no known family that maps a waveform (1, N) gets the groups that the graph alone justifies
     (convolution channels, FFN neurons); `not_pruned` names what stands in the way of the others.
@@ -171,7 +172,9 @@ class _Tracer:
             values = submodule_or_none(module, roles.values) if found else None
             if found is None or not isinstance(values, nn.Linear):
                 continue
-            names = {f"layer.{found.group(1)}{suffix}" for suffix in (".heads", ".attention", "")}
+            names = {
+                f"layer.{found.group(1)}{suffix}" for suffix in (".heads", ".head_dim", ".attention", "")
+            }
             owners = [groups[name] for name in sorted(names & groups.keys())]
             count, widths = self._share(values.out_features, owners)
             clock = Clock(index, roles.products(module))
