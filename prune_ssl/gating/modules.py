@@ -149,6 +149,17 @@ class FactorLinear(GatedLinear):
         return functional.linear(input, self.weight, self.bias)
 
 
+class GatedAttention(nn.MultiheadAttention):
+    """Torch's own attention whose one input projection reads gated units."""
+
+    @property
+    def in_proj_weight(self) -> torch.Tensor:  # type: ignore[override]
+        """The effective weight (3 D, in)."""
+        own: Any = self._parameters["in_proj_weight"]
+        scaled: torch.Tensor = own * self.__dict__[GATE].factors().to(own)
+        return scaled
+
+
 class SplitLinear(nn.Linear):
     """A Linear that reads gated units head by head (WavLM's position gate): its input is scaled."""
 
@@ -165,6 +176,7 @@ GATED: dict[type[nn.Module], type[nn.Module]] = {
     nn.modules.linear.NonDynamicallyQuantizableLinear: GatedLinear,
     nn.Conv1d: GatedConv1d,
     nn.LayerNorm: GatedLayerNorm,
+    nn.MultiheadAttention: GatedAttention,
     TransposedLayerNorm: GatedTransposedLayerNorm,
 }
 

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
+from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.wavlm import PositionBias
 
 PRUNED_PREFIX = "pruned_"
 Coefficients = tuple[int, int, int]
@@ -53,12 +55,13 @@ def _disentangled_keys(attention: nn.Module) -> tuple[str, ...]:
 class AttentionRoles:
     """One attention: its Linear quadruple, and what else belongs to a head. Paths are within the block.
 
-    `per_head` names further parameters (path, dim) that hold equal parts for every head, `per_dimension`
-    those with an entry for each dimension of a head, once or in every head's part; `head_size` and
-    `head_count` name the module's own account of its sizes; `products` gives the multiply-adds per head and
-    head dimension as coefficients of 1, T, T^2; `style` says what the block returns and what it holds beside,
-    `positions` whether relative positions take part in the scores. `tables` are Linears that read a table of
-    the residual's width; `by_slices` is a Linear that reads the residual in one slice per original head.
+    `fused` is torch's own attention when its one parameter makes queries, keys and values. `per_head` names
+    further parameters (path, dim) that hold equal parts for every head, `per_dimension` those with an entry
+    for each dimension of a head, once or in every head's part. `head_size` and `head_count` name the module's
+    own account of its sizes. `tables` are Linears that read a table of the residual's width, `by_slices` one
+    that reads the residual in a slice per original head. `style` says what the block returns and what it
+    holds beside, `positions` whether relative positions take part in the scores. `products` gives the
+    multiply-adds per head and head dimension as coefficients of 1, T, T^2.
 
     `factors` gives the Linears whose outputs enter every product of the scores exactly once, so that scaling
     them scales a dimension's part in the scores. `size_scales` are Linears that make up for a scale that the
@@ -70,6 +73,7 @@ class AttentionRoles:
     keys: str = "k_proj"
     values: str = "v_proj"
     output: str = "out_proj"
+    fused: str = ""
     head_size: str = "head_dim"
     head_count: str = "num_heads"
     per_head: tuple[tuple[str, int], ...] = ()
@@ -86,6 +90,13 @@ class AttentionRoles:
     def projections(self) -> tuple[str, str, str]:
         """Queries, keys, values."""
         return self.queries, self.keys, self.values
+
+    @property
+    def input_weights(self) -> tuple[str, ...]:
+        """The parameters that make queries, keys and values."""
+        if self.fused:
+            return (f"{self.fused}.in_proj_weight",)
+        return tuple(f"{each}.weight" for each in self.projections)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +205,23 @@ _CONFORMER_FFNS = tuple(
 _DISENTANGLED = tuple(
     (f"self.{name}.{leaf}", 0) for name in ("pos_key_proj", "pos_query_proj") for leaf in ("weight", "bias")
 )
+_TORCHAUDIO = Family(
+    name="torchaudio",
+    stem="",
+    projection="encoder.feature_projection.projection",
+    layer="encoder.transformer.layers.{i}",
+    attention=AttentionRoles(size_scales=("q_proj",)),
+    position_convs="encoder.transformer.pos_conv_embed.conv",
+    residual=(),
+    sections=(
+        ("feature_extractor", "frontend"),
+        ("encoder.feature_projection", "projection"),
+        ("encoder.transformer.pos_conv_embed", "position"),
+        ("encoder", "encoder"),
+    ),
+    head_readers=(("", "aux"),),
+    layers_return_bias=True,
+)
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
@@ -274,22 +302,19 @@ FAMILIES: dict[str, Family] = {
             position_convs="",
             filterbank=2,
         ),
-        Family(
-            name="torchaudio",
-            stem="",
-            projection="encoder.feature_projection.projection",
-            layer="encoder.transformer.layers.{i}",
-            attention=AttentionRoles(size_scales=("q_proj",)),
-            position_convs="encoder.transformer.pos_conv_embed.conv",
-            residual=(),
-            sections=(
-                ("feature_extractor", "frontend"),
-                ("encoder.feature_projection", "projection"),
-                ("encoder.transformer.pos_conv_embed", "position"),
-                ("encoder", "encoder"),
+        _TORCHAUDIO,
+        replace(
+            _TORCHAUDIO,
+            name="torchaudio-wavlm",
+            attention=AttentionRoles(
+                fused="attention",
+                values="attention",
+                output="attention.out_proj",
+                per_head=(("gru_rel_pos_const", 1),),
+                by_slices="gru_rel_pos_linear",
+                style="position bias",
+                positions=True,
             ),
-            head_readers=(("", "aux"),),
-            layers_return_bias=True,
         ),
     )
 }
@@ -302,7 +327,8 @@ def family_of(model: nn.Module) -> Family:
         ModelError: the model has no config with a known `model_type`.
     """
     if type(model).__module__.startswith("torchaudio.models.wav2vec2"):
-        return FAMILIES["torchaudio"]
+        fused = any(isinstance(module, WavLMSelfAttention | PositionBias) for module in model.modules())
+        return FAMILIES["torchaudio-wavlm" if fused else "torchaudio"]
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if isinstance(model_type, str):

@@ -208,16 +208,17 @@ def _restate_heads(
             continue
         block: Any = layer.get_submodule(roles.path)
         if hasattr(block, "embed_dim"):
-            block.embed_dim = block.get_submodule(roles.queries).in_features
+            block.embed_dim = block.get_submodule(roles.output).out_features
         size = attention_size(block, roles.head_size)
         size = len(kept.get(f"layer.{index}.head_dim", range(size)))
-        count = block.get_submodule(roles.values).out_features // size
+        count = block.get_submodule(roles.output).in_features // size
         if roles.style == "position bias" and count:
             original = getattr(block, "original_heads", block.num_heads)
             before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(original))
             heads = [before[unit] for unit in kept.get(f"layer.{index}.heads", range(len(before)))]
             residual = _residual_left(block, graph, kept, scales)
-            own_position_bias(layer, roles, backbone.config, heads, original, size, residual)
+            config = getattr(backbone, "config", None)
+            own_position_bias(layer, roles, config, heads, original, size, residual)
         elif count:
             state_heads(block, roles, count, size)
 

@@ -130,9 +130,11 @@ class Residual:
             path, inner = f"{stem}.{index}", set()
             if is_alive(layer, family.attention):
                 block = family.attention.path
-                for leaf in family.attention.projections:
-                    if submodule_or_none(layer, f"{block}.{leaf}") is not None:  # else it reuses a map
-                        self._reader(f"{path}.{block}.{leaf}")
+                for leaf in family.attention.input_weights:
+                    name = f"{self.prefix}{path}.{block}.{leaf}"
+                    if name in self.stored:  # else it reuses a map
+                        self._add(name, 1, "consumer")
+                        self.seen.add(name.removesuffix("weight") + "bias")
                 for leaf in family.attention.tables:
                     if submodule_or_none(layer, f"{block}.{leaf}") is not None:
                         self._reader(f"{path}.{block}.{leaf}")
@@ -224,7 +226,7 @@ class Residual:
         if self.why:
             return self.why
         roles = self.family.convolution
-        own = [*self.family.attention.projections, *(each.first for each in self.family.ffns)]
+        own = [each.first for each in self.family.ffns]
         own += [path for path, _ in self.family.attention.per_head]
         own += [] if roles is None else [roles.depthwise, roles.norm, roles.first, roles.second]
         frontend: tuple[str, ...] = ("feature_extractor", "feature_projection", "encoder.feature_projection")

@@ -86,11 +86,7 @@ class Roles:
     def _attention_groups(self, index: int, path: str, layer: nn.Module) -> Iterator[Group]:
         roles = self.family.attention
         if not is_alive(layer, roles):
-            fused = hasattr(submodule_or_none(layer, f"{roles.path}.attention"), "in_proj_weight")
-            why = (
-                "queries, keys and values are one fused projection" if fused else "no attention head is left"
-            )
-            self.not_pruned[f"{path}.{roles.path}"] = why
+            self.not_pruned[f"{path}.{roles.path}"] = "no attention head is left"
             return
         if self._shares_map(layer):
             self.not_pruned[f"{path}.{roles.path}"] = "its heads share their maps with another layer's"
@@ -98,8 +94,12 @@ class Roles:
         path, block = f"{path}.{roles.path}", layer.get_submodule(roles.path)
         name, size = f"layer.{index}.heads", attention_size(block, roles.head_size)
         slices: list[ParameterSlice] = []
-        for leaf in roles.projections:
+        for leaf in () if roles.fused else roles.projections:
             slices += producer(self.twin, f"{path}.{leaf}", size)
+        for leaf in ("in_proj_weight", "in_proj_bias") if roles.fused else ():
+            rows = slice_of(self.twin, f"{path}.{roles.fused}.{leaf}", 0, "producer").index
+            by_head = rows.reshape(3, -1, size).swapaxes(0, 1).reshape(-1, 3 * size)
+            slices.append(ParameterSlice(f"{path}.{roles.fused}.{leaf}", 0, "producer", by_head))
         slices.append(slice_of(self.twin, f"{path}.{roles.output}.weight", 1, "consumer", size))
         self._check_attention(path, name, {part.module for part in slices})
         heads = slices[0].index.shape[0]
@@ -117,11 +117,13 @@ class Roles:
 
     def _dimension_groups(self, index: int, path: str, block: nn.Module, size: int) -> Iterator[Group]:
         """Yield the dimensions inside the heads: of queries, keys, values and output alike, in every head."""
-        roles, name = self.family.attention, f"layer.{index}.head_dim"
-        if getattr(block, "position_embeddings_type", None) == "rotary":
-            self.not_pruned[name] = self.not_pruned["head_dim"] = (
-                "rotary attention has one number for the size of a head and of a rotary slice"
-            )
+        roles, name, why = self.family.attention, f"layer.{index}.head_dim", ""
+        if roles.fused:
+            why = "queries, keys and values are one fused projection"
+        elif getattr(block, "position_embeddings_type", None) == "rotary":
+            why = "rotary attention has one number for the size of a head and of a rotary slice"
+        if why:
+            self.not_pruned[name] = self.not_pruned["head_dim"] = why
             return
         factors = roles.factors(block)
         leaves = [f"{each}.{leaf}" for each in roles.projections for leaf in ("weight", "bias")]

@@ -55,7 +55,7 @@ def open_attention(backbone: nn.Module, family: Family) -> None:
     for layer in layers_of(backbone, family):
         if is_alive(layer, roles) and not isinstance(layer.get_submodule(roles.path), PrunedWavLMAttention):
             block: Any = layer.get_submodule(roles.path)
-            config = backbone.config
+            config = getattr(backbone, "config", None)
             own_position_bias(
                 layer, roles, config, list(range(block.num_heads)), block.num_heads, block.head_dim
             )
