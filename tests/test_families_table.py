@@ -21,6 +21,7 @@ COLUMNS = {
     "block": "whole blocks",
     "layer": "whole layers",
     "hidden": "residual width",
+    "head_dim": "head dimensions",
 }
 START = """# What can be cut out of which model
 
@@ -43,8 +44,9 @@ def half(graph, kind):
 
 
 def difference(model, graph, keep):
-    if graph.family == "torchaudio":
-        audio, lengths = torch.randn(2, 7000, dtype=torch.float64), torch.tensor([7000, 5000])
+    if graph.family.startswith("torchaudio"):
+        audio = torch.randn(2, 7000, dtype=torch.float64)
+        lengths = None if "wavlm" in graph.family else torch.tensor([7000, 5000])
         masked, resized = masked_and_resized_torchaudio(model, graph, keep, audio, lengths)
     else:
         masked, resized = masked_and_resized(model, graph, keep, batch(model, 7000, True))
@@ -70,8 +72,10 @@ def document():
     notes: dict[str, int] = {}
     lines = [f"| family | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
     for family in [*FAMILIES, *FORMS]:
-        model = tiny_torchaudio(outputs=7) if family == "torchaudio" else tiny_model(family, "ForCTC")
-        model = model.double()
+        if family.startswith("torchaudio"):
+            model = tiny_torchaudio(outputs=7, wavlm="wavlm" in family).double()
+        else:
+            model = tiny_model(family, "ForCTC").double()
         graph = trace(model)
         lines.append(
             f"| {family} | " + " | ".join(cell(model, graph, kind, notes) for kind in COLUMNS) + " |"

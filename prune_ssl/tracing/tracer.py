@@ -179,6 +179,12 @@ class _Tracer:
             count, widths = self._share(values.out_features, owners)
             clock = Clock(index, roles.products(module))
             yield CostTerm(f"{path}.map", *self._place(path), 0, count, clock, widths)
+        behind = re.compile(re.escape(self.prefix) + rf"adapter\.layers\.(\d+)\.{roles.path}")
+        for path, module in self.twin.named_modules():
+            if found := behind.fullmatch(path):  # Wav2Vec2-BERT's adapter has attentions of its own
+                clock = Clock(index + 1 + int(found.group(1)), roles.products(module))
+                values = module.get_submodule(roles.values)
+                yield CostTerm(f"{path}.map", *self._place(path), 0, values.out_features, clock, ())
 
     def _fused_attention(
         self, owners: dict[str, list[Group]], clocks: dict[str, Clock]

@@ -82,7 +82,8 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
         factor = int(getattr(backbone.config, family.squeeze))
         kernels.append((factor, factor))
     for path, conv in backbone.named_modules():
-        if path.startswith("adapter.") and path.endswith(".conv") and isinstance(conv, nn.Conv1d):
+        strided = path.startswith("adapter.") and path.endswith((".conv", ".residual_conv"))
+        if strided and isinstance(conv, nn.Conv1d):
             kernels.append((int(conv.kernel_size[0]) - 2 * _padding(conv), int(conv.stride[0])))
     return tuple(kernels)
 
