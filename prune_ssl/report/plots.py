@@ -47,6 +47,7 @@ _KIND_TITLES = {
     "heads": "attention heads",
     "ffn": "FFN neurons",
     "hidden": "hidden units",
+    "head_dim": "dimensions of a head",
     "block": "whole blocks",
     "layer": "whole layers",
 }
