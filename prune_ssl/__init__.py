@@ -12,7 +12,7 @@ from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import load_model
 from prune_ssl.profiling import with_latency
 from prune_ssl.report import Report, report
-from prune_ssl.resizing import resize
+from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import select
 from prune_ssl.tracing import Cost, Group, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
@@ -41,6 +41,7 @@ __all__ = [
     "resize",
     "save_pretrained",
     "select",
+    "to_stock",
     "trace",
     "with_latency",
 ]

@@ -88,14 +88,7 @@ def run(
         shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True)
     dense = _copy(model)
     say(f"Pruning to {recipe.pruning.budget}: {recipe.pruning.steps} steps, then the cut and recovery")
-    trainer = PruningTrainer(
-        model=model,
-        args=_arguments(recipe, recipe.pruning.steps, recipe.pruning.learning_rate, folder / "pruning"),
-        pruning=pruning_config(recipe),
-        distillation=distillation_config(recipe),
-        teacher=ready.teacher,
-        **shared,
-    )
+    trainer = _pruning_trainer(recipe, ready, model, shared)
     trainer.train(resume_from_checkpoint=begun and recipe.pruning.method == "gates")
     if not recipe.pruning.budgets:
         small = trainer.finalize()
@@ -109,6 +102,35 @@ def run(
             outcome = _hand_over(recipe, made, dense, trainer, task, processor, name, say)
     shutil.rmtree(folder / "pruning", ignore_errors=True)  # checkpoints; the models are handed over
     return outcome
+
+
+def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = print) -> PruningTrainer:
+    """Return the trainer of a recipe's pruning phase for a model of the caller's, on the recipe's data.
+
+    For a model that something else made of the recipe's; with method `one_shot` and a budget of 100% it is
+    trained as `run` trains its own cut models. Nothing is written before training.
+
+    Raises:
+        PruneError: the recipe's model, data or budget cannot be used.
+    """
+    ready = _prepare(recipe, True, say)
+    processor = ready.task.processor(ready.extractor)
+    shared = _trainer_arguments(recipe, ready.clips, ready.task, ready.model, processor)
+    return _pruning_trainer(recipe, ready, model, shared)
+
+
+def _pruning_trainer(
+    recipe: Recipe, ready: "_Ready", model: nn.Module, shared: dict[str, Any]
+) -> PruningTrainer:
+    part = recipe.pruning
+    return PruningTrainer(
+        model=model,
+        args=_arguments(recipe, part.steps, part.learning_rate, recipe.folder / "pruning"),
+        pruning=pruning_config(recipe),
+        distillation=distillation_config(recipe),
+        teacher=ready.teacher,
+        **shared,
+    )
 
 
 def _hand_over(
@@ -279,7 +301,7 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
             "model.allow_pruned=true: the budget then refers to the pruned model."
         )
     config, graph = pruning_config(recipe), trace(model)
-    widths = allowed_widths(graph, config.round_to, config.kinds)
+    widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
     budget = with_latency(config.budget, model, graph, config.seconds, say=say)
     for limit in resolve(budget, graph, widths, config.seconds):
         smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})

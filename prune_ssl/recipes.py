@@ -90,6 +90,8 @@ class PruningPart(Part):
     warmup: float = Field(default=0.6, ge=0, le=1)
     gate_learning_rate: float | None = None
     initial_keep: float | None = None
+    layout: Literal["hetero", "stock"] = "hetero"
+    """`stock`: the model loads without prune_ssl; only conv channels, one FFN width and layers may go."""
 
     @model_validator(mode="before")
     @classmethod

@@ -114,10 +114,15 @@ def _write(recipe: Recipe, recipes: dict[Trial, Recipe], out: Path) -> None:
 
 def _points(recipes: dict[Trial, Recipe]) -> list[SweepPoint]:
     found = ((cell, each.folder / "report.json") for cell, each in recipes.items())
-    return [_point(cell, path) for cell, path in found if path.is_file()]
+    return [point_of(path, cell.budget, cell.method, cell.seed) for cell, path in found if path.is_file()]
 
 
-def _point(cell: Trial, path: Path) -> SweepPoint:
+def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
+    """Return the point of a run's report.json: its quality after recovery, and its costs beside the dense's.
+
+    Raises:
+        ArtifactError: it has no dense model or no result.
+    """
     data = Report.load(path).data
     stages = data.results
     last = stages.get("recovered") or stages.get("cut") or {}
@@ -133,9 +138,9 @@ def _point(cell: Trial, path: Path) -> SweepPoint:
     ]
     longest = max(times, key=lambda pair: (pair[0].seconds, -pair[0].threads)) if times else None
     return SweepPoint(
-        budget=cell.budget,
-        method=cell.method,
-        seed=cell.seed,
+        budget=budget,
+        method=method,
+        seed=seed,
         metric=metric,
         value=last[metric],
         cut=stages.get("cut", {}).get(metric),

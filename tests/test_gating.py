@@ -212,7 +212,7 @@ def test_a_gated_model_can_be_copied():
         ),
         ({"budget": "macs=50%", "round_to": 0}, "round_to: found 0, wanted 1 or more"),
         ({"budget": "macs=50%", "initial_keep": 0.2}, "initial_keep"),
-        ({"budget": "macs=50%", "layout": "stock"}, "only 'hetero'"),
+        ({"budget": "macs=50%", "layout": "torch"}, "wanted one of hetero, stock"),
     ],
 )
 def test_a_bad_configuration_is_refused_when_made(arguments, message):

@@ -1,19 +1,19 @@
 """prune-ssl prune: one-shot pruning of a checkpoint, without training."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from transformers import AutoFeatureExtractor
 
 from prune_ssl.artifacts import prepare_folder, save_pretrained
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.errors import ModelError
+from prune_ssl.errors import BudgetError, ModelError
 from prune_ssl.gating import Plan
 from prune_ssl.models import is_pruned, load_model
 from prune_ssl.profiling import with_latency
-from prune_ssl.resizing import resize
-from prune_ssl.selection import KINDS, UNIT_KINDS, select
+from prune_ssl.resizing import resize, to_stock
+from prune_ssl.selection import KINDS, UNIT_KINDS, Layout, select
 from prune_ssl.tracing import trace
 
 
@@ -34,10 +34,16 @@ def prune(
     ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave whole.")] = None,
     round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
     seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
+    layout: Annotated[
+        str,
+        typer.Option(help="stock: the result loads without prune_ssl (conv channels and one FFN width go)."),
+    ] = "hetero",
     allow_pruned: Annotated[bool, typer.Option(help="Prune a model that was pruned already.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
 ) -> None:
     """Cut a model to a budget in one shot (no training: expect to fine-tune it afterwards)."""
+    if layout not in ("hetero", "stock"):
+        raise BudgetError(f"layout: found {layout!r}, wanted hetero or stock.")
     prepare_folder(out, overwrite)
     dense = load_model(model)
     if is_pruned(dense) and not allow_pruned:
@@ -45,8 +51,10 @@ def prune(
     graph = trace(dense, only=only or ("*",), ignore=ignore or ())
     limits = with_latency(budget, dense, graph, seconds, say=say)
     chosen = [kind.strip() for kind in kinds.split(",")]
-    keep = select(graph, dense, limits, criterion, round_to, chosen, seconds)
+    fitting = cast(Layout, layout)
+    keep = select(graph, dense, limits, criterion, round_to, chosen, seconds, layout=fitting)
     small = resize(dense, graph, keep, inplace=True)
+    small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)
     save_pretrained(small, out, overwrite=overwrite, processor=_processor(model), plan=Plan(keep))
     say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")

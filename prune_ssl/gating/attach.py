@@ -39,7 +39,7 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
     check_same_model(model, graph)
     if any(hasattr(module, GATE) for module in model.modules()):
         raise ModelError("gates are attached to this model already; call gates.detach() first.")
-    widths = allowed_widths(graph, config.round_to, config.kinds)
+    widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
     limits = resolve(config.budget, graph, widths, config.seconds)
     gates = Gates(graph, config, limits, widths)
     device = next(model.parameters()).device

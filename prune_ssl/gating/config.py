@@ -6,7 +6,15 @@ from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating.schedule import SHAPES
-from prune_ssl.selection import CRITERIA, UNIT_KINDS, Budget, check_kinds, parse_budget
+from prune_ssl.selection import (
+    CRITERIA,
+    STOCK_KINDS,
+    UNIT_KINDS,
+    Budget,
+    Layout,
+    check_kinds,
+    parse_budget,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +51,8 @@ class PruningConfig:
     """Steps of recovery fine-tuning after the cut, as a multiple of the gate training steps."""
     recovery_learning_rate: float | None = None
     """Peak learning rate of recovery; None: that of the TrainingArguments."""
-    layout: Literal["hetero"] = "hetero"
-    """Artifact layout that the keep must fit; `stock` is not there yet."""
+    layout: Layout = "hetero"
+    """`stock`: a model of the stock class, of which conv channels, one FFN width and whole layers may go."""
 
     def __post_init__(self) -> None:
         _check_milestones([*self.milestones, self.budget])
@@ -55,8 +63,9 @@ class PruningConfig:
         _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "kinds", tuple(self.kinds))
         check_kinds(self.kinds)
-        if self.layout != "hetero":
-            raise BudgetError(f"layout: found {self.layout!r}; only 'hetero' is supported so far.")
+        _check_choice("layout", self.layout, ("hetero", "stock"))
+        if self.layout == "stock":
+            object.__setattr__(self, "kinds", _stock_kinds(self.kinds))
         for name, holds, wanted in (
             ("round_to", self.round_to >= 1, "1 or more"),
             ("rounds", self.rounds >= 1, "1 or more"),
@@ -69,6 +78,16 @@ class PruningConfig:
         ):
             if not holds:
                 raise BudgetError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
+
+
+def _stock_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out what a stock config cannot say; the default kinds hold heads, so they are no mistake."""
+    left = tuple(kind for kind in kinds if kind in STOCK_KINDS)
+    if not left:
+        raise BudgetError(
+            f"kinds: layout 'stock' can prune {', '.join(STOCK_KINDS)}, found {list(kinds)}; add one of them."
+        )
+    return left
 
 
 def _check_choice(name: str, found: str, wanted: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.gating import hard_concrete, schedule
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.modules import restore_class
-from prune_ssl.selection import Limit, resolve, solve
+from prune_ssl.selection import Limit, resolve, solve, ties_of
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
@@ -49,7 +49,10 @@ class Gates(nn.Module):
         super().__init__()
         self.graph, self.config, self.limits, self.widths = graph, config, tuple(limits), widths
         self.milestones = [resolve(each, graph, widths, config.seconds) for each in config.milestones]
-        self.groups: dict[str, Group] = {n: g for n, g in graph.groups.items() if g.kind in config.kinds}
+        fixed = {n for n, options in widths.items() if config.layout == "stock" and len(options) == 1}
+        self.groups: dict[str, Group] = {
+            n: g for n, g in graph.groups.items() if g.kind in config.kinds and n not in fixed
+        }
         self.spans: dict[str, slice] = {}
         for name, group in self.groups.items():
             start = next(reversed(self.spans.values())).stop if self.spans else 0
@@ -361,7 +364,8 @@ class Gates(nn.Module):
         scores = {
             name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()
         }
-        keep = solve(self.graph, scores, limits, self.widths, start)
+        ties = ties_of(self.graph, self.config.layout)
+        keep = solve(self.graph, scores, limits, self.widths, start, ties=ties)
         open_means = self._open_means()
         scales = {}
         for name, span in self.spans.items():

@@ -2,17 +2,22 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from importlib.resources import files
+from math import ceil, floor, log10
 from string import Template
 
 from prune_ssl.report.formatting import PERCENT_METRICS, metric_value, milliseconds, quantity
 
 LOWER_IS_BETTER = frozenset({"cer", "eer", "loss", "min_dcf", "per", "wer"})
-COLOURS = ("#2f7fd1", "#d9822b", "#3d9970", "#b0568f", "#8a7ad1", "#7a8b2f", "#c0392b", "#16a0a0")
+COLOURS = (
+    *("#2f7fd1", "#d9822b", "#3d9970", "#b0568f", "#8a7ad1", "#7a8b2f", "#c0392b", "#16a0a0"),
+    *("#8c6d4f", "#e377c2", "#5b6573", "#c9a400"),
+)
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 330, 62, 16, 14, 44
+LEGEND_COLUMNS, LEGEND_ROW = 3, 18
 
 
 @dataclass(frozen=True)
@@ -92,62 +97,131 @@ def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
     )
 
 
-CAPTION = "Hover over a point for its figures; the line joins the models that no other beats."
+CAPTION = (
+    "Hover over a point for its figures. A thin line joins the means over seeds of one method; the broad "
+    "band joins the models that no other beats; the dashed line is the dense model."
+)
 POINT_STYLE = """
 circle { stroke: var(--page); stroke-width: 1.5; }
 circle:hover { r: 9; stroke: var(--ink); }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 """
+FILE_STYLE = (
+    "<style>circle { stroke: #fff; stroke-width: 1.5 } text { fill: #5d6670; font: 12px sans-serif }"
+    "</style><rect width='100%' height='100%' fill='#fff'/>"
+)
+
+
+def pareto_svg(points: Sequence[SweepPoint], axis: str) -> str:
+    """Return the plot of one axis as the text of an SVG file, on white."""
+    drawing = _plot(points, axis).replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#1a1d21" ', 1
+    )
+    start = drawing.index(">") + 1
+    return drawing[:start] + FILE_STYLE + drawing[start:] + "\n"
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where values lie in the drawing."""
+
+    low: float
+    high: float
+    widest: float
+
+    def x(self, value: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * value / self.widest
+
+    def y(self, value: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (self.high - value) / (self.high - self.low)
+
+
+def _frame(shown: Sequence[tuple[float, SweepPoint]]) -> _Frame:
+    values = [point.value for _, point in shown]
+    values += [point.dense for _, point in shown if point.dense is not None]
+    low, high = min(values), max(values)
+    margin = max(0.08 * (high - low), 0.01 * abs(high), 1e-6)
+    return _Frame(low - margin, high + margin, max(1.0, *(value for value, _ in shown)))
 
 
 def _plot(points: Sequence[SweepPoint], axis: str) -> str:
     cost = AXES[axis][1]
     shown = [(value, point) for point in points if (value := cost(point)) is not None]
-    values = [point.value for _, point in shown]
-    values += [point.dense for _, point in shown if point.dense is not None]
-    low, high = min(values), max(values)
-    margin = max(0.08 * (high - low), 0.01 * abs(high), 1e-6)
-    low, high = low - margin, high + margin
-    widest = max(1.0, *(value for value, _ in shown))
-
-    def x(value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * value / widest
-
-    def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
-
-    metric = points[0].metric
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(metric)} by {axis}">']
-    for step in range(6):
-        at, level = widest * step / 5, low + (high - low) * step / 5
-        parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(level):.1f}" y2="{y(level):.1f}" '
-            f'stroke="currentColor" stroke-opacity="0.12"/>'
-            f'<text x="{LEFT - 6}" y="{y(level) + 4:.1f}" text-anchor="end">{_short(metric, level)}</text>'
-            f'<text x="{x(at):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{at:.0%}</text>'
-        )
-    parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">{AXES[axis][0]}</text>')
-    line = " ".join(f"{x(cost(p) or 0):.1f},{y(p.value):.1f}" for p in front(points, axis))
-    parts.append(f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-opacity="0.45"/>')
+    frame, metric, colours = _frame(shown), points[0].metric, _colours(points)
+    rows = -(-len(colours) // LEGEND_COLUMNS)
+    height = HEIGHT + LEGEND_ROW * rows + 8
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(metric)} by {axis}">']
+    parts += _grid(frame, metric, axis)
+    line = " ".join(f"{frame.x(cost(p) or 0):.1f},{frame.y(p.value):.1f}" for p in front(points, axis))
+    parts.append(
+        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-opacity="0.1" stroke-width="9" '
+        'stroke-linejoin="round" stroke-linecap="round"/>'
+    )
     dense = [point.dense for _, point in shown if point.dense is not None]
     if dense:
         mean = sum(dense) / len(dense)
         parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mean):.1f}" y2="{y(mean):.1f}" '
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(mean):.1f}" y2="{frame.y(mean):.1f}" '
             f'stroke="currentColor" stroke-dasharray="5 4" stroke-opacity="0.6"><title>dense: '
             f"{metric_value(metric, mean)}</title></line>"
         )
-    colours = _colours(points)
+    for method, colour in colours.items():
+        parts.append(_line_of(frame, [each for each in shown if each[1].method == method], colour))
     for value, point in shown:
         parts.append(
-            f'<circle cx="{x(value):.1f}" cy="{y(point.value):.1f}" r="6" fill="{colours[point.method]}">'
-            f"<title>{escape(_note(point))}</title></circle>"
+            f'<circle cx="{frame.x(value):.1f}" cy="{frame.y(point.value):.1f}" r="5.5" '
+            f'fill="{colours[point.method]}"><title>{escape(_note(point))}</title></circle>'
         )
-    legend = "".join(
-        f'<span style="color:{colour};margin-right:1.2em">&#9679; {escape(method)}</span>'
-        for method, colour in colours.items()
+    return "".join([*parts, *_legend(colours), "</svg>"])
+
+
+def _grid(frame: _Frame, metric: str, axis: str) -> list[str]:
+    parts = []
+    for level in _ticks(frame.low, frame.high):
+        y = frame.y(level)
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
+            f'stroke-opacity="0.12"/><text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
+            f"{_short(metric, level)}</text>"
+        )
+    for at in _ticks(0.0, frame.widest):
+        parts.append(
+            f'<text x="{frame.x(at):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{at:.0%}</text>'
+        )
+    parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">{AXES[axis][0]}</text>')
+    return parts
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return the multiples of 1, 2 or 5 x 10^n within the range, four to ten of them."""
+    rough = (high - low) / 5
+    size = 10 ** floor(log10(rough))
+    step = size * next(each for each in (1, 2, 5, 10) if each * size >= rough)
+    return [step * index for index in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
+
+
+def _line_of(frame: _Frame, shown: Sequence[tuple[float, SweepPoint]], colour: str) -> str:
+    """Join the means over seeds of one method, budget by budget."""
+    by_budget: dict[str, list[tuple[float, float]]] = {}
+    for value, point in shown:
+        by_budget.setdefault(point.budget, []).append((frame.x(value), frame.y(point.value)))
+    means = sorted(
+        tuple(sum(part) / len(found) for part in zip(*found, strict=True)) for found in by_budget.values()
     )
-    return "".join([*parts, "</svg>"]) + f"<div>{legend}</div>"
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in means)
+    return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-opacity="0.55"/>'
+
+
+def _legend(colours: Mapping[str, str]) -> list[str]:
+    parts = []
+    for index, (method, colour) in enumerate(colours.items()):
+        x = LEFT + (WIDTH - LEFT) / LEGEND_COLUMNS * (index % LEGEND_COLUMNS)
+        y = HEIGHT + 12 + LEGEND_ROW * (index // LEGEND_COLUMNS)
+        parts.append(
+            f'<rect x="{x:.0f}" y="{y - 9}" width="10" height="10" rx="5" fill="{colour}"/>'
+            f'<text x="{x + 15:.0f}" y="{y}">{escape(method)}</text>'
+        )
+    return parts
 
 
 def _colours(points: Sequence[SweepPoint]) -> dict[str, str]:

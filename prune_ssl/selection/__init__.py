@@ -13,14 +13,17 @@ from prune_ssl.selection.budget import (
 from prune_ssl.selection.criteria import CRITERIA, score_units
 from prune_ssl.selection.select import select
 from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, check_kinds, solve
+from prune_ssl.selection.stock import STOCK_KINDS, Layout, ties_of
 
 __all__ = [
     "CRITERIA",
     "KINDS",
+    "STOCK_KINDS",
     "UNIT_KINDS",
     "Budget",
     "Conditions",
     "Constraint",
+    "Layout",
     "Limit",
     "allowed_widths",
     "check_kinds",
@@ -31,4 +34,5 @@ __all__ = [
     "select",
     "solve",
     "split_budget",
+    "ties_of",
 ]

@@ -9,6 +9,7 @@ from prune_ssl.selection.budget import Budget, Limit, resolve
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.selection.criteria import Normalise, compared, score_units
 from prune_ssl.selection.solver import allowed_widths, solve
+from prune_ssl.selection.stock import Layout, ties_of
 from prune_ssl.tracing import PruningGraph
 
 
@@ -24,6 +25,7 @@ def select(
     batches: Iterable[Batch] | None = None,
     normalise: Normalise = "cost",
     isomorphic: bool = False,
+    layout: Layout = "hetero",
 ) -> dict[str, tuple[int, ...]]:
     """Choose which units to keep, in one shot, without training.
 
@@ -39,6 +41,7 @@ def select(
             (`taylor` and `fisher` need a loss, so labels as well).
         normalise: "cost" compares units by score per cost saved, "none" by score alone.
         isomorphic: compare units by rank within their kind, so that kinds are cut about equally.
+        layout: "stock" chooses only what a stock config can say (`to_stock` then makes it a stock model).
 
     Returns:
         group name -> kept units, for every group that lost one; never over the budget.
@@ -46,13 +49,14 @@ def select(
     Raises:
         BudgetError: a malformed or unreachable budget, an unknown criterion, or one without its batches.
     """
-    widths = allowed_widths(graph, round_to, kinds)
+    widths, ties = allowed_widths(graph, round_to, kinds, layout), ties_of(graph, layout)
     limits = resolve(budget, graph, widths, seconds)
     scores = score_units(graph, model, criterion, batches)
     price = limits[0].polynomial
     if criterion == "uniform":
-        return solve(graph, scores, limits, widths, uniform_widths(graph, limits, widths), improve=False)
-    return solve(graph, compared(graph, scores, price, normalise, isomorphic), limits, widths)
+        start = uniform_widths(graph, limits, widths)
+        return solve(graph, scores, limits, widths, start, improve=False, ties=ties)
+    return solve(graph, compared(graph, scores, price, normalise, isomorphic), limits, widths, ties=ties)
 
 
 def uniform_widths(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.selection.budget import Limit
+from prune_ssl.selection.stock import Layout, stock_widths
 from prune_ssl.tracing import Group, PruningGraph
 
 UNIT_KINDS = ("conv", "heads", "ffn")  # what is pruned by default
@@ -19,21 +20,26 @@ LEAST_GAIN = 1e-9  # relative; below it a gain is rounding, and taking it could 
 
 
 def allowed_widths(
-    graph: PruningGraph, round_to: int = 8, kinds: Sequence[str] | None = None
+    graph: PruningGraph,
+    round_to: int = 8,
+    kinds: Sequence[str] | None = None,
+    layout: Layout = "hetero",
 ) -> dict[str, list[int]]:
     """Return the widths that each group may end with, smallest first.
 
     Widths of convolutions, FFNs and heads' dimensions are multiples of `round_to`, or the full width; zero
-    where a group may empty. A kind that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width.
+    where a group may empty. A kind that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width, and so
+    does what layout `stock` cannot say.
 
     Raises:
         BudgetError: a kind that is none of `KINDS`.
     """
     prunable = UNIT_KINDS if kinds is None else check_kinds(kinds)
-    return {
+    widths = {
         name: _widths_of(group, round_to) if group.kind in prunable else [group.size]
         for name, group in graph.groups.items()
     }
+    return stock_widths(graph, widths) if layout == "stock" else widths
 
 
 def check_kinds(kinds: Sequence[str]) -> Sequence[str]:
@@ -56,6 +62,7 @@ def solve(
     widths: Mapping[str, Sequence[int]],
     start: Mapping[str, int] | None = None,
     improve: bool = True,
+    ties: Sequence[Sequence[str]] = (),
 ) -> dict[str, tuple[int, ...]]:
     """Choose the units to keep: the best-scored ones, within every limit, no allowed step up still fitting.
 
@@ -72,11 +79,12 @@ def solve(
         widths: group -> allowed widths, ascending.
         start: group -> width to start from (rounded to an allowed one), such as expected gate counts.
         improve: False stops after the greedy part, which stays near `start`.
+        ties: groups that must end with the same width; they have the same allowed widths.
 
     Returns:
         A keep that names every group that lost a unit.
     """
-    search = _Search(graph, scores, limits, widths)
+    search = _Search(graph, scores, limits, widths, ties)
     widths = search.allowed
     if start is not None or not improve:
         return search.run(search.nearest(start), improve).keep()
@@ -112,6 +120,14 @@ def usable_widths(limits: Sequence[Limit], widths: Mapping[str, Sequence[int]]) 
     return usable
 
 
+def _shared(widths: dict[str, list[int]], ties: Sequence[Sequence[str]]) -> dict[str, list[int]]:
+    """Leave tied groups the widths that all of them may have."""
+    for tie in ties:
+        common = set.intersection(*(set(widths[name]) for name in tie))
+        widths |= {name: [width for width in widths[name] if width in common] for name in tie}
+    return widths
+
+
 class _Search:
     """State of one solve: an index into the allowed widths for each group, and the cost under each limit."""
 
@@ -121,9 +137,17 @@ class _Search:
         scores: Mapping[str, torch.Tensor],
         limits: Sequence[Limit],
         widths: Mapping[str, Sequence[int]],
+        ties: Sequence[Sequence[str]] = (),
     ) -> None:
-        self.graph, self.limits, self.allowed = graph, limits, usable_widths(limits, widths)
+        self.graph, self.limits = graph, limits
+        self.allowed = _shared(usable_widths(limits, widths), ties)
         widths = self.allowed
+        leaders = {name: tie[0] for tie in ties for name in tie}
+        self.leader = {name: leaders.get(name, name) for name in graph.groups}
+        # What moves together: groups by the first of them.
+        self.moves: dict[str, list[str]] = {}
+        for name, leader in self.leader.items():
+            self.moves.setdefault(leader, []).append(name)
         self.order = {
             name: np.argsort(-scores[name].detach().double().cpu().numpy(), kind="stable")
             for name in graph.groups
@@ -146,9 +170,15 @@ class _Search:
         if start is None:
             return {name: len(options) - 1 for name, options in self.allowed.items()}
         return {
-            name: min(range(len(options)), key=lambda index: abs(options[index] - start[name]))
+            name: min(
+                range(len(options)), key=lambda index: abs(options[index] - self._start_of(name, start))
+            )
             for name, options in self.allowed.items()
         }
+
+    def _start_of(self, name: str, start: Mapping[str, int]) -> float:
+        tied = self.moves[self.leader[name]]
+        return sum(start[each] for each in tied) / len(tied)
 
     def run(self, start: dict[str, int], improve: bool) -> "_Search":
         """Return this search solved from these indices."""
@@ -165,24 +195,31 @@ class _Search:
         return float(sum(self.worth[name][index] for name, index in self.at.items()))
 
     def _step(self, name: str, by: int) -> tuple[float, list[int]] | None:
-        """Return (worth, cost change for each limit) of moving a group by steps, or None beyond its end."""
+        """Return (worth, cost change for each limit) of moving groups by steps, or None beyond their end."""
         if (name, by) not in self.steps:
             index = self.at[name] + by
-            if 0 <= index < len(self.allowed[name]):
-                changes = [limit.change(name, self.allowed[name][index], self.now) for limit in self.limits]
-                gain = abs(float(self.worth[name][index] - self.worth[name][self.at[name]]))
-                self.steps[name, by] = gain, changes
-            else:
-                self.steps[name, by] = None
+            inside = 0 <= index < len(self.allowed[name])
+            self.steps[name, by] = self._step_to(self.moves[name], index) if inside else None
         return self.steps[name, by]
 
+    def _step_to(self, tied: Sequence[str], index: int) -> tuple[float, list[int]]:
+        now, changes, gain = self.now, [0] * len(self.limits), 0.0
+        for name in tied:
+            width = self.allowed[name][index]
+            each = [limit.change(name, width, now) for limit in self.limits]
+            changes = [total + change for total, change in zip(changes, each, strict=True)]
+            gain += float(self.worth[name][index] - self.worth[name][self.at[name]])
+            now = {**now, name: width} if len(tied) > 1 else now  # the next one's change may depend on it
+        return abs(gain), changes
+
     def _move(self, name: str, by: int, changes: Sequence[int]) -> None:
-        self.at[name] += by
-        self.now[name] = self.allowed[name][self.at[name]]
+        for each in self.moves[name]:
+            self.at[each] += by
+            self.now[each] = self.allowed[each][self.at[each]]
+            for other in self.coupled[each]:
+                for step in ASIDE:
+                    self.steps.pop((self.leader[other], step), None)
         self.values = [value + change for value, change in zip(self.values, changes, strict=True)]
-        for other in self.coupled[name]:
-            for each in ASIDE:
-                self.steps.pop((other, each), None)
 
     def _relative(self, changes: Sequence[int], only_violated: bool) -> float:
         """Cost change relative to each limit's dense cost, summed over the limits that matter now.
@@ -202,7 +239,7 @@ class _Search:
         """Lower widths until every limit holds, leaving group `but` alone; say whether that was possible."""
         while self._violated():
             best: tuple[float, str, list[int]] | None = None
-            for name in self.graph.groups:
+            for name in self.moves:
                 step = self._step(name, -1) if name != but else None
                 if step is None or not (saved := self._relative(step[1], only_violated=True)):
                     continue
@@ -217,7 +254,7 @@ class _Search:
         """Raise widths, best worth per cost first, while anything fits, leaving group `but` alone."""
         while True:
             best: tuple[float, str, list[int]] | None = None
-            for name in self.graph.groups:
+            for name in self.moves:
                 step = self._step(name, +1) if name != but else None
                 if step is None or not self._fits(step[1]):
                     continue
@@ -238,7 +275,7 @@ class _Search:
         improved = True
         while improved:
             improved = False
-            for name in self.graph.groups:
+            for name in self.moves:
                 for aside in ASIDE:
                     improved |= self._try(name, aside)
 

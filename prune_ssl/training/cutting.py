@@ -63,6 +63,7 @@ def cut(
         config.kinds,
         config.seconds,
         batches=batches,
+        layout=config.layout,
     )
     model = resize(before.model, graph, keep, inplace=True)
     return Cut(model, composed(dense, before.keep, keep))

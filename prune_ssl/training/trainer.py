@@ -23,7 +23,7 @@ from transformers.trainer_utils import TrainOutput
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.profiling import with_latency
-from prune_ssl.resizing import resize
+from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
@@ -312,6 +312,7 @@ class PruningTrainer(DistillationTrainer):
                 results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
         self._put_taps_aside()
+        small = to_stock(small) if self.pruning.layout == "stock" else small
         _restore_layerdrop(small, self._layerdrop)
         return small.eval()
 

@@ -1,0 +1,106 @@
+"""to_stock(): a pruned model whose sizes a stock config can say becomes a model of the stock class."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import transformers
+from torch import nn
+from transformers import PreTrainedModel
+
+from prune_ssl.errors import ModelError
+from prune_ssl.models import FAMILIES, Family, backbone_of, is_pruned
+from prune_ssl.models.families import PRUNED_PREFIX
+from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
+
+OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
+
+
+def to_stock(model: nn.Module) -> PreTrainedModel:
+    """Return the same function as a model of the stock class, which loads without prune_ssl.
+
+    What `layout="stock"` chooses can always be said in a stock config: a width for every convolution, one FFN
+    width, fewer layers. Removed layers are really gone, so there are fewer hidden states. A model that is not
+    pruned is returned as it is.
+
+    Raises:
+        ModelError: a stock config cannot say the model's sizes; the message names the first.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(f"{type(model).__name__} has no stock class: wanted a model of transformers.")
+    if not is_pruned(model):
+        return model
+    config: Any = model.config
+    family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
+    layers = config.pruned_layers or {str(index): {} for index in range(config.num_hidden_layers)}
+    alive = [index for index in sorted(layers, key=int) if "layer" not in layers[index].get("removed", ())]
+    width = _common_width(config, family, {index: layers[index] for index in alive})
+    gone = len(layers) - len(alive)
+    if gone and getattr(config, "use_weighted_layer_sum", False):
+        raise _refused("a weighted sum over all layers, of which some are gone")
+    fields = {key: value for key, value in config.to_dict().items() if key not in OURS}
+    fields |= {"intermediate_size": width, "num_hidden_layers": len(alive)}
+    stock_class = next(stock for stock, ours in PRUNED_CLASSES.items() if type(model) is ours)
+    stock_config = getattr(transformers, f"{family.stem}Config")(**fields)
+    stock_config._attn_implementation = config._attn_implementation if stock_class._supports_sdpa else "eager"
+    stock = stock_class(stock_config)
+    prefix, _ = backbone_of(model)
+    stem = ".".join(part for part in (prefix, family.layer.partition("{i}")[0].rstrip(".")) if part) + "."
+    state = _renumbered(model.state_dict(), stem, [int(index) for index in alive])
+    try:
+        stock.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise _refused(f"weights that its stock class has no place for: {error}") from error
+    parameter = next(model.parameters())
+    nn.Module.to(stock, device=parameter.device, dtype=parameter.dtype)
+    stock.train(model.training)
+    return stock
+
+
+def _common_width(config: Any, family: Family, layers: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the FFN width of all layers.
+
+    Raises:
+        ModelError: they differ, or something else is not as a stock config has it.
+    """
+    for name in ("head_size", "bare_projection", "reused_maps"):
+        if getattr(config, name) != FIELDS[name][1]:
+            raise _refused(f"{name} {getattr(config, name)}")
+    if config.project_features and config.conv_dim[-1] == config.hidden_size:
+        raise _refused("a projection of the frontend between equal widths")  # SEW's constructor makes none
+    if not layers:
+        raise _refused("no layer left")
+    widths = set()
+    for index, sizes in layers.items():
+        if sizes.get("removed"):
+            raise _refused(f"layer {index} without {', '.join(sizes['removed'])}")
+        heads = sizes.get("num_attention_heads", config.num_attention_heads)
+        if heads != config.num_attention_heads:
+            raise _refused(f"layer {index} with {heads} of {config.num_attention_heads} heads")
+        channels = sizes.get("conv_channels", config.hidden_size)
+        if channels != config.hidden_size:
+            raise _refused(f"layer {index} with {channels} of {config.hidden_size} convolution channels")
+        widths |= {sizes.get(ffn.field, config.intermediate_size) for ffn in family.ffns}
+    if len(widths) > 1 or 0 in widths:
+        raise _refused(f"FFNs of {', '.join(map(str, sorted(widths)))} neurons")
+    return int(widths.pop())
+
+
+def _refused(found: str) -> ModelError:
+    return ModelError(
+        f"a stock config cannot say what this model has: {found}. Prune with layout='stock', or save it as "
+        "it is: prune_ssl loads it."
+    )
+
+
+def _renumbered(state: Mapping[str, Any], stem: str, alive: list[int]) -> dict[str, Any]:
+    """Return a state_dict without the layers that are gone, the others counted from 0."""
+    numbers = {str(old): str(new) for new, old in enumerate(alive)}
+    renamed = {}
+    for name, value in state.items():
+        if not name.startswith(stem):
+            renamed[name] = value
+            continue
+        number, _, rest = name.removeprefix(stem).partition(".")
+        if number in numbers:
+            renamed[f"{stem}{numbers[number]}.{rest}"] = value
+    return renamed

@@ -1,0 +1,50 @@
+"""The stock layout: what the config of a transformers class can say, as allowed widths and ties.
+
+A stock config has a width for every convolution, one FFN width for all layers, and a number of layers. Its
+heads are hidden size / head count wide, so heads and hidden size stay; so does a conformer's convolution
+module.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from prune_ssl.models import FAMILIES
+from prune_ssl.tracing import PruningGraph
+
+Layout = Literal["hetero", "stock"]
+STOCK_KINDS = ("conv", "ffn", "layer")
+
+
+def stock_widths(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Return those of the allowed widths that a stock config can say."""
+    return {
+        name: [width for width in options if width or not _must_stay(graph, name)]
+        if _may_shrink(graph, name)
+        else [graph.groups[name].size]
+        for name, options in widths.items()
+    }
+
+
+def stock_ties(graph: PruningGraph) -> list[list[str]]:
+    """Return the groups that a stock config gives one width."""
+    tied = [name for name, group in graph.groups.items() if group.kind == "ffn"]
+    return [tied] if len(tied) > 1 else []
+
+
+def ties_of(graph: PruningGraph, layout: Layout) -> list[list[str]]:
+    """Return the groups of the same width under a layout."""
+    return stock_ties(graph) if layout == "stock" else []
+
+
+def _may_shrink(graph: PruningGraph, name: str) -> bool:
+    kind = graph.groups[name].kind
+    return kind in STOCK_KINDS and (kind != "conv" or name.startswith("conv."))
+
+
+def _must_stay(graph: PruningGraph, name: str) -> bool:
+    """FFNs cannot be empty in a stock model; WavLM's first layer holds the position bias of all."""
+    if graph.groups[name].kind == "ffn":
+        return True
+    family = FAMILIES.get(graph.family)
+    biased = family is not None and family.attention.style == "position bias"
+    return name == "layer.0" and biased
