@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
-from prune_ssl.data import Augmentation, ClipDataset, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.corpora import corruption_of, read_clips, trainer_arguments, training_clips
+from prune_ssl.data import Corruption, SpeechFolder
 from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
@@ -32,7 +33,7 @@ from prune_ssl.recipes import Recipe, TrainPart, load_recipe
 from prune_ssl.report import Report, report
 from prune_ssl.selection import Limit, allowed_widths, resolve
 from prune_ssl.smoke import smoke_version
-from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
+from prune_ssl.tasks import Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
@@ -78,12 +79,13 @@ def run(
     model, processor = ready.model, task.processor(ready.extractor)
     if not begun:
         _begin(recipe, folder)
-    shared = _trainer_arguments(recipe, clips, task, model, processor)
+    shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if recipe.dense is not None and begun and (folder / "dense").is_dir():
         model.load_state_dict(load_pretrained(folder / "dense").state_dict())
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
-        _train_dense(model, recipe.dense, recipe, shared, begun)
+        heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
+        _train_dense(model, recipe.dense, recipe, shared | heard, begun)
         save_pretrained(model, folder / "dense", processor=processor)
         shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True)
     dense = _copy(model)
@@ -212,12 +214,13 @@ class _Ready:
     model: PreTrainedModel
     extractor: Wav2Vec2FeatureExtractor
     teacher: PreTrainedModel | None
+    corruption: Corruption | None
 
 
 def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Ready:
     folder = prepare_folder(recipe.folder, overwrite)
     set_seed(recipe.seed)
-    clips = _read_data(recipe, say)
+    clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe)
     settings = TaskSettings(
         target=recipe.data.target,
@@ -235,7 +238,8 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     _check_lengths(clips, graph)
     for note in task.check(clips, model):
         say(f"  note: {note}")
-    return _Ready(folder, clips, task, model, extractor, _load_teacher(recipe, model))
+    teacher, corruption = _load_teacher(recipe, model), corruption_of(recipe)
+    return _Ready(folder, clips, task, model, extractor, teacher, corruption)
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
@@ -291,21 +295,6 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
     return graph
 
 
-def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
-    task = task_class(recipe.task)
-    config = FolderConfig(
-        target=recipe.data.target or task.target,
-        max_seconds=recipe.data.max_seconds,
-        closed_labels=not task.open_targets,
-    )
-    clips = check_folder(recipe.data.path, config)
-    counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} different {config.target}s in train")
-    for note in clips.notes:
-        say(f"  note: {note}")
-    return clips
-
-
 def _architecture(recipe: Recipe) -> Any:
     try:
         return getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Config")(**recipe.model.config)
@@ -358,24 +347,6 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
         dataloader_pin_memory=False,
         **(schedule | more),
     )
-
-
-def _trainer_arguments(
-    recipe: Recipe, clips: SpeechFolder, task: Task, model: PreTrainedModel, processor: Processor
-) -> dict[str, Any]:
-    augmentation = Augmentation() if recipe.data.augment else None
-    # By length, so that batches have little padding.
-    judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
-    collator = task.collator(processor)
-    collator.lengths = recipe.distillation is not None
-    return {
-        "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
-        "eval_dataset": ClipDataset(judged, task.encode_judged),
-        "data_collator": collator,
-        "compute_metrics": task.judge(judged, model),
-        "compute_loss_func": task.loss_function(),
-        "preprocess_logits_for_metrics": task.slim,
-    }
 
 
 def _train_dense(

@@ -40,6 +40,24 @@ class ModelPart(Part):
         return family
 
 
+class CorruptionPart(Part):
+    """Noise and reverberation on training clips; the fields of Corruption, and what the teacher hears.
+
+    A dense model that is to teach with clean audio is trained on clean clips.
+    """
+
+    noise: str | None = None
+    """Folder of noise recordings; None: white noise."""
+    rirs: str | None = None
+    """Folder of room impulse responses; None: simulated rooms."""
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    cases: tuple[Literal["noise", "reverb", "both", "clean"], ...] = ("noise", "reverb", "both", "clean")
+    white_probability: float = Field(default=0.3, ge=0, le=1)
+    rt60_seconds: tuple[float, float] = (0.2, 0.8)
+    clean_teacher: bool = True
+    """Whether a teacher hears the clean clip (RobustDistiller); false: what the student hears."""
+
+
 class DataPart(Part):
     """Where the audio is: a folder with SPLIT/metadata.csv."""
 
@@ -49,7 +67,8 @@ class DataPart(Part):
     loss_weights: tuple[float, ...] = ()
     """Joint tasks: one for each column of the target; empty: 1 each."""
     augment: bool = True
-    """Speed, shift, gain and noise on training clips."""
+    """Speed, shift, gain and noise on training clips; with `corruption`, it alone brings the noise."""
+    corruption: CorruptionPart | None = None
     max_seconds: float = Field(default=15.0, gt=0)
     """Longer clips are cut."""
     group_by_length: bool = False
@@ -240,7 +259,7 @@ def _fields_at(path: tuple[str | int, ...]) -> list[str]:
     parts: dict[str, type[Part]] = {
         "about": AboutPart,
         "model": ModelPart,
-        "data": DataPart,
+        "data": CorruptionPart if "corruption" in path else DataPart,
         "dense": TrainPart,
         "pruning": PruningPart,
         "distillation": DistillationPart,

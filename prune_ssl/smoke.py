@@ -36,6 +36,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
     """
     words = resources.files("prune_ssl") / "assets" / "words"
     sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
+    corruption = recipe.data.corruption
     changes: dict[str, Any] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
         "data": recipe.data.model_copy(
@@ -44,6 +45,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
+                "corruption": corruption and corruption.model_copy(update={"noise": None, "rirs": None}),
             }
         ),
         "dense": TrainPart(steps=STEPS, learning_rate=1e-3),

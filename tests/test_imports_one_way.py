@@ -26,6 +26,7 @@ ORDER = (
     "recipes",
     "smoke",
     "catalogue",
+    "corpora",
     "pipeline",
     "sweep",
     "cli",
