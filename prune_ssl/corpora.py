@@ -1,10 +1,10 @@
-"""Owns what a recipe trains and judges on: its clips, how they are changed, and in which batches."""
+"""Owns what the trainers of a recipe are given: its clips, how they are changed, batches, settings."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 from prune_ssl.data import (
     Augmentation,
@@ -15,6 +15,7 @@ from prune_ssl.data import (
     SpeechFolder,
     check_folder,
 )
+from prune_ssl.distillation.config import ENHANCEMENT
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
 
@@ -27,13 +28,14 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
     """
     task = task_class(recipe.task)
     config = FolderConfig(
-        target=recipe.data.target or task.target,
+        target=recipe.data.target or task.target or None,
         max_seconds=recipe.data.max_seconds,
         closed_labels=not task.open_targets,
     )
     clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} different {config.target}s in train")
+    targets = f", {len(clips.labels)} different {config.target}s in train" if config.target else ""
+    say(f"Data {clips.path}: {counts} clips{targets}")
     for note in clips.notes:
         say(f"  note: {note}")
     return clips
@@ -50,11 +52,16 @@ def trainer_arguments(
     """Return what every Trainer of a run takes: data, collator, loss and metrics."""
     # By length, so that batches have little padding.
     judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
+    judged_clips: ClipDataset | CorruptedDataset = ClipDataset(judged, task.encode_judged)
+    if recipe.distillation is not None and ENHANCEMENT in recipe.distillation.losses:
+        judged_clips = CorruptedDataset(
+            judged_clips, Corruption(cases=("clean",))
+        )  # its loss needs clean audio
     collator = task.collator(processor)
     collator.lengths = recipe.distillation is not None
     return {
         "train_dataset": training_clips(recipe, clips, task, corruption),
-        "eval_dataset": ClipDataset(judged, task.encode_judged),
+        "eval_dataset": judged_clips,
         "data_collator": collator,
         "compute_metrics": task.judge(judged, model),
         "compute_loss_func": task.loss_function(),
@@ -96,3 +103,35 @@ def corruption_of(recipe: Recipe) -> Corruption | None:
     for name in ("noise", "rirs"):
         settings[name] = None if settings[name] is None else Path(settings[name])
     return Corruption(**settings)
+
+
+def training_arguments(
+    recipe: Recipe, steps: int, rate: float, folder: Path, **more: Any
+) -> TrainingArguments:
+    """Return the TrainingArguments of one phase."""
+    schedule: dict[str, Any] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        learning_rate=rate,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.eval_batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation,
+        activation_checkpointing=recipe.gradient_checkpointing,
+        weight_decay=recipe.weight_decay,
+        adam_beta1=recipe.optimizer.betas[0],
+        adam_beta2=recipe.optimizer.betas[1],
+        adam_epsilon=recipe.optimizer.epsilon,
+        max_grad_norm=recipe.optimizer.max_grad_norm,
+        bf16=recipe.bf16,
+        seed=recipe.seed,
+        logging_steps=max(steps // 40, 1),
+        save_strategy="no" if recipe.checkpoint_steps is None else "steps",
+        save_steps=recipe.checkpoint_steps or steps,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
+        train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
+        dataloader_pin_memory=False,
+        **(schedule | more),
+    )

@@ -27,6 +27,7 @@ ORDER = (
     "smoke",
     "catalogue",
     "corpora",
+    "student_run",
     "pipeline",
     "sweep",
     "cli",

@@ -103,7 +103,8 @@ def reverberate(audio: torch.Tensor, rir: torch.Tensor) -> torch.Tensor:
     would be shifted (pitfall 27). The tail after N samples is cut off.
     """
     direct = int(rir.abs().argmax())
-    wet: torch.Tensor = torchaudio.functional.fftconvolve(audio, rir[direct:])[: len(audio)]
+    heard = rir[direct : direct + len(audio)]  # what comes later is cut off below
+    wet: torch.Tensor = torchaudio.functional.fftconvolve(audio, heard)[: len(audio)]
     power = float(wet.square().mean())
     return wet * sqrt(float(audio.square().mean()) / power) if power else audio
 
