@@ -38,8 +38,8 @@ STUDENTS = {
     "armhubert": 22_015_552,  # published with its heads, 26,448,448
     "maskhubert": 22_202_944,
     "robust_hubert": 23_491_200,
-    # DistilHuBERT's size, the norm of the projection, the mask embedding, layer 0's tables of relative positions and both
-    # layers' gates, which WavLM has more than HuBERT: 320 * 12, and 2 * (64 * 8 + 8 + 12).
+    # DistilHuBERT's size, the norm of the projection, the mask embedding, and what WavLM has more: layer 0's
+    # table of relative positions, 320 * 12, and each layer's gate, 64 * 8 + 8 + 12.
     "robust_wavlm": 23_491_200 + 2 * 512 + 768 + 320 * 12 + 2 * (64 * 8 + 8 + 12),
 }
 """Parameters of the students (methods 5, 6.1, 7), without heads and projections of the training."""
