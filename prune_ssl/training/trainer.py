@@ -40,7 +40,8 @@ class Finished:
 
     budget: str
     model: nn.Module
-    plan: Plan
+    plan: Plan | None
+    """None: nothing was pruned, it is a student."""
     results: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
