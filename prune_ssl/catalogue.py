@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from prune_ssl.recipes import Recipe, load_recipe
+from prune_ssl.recipes import Recipe, load_recipe, pruning_part
 
 BEGIN = "<!-- recipes: `prune-ssl recipes recipes --into README.md` writes what follows -->"
 END = "<!-- end of the recipes -->"
@@ -26,7 +26,8 @@ def markdown_table(recipes: Iterable[tuple[Path, Recipe]]) -> str:
     for path, recipe in recipes:
         about = recipe.about
         model = recipe.model.name or f"{recipe.model.family}, from scratch"
-        method = f"{about.method}, `{recipe.pruning.budget}`"
+        small = recipe.student.shown if recipe.student is not None else pruning_part(recipe).budget
+        method = f"{about.method}, `{small}`"
         cells = (f"`{path.name}`", recipe.task, model, about.data, method, about.paper, about.needs)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

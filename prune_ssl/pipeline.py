@@ -15,31 +15,34 @@ import yaml
 from torch import nn
 from transformers import (
     PreTrainedModel,
-    TrainingArguments,
     Wav2Vec2FeatureExtractor,
     set_seed,
 )
 
 from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
-from prune_ssl.data import Augmentation, ClipDataset, FolderConfig, SpeechFolder, check_folder
-from prune_ssl.distillation import DistillationConfig, Distiller
+from prune_ssl.corpora import corruption_of, read_clips, trainer_arguments, training_arguments, training_clips
+from prune_ssl.data import Corruption, SpeechFolder
+from prune_ssl.distillation import DistillationConfig, Distiller, make_student
+from prune_ssl.distillation.config import MASKING
 from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.profiling import with_latency
-from prune_ssl.recipes import Recipe, TrainPart, load_recipe
+from prune_ssl.recipes import Recipe, TrainPart, load_recipe, pruning_part
 from prune_ssl.report import Report, report
 from prune_ssl.selection import Limit, allowed_widths, resolve
 from prune_ssl.smoke import smoke_version
-from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
+from prune_ssl.student_run import distil, new_student
+from prune_ssl.tasks import Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
-from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
-from prune_ssl.training.processes import cpu_arguments, first_before_others, is_first, on_first
+from prune_ssl.training.processes import first_before_others, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
 DENSE_TRAINING = "dense-training"
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,16 @@ class Outcome:
     """What a run made."""
 
     model: nn.Module
-    plan: Plan
+    plan: Plan | None
+    """What was kept; None for a student."""
     report: Report
     folder: Path
     model_folder: Path
     report_html: Path
 
 
-def run(
-    recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = print, resume: bool = False
-) -> Outcome:
-    """Run a recipe: check everything, train dense (if asked), prune, recover, save, measure, report.
+def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool = False) -> Outcome:
+    """Run a recipe: check everything, train dense (if asked), prune and recover or distil, save, report.
 
     All checks come before any training, and nothing is overwritten unless `overwrite`. A progressive run
     saves and reports a model for each of its budgets; the outcome is that of the last. Under torchrun or
@@ -81,29 +83,54 @@ def run(
     model, processor = ready.model, task.processor(ready.extractor)
     if not begun:
         on_first(lambda: _begin(recipe, folder))
-    shared = _trainer_arguments(recipe, clips, task, model, processor)
+    shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if recipe.dense is not None and begun and (folder / "dense").is_dir():
         model.load_state_dict(load_pretrained(folder / "dense").state_dict())
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
-        _train_dense(model, recipe.dense, recipe, shared, begun)
+        heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
+        _train_dense(model, recipe.dense, recipe, shared | heard, begun)
         on_first(lambda: save_pretrained(model, folder / "dense", processor=processor))
         on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
-    dense = _copy(model)
-    say(f"Pruning to {recipe.pruning.budget}: {recipe.pruning.steps} steps, then the cut and recovery")
-    trainer = _pruning_trainer(recipe, ready, model, shared)
-    trainer.train(resume_from_checkpoint=begun and recipe.pruning.method == "gates")
-    if not recipe.pruning.budgets:
+    dense, make = _copy(model), _run_pruning if recipe.student is None else _run_student
+    return make(recipe, ready, dense, shared, begun, say)
+
+
+def _run_pruning(
+    recipe: Recipe, ready: "_Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
+) -> Outcome:
+    """Prune the model, recover, and hand over the model of each budget."""
+    part, folder = pruning_part(recipe), recipe.folder
+    say(f"Pruning to {part.budget}: {part.steps} steps, then the cut and recovery")
+    trainer = _pruning_trainer(recipe, ready, ready.model, shared)
+    trainer.train(resume_from_checkpoint=begun and part.method == "gates")
+    if not part.budgets:
         small = trainer.finalize()
-        assert trainer.plan is not None
-        made = Finished(recipe.pruning.budget, small, trainer.plan, trainer.results)
-        outcome = _hand_over(recipe, made, dense, trainer, task, processor, "", say)
+        made = Finished(part.budget, small, trainer.plan, trainer.results)
+        outcome = _hand_over(recipe, ready, made, dense, trainer.history, say, limits=trainer.gates.limits)
     else:
         for made in trainer.finalize_all():
             last = made.model is trainer.model
             name = "" if last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-            outcome = _hand_over(recipe, made, dense, trainer, task, processor, name, say)
+            limits = trainer.gates.limits
+            outcome = _hand_over(recipe, ready, made, dense, trainer.history, say, name, limits)
     on_first(lambda: shutil.rmtree(folder / "pruning", ignore_errors=True))  # the models are handed over
+    return outcome
+
+
+def _run_student(
+    recipe: Recipe, ready: "_Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
+) -> Outcome:
+    """Make a student of the dense model, distil it, and hand it over."""
+    losses = distillation_config(recipe)
+    assert losses is not None  # the schema sees to it
+    assert recipe.student is not None
+    set_seed(recipe.seed)
+    student = new_student(recipe, dense, ready.task)
+    say(f"Distilling {recipe.student.shown}: {recipe.student.steps} steps")
+    made, history = distil(recipe, student, ready.teacher or dense, losses, shared, begun)
+    outcome = _hand_over(recipe, ready, made, dense, history, say)
+    on_first(lambda: shutil.rmtree(recipe.folder / "distillation", ignore_errors=True))
     return outcome
 
 
@@ -118,17 +145,17 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
     """
     ready = _prepare(recipe, True, say)
     processor = ready.task.processor(ready.extractor)
-    shared = _trainer_arguments(recipe, ready.clips, ready.task, ready.model, processor)
+    shared = trainer_arguments(recipe, ready.clips, ready.task, ready.model, processor, ready.corruption)
     return _pruning_trainer(recipe, ready, model, shared)
 
 
 def _pruning_trainer(
     recipe: Recipe, ready: "_Ready", model: nn.Module, shared: dict[str, Any]
 ) -> PruningTrainer:
-    part = recipe.pruning
+    part = pruning_part(recipe)
     return PruningTrainer(
         model=model,
-        args=_arguments(recipe, part.steps, part.learning_rate, recipe.folder / "pruning"),
+        args=training_arguments(recipe, part.steps, part.learning_rate, recipe.folder / "pruning"),
         pruning=pruning_config(recipe),
         distillation=distillation_config(recipe),
         teacher=ready.teacher,
@@ -138,25 +165,27 @@ def _pruning_trainer(
 
 def _hand_over(
     recipe: Recipe,
+    ready: "_Ready",
     made: Finished,
-    dense: nn.Module,
-    trainer: PruningTrainer,
-    task: Task,
-    processor: Any,
-    suffix: str,
-    say: Callable[[str], None],
+    dense: PreTrainedModel,
+    history: list[dict[str, Any]],
+    say: Say,
+    suffix: str = "",
+    limits: Sequence[Limit] = (),
 ) -> Outcome:
     """Save one model of a run, measure it, and write its reports."""
-    folder, model_folder = recipe.folder, recipe.folder / f"model{suffix}"
+    folder, config = recipe.folder, made.model.config
+    config.apply_spec_augment = ready.spec_augment  # type: ignore[union-attr]
+    processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
 
     def write() -> None:
         save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=made.plan)
-        say(f"Measuring the model of {made.budget}")
-        written = _report(recipe, made, dense, trainer, model_folder, task)
+        say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
+        written = _report(recipe, made, dense, history, model_folder, ready.task)
         for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that a run has ended
             written.save(folder / f"report{suffix}.{kind}")
         shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
-        for line in latency_lines(trainer.gates.limits, made.model, dense):
+        for line in latency_lines(limits, made.model, dense):
             say(line)
 
     on_first(write)
@@ -208,7 +237,7 @@ def _begin(recipe: Recipe, folder: Path) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
 
 
-def dry_run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] = print) -> None:
+def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     """Do all checks of a run, print the budget and its reachable range, and stop.
 
     Raises:
@@ -218,11 +247,11 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Callable[[str], None] 
     say("Dry run: all checks passed, nothing was trained or written.")
 
 
-def plan_architecture(recipe: Recipe, say: Callable[[str], None] = print) -> PruningGraph:
+def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
     """Check a recipe against its architecture on the meta device: no weights, no data, no network.
 
-    Prints the dense cost, and the budget with its reachable range. The head has the size that the config
-    says, not that of any data.
+    Prints the dense cost, and the budget with its reachable range, or the student's cost. The head has the
+    size that the config says, not that of any data.
 
     Raises:
         ModelError: the config makes no model of the family. BudgetError: malformed or out of reach.
@@ -230,10 +259,29 @@ def plan_architecture(recipe: Recipe, say: Callable[[str], None] = print) -> Pru
     config = _architecture(recipe)
     with torch.device("meta"):
         model = task_class(recipe.task).auto_class.from_config(config)
-    seconds = recipe.pruning.seconds
-    cost = trace(model).cost(seconds=seconds)
-    say(f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s")
-    return check_budget(model, recipe, say)
+    cost = trace(model).cost(seconds=recipe.reference_seconds)
+    say(_shown(model, cost, recipe))
+    if recipe.student is None:
+        return check_budget(model, recipe, say)
+    with torch.device("meta"):
+        student = make_student(model, recipe.student.shape)
+        _check_losses(recipe, model, student)
+    graph = trace(student)
+    small = graph.cost(seconds=recipe.reference_seconds)
+    say(f"student {_shown(student, small, recipe)} ({100 * small.macs / cost.macs:.1f}%)")
+    return graph
+
+
+def _shown(model: nn.Module, cost: Cost, recipe: Recipe) -> str:
+    seconds = recipe.reference_seconds
+    return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s"
+
+
+def _check_losses(recipe: Recipe, teacher: nn.Module, student: nn.Module) -> None:
+    """Refuse losses that do not fit teacher and student, before any training."""
+    config = distillation_config(recipe)
+    if config is not None:
+        Distiller(config, teacher, student).detach()
 
 
 @dataclass(frozen=True)
@@ -244,12 +292,15 @@ class _Ready:
     model: PreTrainedModel
     extractor: Wav2Vec2FeatureExtractor
     teacher: PreTrainedModel | None
+    corruption: Corruption | None
+    spec_augment: bool
+    """What the model's config says; a model without labels is to match all frames, and has it off."""
 
 
-def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Ready:
+def _prepare(recipe: Recipe, overwrite: bool, say: Say) -> _Ready:
     folder = prepare_folder(recipe.folder, overwrite)
     set_seed(recipe.seed)
-    clips = _read_data(recipe, say)
+    clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe)
     settings = TaskSettings(
         target=recipe.data.target,
@@ -263,19 +314,29 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
         )
     model = task.with_head(loaded)
+    losses = {} if recipe.distillation is None else recipe.distillation.losses
+    spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
+    if recipe.task == "representation" and MASKING not in losses:
+        model.config.apply_spec_augment = False
     with first_before_others():  # who find the latency table that it measured
-        graph = check_budget(model, recipe, say)
+        graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
     _check_lengths(clips, graph)
     for note in task.check(clips, model):
         say(f"  note: {note}")
-    return _Ready(folder, clips, task, model, extractor, _load_teacher(recipe, model))
+    name = recipe.distillation.teacher if recipe.distillation is not None else None
+    teacher = None if name is None else load_model(name)
+    student = model if recipe.student is None else new_student(recipe, model, task)
+    _check_losses(recipe, teacher or _copy(model), student)
+    corruption = corruption_of(recipe)
+    return _Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
     """Return the PruningConfig of a recipe."""
+    part = pruning_part(recipe)
     names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
-    settings = {k: v for k, v in recipe.pruning.model_dump().items() if k in names}
-    return PruningConfig(**settings, milestones=recipe.pruning.budgets[:-1])
+    settings = {k: v for k, v in part.model_dump().items() if k in names}
+    return PruningConfig(**settings, milestones=part.budgets[:-1])
 
 
 def distillation_config(recipe: Recipe) -> DistillationConfig | None:
@@ -289,18 +350,7 @@ def distillation_config(recipe: Recipe) -> DistillationConfig | None:
     return DistillationConfig(**recipe.distillation.model_dump(exclude={"teacher"}))
 
 
-def _load_teacher(recipe: Recipe, model: PreTrainedModel) -> PreTrainedModel | None:
-    """Load a teacher other than the dense model, and refuse a pair that does not fit before any training."""
-    config = distillation_config(recipe)
-    if config is None or recipe.distillation is None:
-        return None
-    name = recipe.distillation.teacher
-    teacher = None if name is None else load_model(name)
-    Distiller(config, teacher or _copy(model), model).detach()
-    return teacher
-
-
-def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -> PruningGraph:
+def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:
     """Trace the model, print the budget and its reachable range in numbers, refuse what cannot be met.
 
     Raises:
@@ -322,21 +372,6 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Callable[[str], None]) -
             f"(reachable: {100 * smallest / limit.dense:.1f}% to 100%; MACs at {config.seconds:g} s)"
         )
     return graph
-
-
-def _read_data(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
-    task = task_class(recipe.task)
-    config = FolderConfig(
-        target=recipe.data.target or task.target,
-        max_seconds=recipe.data.max_seconds,
-        closed_labels=not task.open_targets,
-    )
-    clips = check_folder(recipe.data.path, config)
-    counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-    say(f"Data {clips.path}: {counts} clips, {len(clips.labels)} different {config.target}s in train")
-    for note in clips.notes:
-        say(f"  note: {note}")
-    return clips
 
 
 def _architecture(recipe: Recipe) -> Any:
@@ -368,53 +403,10 @@ def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
         )
 
 
-def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: Any) -> TrainingArguments:
-    schedule: dict[str, Any] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        learning_rate=rate,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.eval_batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation,
-        activation_checkpointing=recipe.gradient_checkpointing,
-        weight_decay=recipe.weight_decay,
-        bf16=recipe.bf16,
-        seed=recipe.seed,
-        logging_steps=max(steps // 40, 1),
-        save_strategy="no" if recipe.checkpoint_steps is None else "steps",
-        save_steps=recipe.checkpoint_steps or steps,
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
-        train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
-        dataloader_pin_memory=False,
-        **(schedule | cpu_arguments() | more),
-    )
-
-
-def _trainer_arguments(
-    recipe: Recipe, clips: SpeechFolder, task: Task, model: PreTrainedModel, processor: Processor
-) -> dict[str, Any]:
-    augmentation = Augmentation() if recipe.data.augment else None
-    # By length, so that batches have little padding.
-    judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
-    collator = task.collator(processor)
-    collator.lengths = recipe.distillation is not None
-    return {
-        "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
-        "eval_dataset": ClipDataset(judged, task.encode_judged),
-        "data_collator": collator,
-        "compute_metrics": task.judge(judged, model),
-        "compute_loss_func": task.loss_function(),
-        "preprocess_logits_for_metrics": task.slim,
-    }
-
-
 def _train_dense(
     model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict[str, Any], resume: bool
 ) -> None:
-    arguments = _arguments(
+    arguments = training_arguments(
         recipe,
         part.steps,
         part.learning_rate,
@@ -438,7 +430,7 @@ def _report(
     recipe: Recipe,
     made: Finished,
     dense: nn.Module,
-    trainer: PruningTrainer,
+    history: list[dict[str, Any]],
     model_folder: Path,
     task: Task,
 ) -> Report:
@@ -453,10 +445,11 @@ def _report(
         threads=recipe.report.threads,
         min_iterations=recipe.report.iterations,
         min_seconds=recipe.report.min_seconds,
-        history=trainer.history,
+        history=history,
         results=results,
-        budget=made.budget,
+        made="pruned" if recipe.student is None else "student",
+        budget=made.budget or None,
         title=recipe.name,
         folder=model_folder,
-        reference_seconds=recipe.pruning.seconds,
+        reference_seconds=recipe.reference_seconds,
     )

@@ -1,5 +1,6 @@
 """Recipes: the schema of a YAML recipe, its overrides, and the pipeline of about ten calls that runs it."""
 
+import dataclasses
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import FAMILIES
 
@@ -40,16 +42,37 @@ class ModelPart(Part):
         return family
 
 
+class CorruptionPart(Part):
+    """Noise and reverberation on training clips; the fields of Corruption, and what the teacher hears.
+
+    A dense model that is to teach with clean audio is trained on clean clips.
+    """
+
+    noise: str | None = None
+    """Folder of noise recordings; None: white noise."""
+    rirs: str | None = None
+    """Folder of room impulse responses; None: simulated rooms."""
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    cases: tuple[Literal["noise", "reverb", "both", "clean"], ...] = ("noise", "reverb", "both", "clean")
+    white_probability: float = Field(default=0.3, ge=0, le=1)
+    rt60_seconds: tuple[float, float] = (0.2, 0.8)
+    clean_teacher: bool = True
+    """Whether a teacher hears the clean clip (RobustDistiller); false: what the student hears."""
+
+
 class DataPart(Part):
     """Where the audio is: a folder with SPLIT/metadata.csv."""
 
     path: str
     target: str | None = None
-    """Column to predict: intent, speaker, ...; scenario+action is one label, size|milk are two slots."""
+    """Column to predict: intent, speaker, ...; scenario+action is one label, size|milk are two slots.
+
+    Task representation needs none."""
     loss_weights: tuple[float, ...] = ()
     """Joint tasks: one for each column of the target; empty: 1 each."""
     augment: bool = True
-    """Speed, shift, gain and noise on training clips."""
+    """Speed, shift, gain and noise on training clips; with `corruption`, it alone brings the noise."""
+    corruption: CorruptionPart | None = None
     max_seconds: float = Field(default=15.0, gt=0)
     """Longer clips are cut."""
     group_by_length: bool = False
@@ -124,7 +147,54 @@ class DistillationPart(Part):
     mask_length: int = 10
     enhancement: Literal["magnitude", "multi_resolution", "si_sdr"] = "magnitude"
     enhancement_input: Literal["last", "frontend"] = "last"
+    enhancement_units: int = 256
     learning_rate: float | None = None
+
+
+class StudentPart(TrainPart):
+    """A small student that learns from the teacher in place of pruning; the fields of StudentConfig."""
+
+    name: str | None = None
+    """One of the papers' students; what else is given here takes the place of its own."""
+    layers: int | tuple[int, ...] | None = None
+    hidden_size: int | None = None
+    intermediate_size: int | None = None
+    num_attention_heads: int | None = None
+    thin_frontend: bool | None = None
+    projection_norm: bool | None = None
+    mask_embedding: bool | None = None
+    reuse: Literal["even"] | tuple[int, ...] | None = None
+    init: Literal["teacher", "random"] | None = None
+    seconds: float = Field(default=10.0, gt=0)
+    """Audio length for MACs."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        if name is not None and name not in STUDENTS:
+            raise ValueError(f"found {name!r}, wanted one of {', '.join(STUDENTS)}")
+        return name
+
+    @property
+    def shape(self) -> StudentConfig:
+        """The shape that is asked for."""
+        fields = {field.name for field in dataclasses.fields(StudentConfig)}
+        given = {key: value for key, value in self.model_dump(include=fields).items() if value is not None}
+        return dataclasses.replace(STUDENTS[self.name] if self.name else StudentConfig(), **given)
+
+    @property
+    def shown(self) -> str:
+        """The shape in a few words."""
+        given = self.model_dump(exclude={"name", "seconds", *TrainPart.model_fields}, exclude_none=True)
+        return ", ".join(([self.name] if self.name else []) + [f"{key}={given[key]}" for key in given])
+
+
+class OptimizerPart(Part):
+    """AdamW, beside the learning rates of the phases and `weight_decay`."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(default=1e-8, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
 
 
 class ReportPart(Part):
@@ -151,20 +221,23 @@ class Recipe(Part):
 
     name: str
     about: AboutPart = AboutPart()
-    task: Literal["classification", "ctc", "joint", "phonemes", "slots", "speaker_verification"] = (
-        "classification"
-    )
+    task: Literal[
+        "classification", "ctc", "joint", "phonemes", "representation", "slots", "speaker_verification"
+    ] = "classification"
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None
     """Dense fine-tuning before pruning; leave out for a model that is trained already."""
-    pruning: PruningPart
+    pruning: PruningPart | None = None
+    """How the model gets small: by pruning, or by being the teacher of a `student`."""
+    student: StudentPart | None = None
     distillation: DistillationPart | None = None
-    """What pruning and recovery learn from a teacher; leave out for none."""
+    """What pruning and recovery, or the student, learn from a teacher; leave out for none."""
     report: ReportPart = ReportPart()
     batch_size: int = Field(default=32, gt=0)
     eval_batch_size: int = Field(default=32, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    optimizer: OptimizerPart = OptimizerPart()
     smoke: bool = False
     """Run all stages on a tiny model of the same family and the shipped words, in seconds and offline."""
     seed: int = 0
@@ -176,10 +249,40 @@ class Recipe(Part):
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
 
+    @model_validator(mode="after")
+    def _is_one_way_to_get_small(self) -> "Recipe":
+        if (self.pruning is None) == (self.student is None):
+            raise ValueError("wanted either `pruning` or `student`, found both or none")
+        if self.distillation is None and (self.student is not None or self.task == "representation"):
+            raise ValueError(
+                "a student, and any model without labels, learns by `distillation`: give its losses"
+            )
+        if self.dense is not None and self.task == "representation":
+            raise ValueError("task representation has no labels to train a dense model on: leave `dense` out")
+        return self
+
+    @property
+    def reference_seconds(self) -> float:
+        """The audio length at which MACs are budgeted and reported."""
+        part = self.pruning or self.student
+        assert part is not None
+        return part.seconds
+
     @property
     def folder(self) -> Path:
         """The output folder."""
         return Path(self.output.format(name=self.name, seed=self.seed))
+
+
+def pruning_part(recipe: Recipe) -> PruningPart:
+    """Return how a recipe prunes.
+
+    Raises:
+        RecipeError: it distils a student instead.
+    """
+    if recipe.pruning is None:
+        raise RecipeError(f"{recipe.name}: it distils a student; there is no `pruning` in it.")
+    return recipe.pruning
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -242,9 +345,11 @@ def _fields_at(path: tuple[str | int, ...]) -> list[str]:
     parts: dict[str, type[Part]] = {
         "about": AboutPart,
         "model": ModelPart,
-        "data": DataPart,
+        "data": CorruptionPart if "corruption" in path else DataPart,
         "dense": TrainPart,
         "pruning": PruningPart,
+        "student": StudentPart,
+        "optimizer": OptimizerPart,
         "distillation": DistillationPart,
         "report": ReportPart,
     }

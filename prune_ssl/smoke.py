@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Any
 
-from prune_ssl.recipes import Recipe, TrainPart
+from prune_ssl.recipes import Recipe, StudentPart, TrainPart
 
 STEPS = 8
 """Optimiser steps of each phase: enough to go through every line, not to learn."""
@@ -25,6 +25,16 @@ TINY: dict[str, Any] = {
 }
 """A model that keeps the family's shape in everything but its widths; most of it can go, as in a big one."""
 
+ANY_DEPTH: dict[str, Any] = {
+    "teacher": None,
+    "layers": None,
+    "layer_weights": None,
+    "relation_layers": None,
+    "mask_length": 2,
+    "enhancement_units": 8,
+}
+"""Settings of distillation that fit any depth, and the tiny model's frames."""
+
 XVECTOR: dict[str, Any] = {"tdnn_dim": [8, 8, 8, 8, 8], "xvector_output_dim": 16}
 """The same for the x-vector head, where a family has one."""
 
@@ -36,6 +46,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
     """
     words = resources.files("prune_ssl") / "assets" / "words"
     sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
+    corruption = recipe.data.corruption
     changes: dict[str, Any] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
         "data": recipe.data.model_copy(
@@ -44,12 +55,16 @@ def smoke_version(recipe: Recipe) -> Recipe:
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
+                "corruption": corruption and corruption.model_copy(update={"noise": None, "rirs": None}),
             }
         ),
-        "dense": TrainPart(steps=STEPS, learning_rate=1e-3),
-        "pruning": recipe.pruning.model_copy(
+        "dense": TrainPart(steps=STEPS, learning_rate=1e-3) if recipe.task != "representation" else None,
+        "pruning": recipe.pruning
+        and recipe.pruning.model_copy(
             update={"steps": STEPS, "recovery": 1.0, "round_to": 2, "seconds": 1.0}
         ),
+        "student": recipe.student and _small_student(recipe.student),
+        "distillation": recipe.distillation and recipe.distillation.model_copy(update=ANY_DEPTH),
         "report": recipe.report.model_copy(
             update={"seconds": (1.0,), "threads": (1,), "iterations": 3, "min_seconds": 0.0}
         ),
@@ -59,3 +74,17 @@ def smoke_version(recipe: Recipe) -> Recipe:
         "bf16": False,
     }
     return recipe.model_copy(update=changes)
+
+
+def _small_student(part: StudentPart) -> StudentPart:
+    """Return a student of the same kind beside the tiny model: choices stay, sizes shrink."""
+    shape = part.shape
+    small = {
+        "layers": 1 if shape.layers is not None else None,
+        "hidden_size": 16 if shape.hidden_size is not None else None,
+        "intermediate_size": 32 if shape.intermediate_size is not None else None,
+        "num_attention_heads": None,
+    }
+    chosen = {name: getattr(shape, name) for name in ("thin_frontend", "projection_norm", "mask_embedding")}
+    more = {"reuse": shape.reuse, "init": shape.init, "name": None, "steps": STEPS, "seconds": 1.0}
+    return part.model_copy(update={**small, **chosen, **more})

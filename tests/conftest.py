@@ -53,6 +53,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2-bert-relative": ("wav2vec2-bert", {"position_embeddings_type": "relative"}),
     "wav2vec2-mms": ("wav2vec2", {"adapter_attn_dim": 5, "do_stable_layer_norm": True}),
     "wav2vec2-adapter": ("wav2vec2", {"add_adapter": True, "num_adapter_layers": 2}),
+    "wav2vec2-bert-adapter": ("wav2vec2-bert", {"add_adapter": True, "num_adapter_layers": 2}),
     "sew-plain": ("sew", {"squeeze_factor": 1}),
     "sew-d-own-positions": ("sew-d", {"share_att_key": False}),
 }

@@ -9,6 +9,8 @@ import torch
 from conftest import CASES, FORMS, batch, first_output, relative_difference, tiny_model
 from safetensors.torch import load_file, save_file
 from test_exact_removal import ALL, UNITS, random_keep
+from test_torchaudio import tiny as tiny_torchaudio
+from test_unknown_models import Custom
 from transformers import AutoModel, AutoModelForAudioClassification, AutoModelForCTC, Wav2Vec2FeatureExtractor
 
 from prune_ssl import Plan, load_pretrained, resize, save_pretrained, trace
@@ -151,3 +153,58 @@ def test_a_class_of_ones_own_is_refused_before_it_would_be_lost():
         ModelError, match="MyHubert is not a class of transformers that prune_ssl can rebuild"
     ):
         resize(model, trace(model), {"conv.0": [1]})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [tiny_torchaudio, lambda: tiny_torchaudio("layer_norm", 7), lambda: tiny_torchaudio(wavlm=True), Custom],
+)
+def test_models_of_no_config_load_bit_equal_into_what_a_factory_makes(tmp_path, make):
+    model = make().eval()
+    graph = trace(model)
+    keep = random_keep(graph, 3, "random", ALL)
+    plan = Plan(
+        {name: tuple(units) for name, units in keep.items()},
+        {name: (0.5,) * len(units) for name, units in keep.items() if graph.groups[name].kind == "ffn"},
+    )
+    small = resize(model, graph, plan).eval()
+    with pytest.raises(ArtifactError, match=r"not a model of transformers.* Give plan="):
+        save_pretrained(small, tmp_path / "model")
+    folder = save_pretrained(small, tmp_path / "model", plan=plan)
+    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "pruning_plan.json"]
+    loaded, audio = load_pretrained(folder, make), torch.randn(1, 8000)
+    assert all(torch.equal(value, small.state_dict()[name]) for name, value in loaded.state_dict().items())
+    with torch.no_grad():
+        found, wanted = (each(audio) for each in (loaded, small))
+    pair = zip(found, wanted, strict=True) if isinstance(found, tuple) else [(found, wanted)]
+    assert all(one is other or torch.equal(one, other) for one, other in pair)
+    assert trace(loaded).cost() == trace(small).cost()
+
+
+def test_a_factory_is_asked_for_refused_and_checked(tmp_path):
+    model = tiny_torchaudio()
+    keep = {"layer.0.ffn": [0, 3]}
+    folder = save_pretrained(
+        resize(model, trace(model), keep), tmp_path / "model", plan=keep, dtype=torch.float16
+    )
+    assert (
+        load_file(folder / "model.safetensors")["encoder.transformer.layer_norm.weight"].dtype
+        == torch.float16
+    )
+    assert {parameter.dtype for parameter in load_pretrained(folder, tiny_torchaudio).parameters()} == {
+        torch.float32
+    }
+    with pytest.raises(ArtifactError, match="has no config: give load_pretrained the function"):
+        load_pretrained(folder)
+    with pytest.raises(ArtifactError, match="does not fit the model that the factory makes"):
+        load_pretrained(folder, lambda: tiny_torchaudio(outputs=7))
+    with pytest.raises(ArtifactError, match=r"keep names the group 'layer\.0\.ffn'"):
+        load_pretrained(
+            folder,
+            lambda: torch.nn.Sequential(
+                torch.nn.Unflatten(1, (1, -1)), torch.nn.Conv1d(1, 4, 3), torch.nn.Conv1d(4, 2, 3)
+            ),
+        )
+    stock, _ = small_model()
+    with pytest.raises(ArtifactError, match="not a model that a factory could help to load"):
+        load_pretrained(save_pretrained(stock, tmp_path / "stock"), tiny_torchaudio)

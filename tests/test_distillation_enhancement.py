@@ -157,7 +157,7 @@ def test_a_student_that_hears_noise_learns_from_a_teacher_that_does_not(tmp_path
     corrupted = CorruptedDataset(Waves(16), Corruption(snr_db=(0.0, 10.0)))
     trainer = DistillationTrainer(
         model=student,
-        args=arguments(tmp_path, max_steps=8, learning_rate=5e-3, remove_unused_columns=False),
+        args=arguments(tmp_path, max_steps=8, learning_rate=5e-3),
         distillation=config,
         teacher=teacher,
         train_dataset=corrupted,

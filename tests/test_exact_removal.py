@@ -11,10 +11,12 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 
 from prune_ssl import Plan, PruningConfig, attach_gates, resize, trace
 from prune_ssl.errors import ModelError
+from prune_ssl.models import FAMILIES
+from prune_ssl.selection import KINDS
 
 EXTREMES = ("random", "no heads", "no ffn", "one channel", "almost nothing", "no blocks", "one layer")
 UNITS = ("conv", "heads", "ffn")
-ALL = (*UNITS, "hidden", "block", "layer")
+ALL = KINDS
 
 
 def random_keep(graph, seed, extreme="random", kinds=UNITS):
@@ -46,9 +48,9 @@ def masked_and_resized(model, graph, plan, inputs):
 def kept_part(output, model, graph, plan):
     """Of a bare model's output, the dimensions that stay."""
     keep = plan.keep if isinstance(plan, Plan) else plan
-    if "hidden" not in keep or output.shape[-1] != model.config.hidden_size or graph.backbone:
+    if "hidden" not in keep or FAMILIES[graph.family].upsampling or graph.backbone:
         return output
-    width = model.config.hidden_size // graph.groups["hidden"].size
+    width = output.shape[-1] // graph.groups["hidden"].size
     return output[..., [unit * width + d for unit in keep["hidden"] for d in range(width)]]
 
 
@@ -56,7 +58,7 @@ def kept_part(output, model, graph, plan):
 @given(
     seed=st.integers(0, 10_000),
     extreme=st.sampled_from(EXTREMES),
-    kinds=st.sampled_from([UNITS, (*UNITS, "block"), ("layer",), ("hidden",), ALL]),
+    kinds=st.sampled_from([UNITS, (*UNITS, "block"), ("layer",), ("hidden",), ("head_dim",), ALL]),
     padded=st.booleans(),
     samples=st.integers(6500, 9000),
     heads=st.sampled_from([1, 2, 4]),

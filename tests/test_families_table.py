@@ -21,12 +21,22 @@ COLUMNS = {
     "block": "whole blocks",
     "layer": "whole layers",
     "hidden": "residual width",
+    "head_dim": "head dimensions",
 }
 START = """# What can be cut out of which model
 
 Made by `python tests/test_families_table.py`, which builds a tiny random model of each family, cuts about
 half of each kind of unit, and compares it with the gated model: **exact** is a difference below 1e-9 of the
-output's scale in float64, with a padded batch. As a test it fails when this page and the code disagree.
+output's scale in float64, with a padded batch (none for torchaudio's WavLM, which takes no lengths). As a test
+it fails when this page and the code disagree.
+
+Units of the residual width are groups of the positional convolution (48 dimensions in Base), single dimensions
+where there is none, whole slices of a head's size with rotary positions. WavLM's position gates go on reading the
+original slices, with zeros for what is gone; tables of relative positions keep their width; behind the upsampling
+of SEW and SEW-D the head's input is a group of its own, `upsampled`. Head dimensions go from the queries, keys,
+values and output of a layer alike, the same in all its heads, so that the stock attention holds what is left; the
+scores keep the scale of the original size (where the stock forward takes it from the queries' width, in SEW-D and
+torchaudio, the difference is folded into the queries).
 """
 
 
@@ -43,8 +53,9 @@ def half(graph, kind):
 
 
 def difference(model, graph, keep):
-    if graph.family == "torchaudio":
-        audio, lengths = torch.randn(2, 7000, dtype=torch.float64), torch.tensor([7000, 5000])
+    if graph.family.startswith("torchaudio"):
+        audio = torch.randn(2, 7000, dtype=torch.float64)
+        lengths = None if "wavlm" in graph.family else torch.tensor([7000, 5000])
         masked, resized = masked_and_resized_torchaudio(model, graph, keep, audio, lengths)
     else:
         masked, resized = masked_and_resized(model, graph, keep, batch(model, 7000, True))
@@ -70,8 +81,10 @@ def document():
     notes: dict[str, int] = {}
     lines = [f"| family | {' | '.join(COLUMNS.values())} |", "|" + "---|" * (len(COLUMNS) + 1)]
     for family in [*FAMILIES, *FORMS]:
-        model = tiny_torchaudio(outputs=7) if family == "torchaudio" else tiny_model(family, "ForCTC")
-        model = model.double()
+        if family.startswith("torchaudio"):
+            model = tiny_torchaudio(outputs=7, wavlm="wavlm" in family).double()
+        else:
+            model = tiny_model(family, "ForCTC").double()
         graph = trace(model)
         lines.append(
             f"| {family} | " + " | ".join(cell(model, graph, kind, notes) for kind in COLUMNS) + " |"

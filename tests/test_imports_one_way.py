@@ -26,6 +26,8 @@ ORDER = (
     "recipes",
     "smoke",
     "catalogue",
+    "corpora",
+    "student_run",
     "pipeline",
     "sweep",
     "cli",

@@ -185,12 +185,13 @@ def test_a_checkpoint_of_another_trainer_is_refused(tmp_path):
         make(tmp_path).load_extra(tmp_path / "checkpoint-3")
 
 
-def test_items_depend_on_seed_epoch_and_index_alone():
+def test_items_depend_on_seed_phase_epoch_and_index_alone():
     items = SeededItems(Jittered(4), 3)
     first, state = items[1]["input_values"], torch.get_rng_state()
     torch.randn(5), random.random(), np.random.rand()
     assert torch.equal(items[1]["input_values"], first)
     assert not torch.equal(SeededItems(Jittered(4), 4)[1]["input_values"], first)
+    assert not torch.equal(SeededItems(Jittered(4), 3, "recovery")[1]["input_values"], first)
     items.epoch.fill_(1)
     assert not torch.equal(items[1]["input_values"], first)
     torch.set_rng_state(state)

@@ -8,7 +8,8 @@ from test_exact_removal import ALL, UNITS, random_keep
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from prune_ssl import PruningConfig, attach_gates, resize, trace
+from prune_ssl import Plan, PruningConfig, attach_gates, resize, trace
+from prune_ssl.errors import ModelError
 
 SHAPE = {
     "extractor_conv_layer_config": [(12, 10, 5), (10, 3, 2), (8, 3, 2), (9, 2, 2)],
@@ -26,13 +27,15 @@ SHAPE = {
 }
 
 
-def tiny(mode="group_norm", outputs=None):
-    model = torchaudio.models.wav2vec2_model(
+def tiny(mode="group_norm", outputs=None, wavlm=False):
+    make = torchaudio.models.wavlm_model if wavlm else torchaudio.models.wav2vec2_model
+    model = make(
         extractor_mode=mode,
         extractor_conv_bias=mode == "layer_norm",
         encoder_layer_norm_first=mode == "layer_norm",
         aux_num_out=outputs,
         **SHAPE,
+        **({"encoder_num_buckets": 12, "encoder_max_distance": 20} if wavlm else {}),
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -72,9 +75,11 @@ def counted_macs(model):
 
 
 @pytest.mark.parametrize("mode", ["group_norm", "layer_norm"])
-def test_predicted_cost_equals_counted_cost(mode):
-    model = tiny(mode, 7)
+@pytest.mark.parametrize("wavlm", [False, True])
+def test_predicted_cost_equals_counted_cost(mode, wavlm):
+    model = tiny(mode, 7, wavlm)
     graph = trace(model)
+    assert counted_macs(model) == graph.cost(seconds=1.0).macs
     for seed, kinds in enumerate((UNITS, ALL)):
         keep = random_keep(graph, seed, "random", kinds)
         small, cost = resize(model, graph, keep), graph.cost(keep, seconds=1.0)
@@ -90,29 +95,33 @@ def test_base_has_the_size_that_torchaudio_documents():
     assert round(trace(model).cost(seconds=10.0).macs / 1e9, 3) == 74.067
 
 
-def test_wavlm_keeps_its_heads_and_says_why():
+@pytest.mark.parametrize("mode", ["group_norm", "layer_norm"])
+def test_wavlm_loses_heads_and_width_and_is_cut_again(mode):
+    model = tiny(mode, 7, wavlm=True).double()
+    audio = torch.randn(2, 7000, dtype=torch.float64)
+    for seed, extreme in enumerate(("random", "no heads", "no blocks", "random", "one layer")):
+        graph = trace(model)
+        keep = random_keep(graph, seed, extreme, ALL if seed else ("heads", "hidden"))
+        scales = {
+            name: [0.5] * len(units) for name, units in keep.items() if graph.groups[name].kind != "layer"
+        }
+        plan = Plan({name: tuple(units) for name, units in keep.items()}, scales)
+        masked, resized = masked_and_resized(model, graph, plan, audio)
+        assert relative_difference(resized, masked) < 1e-9
+        with torch.no_grad():
+            assert relative_difference(masked, model(audio)[0]) > 1e-9
+        if extreme == "random":
+            model = resize(model, graph, keep)
+
+
+def test_wavlm_says_what_it_cannot():
     with torch.device("meta"):
         graph = trace(torchaudio.models.wavlm_base())
-    assert "layer.0.ffn" in graph.groups
-    assert "layer.0.heads" not in graph.groups
-    assert "one fused projection" in graph.not_pruned["encoder.transformer.layers.0.attention"]
-    assert "in_proj_weight" in graph.not_pruned["hidden"]
-
-
-def test_the_macs_of_wavlm_are_all_counted():
-    model = torchaudio.models.wavlm_model(
-        extractor_mode="group_norm",
-        extractor_conv_bias=False,
-        encoder_layer_norm_first=False,
-        encoder_num_buckets=12,
-        encoder_max_distance=20,
-        aux_num_out=None,
-        **SHAPE,
-    ).eval()
-    graph = trace(model)
-    keep = {"layer.0.ffn": range(5), "conv.1": [1, 4]}
-    assert counted_macs(model) == graph.cost(seconds=1.0).macs
-    assert counted_macs(resize(model, graph, keep)) == graph.cost(keep, seconds=1.0).macs
+    assert graph.groups["layer.11.heads"].size == 12
+    assert "one fused projection" in graph.not_pruned["layer.0.head_dim"]
+    small = resize(tiny(wavlm=True), trace(tiny(wavlm=True)), {"layer.0.heads": [1]})
+    with pytest.raises(ModelError, match="takes no lengths"):
+        small(torch.randn(2, 7000), torch.tensor([7000, 5000]))
 
 
 def test_the_pretraining_model_is_cut_too():

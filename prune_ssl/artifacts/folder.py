@@ -1,22 +1,31 @@
 """save_pretrained and load_pretrained: a Hugging Face folder with the plan and the processor."""
 
+import copy
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.errors import ArtifactError, ModelError
+from prune_ssl.errors import ArtifactError, PruneError
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
+from prune_ssl.resizing import resize
+from prune_ssl.tracing import trace
 
 PLAN_FILE = "pruning_plan.json"
 PLAN_VERSION = 1
+WEIGHTS_FILE = "model.safetensors"
+
+Keep = Mapping[str, Sequence[int]]
 
 
 def prepare_folder(folder: str | Path, overwrite: bool = False) -> Path:
@@ -42,7 +51,7 @@ def save_pretrained(
     *,
     overwrite: bool = False,
     processor: Any = None,
-    plan: Plan | None = None,
+    plan: Plan | Keep | None = None,
     dtype: torch.dtype | None = None,
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
@@ -50,32 +59,43 @@ def save_pretrained(
     The folder is written beside its place and moved there, so that no half-written one is ever seen.
     It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported.
 
+    A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
+    folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
+
     Args:
-        model: a model of transformers, dense or resized.
+        model: a model of transformers, dense or resized; or any other that `resize` gave.
         folder: where to write; created with its parents.
         overwrite: replace what is there.
         processor: feature extractor or processor of transformers to save with it.
-        plan: what was kept, saved as pruning_plan.json, so that it can be applied to the dense checkpoint
-            again.
+        plan: what was kept (a plan or a bare keep), saved as pruning_plan.json, so that it can be applied to
+            the dense checkpoint again. A model that is not of transformers needs it.
         dtype: dtype of the saved weights (None: as they are).
 
     Raises:
         ArtifactError: the folder exists, or the model is not one that can be saved.
     """
-    if not isinstance(model, PreTrainedModel):
-        raise ArtifactError(f"{type(model).__name__} cannot be saved: wanted a model of transformers.")
+    if not isinstance(model, PreTrainedModel) and plan is None:
+        raise ArtifactError(
+            f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "
+            "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
+        )
     path = prepare_folder(folder, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         new = Path(scratch) / path.name
-        state = None
-        if dtype is not None:
-            state = {name: value.to(dtype) for name, value in model.state_dict().items()}
-        model.save_pretrained(new, state_dict=state)
+        if isinstance(model, PreTrainedModel):
+            state = None
+            if dtype is not None:
+                state = {name: value.to(dtype) for name, value in model.state_dict().items()}
+            model.save_pretrained(new, state_dict=state)
+        else:
+            new.mkdir()
+            save_weights(model if dtype is None else copy.deepcopy(model).to(dtype), str(new / WEIGHTS_FILE))
         if processor is not None:
             processor.save_pretrained(new)
         if plan is not None:
-            (new / PLAN_FILE).write_text(json.dumps(plan_as_json(plan), indent=1) + "\n")
+            whole = plan if isinstance(plan, Plan) else Plan({name: tuple(plan[name]) for name in plan})
+            (new / PLAN_FILE).write_text(json.dumps(plan_as_json(whole), indent=1) + "\n")
         if path.exists():
             shutil.rmtree(path)
         new.rename(path)
@@ -109,18 +129,45 @@ def load_plan(folder: str | Path) -> Plan:
     return Plan(keep, scales)
 
 
-def load_pretrained(folder: str | Path) -> PreTrainedModel:
+def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
     """Load a folder that `save_pretrained` wrote, strictly and in float32.
 
+    Args:
+        folder: the folder.
+        factory: for a model that is not of transformers: makes the dense model, with any weights, as it was
+            traced. It is traced and cut to the folder's plan, then takes the folder's weights.
+
     Raises:
-        ArtifactError: the folder is missing, is not a model, or its weights do not fit its config exactly.
+        ArtifactError: the folder is missing, is not a model, or its weights do not fit its config or the
+            factory's model exactly.
     """
     path = Path(folder)
     if not path.is_dir():
         raise ArtifactError(f"{path} is not a folder; wanted one that save_pretrained wrote.")
+    needs_factory = (path / PLAN_FILE).is_file() and not (path / "config.json").is_file()
+    if needs_factory != (factory is not None):
+        raise ArtifactError(
+            f"{path} has no config: give load_pretrained the function that makes its dense model."
+            if needs_factory
+            else f"{path} is not a model that a factory could help to load; leave it out."
+        )
     try:
-        model = load_model(path)
-    except (ModelError, SafetensorError) as error:
+        model = load_model(path) if factory is None else _refill(factory(), path)
+    except (PruneError, SafetensorError) as error:
         raise ArtifactError(f"cannot load {path}: {error}") from error
     model.eval()
     return model
+
+
+def _refill(model: nn.Module, path: Path) -> nn.Module:
+    """Return a dense model cut to the folder's plan, with the folder's weights."""
+    keep = load_plan(path).keep
+    small = (resize(model, trace(model), keep) if keep else model).float()
+    try:
+        load_weights(small, str(path / WEIGHTS_FILE), strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{WEIGHTS_FILE} does not fit the model that the factory makes, cut to the plan: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return small

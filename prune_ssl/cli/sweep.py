@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.recipes import load_recipe
+from prune_ssl.recipes import load_recipe, pruning_part
 from prune_ssl.sweep import sweep, trials
 
 
@@ -26,7 +26,7 @@ def sweep_command(
     """Run or resume a set of runs; what has a report is not run again."""
     loaded = load_recipe(recipe, overrides)
     cells = trials(
-        _split(budgets) or [loaded.pruning.budget], _split(methods) or ["gates"], seeds or [loaded.seed]
+        _split(budgets) or [pruning_part(loaded).budget], _split(methods) or ["gates"], seeds or [loaded.seed]
     )
     folder = out or Path("runs") / f"sweep-{loaded.name}"
     points = sweep(loaded, cells, folder, say)

@@ -20,7 +20,7 @@ class Clip:
 
     path: Path
     target: str
-    """The label or the text, as metadata.csv has it."""
+    """The label or the text, as metadata.csv has it; empty where nothing is to be predicted."""
     seconds: float
     """Length that is used, after any cut to `max_seconds`."""
     speaker: str | None = None
@@ -47,7 +47,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     Args:
         clips: From `check_folder(...).splits[...]`.
-        encode: Turns a clip's target into what the model's loss takes, e.g. `task.encode`.
+        encode: Turns a clip's target into what the model's loss takes, e.g. `task.encode`; items have no
+            labels where it gives None.
         augmentation: Changes the samples at random each time that a clip is read (training only).
         sample_rate_hz: The rate for clips that are not in memory.
         min_samples: The receptive field, for the same.
@@ -75,7 +76,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         samples = self.clips[index].waveform(self.sample_rate_hz, self.min_samples)
         if self.augmentation is not None:
             samples = self.augmentation(samples)
-        return {"input_values": samples, "labels": self.labels[index]}
+        label = self.labels[index]
+        return {"input_values": samples} | ({} if label is None else {"labels": label})
 
     @property
     def lengths(self) -> list[int]:

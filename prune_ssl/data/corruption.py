@@ -103,7 +103,8 @@ def reverberate(audio: torch.Tensor, rir: torch.Tensor) -> torch.Tensor:
     would be shifted (pitfall 27). The tail after N samples is cut off.
     """
     direct = int(rir.abs().argmax())
-    wet: torch.Tensor = torchaudio.functional.fftconvolve(audio, rir[direct:])[: len(audio)]
+    heard = rir[direct : direct + len(audio)]  # what comes later is cut off below
+    wet: torch.Tensor = torchaudio.functional.fftconvolve(audio, heard)[: len(audio)]
     power = float(wet.square().mean())
     return wet * sqrt(float(audio.square().mean()) / power) if power else audio
 
@@ -127,10 +128,13 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
     Args:
         clean: items with `input_values` (N,), such as a ClipDataset.
         corruption: What happens to them, anew each time that an item is read.
+        clean_teacher: Whether the clean samples are handed out; else a teacher hears what the student hears.
     """
 
-    def __init__(self, clean: Dataset[dict[str, Any]], corruption: Corruption) -> None:
-        self.clean, self.corruption = clean, corruption
+    def __init__(
+        self, clean: Dataset[dict[str, Any]], corruption: Corruption, clean_teacher: bool = True
+    ) -> None:
+        self.clean, self.corruption, self.clean_teacher = clean, corruption, clean_teacher
 
     def __len__(self) -> int:
         return len(self.clean)  # type: ignore[arg-type]
@@ -138,7 +142,13 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.clean[index]
         clean = np.asarray(item["input_values"], dtype=np.float32)
-        return {**item, "input_values": self.corruption(clean), "teacher_input_values": clean}
+        corrupted = {**item, "input_values": self.corruption(clean)}
+        return corrupted | ({"teacher_input_values": clean} if self.clean_teacher else {})
+
+    @property
+    def lengths(self) -> list[int]:
+        """Samples of each clip, where the clean dataset knows them: for batches of like length."""
+        return self.clean.lengths  # type: ignore[attr-defined,no-any-return]
 
 
 def _read_folder(folder: Path, sample_rate_hz: int) -> tuple[torch.Tensor, ...]:

@@ -42,8 +42,8 @@ class FolderConfig:
         DataError: a number is not positive, or a split is unknown.
     """
 
-    target: str = "label"
-    """The column to predict: "label" for classification, "text" for transcripts."""
+    target: str | None = "label"
+    """The column to predict: "label" for classification, "text" for transcripts; None: nothing."""
     required_splits: tuple[str, ...] = ("train", "validation")
     """Splits that must be there; the others are read when they are."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
@@ -149,7 +149,8 @@ class _Inspector:
         config, path = self.config, listing.folder / row[FILE_COLUMN]
         if not row[FILE_COLUMN].strip():
             return self._refuse(listing.folder / listing.source, f"a row without a {FILE_COLUMN}")
-        if not row[config.target].strip():
+        target = "" if config.target is None else row[config.target].strip()
+        if config.target is not None and not target:
             return self._refuse(path, f"its {config.target} in {listing.source} is empty")
         try:
             header = read_header(path)
@@ -166,7 +167,7 @@ class _Inspector:
         seconds = self._count(header)
         return Clip(
             path=path,
-            target=row[config.target].strip(),
+            target=target,
             seconds=seconds,
             speaker=row.get(SPEAKER_COLUMN) or None,
             samples=self._kept(samples),

@@ -56,6 +56,8 @@ class DistillationConfig:
     """What the enhancement head is judged by: L1 of magnitudes, STFT at three resolutions, or SI-SDR."""
     enhancement_input: Literal["last", "frontend"] = "last"
     """What it reads: the last hidden state (the paper's figure), or the convolutions' output (its code)."""
+    enhancement_units: int = 256
+    """LSTM units of the head in each direction; RobustDistiller's 256 beside 768 hidden dimensions."""
     learning_rate: float | None = None
     """Of the projections; None: that of the weights."""
 
@@ -86,6 +88,7 @@ class DistillationConfig:
                 f"one of {', '.join(ENHANCEMENT_LOSSES)}",
             ),
             ("enhancement_input", self.enhancement_input in ("last", "frontend"), "last or frontend"),
+            ("enhancement_units", self.enhancement_units >= 1, "1 or more"),
             ("mask_length", self.mask_length >= 1, "1 or more"),
             ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "above 0"),
             (

@@ -56,7 +56,7 @@ class Distiller:
         self._heard_for_enhancement = FRONTEND if config.enhancement_input == "frontend" else depths[0]
         if self._uses(ENHANCEMENT):
             size = _frontend_width(student) if config.enhancement_input == "frontend" else widths[0]
-            self.learned[ENHANCEMENT] = EnhancementHead(size)
+            self.learned[ENHANCEMENT] = EnhancementHead(size, config.enhancement_units)
         self.parts: dict[str, torch.Tensor] = {}
         self._teacher_taps = self._taps(teacher, 1)
         self._student_taps = self._taps(student, 0)

@@ -10,7 +10,7 @@ from torch import nn
 from prune_ssl.errors import ModelError
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.gates import Gates
-from prune_ssl.gating.modules import GATE, GATED, WeightGate, swap_class
+from prune_ssl.gating.modules import GATE, GATED, FactorLinear, SplitLinear, WeightGate, swap_class
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
@@ -78,6 +78,10 @@ def check_same_model(model: nn.Module, graph: PruningGraph) -> None:
 def _attach_group(model: nn.Module, gates: Gates, group: Group) -> None:
     for part in group.of_role("consumer"):
         _weight_gate(model, gates, part.module).columns[group.name] = _unit_of_entry(part, group.size)
+    for part in group.of_role("factor"):
+        rows = _weight_gate(model, gates, part.module).rows
+        rows[group.name] = _unit_of_entry(part, group.size)
+        model.get_submodule(part.module).__class__ = FactorLinear
     for path in group.outputs:
         _weight_gate(model, gates, path).blocks.append(group.name)
     for path in group.norms:
@@ -87,6 +91,11 @@ def _attach_group(model: nn.Module, gates: Gates, group: Group) -> None:
             width = module.normalized_shape[0]
             units = torch.arange(width) // (width // group.size) if width != group.size else None
             gates._attached.append((module, swap_class(module, (gates, group.name, units))))
+    for split in group.splits:
+        read = model.get_submodule(split.module)
+        _refuse_odd(read, split.module)
+        gate = (gates, group.name, torch.from_numpy(split.units).clamp(min=0))
+        gates._attached.append((read, swap_class(read, gate, SplitLinear)))
     if group.kind == "layer":
         hook = model.get_submodule(group.block).register_forward_hook(
             partial(_mix_layer, gates, group.name), with_kwargs=True

@@ -24,6 +24,7 @@ class WeightGate:
     def __init__(self, source: GateSource) -> None:
         self.source = source
         self.columns: dict[str, torch.Tensor] = {}  # group -> (columns,) unit of each column
+        self.rows: dict[str, torch.Tensor] = {}  # group -> (rows,) unit of each row, for a FactorLinear
         self.blocks: list[str] = []  # groups of one unit, whose output this module's is
 
     def factors(self) -> torch.Tensor | None:
@@ -120,21 +121,73 @@ class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ig
         return super().forward(input.transpose(-2, -1)).transpose(-2, -1)
 
 
+class FactorLinear(GatedLinear):
+    """A Linear of queries or keys whose rows are gated too: a product with it loses a dimension's part."""
+
+    def _rows(self) -> torch.Tensor:
+        """Return the factor of each row, (out,)."""
+        gate, factors = self.__dict__[GATE], torch.ones(())
+        for group, rows in gate.rows.items():
+            gates: torch.Tensor = gate.source.values(group)
+            factors = gates[rows.to(gates.device)] * factors.to(gates)
+        return factors
+
+    @property
+    def weight(self) -> torch.Tensor:  # type: ignore[override]
+        """The effective weight (out, in)."""
+        own: Any = self._parameters["weight"]
+        columns, rows = self.__dict__[GATE].factors(), self._rows()[:, None]
+        scaled: torch.Tensor = own * (rows if columns is None else rows * columns).to(own)
+        return scaled
+
+    @property
+    def bias(self) -> torch.Tensor | None:  # type: ignore[override]
+        """The effective bias (out,)."""
+        own = self._parameters["bias"]
+        return own if own is None else own * self._rows().to(own)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map (..., in) to (..., out)."""
+        return functional.linear(input, self.weight, self.bias)
+
+
+class GatedAttention(nn.MultiheadAttention):
+    """Torch's own attention whose one input projection reads gated units."""
+
+    @property
+    def in_proj_weight(self) -> torch.Tensor:  # type: ignore[override]
+        """The effective weight (3 D, in)."""
+        own: Any = self._parameters["in_proj_weight"]
+        scaled: torch.Tensor = own * self.__dict__[GATE].factors().to(own)
+        return scaled
+
+
+class SplitLinear(nn.Linear):
+    """A Linear that reads gated units head by head (WavLM's position gate): its input is scaled."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Map (B, H, T, in) to (B, H, T, out)."""
+        source, group, units = self.__dict__[GATE]
+        gates: torch.Tensor = source.values(group).to(input)
+        return super().forward(input * gates[units.to(gates.device)][:, None, :])
+
+
 GATED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: GatedLinear,
     # torch's own attention holds its output layer as this subclass.
     nn.modules.linear.NonDynamicallyQuantizableLinear: GatedLinear,
     nn.Conv1d: GatedConv1d,
     nn.LayerNorm: GatedLayerNorm,
+    nn.MultiheadAttention: GatedAttention,
     TransposedLayerNorm: GatedTransposedLayerNorm,
 }
 
 
-def swap_class(module: nn.Module, gate: Any) -> type[nn.Module]:
+def swap_class(module: nn.Module, gate: Any, gated: type[nn.Module] | None = None) -> type[nn.Module]:
     """Give `module` its gated class and gate; return the class it had. Undo with `restore_class`."""
     original = type(module)
     setattr(module, GATE, gate)
-    module.__class__ = GATED[original]
+    module.__class__ = gated or GATED[original]
     return original
 
 

@@ -1,12 +1,15 @@
 """The family table: what no graph can know about a speech SSL architecture, as data."""
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
+from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.wavlm import PositionBias
 
 PRUNED_PREFIX = "pruned_"
 Coefficients = tuple[int, int, int]
@@ -30,14 +33,39 @@ def _disentangled_products(attention: nn.Module) -> Coefficients:
     return (0, kinds * 2 * int(getattr(inner, "pos_ebd_size", 0)), 2)
 
 
+def _keys(attention: nn.Module) -> tuple[str, ...]:
+    """Scaling the keys is enough in q k^T."""
+    return ("k_proj",)
+
+
+def _conformer_keys(attention: nn.Module) -> tuple[str, ...]:
+    """Scores are (q + u) k^T + (q + v) p^T, or q (k + distances)^T."""
+    positions = getattr(attention, "position_embeddings_type", None)
+    kinds = {"relative": ("linear_k", "linear_pos"), "relative_key": ("linear_q",)}
+    return kinds.get(str(positions), ("linear_k",))
+
+
+def _disentangled_keys(attention: nn.Module) -> tuple[str, ...]:
+    """Content to content, content to position, position to content; one Linear may serve two of them."""
+    own = hasattr(attention.self, "pos_key_proj")
+    return ("self.key_proj", "self.pos_key_proj") if own else ("self.key_proj",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttentionRoles:
     """One attention: its Linear quadruple, and what else belongs to a head. Paths are within the block.
 
-    `per_head` names further parameters (path, dim) that hold equal parts for every head; `head_size` and
-    `head_count` name the module's own account of its sizes; `products` gives the multiply-adds per head and
-    head dimension as coefficients of 1, T, T^2; `style` says what the block returns and what it holds beside,
-    `positions` whether relative positions take part in the scores.
+    `fused` is torch's own attention when its one parameter makes queries, keys and values. `per_head` names
+    further parameters (path, dim) that hold equal parts for every head, `per_dimension` those with an entry
+    for each dimension of a head, once or in every head's part. `head_size` and `head_count` name the module's
+    own account of its sizes. `tables` are Linears that read a table of the residual's width, `by_slices` one
+    that reads the residual in a slice per original head. `style` says what the block returns and what it
+    holds beside, `positions` whether relative positions take part in the scores. `products` gives the
+    multiply-adds per head and head dimension as coefficients of 1, T, T^2.
+
+    `factors` gives the Linears whose outputs enter every product of the scores exactly once, so that scaling
+    them scales a dimension's part in the scores. `size_scales` are Linears that make up for a scale that the
+    forward takes from the size of the queries.
     """
 
     path: str = "attention"
@@ -45,9 +73,15 @@ class AttentionRoles:
     keys: str = "k_proj"
     values: str = "v_proj"
     output: str = "out_proj"
+    fused: str = ""
     head_size: str = "head_dim"
     head_count: str = "num_heads"
     per_head: tuple[tuple[str, int], ...] = ()
+    per_dimension: tuple[tuple[str, int], ...] = ()
+    tables: tuple[str, ...] = ()
+    by_slices: str = ""
+    factors: Callable[[nn.Module], tuple[str, ...]] = _keys
+    size_scales: tuple[str, ...] = ()
     style: Literal["plain", "position bias", "post-norm"] = "plain"
     positions: bool = False
     products: Callable[[nn.Module], Coefficients] = _content_only
@@ -56,6 +90,13 @@ class AttentionRoles:
     def projections(self) -> tuple[str, str, str]:
         """Queries, keys, values."""
         return self.queries, self.keys, self.values
+
+    @property
+    def input_weights(self) -> tuple[str, ...]:
+        """The parameters that make queries, keys and values."""
+        if self.fused:
+            return (f"{self.fused}.in_proj_weight",)
+        return tuple(f"{each}.weight" for each in self.projections)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +121,6 @@ class ConvolutionRoles:
     second: str = "pointwise_conv2"
 
 
-_UPSAMPLED = "the upsampling behind the encoder is square in the residual's width"
 HEAD_READERS = (
     ("ForCTC", "lm_head"),
     ("ForSequenceClassification", "projector"),
@@ -105,7 +145,8 @@ class Family:
 
     `stem` is the start of its class names in transformers ("" for torchaudio); `sections` maps a path prefix
     to its section, the first match wins; everything outside the backbone is `head`. `position_convs` are
-    grouped convolutions over the residual stream, `residual` further parameters of its width.
+    grouped convolutions over the residual stream, `residual` further parameters that are as wide as it in
+    their last axis.
     """
 
     name: str
@@ -126,7 +167,9 @@ class Family:
     head_readers: tuple[tuple[str, str], ...] = HEAD_READERS
     squeeze: str = ""  # config field: the encoder runs on one of so many frames
     filterbank: int = 0  # frames of 10 ms that one input frame stacks; 0: the input is a waveform
-    keeps_residual: str = ""  # why the residual width cannot be pruned
+    upsampling: str = (
+        ""  # the Linear behind a squeezed encoder: from the residual to as many frames of output
+    )
     makes_constants: bool = False  # the forward makes tensors on the default device, whatever its input's
     layers_return_bias: bool = False  # (output, position bias), not the output alone
 
@@ -139,8 +182,15 @@ _CONFORMER_ATTENTION = AttentionRoles(
     output="linear_out",
     head_size="head_size",
     per_head=(("linear_pos.weight", 0), ("pos_bias_u", 0), ("pos_bias_v", 0)),
+    per_dimension=(
+        ("linear_pos.weight", 0),
+        ("pos_bias_u", 1),
+        ("pos_bias_v", 1),
+        ("distance_embedding.weight", 1),
+    ),
     positions=True,
     products=_conformer_products,
+    factors=_conformer_keys,
 )
 _CONFORMER_FFNS = tuple(
     FeedForwardRoles(
@@ -151,6 +201,26 @@ _CONFORMER_FFNS = tuple(
         field=f"{name}_intermediate_size",
     )
     for name in ("ffn1", "ffn2")
+)
+_DISENTANGLED = tuple(
+    (f"self.{name}.{leaf}", 0) for name in ("pos_key_proj", "pos_query_proj") for leaf in ("weight", "bias")
+)
+_TORCHAUDIO = Family(
+    name="torchaudio",
+    stem="",
+    projection="encoder.feature_projection.projection",
+    layer="encoder.transformer.layers.{i}",
+    attention=AttentionRoles(size_scales=("q_proj",)),
+    position_convs="encoder.transformer.pos_conv_embed.conv",
+    residual=(),
+    sections=(
+        ("feature_extractor", "frontend"),
+        ("encoder.feature_projection", "projection"),
+        ("encoder.transformer.pos_conv_embed", "position"),
+        ("encoder", "encoder"),
+    ),
+    head_readers=(("", "aux"),),
+    layers_return_bias=True,
 )
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -166,9 +236,11 @@ FAMILIES: dict[str, Family] = {
             name="wavlm",
             stem="WavLM",
             attention=AttentionRoles(
-                per_head=(("gru_rel_pos_const", 1),), style="position bias", positions=True
+                per_head=(("gru_rel_pos_const", 1),),
+                by_slices="gru_rel_pos_linear",
+                style="position bias",
+                positions=True,
             ),
-            keeps_residual="WavLM's position gates read the residual in slices of the original width",
             layers_return_bias=True,
         ),
         Family(
@@ -183,14 +255,15 @@ FAMILIES: dict[str, Family] = {
             stem="SEW",
             projection="feature_projection",
             squeeze="squeeze_factor",
-            keeps_residual=_UPSAMPLED,
+            upsampling="encoder.upsample.projection",
         ),
         Family(
             name="sew-d",
             stem="SEWD",
             projection="feature_projection",
             squeeze="squeeze_factor",
-            keeps_residual=_UPSAMPLED,
+            upsampling="encoder.upsample.projection",
+            residual=("masked_spec_embed", "encoder.encoder.rel_embeddings.weight"),
             makes_constants=True,
             layer="encoder.encoder.layer.{i}",
             attention=AttentionRoles(
@@ -200,14 +273,14 @@ FAMILIES: dict[str, Family] = {
                 output="output.dense",
                 head_size="self.attention_head_size",
                 head_count="self.num_attention_heads",
-                per_head=tuple(
-                    (f"self.{name}.{leaf}", 0)
-                    for name in ("pos_key_proj", "pos_query_proj")
-                    for leaf in ("weight", "bias")
-                ),
+                per_head=_DISENTANGLED,
+                per_dimension=_DISENTANGLED,
+                tables=("self.pos_key_proj", "self.pos_query_proj"),
                 style="post-norm",
                 positions=True,
                 products=_disentangled_products,
+                factors=_disentangled_keys,
+                size_scales=("self.query_proj", "self.pos_query_proj"),
             ),
             ffns=(FeedForwardRoles(first="intermediate.dense", second="output.dense"),),
         ),
@@ -229,21 +302,19 @@ FAMILIES: dict[str, Family] = {
             position_convs="",
             filterbank=2,
         ),
-        Family(
-            name="torchaudio",
-            stem="",
-            projection="encoder.feature_projection.projection",
-            layer="encoder.transformer.layers.{i}",
-            position_convs="encoder.transformer.pos_conv_embed.conv",
-            residual=(),
-            sections=(
-                ("feature_extractor", "frontend"),
-                ("encoder.feature_projection", "projection"),
-                ("encoder.transformer.pos_conv_embed", "position"),
-                ("encoder", "encoder"),
+        _TORCHAUDIO,
+        replace(
+            _TORCHAUDIO,
+            name="torchaudio-wavlm",
+            attention=AttentionRoles(
+                fused="attention",
+                values="attention",
+                output="attention.out_proj",
+                per_head=(("gru_rel_pos_const", 1),),
+                by_slices="gru_rel_pos_linear",
+                style="position bias",
+                positions=True,
             ),
-            head_readers=(("", "aux"),),
-            layers_return_bias=True,
         ),
     )
 }
@@ -256,7 +327,8 @@ def family_of(model: nn.Module) -> Family:
         ModelError: the model has no config with a known `model_type`.
     """
     if type(model).__module__.startswith("torchaudio.models.wav2vec2"):
-        return FAMILIES["torchaudio"]
+        fused = any(isinstance(module, WavLMSelfAttention | PositionBias) for module in model.modules())
+        return FAMILIES["torchaudio-wavlm" if fused else "torchaudio"]
     config = getattr(model, "config", None)
     model_type = getattr(config, "model_type", None)
     if isinstance(model_type, str):
@@ -268,6 +340,12 @@ def family_of(model: nn.Module) -> Family:
         f"{type(model).__name__} is not a speech SSL model that can be traced: found {found}, wanted one of "
         f"{', '.join(FAMILIES)}. Give a model of these families (bare or with a head)."
     )
+
+
+def head_reader_of(model: nn.Module, family: Family) -> str | None:
+    """Return the path of the head's Linear that reads the encoder's output, None where none is known."""
+    suffix = re.sub(r"^.*?(For\w+|)$", r"\1", type(model).__name__)
+    return dict(family.head_readers).get(suffix)
 
 
 def backbone_of(model: nn.Module) -> tuple[str, nn.Module]:

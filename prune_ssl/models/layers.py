@@ -13,7 +13,13 @@ from prune_ssl.models.empty import (
     removed_layer_of,
 )
 from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
-from prune_ssl.models.wavlm import BiasWavLMAttention, PrunedWavLMAttention
+from prune_ssl.models.wavlm import (
+    BiasFusedWavLMAttention,
+    BiasWavLMAttention,
+    FusedWavLMAttention,
+    PrunedWavLMAttention,
+    Residual,
+)
 
 
 def submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
@@ -40,11 +46,15 @@ def attention_size(attention: nn.Module, path: str) -> int:
 def is_alive(layer: nn.Module, attention: AttentionRoles) -> bool:
     """Return whether the layer's attention has heads left."""
     block = layer._modules.get(attention.path)
-    return block is not None and submodule_or_none(block, attention.values) is not None
+    values = None if block is None else submodule_or_none(block, attention.values)
+    return isinstance(values, nn.Linear | nn.MultiheadAttention)
 
 
 def state_heads(attention: nn.Module, roles: AttentionRoles, heads: int, head_size: int) -> None:
-    """Make an attention module's own numbers agree with `heads` heads of `head_size`."""
+    """Make an attention module's own numbers agree with `heads` heads of `head_size`.
+
+    The scale of its scores stays that of the original size.
+    """
     owner, leaf = _owner(attention, roles.head_size)
     setattr(owner, leaf, head_size)
     # Rotary positions turn the residual stream itself, in as many slices as there were heads.
@@ -52,8 +62,6 @@ def state_heads(attention: nn.Module, roles: AttentionRoles, heads: int, head_si
         setattr(owner, roles.head_count.rpartition(".")[2], heads)
     if hasattr(owner, "all_head_size"):
         owner.all_head_size = heads * head_size
-    if hasattr(owner, "scaling"):
-        owner.scaling = head_size**-0.5
 
 
 def what_is_left(linear: nn.Module, keep_bias: bool) -> BiasOnly:
@@ -73,7 +81,7 @@ def empty_attention(layer: nn.Module, roles: AttentionRoles, keep_bias: bool) ->
     left = what_is_left(block.get_submodule(roles.output), keep_bias)
     empty: nn.Module
     if roles.style == "position bias":
-        empty = BiasWavLMAttention(block, left)
+        empty = (BiasFusedWavLMAttention if roles.fused else BiasWavLMAttention)(block, left)
     elif roles.style == "post-norm":
         block.set_submodule(roles.output, left)
         empty = BiasPostNormAttention(block.output)  # type: ignore[arg-type]
@@ -102,19 +110,24 @@ def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
     removed: Any = removed_layer_of(type(layer))()
     removed.hands_on_bias = family.layers_return_bias
     attention: Any = layer._modules.get(family.attention.path)
-    if attention is not None and hasattr(attention, "rel_attn_embed"):
-        empty = BiasWavLMAttention(attention, what_is_left(attention.out_proj, keep_bias=False))
-        removed.add_module(family.attention.path, empty)
+    if getattr(attention, "rel_attn_embed", None) is not None:
+        empty_attention(layer, family.attention, keep_bias=False)
+        removed.add_module(family.attention.path, layer.get_submodule(family.attention.path))
     removed.train(layer.training)
     backbone.set_submodule(path, removed)
 
 
 def own_position_bias(
-    layer: nn.Module, roles: AttentionRoles, config: Any, heads: list[int], original: int, head_size: int
+    layer: nn.Module,
+    roles: AttentionRoles,
+    config: Any,
+    heads: list[int],
+    original: int,
+    head_size: int,
+    residual: Residual | None = None,
 ) -> None:
     """Give a WavLM layer the attention that can hold any subset of its heads."""
     block = layer.get_submodule(roles.path)
-    layer.set_submodule(
-        roles.path,
-        PrunedWavLMAttention(block, config, heads, original, head_size).train(block.training),
-    )
+    own = FusedWavLMAttention if roles.fused else PrunedWavLMAttention
+    made = own(block, config, heads, original, head_size, residual)
+    layer.set_submodule(roles.path, made.train(block.training))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import transformers
@@ -11,7 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of
+from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
 from prune_ssl.models.layers import (
     empty_attention,
     empty_convolution,
@@ -19,6 +20,7 @@ from prune_ssl.models.layers import (
     own_position_bias,
     remove_layer,
     state_heads,
+    submodule_or_none,
 )
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 
@@ -33,12 +35,18 @@ HEADS = (
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
 # cannot be used: stock classes refuse to be built from it), and the parts of it that are gone.
-# head_size: size of a head, where it is not hidden_size / num_attention_heads any more.
+# head_size: original size of a head, where it is not hidden_size / num_attention_heads any more.
 # bare_projection: the feature projection has no Linear. reused_maps: layers with the map of the layer below.
+# residual_dims, residual_scales: what is left of the original residual stream, where slices of it are read.
+# position_size: width of the table of relative positions. upsampled_size: width behind the upsampling.
 # project_features: SEW has a projection though its widths are equal (the stock constructor leaves it out).
 FIELDS: dict[str, tuple[Any, Any]] = {
     "pruned_layers": (dict[str, Any] | None, None),
     "head_size": (int | None, None),
+    "residual_dims": (list[int] | None, None),
+    "residual_scales": (list[float] | None, None),
+    "position_size": (int | None, None),
+    "upsampled_size": (int | None, None),
     "project_features": (bool, False),
     "bare_projection": (bool, False),
     "reused_maps": (list[int] | None, None),
@@ -116,7 +124,8 @@ def shrink_layer(
 
 def _shrink_attention(layer: nn.Module, family: Family, sizes: Mapping[str, Any], config: Any) -> None:
     roles, heads = family.attention, int(sizes["num_attention_heads"])
-    size = config.head_size or config.hidden_size // config.num_attention_heads
+    original = config.head_size or config.hidden_size // config.num_attention_heads
+    size = sizes.get("head_dim", original)
     block = layer.get_submodule(roles.path)
     if heads == 0:
         empty_attention(layer, roles, keep_bias="attention" not in sizes.get("removed", ()))
@@ -124,30 +133,39 @@ def _shrink_attention(layer: nn.Module, family: Family, sizes: Mapping[str, Any]
     for path in roles.projections:
         _widen(block, path, outputs=heads * size)
     _widen(block, roles.output, inputs=heads * size)
-    for path, dim in roles.per_head:
-        _shrink_parameter(block, path, dim, heads, size)
+    for path in dict.fromkeys(path for path, _ in roles.per_head + roles.per_dimension):
+        _shrink_parameter(block, path, roles, heads, size)
+    if config.position_size is not None:
+        _widen(block, "linear_pos", inputs=config.position_size)
+    if roles.by_slices:
+        _widen(block, roles.by_slices, inputs=original)
     state_heads(block, roles, heads, size)
+    if hasattr(block, "scaling"):
+        block.scaling = original**-0.5
     if roles.style == "position bias":
-        own_position_bias(layer, roles, config, list(sizes["heads"]), config.num_attention_heads, size)
+        residual = None if config.residual_dims is None else (config.residual_dims, config.residual_scales)
+        kept, every = list(sizes["heads"]), config.num_attention_heads
+        own_position_bias(layer, roles, config, kept, every, size, residual)
 
 
-def _shrink_parameter(block: nn.Module, path: str, dim: int, heads: int, head_size: int) -> None:
-    """Resize a parameter that holds `head_size` entries (or one) for each head along `dim`."""
+def _shrink_parameter(block: nn.Module, path: str, roles: Any, heads: int, head_size: int) -> None:
+    """Resize a parameter that holds entries for each head, for each dimension of a head, or for both."""
     owner_path, _, leaf = path.rpartition(".")
-    owner = block
-    for name in owner_path.split(".") if owner_path else ():
-        found = owner._modules.get(name)
-        if found is None:
-            return
-        owner = found
-    old = owner._parameters.get(leaf)
+    owner: Any = submodule_or_none(block, owner_path) if owner_path else block
+    old = None if owner is None else owner._parameters.get(leaf)
     if old is None:
         return
     shape = list(old.shape)
-    shape[dim] = heads * head_size if isinstance(owner, nn.Linear) else heads
+    for dim in range(len(shape)):
+        counts = [heads] * ((path, dim) in roles.per_head) + [head_size] * (
+            (path, dim) in roles.per_dimension
+        )
+        shape[dim] = prod(counts) if counts else shape[dim]
     owner.register_parameter(leaf, nn.Parameter(old.new_ones(shape)))
     if isinstance(owner, nn.Linear):
         owner.out_features = shape[0]
+    elif isinstance(owner, nn.Embedding):
+        owner.embedding_dim = shape[1]
 
 
 def _shrink_convolution(block: nn.Module, roles: Any, channels: int) -> None:
@@ -162,6 +180,36 @@ def _shrink_convolution(block: nn.Module, roles: Any, channels: int) -> None:
     options = {"padding": depthwise.padding, "groups": channels, "bias": depthwise.bias is not None}
     block.set_submodule(roles.depthwise, kind(channels, channels, depthwise.kernel_size, **options, **place))
     block.set_submodule(roles.norm, type(norm)(channels, eps=norm.eps, **place))
+
+
+def _widen_positions(encoder: Any, width: int) -> None:
+    """Give a conformer the table of relative positions that it had before its residual was cut."""
+    table = encoder.embed_positions
+    table.d_model = width
+    table.pe = table.extend_pe(table.pe.new_zeros(1, table.max_len))
+
+
+def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config: Any) -> None:
+    """Give what lies around the layers the shape that the config's own fields say."""
+    if config.project_features and not backbone.project_features:
+        backbone.feature_projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
+        backbone.project_features = True
+    if config.position_size is not None:
+        _widen_positions(backbone.encoder, config.position_size)
+    if config.upsampled_size is not None:
+        factor = getattr(config, family.squeeze)
+        _widen(backbone, family.upsampling, outputs=factor * config.upsampled_size)
+        reader = head_reader_of(model, family)
+        if reader is not None:
+            _widen(model, reader, inputs=config.upsampled_size)
+    if config.bare_projection:
+        leave_out_projection_(backbone)
+    if config.head_size is not None and family.layers_return_bias:
+        # WavLM's shared table of position biases, in the first layer, has a column for each original head.
+        first = backbone.encoder.layers[0].attention
+        old = first.rel_attn_embed.weight
+        shape = len(old), config.num_attention_heads
+        first.rel_attn_embed = nn.Embedding(*shape, device=old.device, dtype=old.dtype)
 
 
 class PrunedLayers:
@@ -185,11 +233,7 @@ class PrunedLayers:
             if family.attention.style == "position bias":
                 config._attn_implementation = attention or "sdpa"
         _, backbone = backbone_of(self)  # type: ignore[arg-type]
-        if config.project_features and not backbone.project_features:
-            backbone.feature_projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
-            backbone.project_features = True  # type: ignore[assignment]
-        if config.bare_projection:
-            leave_out_projection_(backbone)
+        _shape_around_layers(self, backbone, family, config)  # type: ignore[arg-type]
         for index, sizes in (config.pruned_layers or {}).items():
             shrink_layer(backbone, family, int(index), sizes, config)
         if config.reused_maps:

@@ -99,6 +99,7 @@ def report(
     history: Iterable[Mapping[str, Any]] = (),
     results: Mapping[str, Mapping[str, float]] | None = None,
     settings: Mapping[str, object] | None = None,
+    made: str = "pruned",
     dense_graph: PruningGraph | None = None,
     folder: str | Path | None = None,
     reference_seconds: float = 10.0,
@@ -120,6 +121,7 @@ def report(
             keeps by section.
         results: stage (`dense`, `cut`, `recovered`) -> metric -> value.
         settings: how the model was made, shown as given.
+        made: what `model` is called beside the dense one.
         dense_graph: trace of the dense model, for its cost and group sizes where the model itself is gone;
             not used with `baseline`.
         folder: where `model` was saved, to read its size on disk there.
@@ -162,6 +164,7 @@ def report(
         budget=_budget_terms(budget, dense, small, float(reference_seconds)),
         results={stage: _task_metrics(stage, values) for stage, values in (results or {}).items()},
         history=[StepRecord.model_validate(dict(record)) for record in history],
+        made=made,
         settings={name: str(value) for name, value in (settings or {}).items()},
     )
     return Report(data)

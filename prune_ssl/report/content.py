@@ -6,8 +6,17 @@ from prune_ssl.measuring import Latency
 from prune_ssl.report import formatting as form
 from prune_ssl.report.model import DIVERGENCE_LIMIT, ModelFacts, ReportData, plural_threads
 
-STAGES = {"dense": "dense", "cut": "after cutting", "recovered": "after recovery"}
+STAGES = {
+    "dense": "dense",
+    "cut": "after cutting",
+    "recovered": "after recovery",
+    "student": "before distillation",
+    "distilled": "after distillation",
+}
 """Stage of the task results -> how the report calls it, in order."""
+
+LAST_STAGES = ("distilled", "recovered", "cut")
+"""The first of them that is there is what the model is worth."""
 
 CONVENTIONS = (
     "MAC: one multiply-add in a convolution, a linear layer or an attention product (QK^T and AV). "
@@ -67,12 +76,12 @@ def summary(data: ReportData) -> Table:
     after = dict(_summary_values(data, small))
     ratios = _summary_ratios(data, dense, small)
     rows = [[name, value, after.get(name, "-"), ratios.get(name, "")] for name, value in before]
-    return Table(["", "dense", "pruned", "kept / gain"], [*_summary_metrics(data), *rows])
+    return Table(["", "dense", data.made, "kept / gain"], [*_summary_metrics(data), *rows])
 
 
 def _summary_metrics(data: ReportData) -> list[list[str]]:
     before = data.results.get("dense", {})
-    after = data.results.get("recovered", data.results.get("cut", {}))
+    after = next((data.results[stage] for stage in LAST_STAGES if stage in data.results), {})
     rows = []
     for name in _metric_names(data):
         if name.lower() not in form.PERCENT_METRICS:
@@ -162,11 +171,12 @@ def _budget(data: ReportData) -> Section | None:
 
 def _macs(data: ReportData) -> Section:
     dense, small = data.baseline, data.model
+    made = None if dense is None else data.made
     rows = []
     for seconds, macs in small.measurement.macs.items():
         whole = None if dense is None else dense.measurement.macs.get(seconds)
         rows.append([f"{seconds:g} s", *_cost_cells(macs, whole, with_flops=True)])
-    by_length = Table(["audio", *_cost_columns("MACs (FLOPs)", dense is not None)], rows)
+    by_length = Table(["audio", *_cost_columns("MACs (FLOPs)", made)], rows)
     names = list(dict.fromkeys([*(dense.sections if dense else {}), *small.sections]))
     section_rows = []
     for name in names:
@@ -178,15 +188,15 @@ def _macs(data: ReportData) -> Section:
         section_rows.append(row)
     columns = [
         "section",
-        *_cost_columns("MACs", dense is not None),
-        *_cost_columns("parameters", dense is not None),
+        *_cost_columns("MACs", made),
+        *_cost_columns("parameters", made),
     ]
     note = f"Sections at {data.reference_seconds:g} s of audio."
     return Section("MACs and parameters", [by_length, Table(columns, section_rows)], [note], ["sections"])
 
 
-def _cost_columns(what: str, compare: bool) -> list[str]:
-    return [f"{what}, dense", f"{what}, pruned", "kept"] if compare else [what]
+def _cost_columns(what: str, made: str | None) -> list[str]:
+    return [f"{what}, dense", f"{what}, {made}", "kept"] if made else [what]
 
 
 def _cost_cells(part: int, whole: int | None, with_flops: bool, compare: bool | None = None) -> list[str]:
@@ -199,7 +209,7 @@ def _cost_cells(part: int, whole: int | None, with_flops: bool, compare: bool | 
 
 
 def _latency(data: ReportData) -> Section | None:
-    models = {"dense": data.baseline, "pruned": data.model} if data.baseline else {"model": data.model}
+    models = {"dense": data.baseline, data.made: data.model} if data.baseline else {"model": data.model}
     rows = []
     for reference in data.model.measurement.latency:
         for name, facts in models.items():

@@ -95,7 +95,9 @@ class ReportData(_Facts):
     comparisons: list[Comparison] = Field(default_factory=list)
     budget: list[BudgetFacts] = Field(default_factory=list)
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Stage (`dense`, `cut`, `recovered`) -> metric -> value."""
+    """Stage (`dense`, `cut`, `recovered`; of a student `student`, `distilled`) -> metric -> value."""
+    made: str = "pruned"
+    """What the model beside the dense one is called."""
     history: list[StepRecord] = Field(default_factory=list)
     settings: dict[str, str] = Field(default_factory=dict)
     """How the model was made: recipe entries, seed, command."""

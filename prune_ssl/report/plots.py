@@ -47,6 +47,7 @@ _KIND_TITLES = {
     "heads": "attention heads",
     "ffn": "FFN neurons",
     "hidden": "hidden units",
+    "head_dim": "dimensions of a head",
     "block": "whole blocks",
     "layer": "whole layers",
 }
@@ -78,7 +79,7 @@ def _sections_figure(data: ReportData) -> Figure:
     names = list(dict.fromkeys([*(dense.sections if dense else {}), *small.sections]))[::-1]
     figure = Figure(figsize=(7.2, 0.9 + 0.5 * len(names)), layout="constrained")
     axes = figure.subplots()
-    series = [("pruned" if dense else "model", small, SMALL)] + ([("dense", dense, DENSE)] if dense else [])
+    series = [(data.made if dense else "model", small, SMALL)] + ([("dense", dense, DENSE)] if dense else [])
     height = 0.8 / len(series)
     for index, (label, facts, colour) in enumerate(series):
         macs = [facts.sections[name].macs if name in facts.sections else 0 for name in names]

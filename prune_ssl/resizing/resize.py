@@ -2,8 +2,10 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -21,7 +23,7 @@ from prune_ssl.models.layers import (
     remove_layer,
     state_heads,
 )
-from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.models.wavlm import PrunedWavLMAttention, Residual
 from prune_ssl.resizing.restate import restate_config, restate_sizes
 from prune_ssl.tracing import Group, PruningGraph
 
@@ -56,7 +58,7 @@ def resize(
     kept = graph.check(plan.keep)
     replaced = _cut_tensors(model, graph, kept, plan.scales)
     small = _swap_in(model, replaced) if inplace else _copy_with(model, replaced)
-    _restructure(small, graph, kept)
+    _restructure(small, graph, kept, plan.scales)
     return small
 
 
@@ -72,7 +74,7 @@ def _cut_tensors(
     for name, group in graph.groups.items():
         units = kept.get(name, tuple(range(group.size)))
         if name in scales:
-            for part in group.of_role("consumer"):
+            for part in (*group.of_role("consumer"), *group.of_role("factor")):
                 factors = torch.tensor(scales[name], dtype=torch.float64).repeat_interleave(part.width)
                 cut.scale(part.parameter, part.dim, part.index[list(units)].ravel(), factors)
             for path in group.outputs if len(units) else ():
@@ -80,6 +82,8 @@ def _cut_tensors(
         if name in kept:
             for part in group.slices:
                 cut.keep(part.parameter, part.dim, part.index[list(units)].ravel())
+            for path in group.size_scales:
+                cut.scale_all(path, sqrt(len(units) / group.size))
     return cut.values()
 
 
@@ -104,7 +108,9 @@ class _Cut:
         for name in (f"{path}.weight", f"{path}.bias"):
             if name in self.tensors:
                 size = self.tensors[name].shape[0]
-                self.scale(name, 0, torch.arange(size).numpy(), torch.full((size,), factor))
+                self.scale(
+                    name, 0, torch.arange(size).numpy(), torch.full((size,), factor, dtype=torch.float64)
+                )
 
     def keep(self, name: str, dim: int, entries: Any) -> None:
         stays = torch.zeros(self.tensors[name].shape[dim], dtype=torch.bool)
@@ -169,13 +175,18 @@ def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Modul
     return model
 
 
-def _restructure(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Sequence[int]]) -> None:
+def _restructure(
+    model: nn.Module,
+    graph: PruningGraph,
+    kept: Mapping[str, Sequence[int]],
+    scales: Mapping[str, Sequence[float]],
+) -> None:
     """Empty and remove what lost all its units, and make modules and config state their new sizes."""
     restate_sizes(model, graph, kept)
     if graph.family not in FAMILIES:
         return
     family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)
-    _restate_heads(backbone, graph, family, kept)
+    _restate_heads(backbone, graph, family, kept, scales)
     for name, group in graph.groups.items():
         if name in kept and not kept[name]:
             _empty(model, backbone, family, group)
@@ -184,26 +195,54 @@ def _restructure(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Seque
 
 
 def _restate_heads(
-    backbone: nn.Module, graph: PruningGraph, family: Family, kept: Mapping[str, Sequence[int]]
+    backbone: nn.Module,
+    graph: PruningGraph,
+    family: Family,
+    kept: Mapping[str, Sequence[int]],
+    scales: Mapping[str, Sequence[float]],
 ) -> None:
     roles, stem = family.attention, family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
     for index, layer in enumerate(layers):
-        group = graph.groups.get(f"layer.{index}.heads")
-        if group is None or not is_alive(layer, roles):
+        if not is_alive(layer, roles):
             continue
         block: Any = layer.get_submodule(roles.path)
-        units = kept.get(group.name, tuple(range(group.size)))
-        size = attention_size(block, roles.head_size)
         if hasattr(block, "embed_dim"):
-            block.embed_dim = block.get_submodule(roles.queries).in_features
-        if roles.style == "position bias" and units:
-            before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(group.size))
-            original = getattr(block, "original_heads", group.size)
-            heads = [before[unit] for unit in units]
-            own_position_bias(layer, roles, backbone.config, heads, original, size)
-        elif units:
-            state_heads(block, roles, len(units), size)
+            block.embed_dim = block.get_submodule(roles.output).out_features
+        size = attention_size(block, roles.head_size)
+        size = len(kept.get(f"layer.{index}.head_dim", range(size)))
+        count = block.get_submodule(roles.output).in_features // size
+        if roles.style == "position bias" and count:
+            original = getattr(block, "original_heads", block.num_heads)
+            before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(original))
+            heads = [before[unit] for unit in kept.get(f"layer.{index}.heads", range(len(before)))]
+            residual = _residual_left(block, graph, kept, scales)
+            config = getattr(backbone, "config", None)
+            own_position_bias(layer, roles, config, heads, original, size, residual)
+        elif count:
+            state_heads(block, roles, count, size)
+
+
+def _residual_left(
+    block: Any,
+    graph: PruningGraph,
+    kept: Mapping[str, Sequence[int]],
+    scales: Mapping[str, Sequence[float]],
+) -> Residual | None:
+    """Return what is left of the original residual stream, and the scales of what reads it by slices."""
+    before: Residual | None = None
+    if isinstance(block, PrunedWavLMAttention) and block.dims is not None:
+        before = block.dims, block.scales
+    if "hidden" not in kept and "hidden" not in scales:
+        return before
+    group = graph.groups["hidden"]
+    width = group.slices[0].width
+    units = np.asarray(kept.get("hidden", range(group.size)))
+    entries = (units[:, None] * width + np.arange(width)).ravel()
+    dims, factors = before or (list(range(group.size * width)), None)
+    every = np.ones(len(dims)) if factors is None else np.asarray(factors)
+    every = every[entries] * np.repeat(scales.get("hidden", np.ones(len(units))), width)
+    return [dims[entry] for entry in entries], None if (every == 1).all() else every.tolist()
 
 
 def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.models import Family
-from prune_ssl.models.empty import RemovedLayer
+from prune_ssl.models.empty import BiasOnly, RemovedLayer
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
 from prune_ssl.models.pruned import to_pruned_class
 from prune_ssl.tracing import PruningGraph
@@ -34,6 +34,9 @@ def restate_sizes(model: nn.Module, graph: PruningGraph, kept: Mapping[str, Sequ
             module.num_features = shape[0]
         elif isinstance(module, nn.LayerNorm) and shape:
             module.normalized_shape = shape
+    for module in modules.values():
+        if "hidden" in kept and isinstance(module, BiasOnly):  # of a block that was emptied before
+            module.size = module.size // graph.groups["hidden"].size * len(kept["hidden"])
     _restate_bare_norms(modules, graph, kept)
     _restate_weight_norms(modules, graph)
 
@@ -74,29 +77,52 @@ def restate_config(
     stem = family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
     config: Any = model.config
+    stated = _stated_head_size(config)
     fields: dict[str, Any] = {
-        "pruned_layers": {str(index): _sizes(layer, family) for index, layer in enumerate(layers)}
+        "pruned_layers": {str(index): _sizes(layer, family, stated) for index, layer in enumerate(layers)}
     }
     if family.conv:
         fields["conv_dim"] = _conv_dims(backbone, family, len(config.conv_dim))
     if "hidden" in kept:
-        heads = [
-            layer.get_submodule(family.attention.path)
-            for layer in layers
-            if is_alive(layer, family.attention)
-        ]
-        stated = config.hidden_size // config.num_attention_heads
-        fields["head_size"] = attention_size(heads[0], family.attention.head_size) if heads else stated
         width = len(kept["hidden"]) * config.hidden_size // graph.groups["hidden"].size
-        fields["hidden_size"] = width
-        if getattr(config, "output_hidden_size", None) == config.hidden_size:
-            fields["output_hidden_size"] = width
-        if family.position_convs:
-            path = family.position_convs.format(i=0)
-            fields["num_conv_pos_embedding_groups"] = backbone.get_submodule(path).groups
+        fields |= _residual_fields(backbone, config, family, width)
     if getattr(backbone, "project_features", False):
         fields["project_features"] = True
+    if family.upsampling:
+        rows = backbone.get_submodule(family.upsampling).out_features
+        fields["upsampled_size"] = rows // getattr(config, family.squeeze)
     to_pruned_class(model, fields)
+
+
+def _stated_head_size(config: Any) -> int:
+    """Return the original size of a head."""
+    return int(getattr(config, "head_size", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _residual_fields(backbone: Any, config: Any, family: Family, width: int) -> dict[str, Any]:
+    """Return the fields that a narrower residual stream changes, and tell rotary attentions of it."""
+    roles = family.attention
+    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
+    alive: list[Any] = [layer.get_submodule(roles.path) for layer in layers if is_alive(layer, roles)]
+    size = _stated_head_size(config)
+    fields: dict[str, Any] = {"hidden_size": width}
+    positions = getattr(config, "position_embeddings_type", None)
+    if positions == "rotary":  # which turn whole slices of the residual, each of a head's size
+        fields["num_attention_heads"] = width // size
+        for block in alive:
+            block.num_heads = width // size
+    else:
+        fields["head_size"] = size
+    if positions == "relative":
+        fields["position_size"] = backbone.encoder.embed_positions.d_model
+    if roles.by_slices and alive:
+        fields["residual_dims"], fields["residual_scales"] = alive[0].dims, alive[0].scales
+    if getattr(config, "output_hidden_size", None) == config.hidden_size:
+        fields["output_hidden_size"] = width
+    if family.position_convs:
+        path = family.position_convs.format(i=0)
+        fields["num_conv_pos_embedding_groups"] = backbone.get_submodule(path).groups
+    return fields
 
 
 def _conv_dims(backbone: Any, family: Family, count: int) -> list[int]:
@@ -110,7 +136,7 @@ def _conv_dims(backbone: Any, family: Family, count: int) -> list[int]:
     return widths[1:]
 
 
-def _sizes(layer: nn.Module, family: Family) -> dict[str, Any]:
+def _sizes(layer: nn.Module, family: Family, head_size: int) -> dict[str, Any]:
     """Return the sizes of one layer as `pruned_layers` has them, read off its modules."""
     if isinstance(layer, RemovedLayer):
         return {"removed": ["layer"]}
@@ -120,7 +146,10 @@ def _sizes(layer: nn.Module, family: Family) -> dict[str, Any]:
     if is_alive(layer, roles):
         block: Any = layer.get_submodule(roles.path)
         values: Any = block.get_submodule(roles.values)
-        sizes["num_attention_heads"] = values.out_features // attention_size(block, roles.head_size)
+        size = attention_size(block, roles.head_size)
+        sizes["num_attention_heads"] = values.out_features // size
+        if size != head_size:
+            sizes["head_dim"] = size
         if roles.style == "position bias":
             sizes["heads"] = block.heads
     elif output.bias is None:

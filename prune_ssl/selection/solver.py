@@ -13,8 +13,8 @@ from prune_ssl.selection.stock import Layout, stock_widths
 from prune_ssl.tracing import Group, PruningGraph
 
 UNIT_KINDS = ("conv", "heads", "ffn")  # what is pruned by default
-KINDS = (*UNIT_KINDS, "hidden", "block", "layer")
-ROUNDED_KINDS = ("conv", "ffn")  # heads are whole by nature
+KINDS = (*UNIT_KINDS, "hidden", "head_dim", "block", "layer")
+ROUNDED_KINDS = ("conv", "ffn", "head_dim")  # heads are whole by nature
 ASIDE = (-1, 1, -2, 2)  # steps that the improvement forces on one group at a time
 LEAST_GAIN = 1e-9  # relative; below it a gain is rounding, and taking it could go round in circles
 
@@ -27,9 +27,9 @@ def allowed_widths(
 ) -> dict[str, list[int]]:
     """Return the widths that each group may end with, smallest first.
 
-    Conv and FFN widths are multiples of `round_to`, or the full width; zero where a group may empty. A kind
-    that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width, and so does what layout `stock` cannot
-    say.
+    Widths of convolutions, FFNs and heads' dimensions are multiples of `round_to`, or the full width; zero
+    where a group may empty. A kind that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width, and so
+    does what layout `stock` cannot say.
 
     Raises:
         BudgetError: a kind that is none of `KINDS`.

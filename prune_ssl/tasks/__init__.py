@@ -14,6 +14,7 @@ from prune_ssl.tasks.metrics import (
     SlotF1,
     WordErrorRate,
 )
+from prune_ssl.tasks.representation import Representation
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.task import Processor, Task, TaskSettings
 from prune_ssl.tasks.verification import Verification
@@ -30,6 +31,7 @@ __all__ = [
     "Phonemes",
     "Processor",
     "Recognition",
+    "Representation",
     "SlotF1",
     "Slots",
     "Task",
@@ -48,6 +50,7 @@ TASKS: dict[str, type[Task]] = {
     "ctc": Recognition,
     "joint": Joint,
     "phonemes": Phonemes,
+    "representation": Representation,
     "slots": Slots,
     "speaker_verification": Verification,
 }

@@ -45,7 +45,7 @@ class Task(Protocol):
     name: ClassVar[str]
     """The word for it in a recipe."""
     target: ClassVar[str]
-    """The column that it predicts unless the recipe names another: `FolderConfig(target=...)`."""
+    """The column that it predicts unless the recipe names another: `FolderConfig(target=...)`; "": none."""
     metric: ClassVar[str]
     """The key of its metrics that counts, e.g. for the best checkpoint."""
     greater_is_better: ClassVar[bool]
@@ -107,8 +107,8 @@ class Task(Protocol):
         """
         ...
 
-    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """For `Trainer(compute_metrics=...)` on exactly these clips in this order."""
+    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge | None:
+        """For `Trainer(compute_metrics=...)` on exactly these clips in this order; None: the loss counts."""
         ...
 
     @staticmethod

@@ -53,7 +53,7 @@ class Couplings:
     def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
         self.twin = twin
         # torchaudio's LayerNorm over channels transposes around the norm, which the graph sees as two nodes.
-        self.transparent = TRANSPARENT | ({"NativeLayerNorm"} if family.name == "torchaudio" else set())
+        self.transparent = TRANSPARENT | ({"NativeLayerNorm"} if not family.stem else set())
         self.paths = {module: path for path, module in twin.named_modules()}
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             # torch-pruning warns of every plain parameter, which we account for.

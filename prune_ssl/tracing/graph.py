@@ -13,15 +13,16 @@ from prune_ssl.models.inputs import SAMPLE_RATE_HZ
 from prune_ssl.tracing.cost import Cost, CostTerm, Metric, Polynomial, conv_frames, evaluate
 
 Keep = Mapping[str, Sequence[int]]
-Role = Literal["producer", "norm", "consumer"]
-Kind = Literal["conv", "heads", "ffn", "hidden", "block", "layer"]
+Role = Literal["producer", "norm", "consumer", "factor"]
+Kind = Literal["conv", "heads", "ffn", "hidden", "head_dim", "block", "layer"]
 
 
 @dataclass(frozen=True)
 class ParameterSlice:
     """The part of one parameter (or buffer) that belongs to a group: entries `index[unit]` along `dim`.
 
-    A `producer` computes the units, a `norm` normalises them, a `consumer` reads them.
+    A `producer` computes the units, a `norm` normalises them, a `consumer` reads them. A `factor` is a
+    producer whose outputs are multiplied with those of others: a gate scales its rows.
     """
 
     parameter: str
@@ -36,8 +37,20 @@ class ParameterSlice:
 
     @property
     def width(self) -> int:
-        """Entries per unit: the head size for attention, else 1."""
+        """Entries per unit: the head size for heads, the heads for a head's dimensions, else mostly 1."""
         return int(self.index.shape[1])
+
+
+@dataclass(frozen=True)
+class SplitReader:
+    """A Linear that reads the units head by head: row h of `units` is what its input for head h is made of.
+
+    It loses no column with a unit; what it reads of a unit that is gone is zero. -1 marks what was gone
+    before.
+    """
+
+    module: str
+    units: NDArray[np.int64]  # (heads, columns)
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,8 @@ class Group:
     members: tuple[str, ...] = field(default=(), repr=False)
     outputs: tuple[str, ...] = ()
     norms: tuple[str, ...] = field(default=(), repr=False)  # norms over the units, with parameters or without
+    splits: tuple[SplitReader, ...] = field(default=(), repr=False)
+    size_scales: tuple[str, ...] = ()  # Linears whose rows take sqrt(kept / size)
 
     def of_role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role."""

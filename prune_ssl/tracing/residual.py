@@ -1,7 +1,6 @@
 """The group `hidden`: the width of the residual stream, through everything that writes, norms or reads it."""
 
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from math import gcd
 from typing import Any
 
@@ -9,16 +8,19 @@ import numpy as np
 from torch import nn
 
 from prune_ssl.models import Family
+from prune_ssl.models.families import head_reader_of
 from prune_ssl.models.layers import is_alive, submodule_or_none
-from prune_ssl.tracing.coupling import stored_name
-from prune_ssl.tracing.graph import Group, ParameterSlice, Role
+from prune_ssl.tracing.coupling import producer, slice_of, stored_name
+from prune_ssl.tracing.graph import Group, ParameterSlice, Role, SplitReader
 
 
 class Residual:
     """Collects the slices of the residual stream; every parameter of its width must have a known role.
 
     Units are the groups of the positional convolution (48 dimensions in Base), or single dimensions without
-    one. `why` says what stands in the way when there is no group.
+    one; rotary positions turn whole slices of a head's size, relative ones want an even width. Behind an
+    upsampling the model's output has a width of its own, the group `upsampled`. `why` says what stands in the
+    way when there is no group.
     """
 
     def __init__(self, twin: nn.Module, family: Family, prefix: str, stored: Collection[str]) -> None:
@@ -29,34 +31,45 @@ class Residual:
         self.width: int = 0 if projection is None else int(projection.out_features)
         self.slices: list[ParameterSlice] = []
         self.norms: list[str] = []
+        self.splits: list[SplitReader] = []
         self.seen: set[str] = set()
         self.why = ""
 
-    def group(self) -> Group | None:
-        """Return the group, or None with the reason in `why`."""
-        self.why = self.family.keeps_residual or self._obstacle()
+    def groups(self) -> Iterator[Group]:
+        """Yield `hidden`, and `upsampled` where there is one; or nothing, with the reason in `why`."""
+        self.why = self._obstacle()
         if self.why:
-            return None
+            return
         self.units = self._units()
         self._writer(self.family.projection)
         for name in self.family.residual:
-            if name in self.backbone._parameters and self.backbone._parameters[name] is not None:
-                self._add(self.prefix + name, 0, "producer")
+            if self.prefix + name in self.stored:
+                axis = self.backbone.get_parameter(name).dim() - 1
+                self._add(self.prefix + name, axis, "producer")
         self._layers()
         self._around_layers()
-        self._head()
+        upsampled = self._upsampled()
+        if upsampled is None and not self.family.upsampling:
+            self._head()
         self.why = self._unaccounted()
         if self.why:
-            return None
-        return Group("hidden", "hidden", self.units, tuple(self.slices), minimum=1, norms=tuple(self.norms))
+            return
+        yield Group(
+            "hidden",
+            "hidden",
+            self.units,
+            tuple(self.slices),
+            minimum=1,
+            norms=tuple(self.norms),
+            splits=tuple(self.splits),
+        )
+        if upsampled is not None:
+            yield upsampled
 
     def _obstacle(self) -> str:
         config = getattr(self.backbone, "config", None)
         if not self.width:
             return "no feature projection: the frontend's channels are the residual stream"
-        positions = getattr(config, "position_embeddings_type", None)
-        if positions in ("relative", "rotary"):
-            return f"{positions} positions are tied to the residual's width"
         if getattr(config, "add_adapter", False):
             return "the adapter behind the encoder is tied to the residual's width"
         return ""
@@ -75,7 +88,14 @@ class Residual:
         units = 0
         for path in self._position_convs():
             units = gcd(units, int(self.backbone.get_submodule(path).groups))
-        return units or self.width
+        units = units or self.width
+        config: Any = getattr(self.backbone, "config", None)
+        positions = getattr(config, "position_embeddings_type", None)
+        if positions == "rotary":
+            return gcd(units, int(config.num_attention_heads))
+        if positions == "relative":  # the stock constructor of their table wants an even width
+            return gcd(units, self.width // 2)
+        return units
 
     # -- slices
 
@@ -110,9 +130,16 @@ class Residual:
             path, inner = f"{stem}.{index}", set()
             if is_alive(layer, family.attention):
                 block = family.attention.path
-                for leaf in family.attention.projections:
-                    if submodule_or_none(layer, f"{block}.{leaf}") is not None:  # else it reuses a map
+                for leaf in family.attention.input_weights:
+                    name = f"{self.prefix}{path}.{block}.{leaf}"
+                    if name in self.stored:  # else it reuses a map
+                        self._add(name, 1, "consumer")
+                        self.seen.add(name.removesuffix("weight") + "bias")
+                for leaf in family.attention.tables:
+                    if submodule_or_none(layer, f"{block}.{leaf}") is not None:
                         self._reader(f"{path}.{block}.{leaf}")
+                if family.attention.by_slices:
+                    self._split_reader(f"{path}.{block}", layer.get_submodule(block))
             self._left_or_writer(layer, path, f"{family.attention.path}.{family.attention.output}")
             for roles in family.ffns:
                 if isinstance(submodule_or_none(layer, roles.first), nn.Linear):
@@ -132,6 +159,18 @@ class Residual:
                 self._reader(f"{path}.adapter_layer.linear_1")
                 self._writer(f"{path}.adapter_layer.linear_2")
 
+    def _split_reader(self, path: str, attention: Any) -> None:
+        """WavLM's gate reads one slice of the original residual for every kept head, with one Linear."""
+        read: Any = attention.get_submodule(self.family.attention.by_slices)
+        heads, count = attention.heads, attention.original_heads
+        unit_of = np.full(count * read.in_features, -1)
+        unit_of[list(attention.dims or range(unit_of.size))] = (
+            np.arange(self.width) * self.units // self.width
+        )
+        name = f"{self.prefix}{path}.{self.family.attention.by_slices}"
+        self.splits.append(SplitReader(name, unit_of.reshape(count, -1)[heads]))
+        self.seen |= {f"{name}.weight", f"{name}.bias"}
+
     def _left_or_writer(self, layer: nn.Module, path: str, name: str) -> None:
         if submodule_or_none(layer, name) is not None:
             self._writer(f"{path}.{name}")
@@ -146,6 +185,23 @@ class Residual:
             if isinstance(module, nn.LayerNorm) and outside and path.startswith("encoder"):
                 self._norm(path)
 
+    def _upsampled(self) -> Group | None:
+        """Return the group of the width behind an upsampling, where one Linear of a head reads it."""
+        path = self.prefix + self.family.upsampling
+        if not self.family.upsampling:
+            return None
+        self._reader(self.family.upsampling)
+        reader = head_reader_of(self.twin, self.family) if self.prefix else None
+        if reader is None:
+            return None
+        columns = slice_of(self.twin, f"{reader}.weight", 1, "consumer")
+        size = columns.index.shape[0]
+        slices = [
+            ParameterSlice(part.parameter, 0, "producer", part.index.reshape(-1, size).T)
+            for part in producer(self.twin, path)
+        ]
+        return Group("upsampled", "hidden", size, (*slices, columns), minimum=1)
+
     def _head(self) -> None:
         if not self.family.stem:
             if self.prefix:
@@ -157,8 +213,7 @@ class Residual:
             return
         if not self.prefix:
             return
-        name = re.sub(r"^.*?(For\w+)$", r"\1", type(self.twin).__name__)
-        reader = dict(self.family.head_readers).get(name)
+        reader = head_reader_of(self.twin, self.family)
         if reader is None:
             self.why = (
                 f"the head of {type(self.twin).__name__} is not known to read the residual in one place"
@@ -171,7 +226,7 @@ class Residual:
         if self.why:
             return self.why
         roles = self.family.convolution
-        own = [*self.family.attention.projections, *(each.first for each in self.family.ffns)]
+        own = [each.first for each in self.family.ffns]
         own += [path for path, _ in self.family.attention.per_head]
         own += [] if roles is None else [roles.depthwise, roles.norm, roles.first, roles.second]
         frontend: tuple[str, ...] = ("feature_extractor", "feature_projection", "encoder.feature_projection")

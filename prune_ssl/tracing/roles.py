@@ -13,7 +13,7 @@ from prune_ssl.models.families import FeedForwardRoles
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
 from prune_ssl.models.sharing import SharedMapAttention
 from prune_ssl.tracing.coupling import Couplings, producer, refuse_unless, slice_of
-from prune_ssl.tracing.graph import Group, ParameterSlice
+from prune_ssl.tracing.graph import Group, ParameterSlice, Role
 from prune_ssl.tracing.residual import Residual
 
 STOCK = ("transformers.", "prune_ssl.")
@@ -58,11 +58,9 @@ class Roles:
                     f"layer.{index}", "layer", 1, (), block=path, members=self._parameters_under(path)
                 )
         hidden = Residual(self.twin, self.family, self.prefix, self.stored)
-        group = hidden.group()
-        if group is None:
+        yield from hidden.groups()
+        if hidden.why:
             self.not_pruned["hidden"] = hidden.why
-        else:
-            yield group
 
     # -- frontend
 
@@ -88,11 +86,7 @@ class Roles:
     def _attention_groups(self, index: int, path: str, layer: nn.Module) -> Iterator[Group]:
         roles = self.family.attention
         if not is_alive(layer, roles):
-            fused = hasattr(submodule_or_none(layer, f"{roles.path}.attention"), "in_proj_weight")
-            why = (
-                "queries, keys and values are one fused projection" if fused else "no attention head is left"
-            )
-            self.not_pruned[f"{path}.{roles.path}"] = why
+            self.not_pruned[f"{path}.{roles.path}"] = "no attention head is left"
             return
         if self._shares_map(layer):
             self.not_pruned[f"{path}.{roles.path}"] = "its heads share their maps with another layer's"
@@ -100,8 +94,12 @@ class Roles:
         path, block = f"{path}.{roles.path}", layer.get_submodule(roles.path)
         name, size = f"layer.{index}.heads", attention_size(block, roles.head_size)
         slices: list[ParameterSlice] = []
-        for leaf in roles.projections:
+        for leaf in () if roles.fused else roles.projections:
             slices += producer(self.twin, f"{path}.{leaf}", size)
+        for leaf in ("in_proj_weight", "in_proj_bias") if roles.fused else ():
+            rows = slice_of(self.twin, f"{path}.{roles.fused}.{leaf}", 0, "producer").index
+            by_head = rows.reshape(3, -1, size).swapaxes(0, 1).reshape(-1, 3 * size)
+            slices.append(ParameterSlice(f"{path}.{roles.fused}.{leaf}", 0, "producer", by_head))
         slices.append(slice_of(self.twin, f"{path}.{roles.output}.weight", 1, "consumer", size))
         self._check_attention(path, name, {part.module for part in slices})
         heads = slices[0].index.shape[0]
@@ -113,8 +111,39 @@ class Roles:
         sliced = {part.parameter for part in slices} | {f"{path}.{roles.output}.bias"}
         rest = tuple(member for member in members if member not in sliced)
         yield Group(name, "heads", heads, tuple(slices), block=path, members=rest)
+        yield from self._dimension_groups(index, path, block, size)
         outputs = (f"{path}.{roles.output}",)
         yield Group(f"layer.{index}.attention", "block", 1, (), block=path, members=members, outputs=outputs)
+
+    def _dimension_groups(self, index: int, path: str, block: nn.Module, size: int) -> Iterator[Group]:
+        """Yield the dimensions inside the heads: of queries, keys, values and output alike, in every head."""
+        roles, name, why = self.family.attention, f"layer.{index}.head_dim", ""
+        if roles.fused:
+            why = "queries, keys and values are one fused projection"
+        elif getattr(block, "position_embeddings_type", None) == "rotary":
+            why = "rotary attention has one number for the size of a head and of a rotary slice"
+        if why:
+            self.not_pruned[name] = self.not_pruned["head_dim"] = why
+            return
+        factors = roles.factors(block)
+        leaves = [f"{each}.{leaf}" for each in roles.projections for leaf in ("weight", "bias")]
+        slices = [
+            self._tiled(
+                f"{path}.{leaf}", dim, "factor" if leaf.rpartition(".")[0] in factors else "producer", size
+            )
+            for leaf, dim in dict.fromkeys([*((leaf, 0) for leaf in leaves), *roles.per_dimension])
+            if f"{path}.{leaf}" in self.stored
+        ]
+        slices.append(self._tiled(f"{path}.{roles.output}.weight", 1, "consumer", size))
+        scales = tuple(
+            f"{path}.{each}" for each in roles.size_scales if submodule_or_none(block, each) is not None
+        )
+        yield Group(name, "head_dim", size, tuple(slices), minimum=1, block=path, size_scales=scales)
+
+    def _tiled(self, name: str, dim: int, role: Role, size: int) -> ParameterSlice:
+        """Return a slice whose unit is one dimension in every head's part of `size` entries."""
+        entries = slice_of(self.twin, name, dim, role).index
+        return ParameterSlice(name, dim, role, entries.reshape(-1, size).T)
 
     def _shares_map(self, layer: nn.Module) -> bool:
         return isinstance(layer._modules.get(self.family.attention.path), SharedMapAttention)

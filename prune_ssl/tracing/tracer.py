@@ -27,7 +27,8 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
 
     The model is not run, copied or changed: the work happens on a meta-device twin. Groups are `conv.{i}` for
     every frontend layer, `layer.{i}.heads`, `layer.{i}.ffn` (conformers: `.ffn1`, `.ffn2`, `.conv`), whole
-    blocks `layer.{i}.attention` and `layer.{i}.feed_forward`, whole layers `layer.{i}`, and `hidden`.
+    blocks `layer.{i}.attention` and `layer.{i}.feed_forward`, whole layers `layer.{i}`, dimensions inside the
+    heads `layer.{i}.head_dim`, and `hidden`.
 
     A module of no known family that maps a waveform (1, N) gets the groups that the graph alone justifies
     (convolution channels, FFN neurons); `not_pruned` names what stands in the way of the others.
@@ -146,7 +147,7 @@ class _Tracer:
             needed = tuple(needs.get(name, ()))
             yield CostTerm(path, *self._place(path), 0, count, clock, widths, needed)
         yield from self._products(groups)
-        yield from self._fused_attention(groups, clocks)
+        yield from self._fused_attention(owners, clocks)
 
     def _share(self, count: int, owners: Sequence[Group]) -> tuple[int, tuple[str, ...]]:
         """Return what one unit of every owner holds, and the owners' names."""
@@ -171,24 +172,36 @@ class _Tracer:
             values = submodule_or_none(module, roles.values) if found else None
             if found is None or not isinstance(values, nn.Linear):
                 continue
-            names = {f"layer.{found.group(1)}{suffix}" for suffix in (".heads", ".attention", "")}
+            names = {
+                f"layer.{found.group(1)}{suffix}" for suffix in (".heads", ".head_dim", ".attention", "")
+            }
             owners = [groups[name] for name in sorted(names & groups.keys())]
             count, widths = self._share(values.out_features, owners)
             clock = Clock(index, roles.products(module))
             yield CostTerm(f"{path}.map", *self._place(path), 0, count, clock, widths)
+        behind = re.compile(re.escape(self.prefix) + rf"adapter\.layers\.(\d+)\.{roles.path}")
+        for path, module in self.twin.named_modules():
+            if found := behind.fullmatch(path):  # Wav2Vec2-BERT's adapter has attentions of its own
+                clock = Clock(index + 1 + int(found.group(1)), roles.products(module))
+                values = module.get_submodule(roles.values)
+                yield CostTerm(f"{path}.map", *self._place(path), 0, values.out_features, clock, ())
 
-    def _fused_attention(self, groups: dict[str, Group], clocks: dict[str, Clock]) -> Iterator[CostTerm]:
+    def _fused_attention(
+        self, owners: dict[str, list[Group]], clocks: dict[str, Clock]
+    ) -> Iterator[CostTerm]:
         """Torch's own attention, whose projections are one parameter and no module."""
         index = encoder_kernel(self.family, self.convs)
         for path, module in self.twin.named_modules():
             if not isinstance(module, nn.MultiheadAttention) or module.in_proj_weight is None:
                 continue
             name, place = f"{path}.in_proj_weight", self._place(path)
-            owners = [group for group in groups.values() if name in group.members]
+            owned = owners.get(name, [])
             once, twice = Clock(index, (0, 1, 0)), Clock(index, (0, 0, 2))
-            count, widths = self._share(module.in_proj_weight.numel(), owners)
+            count, widths = self._share(module.in_proj_weight.numel(), owned)
             yield CostTerm(f"{path}.in_proj", *place, 0, count, once, widths)
-            yield CostTerm(f"{path}.map", *place, 0, int(module.embed_dim), twice, widths)
+            inside = [group for group in owned if group.kind != "hidden"]
+            count, widths = self._share(module.out_proj.in_features, inside)
+            yield CostTerm(f"{path}.map", *place, 0, count, twice, widths)
             if clocks.get(f"{path}.out_proj") == NEVER:  # used by a function, never called
                 yield CostTerm(f"{path}.out", *place, 0, module.out_proj.weight.numel(), once, widths)
 

@@ -55,7 +55,7 @@ def open_attention(backbone: nn.Module, family: Family) -> None:
     for layer in layers_of(backbone, family):
         if is_alive(layer, roles) and not isinstance(layer.get_submodule(roles.path), PrunedWavLMAttention):
             block: Any = layer.get_submodule(roles.path)
-            config = backbone.config
+            config = getattr(backbone, "config", None)
             own_position_bias(
                 layer, roles, config, list(range(block.num_heads)), block.num_heads, block.head_dim
             )
@@ -82,7 +82,8 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
         factor = int(getattr(backbone.config, family.squeeze))
         kernels.append((factor, factor))
     for path, conv in backbone.named_modules():
-        if path.startswith("adapter.") and path.endswith(".conv") and isinstance(conv, nn.Conv1d):
+        strided = path.startswith("adapter.") and path.endswith((".conv", ".residual_conv"))
+        if strided and isinstance(conv, nn.Conv1d):
             kernels.append((int(conv.kernel_size[0]) - 2 * _padding(conv), int(conv.stride[0])))
     return tuple(kernels)
 

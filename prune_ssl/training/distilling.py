@@ -102,6 +102,13 @@ class DistillationTrainer(ResumableTrainer):
             )
         self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
 
+    def _set_signature_columns_if_needed(self) -> None:
+        # Trainer drops what the model's forward does not take from every item; this is for the teacher.
+        super()._set_signature_columns_if_needed()
+        columns: Any = self._signature_columns
+        if TEACHER_AUDIO not in columns:
+            columns.append(TEACHER_AUDIO)
+
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Add a parameter group for what is learned beside the model."""
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ class ResumableTrainer(SpeechTrainer):
     Trainer alone cannot: it writes checkpoints file by file, trains a step too many from a checkpoint of the
     last step, and loads two batches before it restores the random state, so that augmented clips differ.
     """
+
+    phase = ""
+    """Of several trainings of one run, which: random changes of the clips differ between them."""
 
     def save_extra(self, folder: Path) -> None:
         """Write what a subclass must remember beside the model and the optimiser into a new checkpoint."""
@@ -54,11 +58,11 @@ class ResumableTrainer(SpeechTrainer):
         self.accelerator.wait_for_everyone()
 
     def get_train_dataloader(self) -> Any:
-        """Return Trainer's loader over items that are random by (seed, epoch, index) alone."""
+        """Return Trainer's loader over items that are random by (seed, phase, epoch, index) alone."""
         plain = self.train_dataset
         if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):
             return super().get_train_dataloader()  # what they draw at random differs after resuming
-        seeded = SeededItems(plain, self.args.seed)
+        seeded = SeededItems(plain, self.args.seed, self.phase)
         self.add_callback(_FollowEpoch(seeded))
         self.train_dataset = seeded
         try:
@@ -120,10 +124,15 @@ def _clear(folder: Path) -> None:
 
 
 class SeededItems(Dataset[Any]):
-    """A dataset whose items see random states made from (seed, epoch, index), whatever was drawn before."""
+    """A dataset whose items see random states made from (seed, phase, epoch, index) alone.
 
-    def __init__(self, items: Any, seed: int) -> None:
+    Each phase has a stream of its own: a recovery that heard the clips changed just as gate training heard
+    them would learn from nothing new.
+    """
+
+    def __init__(self, items: Any, seed: int, phase: str = "") -> None:
         self.items, self.seed = items, seed
+        self.stream = (zlib.crc32(phase.encode()),) if phase else ()
         self.epoch = torch.zeros((), dtype=torch.long)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it change
 
@@ -136,7 +145,8 @@ class SeededItems(Dataset[Any]):
         return getattr(self.items, name)
 
     def __getitem__(self, index: int) -> Any:
-        seed = int(np.random.SeedSequence([self.seed, int(self.epoch), int(index)]).generate_state(1)[0])
+        entropy = [self.seed, int(self.epoch), int(index)]
+        seed = int(np.random.SeedSequence(entropy, spawn_key=self.stream).generate_state(1)[0])
         plain, numbers = random.getstate(), np.random.get_state()
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed also queues calls for devices that were never used, with a stack trace each:

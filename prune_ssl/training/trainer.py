@@ -41,7 +41,8 @@ class Finished:
 
     budget: str
     model: nn.Module
-    plan: Plan
+    plan: Plan | None
+    """None: nothing was pruned, it is a student."""
     results: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
@@ -83,6 +84,8 @@ class PruningTrainer(DistillationTrainer):
         history: one entry per logging step: phase, step, expected and target fractions, keeps by kind.
         results: the evaluation metrics "dense" (before), "cut" (right after the cut), "recovered".
     """
+
+    phase = "pruning"
 
     def __init__(self, *args: Any, pruning: PruningConfig, **kwargs: Any) -> None:
         """Trace the model and attach gates; the arguments are DistillationTrainer's, and `pruning`.
@@ -348,6 +351,7 @@ class PruningTrainer(DistillationTrainer):
             preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
             distiller=self.distiller,
         )
+        trainer.phase = name
         use_budget_progress(trainer, name)
         return trainer
 

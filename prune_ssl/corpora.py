@@ -1,0 +1,138 @@
+"""Owns what the trainers of a recipe are given: its clips, how they are changed, batches, settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, TrainingArguments
+
+from prune_ssl.data import (
+    Augmentation,
+    ClipDataset,
+    CorruptedDataset,
+    Corruption,
+    FolderConfig,
+    SpeechFolder,
+    check_folder,
+)
+from prune_ssl.distillation.config import ENHANCEMENT
+from prune_ssl.recipes import Recipe
+from prune_ssl.tasks import Processor, Task, task_class
+from prune_ssl.training.processes import cpu_arguments
+
+
+def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
+    """Check all clips of a recipe, and say what was found.
+
+    Raises:
+        DataError: one message for all that is wrong.
+    """
+    task = task_class(recipe.task)
+    config = FolderConfig(
+        target=recipe.data.target or task.target or None,
+        max_seconds=recipe.data.max_seconds,
+        closed_labels=not task.open_targets,
+    )
+    clips = check_folder(recipe.data.path, config)
+    counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
+    targets = f", {len(clips.labels)} different {config.target}s in train" if config.target else ""
+    say(f"Data {clips.path}: {counts} clips{targets}")
+    for note in clips.notes:
+        say(f"  note: {note}")
+    return clips
+
+
+def trainer_arguments(
+    recipe: Recipe,
+    clips: SpeechFolder,
+    task: Task,
+    model: PreTrainedModel,
+    processor: Processor,
+    corruption: Corruption | None,
+) -> dict[str, Any]:
+    """Return what every Trainer of a run takes: data, collator, loss and metrics."""
+    # By length, so that batches have little padding.
+    judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
+    judged_clips: ClipDataset | CorruptedDataset = ClipDataset(judged, task.encode_judged)
+    if recipe.distillation is not None and ENHANCEMENT in recipe.distillation.losses:
+        judged_clips = CorruptedDataset(
+            judged_clips, Corruption(cases=("clean",))
+        )  # its loss needs clean audio
+    collator = task.collator(processor)
+    collator.lengths = recipe.distillation is not None
+    return {
+        "train_dataset": training_clips(recipe, clips, task, corruption),
+        "eval_dataset": judged_clips,
+        "data_collator": collator,
+        "compute_metrics": task.judge(judged, model),
+        "compute_loss_func": task.loss_function(),
+        "preprocess_logits_for_metrics": task.slim,
+    }
+
+
+def training_clips(
+    recipe: Recipe, clips: SpeechFolder, task: Task, corruption: Corruption | None, dense: bool = False
+) -> ClipDataset | CorruptedDataset:
+    """Make the training set, changed at random and corrupted as the recipe says.
+
+    Args:
+        recipe: the recipe.
+        clips: its clips.
+        task: encodes their targets.
+        corruption: `corruption_of(recipe)`.
+        dense: for the dense model: where it is to be a teacher of clean audio, it learns from clean audio.
+    """
+    part, augmentation = recipe.data.corruption, None
+    if recipe.data.augment:
+        augmentation = Augmentation() if part is None else Augmentation(noise_probability=0.0)
+    clean = ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation)
+    if part is None or corruption is None or (dense and part.clean_teacher and recipe.distillation):
+        return clean
+    return CorruptedDataset(clean, corruption, part.clean_teacher)
+
+
+def corruption_of(recipe: Recipe) -> Corruption | None:
+    """Read the noise and impulse responses of a recipe, or None where it has none.
+
+    Raises:
+        DataError: a folder without audio, or a range that is upside down.
+    """
+    part = recipe.data.corruption
+    if part is None:
+        return None
+    settings = part.model_dump(exclude={"clean_teacher"})
+    for name in ("noise", "rirs"):
+        settings[name] = None if settings[name] is None else Path(settings[name])
+    return Corruption(**settings)
+
+
+def training_arguments(
+    recipe: Recipe, steps: int, rate: float, folder: Path, **more: Any
+) -> TrainingArguments:
+    """Return the TrainingArguments of one phase."""
+    schedule: dict[str, Any] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        learning_rate=rate,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=recipe.eval_batch_size,
+        gradient_accumulation_steps=recipe.gradient_accumulation,
+        activation_checkpointing=recipe.gradient_checkpointing,
+        weight_decay=recipe.weight_decay,
+        adam_beta1=recipe.optimizer.betas[0],
+        adam_beta2=recipe.optimizer.betas[1],
+        adam_epsilon=recipe.optimizer.epsilon,
+        max_grad_norm=recipe.optimizer.max_grad_norm,
+        bf16=recipe.bf16,
+        seed=recipe.seed,
+        logging_steps=max(steps // 40, 1),
+        save_strategy="no" if recipe.checkpoint_steps is None else "steps",
+        save_steps=recipe.checkpoint_steps or steps,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
+        train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
+        dataloader_pin_memory=False,
+        **(schedule | cpu_arguments() | more),
+    )

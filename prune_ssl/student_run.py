@@ -1,0 +1,105 @@
+"""Owns the run of a student: made from its teacher, distilled, judged before and after."""
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from prune_ssl.corpora import training_arguments
+from prune_ssl.distillation import DistillationConfig, make_student
+from prune_ssl.errors import RecipeError
+from prune_ssl.models import backbone_of
+from prune_ssl.recipes import Recipe, StudentPart
+from prune_ssl.tasks import Task
+from prune_ssl.training import DistillationTrainer, Finished
+from prune_ssl.training.progress import use_budget_progress
+
+
+def student_part(recipe: Recipe) -> StudentPart:
+    """Return the student of a recipe.
+
+    Raises:
+        RecipeError: it has none.
+    """
+    if recipe.student is None:
+        raise RecipeError(f"{recipe.name}: it prunes; there is no `student` in it.")
+    return recipe.student
+
+
+def new_student(recipe: Recipe, teacher: PreTrainedModel, task: Task) -> PreTrainedModel:
+    """Make the student of a recipe, with the task's head; the teacher's head where that fits.
+
+    LayerDrop is off in it: a layer that is skipped has no state to compare.
+
+    Raises:
+        DistillationError: the teacher has no such layers, or the widths do not fit.
+    """
+    shape = student_part(recipe).shape
+    student = make_student(teacher, shape)
+    student.config.layerdrop = 0.0
+    whole = task.with_head(student)
+    if shape.init == "teacher":
+        _copy_head(teacher, whole)
+    return whole
+
+
+@torch.no_grad()
+def _copy_head(teacher: PreTrainedModel, student: PreTrainedModel) -> None:
+    """Copy every parameter outside the backbone that has the same name and shape."""
+    backbone = f"{student.base_model_prefix}."
+    given = dict(teacher.named_parameters())
+    for name, parameter in student.named_parameters():
+        if not name.startswith(backbone) and name in given and given[name].shape == parameter.shape:
+            parameter.copy_(given[name])
+
+
+def distil(
+    recipe: Recipe,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    losses: DistillationConfig,
+    shared: dict[str, Any],
+    resume: bool = False,
+) -> tuple[Finished, list[dict[str, Any]]]:
+    """Train the student.
+
+    Args:
+        recipe: the recipe, with its `student`.
+        student: it is trained in place.
+        teacher: it is frozen in place.
+        losses: what is learned from the teacher.
+        shared: arguments of every trainer of the run.
+        resume: go on from the newest checkpoint.
+
+    Returns:
+        The student with its results (`student` before, `distilled` after; `dense`, where the teacher's task
+        has a metric), and its training losses by step.
+    """
+    part, results = student_part(recipe), {}
+    arguments = training_arguments(
+        recipe,
+        part.steps,
+        part.learning_rate,
+        recipe.folder / "distillation",
+        warmup_steps=part.warmup_ratio,
+        lr_scheduler_type=part.scheduler,
+    )
+    if shared["compute_metrics"] is not None and backbone_of(teacher)[1] is not teacher:
+        dense = DistillationTrainer(model=teacher, args=arguments, **shared)
+        use_budget_progress(dense, "dense")
+        results["dense"] = dense.evaluate(metric_key_prefix="dense")
+    trainer = DistillationTrainer(
+        model=student, args=arguments, distillation=losses, teacher=teacher, **shared
+    )
+    use_budget_progress(trainer, "distillation")
+    results["student"] = trainer.evaluate(metric_key_prefix="student")
+    trainer.train(resume_from_checkpoint=resume)
+    results["distilled"] = trainer.evaluate(metric_key_prefix="distilled")
+    if trainer.distiller is not None:
+        trainer.distiller.detach()
+    history = [
+        {"phase": "distillation", "step": entry["step"], "loss": entry["loss"]}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    return Finished("", student.eval(), None, results), history

@@ -1,0 +1,78 @@
+"""What a recipe trains on: corruption, who hears it, and its refusals."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from prune_ssl.corpora import corruption_of, read_clips, training_clips
+from prune_ssl.data import ClipDataset, CorruptedDataset
+from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.pipeline import dry_run
+from prune_ssl.recipes import Recipe, load_recipe
+from prune_ssl.tasks import Classification
+
+ROOT = Path(__file__).parents[1]
+WORDS = ROOT / "prune_ssl" / "assets" / "words"
+NOISY = "data.corruption={cases: [noise], snr_db: [0, 0], white_probability: 1.0}"
+
+
+def recipe_of(*overrides: str) -> Recipe:
+    shared = [f"data.path={WORDS}", "data.augment=false"]
+    return load_recipe(ROOT / "recipes" / "ks_digits_hj_mac_kd.yaml", [*shared, *overrides])
+
+
+@cache
+def words():
+    return read_clips(recipe_of(), lambda line: None)
+
+
+def clips_of(recipe: Recipe, dense: bool = False):
+    task = Classification.from_folder(words())
+    return training_clips(recipe, words(), task, corruption_of(recipe), dense)
+
+
+def test_the_student_hears_noise_at_the_asked_ratio_and_the_teacher_the_clean_clip():
+    clean, noisy = clips_of(recipe_of()), clips_of(recipe_of(NOISY))
+    assert isinstance(clean, ClipDataset)
+    assert isinstance(noisy, CorruptedDataset)
+    assert noisy.lengths == clean.lengths
+    for index in (0, 100):
+        plain, item = clean[index]["input_values"], noisy[index]
+        assert np.array_equal(item["teacher_input_values"], plain)
+        noise = item["input_values"] - plain
+        assert 10 * np.log10(np.mean(plain**2) / np.mean(noise**2)) == pytest.approx(0.0, abs=0.01)
+        assert item["labels"] == clean[index]["labels"]
+
+
+def test_who_hears_noise_while_the_dense_model_trains_and_what_a_teacher_hears():
+    robust = recipe_of(NOISY)
+    assert isinstance(clips_of(robust, dense=True), ClipDataset), "a teacher of clean audio"
+    augmented = recipe_of(NOISY, "data.corruption.clean_teacher=false")
+    assert isinstance(clips_of(augmented, dense=True), CorruptedDataset)
+    assert set(clips_of(augmented)[0]) == {"input_values", "labels"}
+    alone = recipe_of(NOISY, "distillation=null")
+    assert isinstance(clips_of(alone, dense=True), CorruptedDataset)
+
+
+def test_corruption_brings_the_noise_and_augmentation_none_beside_it():
+    recipe = recipe_of("data.augment=true", "data.corruption={cases: [clean]}")
+    dataset = clips_of(recipe)
+    assert dataset.clean.augmentation.noise_probability == 0.0
+    assert clips_of(recipe_of("data.augment=true")).augmentation.noise_probability > 0
+    torch.manual_seed(0)
+    item = dataset[0]
+    assert np.array_equal(item["input_values"], item["teacher_input_values"])
+
+
+def test_a_corruption_that_cannot_be_made_is_refused_before_any_training(tmp_path):
+    (tmp_path / "empty").mkdir()
+    recipe = recipe_of(f"data.corruption={{noise: {tmp_path / 'empty'}}}", f"output={tmp_path}/out")
+    with pytest.raises(DataError, match="no audio file"):
+        dry_run(recipe, say=lambda line: None)
+    with pytest.raises(RecipeError, match=r"unknown key 'data\.corruption\.rir'; did you mean 'rirs'"):
+        recipe_of("data.corruption={rir: rooms}")
+    with pytest.raises(RecipeError, match=r"data\.corruption\.cases"):
+        recipe_of("data.corruption={cases: [rain]}")
