@@ -3,7 +3,7 @@
     python benchmarks/progressive.py --data PATH/TO/CORPORA --out out/methods --page docs/progressive.md
 
 The separate runs are the HJ-Pruning-MAC cells of method_table.py (same folder: what is there is not run
-again), all from the same dense model. Cost is in training steps and in processor seconds; the machine should be quiet.
+again), all from the same dense model. Cost is in processor seconds: run it on a quiet machine.
 """
 
 import argparse
