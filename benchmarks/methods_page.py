@@ -72,57 +72,61 @@ def write_sweep_page(folder: Path, study: StudyResults) -> None:
 
 
 def table(study: StudyResults, percent: int, labels: Mapping[str, str]) -> str:
-    """Return the methods at one budget, best mean first; the dense model's rows stand above."""
-    control = study.results and [each for each in study.results if each.percent == 100]
+    """Return the methods at one budget: the dense model's rows, then by mean; those that lack a seed last."""
     seeds = sorted({each.seed for each in study.results})
     head = ["method", "mean", *(f"seed {seed}" for seed in seeds), "after the cut", "MACs kept"]
     head += ["parameters kept", "core s"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    control = [each for each in study.results if each.percent == 100]
     if control:
-        dense = [each.point.dense or 0.0 for each in sorted(control, key=lambda each: each.seed)]
-        lines.append(line("dense", dense, None, 1.0, 1.0, "-", len(seeds)))
-        lines.append(row(labels[control[0].method], control, len(seeds)))
-    found = {name: study.at(name, percent) for name in labels}
-    whole = {name: cells for name, cells in found.items() if cells and cells[0].percent < 100}
-    ranked = sorted(whole, key=lambda name: -mean(cell.point.value for cell in whole[name]))
-    lines += [row(labels[name], whole[name], len(seeds)) for name in ranked]
-    if ranked:
-        best = mean(cell.point.value for cell in whole[ranked[0]])
-        n = study.judged * len(whole[ranked[0]])
-        error = 100 * sqrt(2 * best * (1 - best) / n)
+        dense = {each.seed: each.point.dense or 0.0 for each in control}
+        lines.append(line("dense", dense, seeds, "-", 1.0, 1.0, "-"))
+        lines.append(row(labels[control[0].method], control, seeds))
+    found = {name: cells for name in labels if (cells := study.at(name, percent)) and percent < 100}
+
+    def rank(name: str) -> tuple[bool, float]:
+        cells = found[name]
+        return len(cells) < len(seeds), -mean(cell.point.value for cell in cells)
+
+    lines += [row(labels[name], found[name], seeds) for name in sorted(found, key=rank)]
+    means = [mean(cell.point.value for cell in cells) for cells in found.values() if len(cells) == len(seeds)]
+    if means:
+        best, judged = max(means), study.judged * len(seeds)
+        error = 100 * sqrt(2 * best * (1 - best) / judged)
         lines.append(
             f"\nOne standard error of a difference of two means (as if independent): {error:.1f} points."
         )
     return "\n".join(lines)
 
 
-def row(label: str, cells: Sequence[Result], seeds: int) -> str:
-    points = [cell.point for cell in sorted(cells, key=lambda each: each.seed)]
+def row(label: str, cells: Sequence[Result], seeds: Sequence[int]) -> str:
+    points = [cell.point for cell in cells]
     cuts = [point.cut for point in points if point.cut is not None]
     return line(
         label,
-        [point.value for point in points],
-        mean(cuts) if cuts else None,
+        {cell.seed: cell.point.value for cell in cells},
+        seeds,
+        f"{100 * mean(cuts):.1f}" if cuts else "-",
         mean(point.macs_kept for point in points),
         mean(point.params_kept for point in points),
         f"{mean(cell.core_seconds for cell in cells):.0f}",
-        seeds,
     )
 
 
 def line(
     label: str,
-    values: Sequence[float],
-    cut: float | None,
+    values: Mapping[int, float],
+    seeds: Sequence[int],
+    after: str,
     macs: float,
     params: float,
     seconds: str,
-    seeds: int,
 ) -> str:
-    each = [f"{100 * value:.1f}" for value in values] + ["-"] * (seeds - len(values))
-    after = "-" if cut is None else f"{100 * cut:.1f}"
-    cells = [label, f"{100 * mean(values):.2f}", *each, after, f"{100 * macs:.1f}%", f"{100 * params:.1f}%"]
-    return f"| {' | '.join([*cells, seconds])} |"
+    whole = len(values) == len(seeds)
+    each = [f"{100 * values[seed]:.1f}" if seed in values else "not run" for seed in seeds]
+    average = f"{100 * mean(values.values()):.2f}" if whole else "-"
+    cells = [label, average, *each, after, f"{100 * macs:.1f}%", f"{100 * params:.1f}%", seconds]
+    return f"| {' | '.join(cells)} |"
 
 
 def size_table(study: StudyResults) -> str:
