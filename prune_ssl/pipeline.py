@@ -21,12 +21,13 @@ from transformers import (
 )
 
 from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
-from prune_ssl.data import Augmentation, ClipDataset, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.data import Augmentation, Clip, ClipDataset, FolderConfig, SpeechFolder, check_folder
 from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.models import FAMILIES, is_pruned, load_model
+from prune_ssl.models.filterbank import first_convolution, start_as_filterbank_
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import Recipe, TrainPart, load_recipe
 from prune_ssl.report import Report, report
@@ -34,8 +35,11 @@ from prune_ssl.selection import Limit, allowed_widths, resolve
 from prune_ssl.smoke import smoke_version
 from prune_ssl.tasks import Processor, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.tasks.starting import start_
+from prune_ssl.tasks.verification import has_xvector
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
+from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.progress import use_budget_progress
 
 DENSE_TRAINING = "dense-training"
@@ -231,10 +235,18 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
         )
     model = task.with_head(loaded)
+    if recipe.model.filterbank:
+        first_convolution(model).requires_grad_(False)
+    if recipe.data.margin is not None and has_xvector(model):
+        model.get_submodule("objective").margin = recipe.data.margin  # type: ignore[assignment]
     graph = check_budget(model, recipe, say)
     _check_lengths(clips, graph)
+    judged_clips(recipe, clips)
     for note in task.check(clips, model):
         say(f"  note: {note}")
+    fresh = {"backbone": recipe.model.name is None, "head": model is not loaded}
+    if any(fresh.values()):
+        start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
     return _Ready(folder, clips, task, model, extractor, _load_teacher(recipe, model))
 
 
@@ -320,6 +332,8 @@ def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtract
             model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
+        if recipe.model.filterbank:
+            start_as_filterbank_(model)
         # As transformers has it: models with a group norm were trained on padding without a mask.
         masked = config.feat_extract_norm == "layer"
         return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
@@ -360,16 +374,33 @@ def _arguments(recipe: Recipe, steps: int, rate: float, folder: Path, **more: An
     )
 
 
+def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
+    """Return the clips of the split that the recipe is judged on.
+
+    Raises:
+        DataError: the folder does not have it.
+    """
+    name = recipe.data.judged or ("test" if "test" in clips.splits else "validation")
+    if name not in clips.splits:
+        raise DataError(f"{clips.path}: data.judged is {name!r}, found {', '.join(clips.splits)}.")
+    return clips.splits[name]
+
+
 def _trainer_arguments(
     recipe: Recipe, clips: SpeechFolder, task: Task, model: PreTrainedModel, processor: Processor
 ) -> dict[str, Any]:
     augmentation = Augmentation() if recipe.data.augment else None
     # By length, so that batches have little padding.
-    judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
+    judged = sorted(judged_clips(recipe, clips), key=lambda clip: clip.seconds)
     collator = task.collator(processor)
     collator.lengths = recipe.distillation is not None
     return {
-        "train_dataset": ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation),
+        "train_dataset": ClipDataset(
+            clips.splits["train"],
+            task.encode,
+            augmentation=augmentation,
+            crop_seconds=recipe.data.crop_seconds,
+        ),
         "eval_dataset": ClipDataset(judged, task.encode_judged),
         "data_collator": collator,
         "compute_metrics": task.judge(judged, model),
@@ -391,6 +422,9 @@ def _train_dense(
     )
     trainer = DistillationTrainer(model=model, args=arguments, **shared)
     use_budget_progress(trainer, "dense")
+    objective = getattr(model, "objective", None)
+    if objective is not None and shared["compute_loss_func"] is None:
+        trainer.add_callback(MarginRamp(objective))
     trainer.train(resume_from_checkpoint=resume)
 
 
