@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from prune_ssl.data import (
     Augmentation,
+    Clip,
     ClipDataset,
     CorruptedDataset,
     Corruption,
@@ -16,6 +17,7 @@ from prune_ssl.data import (
     check_folder,
 )
 from prune_ssl.distillation.config import ENHANCEMENT
+from prune_ssl.errors import DataError
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
 from prune_ssl.training.processes import cpu_arguments
@@ -52,17 +54,16 @@ def trainer_arguments(
 ) -> dict[str, Any]:
     """Return what every Trainer of a run takes: data, collator, loss and metrics."""
     # By length, so that batches have little padding.
-    judged = sorted(clips.splits.get("test") or clips.splits["validation"], key=lambda clip: clip.seconds)
-    judged_clips: ClipDataset | CorruptedDataset = ClipDataset(judged, task.encode_judged)
+    judged = sorted(judged_clips(recipe, clips), key=lambda clip: clip.seconds)
+    evaluated: ClipDataset | CorruptedDataset = ClipDataset(judged, task.encode_judged)
     if recipe.distillation is not None and ENHANCEMENT in recipe.distillation.losses:
-        judged_clips = CorruptedDataset(
-            judged_clips, Corruption(cases=("clean",))
-        )  # its loss needs clean audio
+        # its loss needs clean audio
+        evaluated = CorruptedDataset(evaluated, Corruption(cases=("clean",)))
     collator = task.collator(processor)
     collator.lengths = recipe.distillation is not None
     return {
         "train_dataset": training_clips(recipe, clips, task, corruption),
-        "eval_dataset": judged_clips,
+        "eval_dataset": evaluated,
         "data_collator": collator,
         "compute_metrics": task.judge(judged, model),
         "compute_loss_func": task.loss_function(),
@@ -85,10 +86,24 @@ def training_clips(
     part, augmentation = recipe.data.corruption, None
     if recipe.data.augment:
         augmentation = Augmentation() if part is None else Augmentation(noise_probability=0.0)
-    clean = ClipDataset(clips.splits["train"], task.encode, augmentation=augmentation)
+    clean = ClipDataset(
+        clips.splits["train"], task.encode, augmentation=augmentation, crop_seconds=recipe.data.crop_seconds
+    )
     if part is None or corruption is None or (dense and part.clean_teacher and recipe.distillation):
         return clean
     return CorruptedDataset(clean, corruption, part.clean_teacher)
+
+
+def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
+    """Return the clips of the split that the recipe is judged on.
+
+    Raises:
+        DataError: the folder does not have it.
+    """
+    name = recipe.data.judged or ("test" if "test" in clips.splits else "validation")
+    if name not in clips.splits:
+        raise DataError(f"{clips.path}: data.judged is {name!r}, found {', '.join(clips.splits)}.")
+    return clips.splits[name]
 
 
 def corruption_of(recipe: Recipe) -> Corruption | None:

@@ -20,7 +20,14 @@ from transformers import (
 )
 
 from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
-from prune_ssl.corpora import corruption_of, read_clips, trainer_arguments, training_arguments, training_clips
+from prune_ssl.corpora import (
+    corruption_of,
+    judged_clips,
+    read_clips,
+    trainer_arguments,
+    training_arguments,
+    training_clips,
+)
 from prune_ssl.data import Corruption, SpeechFolder
 from prune_ssl.distillation import DistillationConfig, Distiller, make_student
 from prune_ssl.distillation.config import MASKING
@@ -28,6 +35,7 @@ from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.models import FAMILIES, is_pruned, load_model
+from prune_ssl.models.filterbank import first_convolution, start_as_filterbank_
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import Recipe, TrainPart, load_recipe, pruning_part
 from prune_ssl.report import Report, report
@@ -36,8 +44,11 @@ from prune_ssl.smoke import smoke_version
 from prune_ssl.student_run import distil, new_student
 from prune_ssl.tasks import Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.tasks.starting import start_
+from prune_ssl.tasks.verification import has_xvector
 from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
+from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import first_before_others, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
@@ -314,6 +325,10 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Say) -> _Ready:
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
         )
     model = task.with_head(loaded)
+    if recipe.model.filterbank:
+        first_convolution(model).requires_grad_(False)
+    if recipe.data.margin is not None and has_xvector(model):
+        model.get_submodule("objective").margin = recipe.data.margin  # type: ignore[assignment]
     losses = {} if recipe.distillation is None else recipe.distillation.losses
     spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
     if recipe.task == "representation" and MASKING not in losses:
@@ -321,8 +336,12 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Say) -> _Ready:
     with first_before_others():  # who find the latency table that it measured
         graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
     _check_lengths(clips, graph)
+    judged_clips(recipe, clips)
     for note in task.check(clips, model):
         say(f"  note: {note}")
+    fresh = {"backbone": recipe.model.name is None, "head": model is not loaded}
+    if any(fresh.values()):
+        start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
     name = recipe.distillation.teacher if recipe.distillation is not None else None
     teacher = None if name is None else load_model(name)
     student = model if recipe.student is None else new_student(recipe, model, task)
@@ -388,6 +407,8 @@ def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtract
             model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
+        if recipe.model.filterbank:
+            start_as_filterbank_(model)
         # As transformers has it: models with a group norm were trained on padding without a mask.
         masked = config.feat_extract_norm == "layer"
         return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
@@ -416,6 +437,9 @@ def _train_dense(
     )
     trainer = DistillationTrainer(model=model, args=arguments, **shared)
     use_budget_progress(trainer, "dense")
+    objective = getattr(model, "objective", None)
+    if objective is not None and shared["compute_loss_func"] is None:
+        trainer.add_callback(MarginRamp(objective))
     trainer.train(resume_from_checkpoint=resume)
 
 

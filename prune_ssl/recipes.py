@@ -30,6 +30,8 @@ class ModelPart(Part):
     """Fields of the transformers config of that architecture; the default is the Base model."""
     tokenizer: str | None = None
     """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
+    filterbank: bool = False
+    """Do not train the first convolution; where weights are random it is mel-spaced band-pass filters."""
     allow_pruned: bool = False
     """Prune a model that prune_ssl pruned already; the budget then refers to it."""
 
@@ -75,10 +77,16 @@ class DataPart(Part):
     corruption: CorruptionPart | None = None
     max_seconds: float = Field(default=15.0, gt=0)
     """Longer clips are cut."""
+    crop_seconds: float | None = Field(default=None, gt=0)
+    """Longer training clips give a random piece of this length each time."""
+    judged: Literal["test", "validation"] | None = None
+    """Split to judge on; None: test where there is one. Choose settings on validation."""
     group_by_length: bool = False
     """Train on batches of clips of about the same length: less padding."""
     trials: str | None = None
     """Verification: trial list, relative to path."""
+    margin: float | None = Field(default=None, ge=0, lt=1)
+    """Verification: of AM-softmax; None: the model's own, 0.4. Dense training comes to it step by step."""
 
 
 class TrainPart(Part):

@@ -11,6 +11,7 @@ from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec
 
 from prune_ssl.data import (
     Augmentation,
+    Clip,
     ClipDataset,
     FolderConfig,
     SpeechCollator,
@@ -394,3 +395,19 @@ def test_a_target_may_join_columns(folder: Path) -> None:
     write_metadata(folder / "train", rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"train/1\.wav: its scenario\+action in metadata\.csv is empty"):
         check_folder(folder, FolderConfig(target="scenario+action"))
+
+
+def test_long_training_clips_give_random_pieces() -> None:
+    samples = np.arange(1_600, dtype=np.float32)
+    clips = [
+        Clip(Path("long.wav"), "a", 0.1, samples=samples),
+        Clip(Path("short.wav"), "a", 0.05, samples=samples[:800]),
+    ]
+    dataset = ClipDataset(clips, lambda _: 0, crop_seconds=0.0625)
+    torch.manual_seed(0)
+    pieces = [dataset[0]["input_values"] for _ in range(30)]
+    assert all(len(piece) == 1_000 for piece in pieces)
+    assert all(np.array_equal(piece, samples[int(piece[0]) :][:1_000]) for piece in pieces)
+    assert len({float(piece[0]) for piece in pieces}) > 10
+    assert np.array_equal(dataset[1]["input_values"], samples[:800])
+    assert dataset.lengths == [1_000, 800]

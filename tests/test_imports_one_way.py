@@ -19,6 +19,7 @@ ORDER = (
     "tasks",
     "distillation",
     "training",
+    "probing",
     "artifacts",
     "measuring",
     "report",

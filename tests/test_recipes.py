@@ -18,7 +18,10 @@ from prune_ssl.cli.doctor import _mismatch
 from prune_ssl.cli.main import app
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import RecipeError
+from prune_ssl.models.filterbank import gabor_filters
+from prune_ssl.pipeline import _prepare, run
 from prune_ssl.recipes import DistillationPart, load_recipe
+from prune_ssl.smoke import smoke_version
 from prune_ssl.training import ResumableTrainer
 
 TINY_CONFIG = (
@@ -355,3 +358,26 @@ def test_a_recipe_names_its_method(recipe, tmp_path, method):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["budget"][0]["fraction"] <= 0.7
     assert set(report["results"]) == {"dense", "cut", "recovered"}
+
+
+def test_a_recipe_starts_a_filterbank_and_is_judged_where_it_says(recipe, tmp_path):
+    shutil.rmtree(tmp_path / "corpus" / "test")
+    overrides = ["model.filterbank=true", f"output={tmp_path}/out"]
+    result = run_cli("run", recipe, *overrides, "data.judged=test")
+    assert result.exit_code == 2
+    assert "data.judged is 'test', found train, validation" in result.output
+    outcome = run(load_recipe(recipe, [*overrides, "data.judged=validation"]), say=lambda line: None)
+    results = json.loads((outcome.folder / "report.json").read_text())["results"]
+    assert results["dense"]["clips"] == 4
+    first = prune_ssl.load_pretrained(outcome.folder / "dense").hubert.feature_extractor.conv_layers[0]
+    assert torch.equal(first.conv.weight[:, 0], gabor_filters(4, 10))  # not trained
+
+
+def test_a_verification_recipe_says_its_margin(tmp_path):
+    path = Path(__file__).parents[1] / "recipes" / "sv_an4_hj_mac.yaml"
+    smoke = smoke_version(load_recipe(path, ["data.margin=0.1", f"output={tmp_path}/out"]))
+    ready = _prepare(smoke, False, lambda line: None)
+    assert ready.model.objective.margin == 0.1
+    graph = prune_ssl.trace(ready.model)
+    keep = prune_ssl.select(graph, ready.model, "macs=90%", round_to=1)
+    assert prune_ssl.resize(ready.model, graph, keep).objective.margin == 0.1

@@ -2,7 +2,7 @@
 
 import typer
 
-from prune_ssl.cli import bench, demo, doctor, infer, prune, recipes, report, run, sweep, trace
+from prune_ssl.cli import bench, demo, doctor, infer, prune, recipes, report, run, superb, sweep, trace
 
 app = typer.Typer(
     name="prune-ssl",
@@ -22,6 +22,7 @@ app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)
 app.command("verify")(infer.verify_command)
 app.command("bench")(bench.bench)
+app.add_typer(superb.superb_app, name="superb")
 app.add_typer(doctor.doctor_app, name="doctor")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
 
 from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Waveform, read_waveform, waveform_problem
@@ -50,6 +51,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         encode: Turns a clip's target into what the model's loss takes, e.g. `task.encode`; items have no
             labels where it gives None.
         augmentation: Changes the samples at random each time that a clip is read (training only).
+        crop_seconds: Of longer clips, gives a random piece of this length each time (training only).
         sample_rate_hz: The rate for clips that are not in memory.
         min_samples: The receptive field, for the same.
     """
@@ -60,12 +62,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
         encode: Callable[[str], Any],
         *,
         augmentation: Augmentation | None = None,
+        crop_seconds: float | None = None,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
         min_samples: int = MIN_SAMPLES,
     ) -> None:
         self.clips = tuple(clips)
         self.labels = [encode(clip.target) for clip in self.clips]
         self.augmentation = augmentation
+        self.crop_samples = None if crop_seconds is None else round(crop_seconds * sample_rate_hz)
         self.sample_rate_hz = sample_rate_hz
         self.min_samples = min_samples
 
@@ -76,13 +80,19 @@ class ClipDataset(Dataset[dict[str, Any]]):
         samples = self.clips[index].waveform(self.sample_rate_hz, self.min_samples)
         if self.augmentation is not None:
             samples = self.augmentation(samples)
+        if self.crop_samples is not None and len(samples) > self.crop_samples:
+            # torch's generator, as in augmentation: a resumed run sees the same pieces.
+            start = int(torch.randint(len(samples) - self.crop_samples + 1, ()))
+            samples = samples[start : start + self.crop_samples]
         label = self.labels[index]
         return {"input_values": samples} | ({} if label is None else {"labels": label})
 
     @property
     def lengths(self) -> list[int]:
-        """Samples of each clip before any augmentation."""
-        return [round(clip.seconds * self.sample_rate_hz) for clip in self.clips]
+        """Samples of each clip before any augmentation, after any crop."""
+        most = self.crop_samples
+        whole = [round(clip.seconds * self.sample_rate_hz) for clip in self.clips]
+        return whole if most is None else [min(each, most) for each in whole]
 
     @property
     def audio_seconds(self) -> float:

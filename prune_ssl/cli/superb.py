@@ -1,0 +1,70 @@
+"""prune-ssl superb: probes of a frozen encoder, and SUPERB's scores over all tasks."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.models import load_model
+from prune_ssl.probing import PROBES, Probed, overall_score, probe, superb_score
+from prune_ssl.probing.settings import GRID
+from prune_ssl.tasks.inference import load_extractor
+
+superb_app = typer.Typer(help="What a frozen encoder knows: the SUPERB probe.", no_args_is_help=True)
+
+
+@superb_app.command("probe")
+@one_line_errors
+def probe_command(
+    model: Annotated[str, typer.Argument(help="Model folder or hub name, dense or pruned.")],
+    task: Annotated[str, typer.Argument(help=f"One of {', '.join(PROBES)}.")],
+    data: Annotated[Path, typer.Argument(help="Folder with train, validation and test; or folder of folds.")],
+    rates: Annotated[list[float] | None, typer.Option(help="Learning rates to try; repeatable.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Default: SUPERB's own.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    target: Annotated[str | None, typer.Option(help="Column or columns to predict.")] = None,
+    seed: int = 0,
+    save: Annotated[Path | None, typer.Option(help="JSON that gets the result, beside those there.")] = None,
+) -> None:
+    """Train the task's head on the frozen encoder at each learning rate; judge the best one."""
+    if task not in PROBES:
+        raise RecipeError(f"superb: no task {task!r}; wanted one of {', '.join(PROBES)}.")
+    given = {"steps": steps, "batch_size": batch_size, "target": target}
+    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    settings = dataclasses.replace(PROBES[task], **changes)  # type: ignore[arg-type]
+    found = probe(
+        load_model(model), load_extractor(model), data, settings, rates=rates or GRID, seed=seed, say=say
+    )
+    say(f"{task} ({settings.words}): {found.metric} {100 * found.value:.2f}%")
+    if save is not None:
+        _save(save, task, found)
+
+
+@superb_app.command("score")
+@one_line_errors
+def score_command(
+    results: Annotated[Path, typer.Argument(help='JSON: {"ks": 96.3, ...}, all of SUPERB, in percent.')],
+) -> None:
+    """Print the SUPERB score and the overall score of a complete row of results."""
+    try:
+        given = json.loads(results.read_text())
+        numbers = {
+            name: float(value["value"] if isinstance(value, dict) else value) for name, value in given.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{results} is not a mapping of measure to number: {error}") from error
+    say(f"SUPERB score {superb_score(numbers):.1f}; overall {overall_score(numbers):.2f}")
+
+
+def _save(path: Path, task: str, found: Probed) -> None:
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept[task] = {
+        "value": round(100 * found.value, 4),
+        "metric": found.metric,
+        "folds": [[dataclasses.asdict(each) for each in heads] for heads in found.folds],
+    }
+    path.write_text(json.dumps(kept, indent=1))

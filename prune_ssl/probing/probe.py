@@ -1,0 +1,206 @@
+"""Owns a probe's training: heads on frozen states, at each learning rate of a grid; validation chooses.
+
+s3prl's downstream training: Adam, no schedule, gradients clipped to norm 1; the encoder never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, ctc_loss
+from transformers import EvalPrediction, PreTrainedModel, Wav2Vec2FeatureExtractor
+
+from prune_ssl.data import Clip, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.errors import DataError
+from prune_ssl.models import backbone_of
+from prune_ssl.probing.heads import Probe
+from prune_ssl.probing.settings import GRID, ProbeSettings
+from prune_ssl.probing.states import FrozenStates
+from prune_ssl.tasks import Recognition, Task, TaskSettings, task_class
+
+EVALUATIONS = 10
+"""Times that the validation split is judged in a training; the best head is kept."""
+
+Loss = Callable[[torch.Tensor, torch.Tensor, Sequence[Any]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One head: where it came from and what it reaches."""
+
+    learning_rate: float
+    validation: float
+    """The metric on validation at the step that was kept."""
+    step: int
+    test: dict[str, float]
+    """All metrics on test (or on validation where there is no test split)."""
+    layer_weights: tuple[float, ...]
+    """Of the hidden states, first the frontend's; they sum to 1."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The result of a probe of one task, over one folder or several folds."""
+
+    metric: str
+    value: float
+    """Mean over the folds of the test metric, each fold with the head that validation chose."""
+    folds: tuple[tuple[Trained, ...], ...]
+    """By fold, every head that was trained, the chosen one first."""
+
+
+def probe(
+    model: PreTrainedModel,
+    extractor: Wav2Vec2FeatureExtractor,
+    data: str | Path,
+    settings: ProbeSettings,
+    *,
+    rates: Sequence[float] = GRID,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> Probed:
+    """Train the task's head on a frozen encoder at every learning rate, and judge the best on test.
+
+    Args:
+        model: dense or pruned; it is not changed but put into eval mode.
+        extractor: The model's.
+        data: A folder with train/, validation/ and perhaps test/; or a folder of such folders, the folds.
+        settings: One of `PROBES`, perhaps with fewer steps.
+        rates: Learning rates to try.
+        seed: Of heads and batches.
+        say: called with one line for each head.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    root = Path(data)
+    folds = [root] if (root / "train").is_dir() else sorted(each for each in root.iterdir() if each.is_dir())
+    results = []
+    for fold in folds:
+        folder = _read(fold, settings)
+        task = task_class(settings.task).from_folder(folder, None, TaskSettings(target=settings.target))
+        states = FrozenStates(model, task.collator(extractor))
+        heads = []
+        for rate in rates:
+            heads.append(_train(states, folder, task, settings, rate, seed))
+            name = "" if len(folds) == 1 else f"{fold.name}: "
+            shown = heads[-1]
+            say(
+                f"{name}learning rate {rate:g}: validation {settings.metric} {shown.validation:.4f} at step "
+                f"{shown.step}, test {shown.test[settings.metric]:.4f}"
+            )
+        results.append(tuple(sorted(heads, key=lambda each: _order(settings, each.validation))))
+    value = float(np.mean([heads[0].test[settings.metric] for heads in results]))
+    return Probed(settings.metric, value, tuple(results))
+
+
+def _order(settings: ProbeSettings, value: float) -> float:
+    return value if settings.error else -value
+
+
+def _read(path: Path, settings: ProbeSettings) -> SpeechFolder:
+    task = task_class(settings.task)
+    config = FolderConfig(
+        target=settings.target, max_seconds=settings.max_seconds, closed_labels=not task.open_targets
+    )
+    return check_folder(path, config)
+
+
+def _train(
+    states: FrozenStates, folder: SpeechFolder, task: Task, settings: ProbeSettings, rate: float, seed: int
+) -> Trained:
+    train, validation = folder.splits["train"], folder.splits["validation"]
+    torch.manual_seed(seed)
+    first = states.of(train[0])
+    outputs = len(task.tokenizer) if isinstance(task, Recognition) else len(task.config_overrides["id2label"])
+    pooled = not isinstance(task, Recognition)
+    head = Probe(first.shape[0], first.shape[2], settings.width, outputs, pooled=pooled)
+    optimizer = torch.optim.Adam(head.parameters(), lr=rate)
+    loss_of = _loss_of(task)
+    every = max(settings.steps // EVALUATIONS, 1)
+    best: tuple[float, int, dict[str, torch.Tensor]] | None = None
+    batches = _batches(train, settings, seed)
+    for step in range(1, settings.steps + 1):
+        clips = [train[index] for index in next(batches)]
+        given, frames = states.batch(clips)
+        loss = loss_of(head(given, frames), frames, [task.encode(clip.target) for clip in clips])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimizer.step()
+        if step % every == 0 or step == settings.steps:
+            found = _judge(head, states, task, validation)[settings.metric]
+            if best is None or _order(settings, found) < _order(settings, best[0]):
+                kept = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+                best = (found, step, kept)
+    assert best is not None
+    head.load_state_dict(best[2])
+    test = _judge(head, states, task, folder.splits.get("test") or validation)
+    weights = tuple(float(each) for each in head.sum.weights.detach().softmax(0))
+    return Trained(rate, best[0], best[1], test, weights)
+
+
+def _batches(clips: Sequence[Clip], settings: ProbeSettings, seed: int) -> Iterator[list[int]]:
+    """Yield batches of indices for ever: epochs in random order, or labels equally often."""
+    generator = torch.Generator().manual_seed(seed)
+    if settings.balanced:
+        labels = [clip.target for clip in clips]
+        weights = torch.tensor([1.0 / labels.count(label) for label in labels], dtype=torch.float64)
+        while True:
+            drawn = torch.multinomial(weights, settings.batch_size, replacement=True, generator=generator)
+            yield drawn.tolist()
+    size = min(settings.batch_size, len(clips))
+    while True:
+        order = torch.randperm(len(clips), generator=generator).tolist()
+        for start in range(0, len(order) - size + 1, size):
+            yield order[start : start + size]
+
+
+def _loss_of(task: Task) -> Loss:
+    """Return the loss of outputs and valid frames against encoded targets."""
+    if isinstance(task, Recognition):
+        blank = task.tokenizer.pad_token_id
+
+        def aligned(logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Any]) -> torch.Tensor:
+            lengths = torch.tensor([len(target) for target in targets])
+            rows = torch.tensor([index for target in targets for index in target])
+            scores = logits.log_softmax(-1).transpose(0, 1)
+            return ctc_loss(scores, rows, frames, lengths, blank=blank, zero_infinity=True)
+
+        return aligned
+    own = task.loss_function() or _cross_entropy
+    return lambda logits, _frames, targets: own({"logits": logits}, torch.tensor(targets))
+
+
+def _cross_entropy(outputs: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(outputs["logits"], targets)
+
+
+def _judge(head: Probe, states: FrozenStates, task: Task, clips: Sequence[Clip]) -> dict[str, float]:
+    """Judge the head on clips, one at a time: no padding."""
+    rows = []
+    with torch.no_grad():
+        for clip in clips:
+            rows.append(task.slim(head(*states.batch([clip]))[0].numpy()[None], None)[0])
+    longest = max(len(row) for row in rows)
+    predictions = np.stack([np.pad(row, (0, longest - len(row))) for row in rows])
+    if not predictions.size:
+        raise DataError("probe: no clips to judge: put some into validation")
+    labels: Any = None
+    if not task.open_targets and task.loss_function() is None:
+        labels = np.array([task.encode_judged(clip.target) for clip in clips])
+    judge = task.judge(clips, backbone_model(states))
+    return judge(EvalPrediction(predictions, labels))
+
+
+def backbone_model(states: FrozenStates) -> PreTrainedModel:
+    """Return the frozen encoder as what `Task.judge` asks for its frames."""
+    _, encoder = backbone_of(states.encoder)
+    assert isinstance(encoder, PreTrainedModel)
+    return encoder
