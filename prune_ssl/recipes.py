@@ -30,6 +30,8 @@ class ModelPart(Part):
     """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
     filterbank: bool = False
     """Do not train the first convolution; where weights are random it is mel-spaced band-pass filters."""
+    pass_on: bool = False
+    """Random weights: the other convolutions start as means over time of their channels."""
     allow_pruned: bool = False
     """Prune a model that prune_ssl pruned already; the budget then refers to it."""
 
