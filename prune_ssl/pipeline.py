@@ -244,7 +244,8 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Callable[[str], None]) -> _Re
     judged_clips(recipe, clips)
     for note in task.check(clips, model):
         say(f"  note: {note}")
-    fresh = {"backbone": recipe.model.name is None, "head": model is not loaded}
+    random = recipe.model.name is None
+    fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
     if any(fresh.values()):
         start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
     return _Ready(folder, clips, task, model, extractor, _load_teacher(recipe, model))
