@@ -35,7 +35,7 @@ from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.models import FAMILIES, is_pruned, load_model
-from prune_ssl.models.filterbank import first_convolution, start_as_filterbank_
+from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import Recipe, TrainPart, load_recipe, pruning_part
 from prune_ssl.report import Report, report
@@ -339,7 +339,8 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Say) -> _Ready:
     judged_clips(recipe, clips)
     for note in task.check(clips, model):
         say(f"  note: {note}")
-    fresh = {"backbone": recipe.model.name is None, "head": model is not loaded}
+    random = recipe.model.name is None
+    fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
     if any(fresh.values()):
         start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
     name = recipe.distillation.teacher if recipe.distillation is not None else None
@@ -409,6 +410,8 @@ def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtract
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
         if recipe.model.filterbank:
             start_as_filterbank_(model)
+        if recipe.model.pass_on:
+            pass_on_(model)
         # As transformers has it: models with a group norm were trained on padding without a mask.
         masked = config.feat_extract_norm == "layer"
         return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
