@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CASES, FORMS, batch, first_output, relative_difference, tiny_model
+from conftest import CASES, FORMS, ONE_OF_EACH, batch, first_output, relative_difference, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
@@ -88,6 +88,22 @@ def test_masked_equals_resized_in_single_precision_over_many_keeps(family, padde
         masked, resized = masked_and_resized(model, graph, random_keep(graph, seed), inputs)
         worst = max(worst, relative_difference(masked, resized))
     assert worst <= 1e-5
+
+
+@pytest.mark.parametrize("family", [*(family for family, _, _ in ONE_OF_EACH), *FORMS])
+def test_every_kind_takes_scales_and_what_was_cut_is_cut_again(family):
+    model = tiny_model(family, "ForCTC").double()
+    for seed in (1, 2):
+        graph, inputs = trace(model), batch(model, 8000, seed == 1)
+        keep = {name: tuple(units) for name, units in random_keep(graph, seed, "random", ALL).items()}
+        draw = np.random.default_rng(seed).uniform
+        soft = [name for name in keep if graph.groups[name].kind != "layer"]
+        plan = Plan(keep, {name: tuple(draw(0.1, 1, len(keep[name]))) for name in soft})
+        masked, resized = masked_and_resized(model, graph, plan, inputs)
+        assert relative_difference(masked, resized) < 1e-9
+        model = resize(model, graph, plan)
+        found, wanted = trace(model).cost(seconds=1.0), graph.cost(keep, seconds=1.0)
+        assert (found.params, found.macs) == (wanted.params, wanted.macs)
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])

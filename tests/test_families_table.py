@@ -27,16 +27,17 @@ START = """# What can be cut out of which model
 
 Made by `python tests/test_families_table.py`, which builds a tiny random model of each family, cuts about
 half of each kind of unit, and compares it with the gated model: **exact** is a difference below 1e-9 of the
-output's scale in float64, with a padded batch (none for torchaudio's WavLM, which takes no lengths). As a test
-it fails when this page and the code disagree.
+output's scale in float64, with a padded batch (none for torchaudio's WavLM, which takes no lengths). As a
+test it fails when this page and the code disagree.
 
-Units of the residual width are groups of the positional convolution (48 dimensions in Base), single dimensions
-where there is none, whole slices of a head's size with rotary positions. WavLM's position gates go on reading the
-original slices, with zeros for what is gone; tables of relative positions keep their width; behind the upsampling
-of SEW and SEW-D the head's input is a group of its own, `upsampled`. Head dimensions go from the queries, keys,
-values and output of a layer alike, the same in all its heads, so that the stock attention holds what is left; the
-scores keep the scale of the original size (where the stock forward takes it from the queries' width, in SEW-D and
-torchaudio, the difference is folded into the queries).
+Units of the residual width are groups of the positional convolution (48 dimensions in Base), single
+dimensions where there is none, whole slices of a head's size with rotary positions. WavLM's position gates
+go on reading the original slices, with zeros for what is gone; tables of relative positions keep their
+width; behind the upsampling of SEW and SEW-D the head's input is a group of its own, `upsampled`. Head
+dimensions go from the queries, keys, values and output of a layer alike, the same in all its heads, so that
+the stock attention holds what is left; the scores keep the scale of the original size (where the stock
+forward takes it from the queries' width, in SEW-D and torchaudio, the difference is folded into the
+queries).
 """
 
 

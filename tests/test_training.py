@@ -214,9 +214,9 @@ def test_what_would_silently_go_wrong_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("family", "kinds", "share"),
     [
-        ("hubert", ("conv", "heads", "ffn", "hidden", "block", "layer"), 0.7),
-        ("wavlm", ("conv", "heads", "ffn", "block", "layer"), 0.7),
-        ("sew-d", ("heads", "ffn", "block"), 0.93),
+        ("hubert", ("conv", "heads", "ffn", "hidden", "head_dim", "block", "layer"), 0.7),
+        ("wavlm", ("conv", "heads", "ffn", "hidden", "head_dim", "block", "layer"), 0.7),
+        ("sew-d", ("heads", "ffn", "hidden", "head_dim", "block"), 0.93),
         ("data2vec-audio", ("hidden", "ffn"), 0.93),
     ],
 )
