@@ -20,6 +20,7 @@ from prune_ssl.distillation.config import ENHANCEMENT
 from prune_ssl.errors import DataError
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
+from prune_ssl.training.processes import cpu_arguments
 
 
 def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
@@ -148,5 +149,5 @@ def training_arguments(
         disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
         train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
         dataloader_pin_memory=False,
-        **(schedule | more),
+        **(schedule | cpu_arguments() | more),
     )

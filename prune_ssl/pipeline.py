@@ -35,7 +35,7 @@ from prune_ssl.errors import ArtifactError, DataError, ModelError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.models import FAMILIES, is_pruned, load_model
-from prune_ssl.models.filterbank import first_convolution, start_as_filterbank_
+from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import Recipe, TrainPart, load_recipe, pruning_part
 from prune_ssl.report import Report, report
@@ -49,6 +49,7 @@ from prune_ssl.tasks.verification import has_xvector
 from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.margins import MarginRamp
+from prune_ssl.training.processes import first_before_others, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
 DENSE_TRAINING = "dense-training"
@@ -72,7 +73,8 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     """Run a recipe: check everything, train dense (if asked), prune and recover or distil, save, report.
 
     All checks come before any training, and nothing is overwritten unless `overwrite`. A progressive run
-    saves and reports a model for each of its budgets; the outcome is that of the last.
+    saves and reports a model for each of its budgets; the outcome is that of the last. Under torchrun or
+    accelerate launch all processes train, the first one writes.
 
     Args:
         recipe: what to do.
@@ -84,13 +86,14 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     Raises:
         PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
     """
+    say = say if is_first() else _unsaid
     recipe = smoke_version(recipe) if recipe.smoke else recipe
     begun = resume and _is_begun(recipe)
     ready = _prepare(recipe, overwrite or begun, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
     if not begun:
-        _begin(recipe, folder)
+        on_first(lambda: _begin(recipe, folder))
     shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if recipe.dense is not None and begun and (folder / "dense").is_dir():
         model.load_state_dict(load_pretrained(folder / "dense").state_dict())
@@ -98,8 +101,8 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
         _train_dense(model, recipe.dense, recipe, shared | heard, begun)
-        save_pretrained(model, folder / "dense", processor=processor)
-        shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True)
+        on_first(lambda: save_pretrained(model, folder / "dense", processor=processor))
+        on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
     dense, make = _copy(model), _run_pruning if recipe.student is None else _run_student
     return make(recipe, ready, dense, shared, begun, say)
 
@@ -122,7 +125,7 @@ def _run_pruning(
             name = "" if last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
             limits = trainer.gates.limits
             outcome = _hand_over(recipe, ready, made, dense, trainer.history, say, name, limits)
-    shutil.rmtree(folder / "pruning", ignore_errors=True)  # checkpoints; the models are handed over
+    on_first(lambda: shutil.rmtree(folder / "pruning", ignore_errors=True))  # the models are handed over
     return outcome
 
 
@@ -138,7 +141,7 @@ def _run_student(
     say(f"Distilling {recipe.student.shown}: {recipe.student.steps} steps")
     made, history = distil(recipe, student, ready.teacher or dense, losses, shared, begun)
     outcome = _hand_over(recipe, ready, made, dense, history, say)
-    shutil.rmtree(recipe.folder / "distillation", ignore_errors=True)
+    on_first(lambda: shutil.rmtree(recipe.folder / "distillation", ignore_errors=True))
     return outcome
 
 
@@ -184,18 +187,25 @@ def _hand_over(
     """Save one model of a run, measure it, and write its reports."""
     folder, config = recipe.folder, made.model.config
     config.apply_spec_augment = ready.spec_augment  # type: ignore[union-attr]
-    processor = ready.task.processor(ready.extractor)
-    model_folder = save_pretrained(
-        made.model, folder / f"model{suffix}", overwrite=True, processor=processor, plan=made.plan
-    )
-    say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
-    written = _report(recipe, made, dense, history, model_folder, ready.task)
-    for kind in ("json", "md", "html"):
-        written.save(folder / f"report{suffix}.{kind}")
-    shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
-    for line in latency_lines(limits, made.model, dense):
-        say(line)
-    return Outcome(made.model, made.plan, written, folder, model_folder, folder / f"report{suffix}.html")
+    processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
+
+    def write() -> None:
+        save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=made.plan)
+        say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
+        written = _report(recipe, made, dense, history, model_folder, ready.task)
+        for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that a run has ended
+            written.save(folder / f"report{suffix}.{kind}")
+        shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
+        for line in latency_lines(limits, made.model, dense):
+            say(line)
+
+    on_first(write)
+    found = Report.load(folder / f"report{suffix}.json")
+    return Outcome(made.model, made.plan, found, folder, model_folder, folder / f"report{suffix}.html")
+
+
+def _unsaid(_line: str) -> None:
+    """Say nothing, on the processes that are not the first."""
 
 
 def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -> list[str]:
@@ -323,12 +333,14 @@ def _prepare(recipe: Recipe, overwrite: bool, say: Say) -> _Ready:
     spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
     if recipe.task == "representation" and MASKING not in losses:
         model.config.apply_spec_augment = False
-    graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
+    with first_before_others():  # who find the latency table that it measured
+        graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
     _check_lengths(clips, graph)
     judged_clips(recipe, clips)
     for note in task.check(clips, model):
         say(f"  note: {note}")
-    fresh = {"backbone": recipe.model.name is None, "head": model is not loaded}
+    random = recipe.model.name is None
+    fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
     if any(fresh.values()):
         start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
     name = recipe.distillation.teacher if recipe.distillation is not None else None
@@ -398,6 +410,8 @@ def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtract
             raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
         if recipe.model.filterbank:
             start_as_filterbank_(model)
+        if recipe.model.pass_on:
+            pass_on_(model)
         # As transformers has it: models with a group norm were trained on padding without a mask.
         masked = config.feat_extract_norm == "layer"
         return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)

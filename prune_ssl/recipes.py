@@ -31,7 +31,10 @@ class ModelPart(Part):
     tokenizer: str | None = None
     """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
     filterbank: bool = False
-    """Do not train the first convolution; where weights are random it is mel-spaced band-pass filters."""
+    """Do not train the first convolution. Random weights: it is mel-spaced band-pass filters, and the other
+    layers of the frontend are scaled by what a few clips give."""
+    pass_on: bool = False
+    """Random weights: the other convolutions start as means over time of their channels."""
     allow_pruned: bool = False
     """Prune a model that prune_ssl pruned already; the budget then refers to it."""
 

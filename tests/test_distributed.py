@@ -11,9 +11,10 @@ import pytest
 import torch
 from conftest import tiny_model
 from safetensors.torch import load_file, save_file
+from test_recipes import corpus, recipe  # noqa: F401
 from test_training import Tones, arguments
 
-from prune_ssl import PruningConfig, PruningTrainer, trace
+from prune_ssl import PruningConfig, PruningTrainer, load_pretrained, trace
 
 STEPS, GLOBAL_BATCH = 10, 4
 NO_DROPOUT = {f"{name}_dropout": 0.0 for name in ("hidden", "activation", "attention", "feat_proj", "final")}
@@ -106,6 +107,34 @@ def test_two_processes_make_the_cut_and_the_model_of_one(tmp_path, accumulate):
     assert float(model["gates"].std()) > 0.1  # they were trained apart
     names = sorted(path.name for path in (tmp_path / "two").iterdir())
     assert names == ["checkpoint-10", "checkpoint-4", "checkpoint-8", "rank-0", "rank-1", "recovery"]
+
+
+@pytest.mark.slow
+def test_prune_ssl_run_under_torchrun_leaves_what_one_process_leaves(recipe, tmp_path):  # noqa: F811
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+    }
+    for world, launcher in ((1, []), (2, ["-m", "torch.distributed.run", "--nproc-per-node", "2"])):
+        changes = [f"output={tmp_path / str(world)}", f"batch_size={4 // world}", "data.augment=false"]
+        ended = subprocess.run(
+            [sys.executable, *launcher, "-m", "prune_ssl", "run", str(recipe), *changes],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        assert ended.stdout.count("report: ") == 1  # one process speaks
+    one, two = (sorted(p.name for p in (tmp_path / world).iterdir()) for world in ("1", "2"))
+    assert one == two
+    reports = [json.loads((tmp_path / world / "report.json").read_text()) for world in ("1", "2")]
+    assert reports[0]["model"]["sections"] == reports[1]["model"]["sections"]
+    small = load_pretrained(tmp_path / "2" / "model")
+    assert (
+        trace(small).cost(seconds=1.0).macs
+        <= 0.7 * trace(load_pretrained(tmp_path / "2" / "dense")).cost(seconds=1.0).macs
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 from prune_ssl import PruningConfig, PruningTrainer, attach_gates, resize, trace
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.training.cutting import budget_of_round, composed, rounds_of
+from prune_ssl.training.trainer import _milestone_recovery
 
 
 def config(method, criterion="magnitude", **more):
@@ -174,3 +175,12 @@ def test_epochs_count_as_steps_for_the_rounds(tmp_path):
         model=tiny_model(num_labels=2), args=args, pruning=config("iterative"), train_dataset=Tones(16)
     )
     assert trainer._planned_steps() == 8
+
+
+@pytest.mark.parametrize("milestones", [1, 3, 7])
+@pytest.mark.parametrize("recovery", [0.0, 0.5, 1.0, 1.5, 4.0])
+def test_milestones_together_add_at_most_half_of_a_run(milestones, recovery):
+    share = _milestone_recovery(recovery, milestones)
+    assert 0 <= share <= 0.35
+    assert milestones * share * recovery <= 0.5 * (1 + recovery) + 1e-12
+    assert share > 0 or recovery == 0

@@ -1,6 +1,7 @@
 """Training from scratch: mel filters, layers that tell clips apart from the start, a margin that rises."""
 
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss
 
 from prune_ssl.data import Clip, ClipDataset
 from prune_ssl.errors import ModelError
-from prune_ssl.models.filterbank import gabor_filters, mel_centres, start_as_filterbank_
+from prune_ssl.models.filterbank import gabor_filters, mel_centres, pass_on_, start_as_filterbank_
 from prune_ssl.tasks import Verification
 from prune_ssl.tasks.starting import standardise_, start_
 from prune_ssl.training.margins import MarginRamp
@@ -159,3 +160,17 @@ def test_the_margin_rises_in_training_and_is_whole_after_it() -> None:
     objective.margin = 0.0
     ramp.on_train_end(arguments, state, control)
     assert objective.margin == 0.2
+
+
+def test_later_convolutions_pass_on_what_the_first_hears() -> None:
+    model = pass_on_(tiny_model("wav2vec2", "Model", "layer"))
+    convs = [layer.conv for layer in model.feature_extractor.conv_layers]
+    for before, conv in pairwise(convs):
+        assert conv.in_channels == before.out_channels
+        # A unit answers to a steady tone in its own channel more than random weights do to any.
+        steady = conv.weight.detach().sum(dim=2)
+        own = steady.diagonal()
+        assert own.mean() > 0.5
+        assert abs(own.mean() - 1) < abs(steady.mean() - 1)
+    with pytest.raises(ModelError, match="no first convolution over samples"):
+        pass_on_(tiny_model("wav2vec2-bert", "Model"))

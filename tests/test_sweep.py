@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from xml.etree import ElementTree
 
 import pytest
 from test_recipes import corpus, recipe, run_cli  # noqa: F401
@@ -12,7 +13,7 @@ from prune_ssl import sweep as sweep_module
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
-from prune_ssl.report.pareto import SweepPoint, front, pareto_csv, pareto_html
+from prune_ssl.report.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
 from prune_ssl.sweep import Trial, sweep, trials
 
 
@@ -116,3 +117,26 @@ def test_a_page_escapes_and_leaves_out_what_was_not_measured():
     assert page.count("<circle") == 4
     assert "http" not in page.replace("http://www.w3.org", "")
     assert pareto_csv([point(0.9, 0.8)]).splitlines()[1].startswith("macs=50%,gates,0,accuracy,0.9")
+
+
+def test_the_plot_is_a_file_of_its_own_with_a_line_through_the_means_of_a_method():
+    points = [point(0.9, 0.8), point(0.7, 0.8, seed=1), point(0.5, 0.4, budget="macs=40%")]
+    root = ElementTree.fromstring(pareto_svg(points, "macs"))
+    space = "{http://www.w3.org/2000/svg}"
+    circles = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter(f"{space}circle")]
+    assert len(circles) == 3
+    line = root.findall(f"{space}polyline")[-1].get("points").split()
+    ends = [tuple(map(float, pair.split(","))) for pair in line]
+    assert ends[0] == pytest.approx(circles[2], abs=0.11)
+    assert ends[1] == pytest.approx((circles[0][0], (circles[0][1] + circles[1][1]) / 2), abs=0.11)
+    assert "gates" in [text.text for text in root.iter(f"{space}text")]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.27, 0.81), (0.89, 0.93), (0.0, 1.37), (3.0, 250.0)])
+def test_ticks_are_round_and_neither_few_nor_many(low, high):
+    found = _ticks(low, high)
+    assert 3 <= len(found) <= 9
+    assert low <= found[0]
+    assert found[-1] <= high
+    mantissa = f"{found[1] - found[0]:.3e}".partition("e")[0]
+    assert float(mantissa) in (1.0, 2.0, 5.0)

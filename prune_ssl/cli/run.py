@@ -8,6 +8,7 @@ import typer
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.pipeline import Outcome, dry_run, plan_architecture, run
 from prune_ssl.recipes import load_recipe
+from prune_ssl.training.processes import is_first
 
 
 @one_line_errors
@@ -29,7 +30,9 @@ def run_command(
     if only_check:
         dry_run(loaded, overwrite or resume, say)
         return
-    show(run(loaded, overwrite, say, resume))
+    outcome = run(loaded, overwrite, say, resume)
+    if is_first():
+        show(outcome)
 
 
 def show(outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Owns a start for the first convolution of models trained from scratch: band-pass filters, mel-spaced.
+"""Owns a start for frontends that are trained from scratch: mel-spaced band-pass filters, and means of them.
 
 A random first convolution needs more audio than a small corpus has before it hears what a filterbank hears
 from the first step. It stays an ordinary layer, pruned like any other; a recipe does not train it, which also
@@ -19,6 +19,8 @@ from prune_ssl.models.families import backbone_of
 
 PHASES = 2
 """Filters of each band: a cosine and a sine, whose rectified outputs together follow the band's envelope."""
+
+NOISE = 0.3
 
 LOW_HZ, HIGH_HZ = 60.0, 7_600.0
 WIDEST_WINDOW = 0.2
@@ -54,6 +56,27 @@ def start_as_filterbank_(model: PreTrainedModel, sample_rate_hz: int = 16_000) -
     filters = gabor_filters(weight.shape[0] // PHASES, weight.shape[2], sample_rate_hz)
     with torch.no_grad():
         weight[: len(filters), 0] = filters.to(weight)
+    return model
+
+
+def pass_on_(model: PreTrainedModel) -> PreTrainedModel:
+    """Start unit i of each convolution after the first as the mean over time of channel i; return the model.
+
+    Random weights are added at NOISE of their size, and are all that units beyond the channels have. What the
+    first convolution hears then comes through to the encoder, where several random layers lose it (as an
+    orthogonal start at the kernel's centre does: Xiao et al., Dynamical Isometry, ICML 2018).
+
+    Raises:
+        ModelError: there is no convolution over samples.
+    """
+    first_convolution(model)
+    layers: Any = backbone_of(model)[1].get_submodule("feature_extractor.conv_layers")
+    with torch.no_grad():
+        for layer in list(layers)[1:]:
+            weight = layer.conv.weight
+            units, channels, kernel = weight.shape
+            weight.mul_(NOISE)
+            weight += torch.eye(units, channels).to(weight)[:, :, None] / kernel
     return model
 
 

@@ -196,6 +196,8 @@ def _judge(head: Probe, states: FrozenStates, task: Task, clips: Sequence[Clip])
     if not task.open_targets and task.loss_function() is None:
         labels = np.array([task.encode_judged(clip.target) for clip in clips])
     judge = task.judge(clips, backbone_model(states))
+    if judge is None:
+        raise DataError(f"probe: the task {task.name!r} has no metric; probe one that has labels.")
     return judge(EvalPrediction(predictions, labels))
 
 

@@ -16,8 +16,8 @@ COLOURS = (
     *("#2f7fd1", "#d9822b", "#3d9970", "#b0568f", "#8a7ad1", "#7a8b2f", "#c0392b", "#16a0a0"),
     *("#8c6d4f", "#e377c2", "#5b6573", "#c9a400"),
 )
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 330, 62, 16, 14, 44
-LEGEND_COLUMNS, LEGEND_ROW = 3, 18
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 330, 62, 28, 14, 44
+LEGEND_COLUMNS, LEGEND_ROW, LEGEND_LEFT = 3, 18, 12
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
     metric = points[0].metric
     better = "lower is better" if metric.lower() in LOWER_IS_BETTER else "higher is better"
     figures = [
-        f"<h2>{escape(metric)} against {escape(label)}</h2>"
+        f"<h2>{escape(_title(metric))} against {escape(label)}</h2>"
         f"<figure>{_plot(points, axis)}<figcaption>{CAPTION}</figcaption></figure>"
         for axis, (label, cost) in AXES.items()
         if any(cost(point) is not None for point in points)
@@ -149,7 +149,7 @@ def _plot(points: Sequence[SweepPoint], axis: str) -> str:
     shown = [(value, point) for point in points if (value := cost(point)) is not None]
     frame, metric, colours = _frame(shown), points[0].metric, _colours(points)
     rows = -(-len(colours) // LEGEND_COLUMNS)
-    height = HEIGHT + LEGEND_ROW * rows + 8
+    height = HEIGHT + LEGEND_ROW * rows + 10
     parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(metric)} by {axis}">']
     parts += _grid(frame, metric, axis)
     line = " ".join(f"{frame.x(cost(p) or 0):.1f},{frame.y(p.value):.1f}" for p in front(points, axis))
@@ -193,8 +193,8 @@ def _grid(frame: _Frame, metric: str, axis: str) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return the multiples of 1, 2 or 5 x 10^n within the range, four to ten of them."""
-    rough = (high - low) / 5
+    """Return the multiples of 1, 2 or 5 x 10^n within the range, three to nine of them."""
+    rough = (high - low) / 8
     size = 10 ** floor(log10(rough))
     step = size * next(each for each in (1, 2, 5, 10) if each * size >= rough)
     return [step * index for index in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]
@@ -215,8 +215,8 @@ def _line_of(frame: _Frame, shown: Sequence[tuple[float, SweepPoint]], colour: s
 def _legend(colours: Mapping[str, str]) -> list[str]:
     parts = []
     for index, (method, colour) in enumerate(colours.items()):
-        x = LEFT + (WIDTH - LEFT) / LEGEND_COLUMNS * (index % LEGEND_COLUMNS)
-        y = HEIGHT + 12 + LEGEND_ROW * (index // LEGEND_COLUMNS)
+        x = LEGEND_LEFT + (WIDTH - LEGEND_LEFT) / LEGEND_COLUMNS * (index % LEGEND_COLUMNS)
+        y = HEIGHT + 14 + LEGEND_ROW * (index // LEGEND_COLUMNS)
         parts.append(
             f'<rect x="{x:.0f}" y="{y - 9}" width="10" height="10" rx="5" fill="{colour}"/>'
             f'<text x="{x + 15:.0f}" y="{y}">{escape(method)}</text>'
@@ -227,6 +227,10 @@ def _legend(colours: Mapping[str, str]) -> list[str]:
 def _colours(points: Sequence[SweepPoint]) -> dict[str, str]:
     methods = dict.fromkeys(point.method for point in points)
     return {method: COLOURS[index % len(COLOURS)] for index, method in enumerate(methods)}
+
+
+def _title(metric: str) -> str:
+    return metric.upper() if len(metric) <= 3 else metric[0].upper() + metric[1:]
 
 
 def _short(metric: str, value: float) -> str:

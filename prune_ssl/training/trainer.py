@@ -29,9 +29,12 @@ from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
 from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, agreed, budget_of_round, cut, rounds_of
 from prune_ssl.training.distilling import DistillationTrainer
+from prune_ssl.training.processes import launched
 from prune_ssl.training.progress import use_budget_progress
 
-MILESTONE_RECOVERY = 0.35  # of the recovery steps: four models of one run then cost about 1.5 times one
+# All milestones together recover for at most this part of a whole run's steps, each for at most that part of
+# the budget's own recovery: four models of one run then take 1.5 times the steps of one.
+MILESTONES_SHARE, MILESTONE_RECOVERY = 0.5, 0.35
 
 
 @dataclass(frozen=True)
@@ -274,7 +277,8 @@ class PruningTrainer(DistillationTrainer):
             plan = agreed(self.gates.finalize(index), self.accelerator)
             small = resize(model, self.graph, plan)
             results = {"dense": self.results["dense"]} if "dense" in self.results else {}
-            small = self._recovered(small, f"recovery-{index + 1}", MILESTONE_RECOVERY, results, [])
+            share = _milestone_recovery(self.pruning.recovery, len(self.gates.milestones))
+            small = self._recovered(small, f"recovery-{index + 1}", share, results, [])
             budget = ",".join(str(limit.constraint) for limit in milestone)
             yield Finished(budget, small, plan, results)
         model.load_state_dict(last)
@@ -388,10 +392,19 @@ def _refuse_unsupported(args: TrainingArguments) -> None:
         "DeepSpeed": args.deepspeed is not None,
         "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
         "torch_compile": args.torch_compile,
+        f"{launched()} processes that know nothing of each other (without a GPU, set use_cpu=True and "
+        "ddp_backend='gloo' in the TrainingArguments)": launched() > args.world_size,
     }
     for name, found in problems.items():
         if found:
             raise PruneError(f"PruningTrainer does not support {name} yet: train without it.")
+
+
+def _milestone_recovery(recovery: float, milestones: int) -> float:
+    """Return what part of the recovery steps each milestone's model gets."""
+    if recovery == 0:
+        return 0.0
+    return min(MILESTONE_RECOVERY, MILESTONES_SHARE * (1 + recovery) / (recovery * milestones))
 
 
 def _constant(_step: int) -> float:
