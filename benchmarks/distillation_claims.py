@@ -219,9 +219,10 @@ def quarter_table(args: argparse.Namespace, found: Found) -> list[str]:
     """Return the rows of claim (a): clean accuracy of each variant by seed."""
     seeds = " | ".join(f"seed {seed}" for seed in args.seeds)
     lines = [f"| | {seeds} | mean | minus pruning alone |", "|---" * (len(args.seeds) + 3) + "|"]
-    for name in ("dense", *AT_A_QUARTER):
+    for name in ("dense", *(name for name in AT_A_QUARTER if name in args.variants)):
         values = percent(found, name, "clean")
-        gain = "" if name in ("dense", "alone") else difference(found, name, "alone", ["clean"])
+        alone = "alone" in args.variants and name not in ("dense", "alone")
+        gain = "" if not alone else difference(found, name, "alone", ["clean"])
         title = "dense" if name == "dense" else VARIANTS[name].title
         cells = [title, *(f"{value:.1f}" for value in values), f"**{mean(values):.2f}**", gain]
         lines.append("| " + " | ".join(cells) + " |")
@@ -274,9 +275,7 @@ def main() -> int:
         found = judge_all(args)
     except PruneError as error:
         parser.error(str(error))
-    tables = {"robust": robust_table(args, found)}
-    if set(AT_A_QUARTER) <= set(args.variants):
-        tables["quarter"] = quarter_table(args, found)
+    tables = {"quarter": quarter_table(args, found), "robust": robust_table(args, found)}
     for name, lines in tables.items():
         print("\n".join(lines))
         if args.write is not None:

@@ -165,6 +165,7 @@ def test_projections_join_widths_and_start_as_the_identity(kind, width, names):
         ({"losses": {}}, "none given"),
         ({"losses": {"l1": -1.0}}, r"losses.l1: found weight -1.0"),
         ({"temperature": 0}, "temperature: found 0, wanted above 0"),
+        ({"enhancement_units": 0}, "enhancement_units: found 0, wanted 1 or more"),
         ({"task_weight": -1}, "task_weight: found -1"),
         ({"layers": [(1, 2, 3)]}, "wanted layer numbers from 0"),
         ({"layers": [0, 4], "layer_weights": [1.0]}, "one for each of `layers`"),
