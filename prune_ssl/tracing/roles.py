@@ -138,7 +138,9 @@ class Roles:
         scales = tuple(
             f"{path}.{each}" for each in roles.size_scales if submodule_or_none(block, each) is not None
         )
-        yield Group(name, "head_dim", size, tuple(slices), minimum=1, block=path, size_scales=scales)
+        # Of one dimension torch makes no matrix product, and what is counted would not be what is predicted.
+        least = min(2, size)
+        yield Group(name, "head_dim", size, tuple(slices), minimum=least, block=path, size_scales=scales)
 
     def _tiled(self, name: str, dim: int, role: Role, size: int) -> ParameterSlice:
         """Return a slice whose unit is one dimension in every head's part of `size` entries."""
