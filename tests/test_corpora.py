@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from prune_ssl.corpora import corruption_of, read_clips, training_clips
 from prune_ssl.data import ClipDataset, CorruptedDataset
 from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.pipeline import dry_run
+from prune_ssl.pipeline.corpora import corruption_of, read_clips, training_clips
 from prune_ssl.recipes import Recipe, load_recipe
 from prune_ssl.tasks import Classification
 

@@ -19,9 +19,10 @@ from prune_ssl.cli.main import app
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import RecipeError
 from prune_ssl.models.filterbank import gabor_filters
-from prune_ssl.pipeline import _prepare, run
+from prune_ssl.pipeline import run
+from prune_ssl.pipeline.preparation import prepare
 from prune_ssl.recipes import DistillationPart, load_recipe
-from prune_ssl.smoke import smoke_version
+from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training import ResumableTrainer
 
 TINY_CONFIG = (
@@ -376,7 +377,7 @@ def test_a_recipe_starts_a_filterbank_and_is_judged_where_it_says(recipe, tmp_pa
 def test_a_verification_recipe_says_its_margin(tmp_path):
     path = Path(__file__).parents[1] / "recipes" / "sv_an4_hj_mac.yaml"
     smoke = smoke_version(load_recipe(path, ["data.margin=0.1", f"output={tmp_path}/out"]))
-    ready = _prepare(smoke, False, lambda line: None)
+    ready = prepare(smoke, False, lambda line: None)
     assert ready.model.objective.margin == 0.1
     graph = prune_ssl.trace(ready.model)
     keep = prune_ssl.select(graph, ready.model, "macs=90%", round_to=1)

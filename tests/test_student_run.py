@@ -8,10 +8,10 @@ from conftest import tiny_model
 
 import prune_ssl
 from prune_ssl import pipeline
-from prune_ssl.catalogue import markdown_table
 from prune_ssl.errors import DistillationError, RecipeError
+from prune_ssl.pipeline.student import new_student, student_part
 from prune_ssl.recipes import Recipe, load_recipe, pruning_part
-from prune_ssl.student_run import new_student, student_part
+from prune_ssl.recipes.catalogue import markdown_table
 from prune_ssl.tasks import Classification, Representation
 
 RECIPES = Path(__file__).parents[1] / "recipes"

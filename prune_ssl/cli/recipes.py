@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from prune_ssl.catalogue import BEGIN, load_all, markdown_table, with_table
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import ArtifactError
+from prune_ssl.recipes.catalogue import BEGIN, load_all, markdown_table, with_table
 
 
 @one_line_errors

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from prune_ssl.corpora import training_arguments
 from prune_ssl.distillation import DistillationConfig, make_student
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import backbone_of
+from prune_ssl.pipeline.corpora import training_arguments
 from prune_ssl.recipes import Recipe, StudentPart
 from prune_ssl.tasks import Task
 from prune_ssl.training import DistillationTrainer, Finished

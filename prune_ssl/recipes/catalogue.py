@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from prune_ssl.recipes import Recipe, load_recipe, pruning_part
+from prune_ssl.recipes.schema import Recipe, load_recipe, pruning_part
 
 BEGIN = "<!-- recipes: `prune-ssl recipes recipes --into README.md` writes what follows -->"
 END = "<!-- end of the recipes -->"

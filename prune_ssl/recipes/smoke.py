@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Any
 
-from prune_ssl.recipes import Recipe, StudentPart, TrainPart
+from prune_ssl.recipes.schema import Recipe, StudentPart, TrainPart
 
 STEPS = 8
 """Optimiser steps of each phase: enough to go through every line, not to learn."""

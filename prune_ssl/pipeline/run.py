@@ -1,6 +1,5 @@
-"""The pipeline: runs a recipe from audio to a smaller model and its report."""
+"""Runs a recipe, stage by stage: dense training, pruning or a student, cut, recovery, report."""
 
-import dataclasses
 import json
 import re
 import shutil
@@ -10,50 +9,47 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 import yaml
 from torch import nn
 from transformers import (
     PreTrainedModel,
-    Wav2Vec2FeatureExtractor,
     set_seed,
 )
 
-from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
-from prune_ssl.corpora import (
-    corruption_of,
-    judged_clips,
-    read_clips,
+from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.distillation import make_student
+from prune_ssl.errors import ArtifactError
+from prune_ssl.gating import Plan
+from prune_ssl.measuring import measure_interleaved
+from prune_ssl.pipeline.corpora import (
     trainer_arguments,
     training_arguments,
     training_clips,
 )
-from prune_ssl.data import Corruption, SpeechFolder
-from prune_ssl.distillation import DistillationConfig, Distiller, make_student
-from prune_ssl.distillation.config import MASKING
-from prune_ssl.errors import ArtifactError, DataError, ModelError
-from prune_ssl.gating import Plan, PruningConfig
-from prune_ssl.measuring import measure_interleaved
-from prune_ssl.models import FAMILIES, is_pruned, load_model
-from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
-from prune_ssl.profiling import with_latency
+from prune_ssl.pipeline.preparation import (
+    Ready,
+    Say,
+    architecture,
+    check_budget,
+    check_losses,
+    copy_of,
+    distillation_config,
+    prepare,
+    pruning_config,
+)
+from prune_ssl.pipeline.student import distil, new_student
 from prune_ssl.recipes import Recipe, TrainPart, load_recipe, pruning_part
+from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.report import Report, report
-from prune_ssl.selection import Limit, allowed_widths, resolve
-from prune_ssl.smoke import smoke_version
-from prune_ssl.student_run import distil, new_student
-from prune_ssl.tasks import Task, TaskSettings, task_class
-from prune_ssl.tasks.inference import load_extractor
-from prune_ssl.tasks.starting import start_
-from prune_ssl.tasks.verification import has_xvector
+from prune_ssl.selection import Limit
+from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.margins import MarginRamp
-from prune_ssl.training.processes import first_before_others, is_first, on_first
+from prune_ssl.training.processes import is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
 DENSE_TRAINING = "dense-training"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     say = say if is_first() else _unsaid
     recipe = smoke_version(recipe) if recipe.smoke else recipe
     begun = resume and _is_begun(recipe)
-    ready = _prepare(recipe, overwrite or begun, say)
+    ready = prepare(recipe, overwrite or begun, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
     if not begun:
@@ -103,12 +99,12 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
         _train_dense(model, recipe.dense, recipe, shared | heard, begun)
         on_first(lambda: save_pretrained(model, folder / "dense", processor=processor))
         on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
-    dense, make = _copy(model), _run_pruning if recipe.student is None else _run_student
+    dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
     return make(recipe, ready, dense, shared, begun, say)
 
 
 def _run_pruning(
-    recipe: Recipe, ready: "_Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
+    recipe: Recipe, ready: "Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
 ) -> Outcome:
     """Prune the model, recover, and hand over the model of each budget."""
     part, folder = pruning_part(recipe), recipe.folder
@@ -130,7 +126,7 @@ def _run_pruning(
 
 
 def _run_student(
-    recipe: Recipe, ready: "_Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
+    recipe: Recipe, ready: "Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
 ) -> Outcome:
     """Make a student of the dense model, distil it, and hand it over."""
     losses = distillation_config(recipe)
@@ -154,14 +150,14 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
     Raises:
         PruneError: the recipe's model, data or budget cannot be used.
     """
-    ready = _prepare(recipe, True, say)
+    ready = prepare(recipe, True, say)
     processor = ready.task.processor(ready.extractor)
     shared = trainer_arguments(recipe, ready.clips, ready.task, ready.model, processor, ready.corruption)
     return _pruning_trainer(recipe, ready, model, shared)
 
 
 def _pruning_trainer(
-    recipe: Recipe, ready: "_Ready", model: nn.Module, shared: dict[str, Any]
+    recipe: Recipe, ready: "Ready", model: nn.Module, shared: dict[str, Any]
 ) -> PruningTrainer:
     part = pruning_part(recipe)
     return PruningTrainer(
@@ -176,7 +172,7 @@ def _pruning_trainer(
 
 def _hand_over(
     recipe: Recipe,
-    ready: "_Ready",
+    ready: "Ready",
     made: Finished,
     dense: PreTrainedModel,
     history: list[dict[str, Any]],
@@ -254,7 +250,7 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     Raises:
         PruneError: as `run` would, before any training.
     """
-    _prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say)
+    prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say)
     say("Dry run: all checks passed, nothing was trained or written.")
 
 
@@ -267,7 +263,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
     Raises:
         ModelError: the config makes no model of the family. BudgetError: malformed or out of reach.
     """
-    config = _architecture(recipe)
+    config = architecture(recipe)
     with torch.device("meta"):
         model = task_class(recipe.task).auto_class.from_config(config)
     cost = trace(model).cost(seconds=recipe.reference_seconds)
@@ -276,7 +272,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
         return check_budget(model, recipe, say)
     with torch.device("meta"):
         student = make_student(model, recipe.student.shape)
-        _check_losses(recipe, model, student)
+        check_losses(recipe, model, student)
     graph = trace(student)
     small = graph.cost(seconds=recipe.reference_seconds)
     say(f"student {_shown(student, small, recipe)} ({100 * small.macs / cost.macs:.1f}%)")
@@ -286,145 +282,6 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
 def _shown(model: nn.Module, cost: Cost, recipe: Recipe) -> str:
     seconds = recipe.reference_seconds
     return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s"
-
-
-def _check_losses(recipe: Recipe, teacher: nn.Module, student: nn.Module) -> None:
-    """Refuse losses that do not fit teacher and student, before any training."""
-    config = distillation_config(recipe)
-    if config is not None:
-        Distiller(config, teacher, student).detach()
-
-
-@dataclass(frozen=True)
-class _Ready:
-    folder: Path
-    clips: SpeechFolder
-    task: Task
-    model: PreTrainedModel
-    extractor: Wav2Vec2FeatureExtractor
-    teacher: PreTrainedModel | None
-    corruption: Corruption | None
-    spec_augment: bool
-    """What the model's config says; a model without labels is to match all frames, and has it off."""
-
-
-def _prepare(recipe: Recipe, overwrite: bool, say: Say) -> _Ready:
-    folder = prepare_folder(recipe.folder, overwrite)
-    set_seed(recipe.seed)
-    clips = read_clips(recipe, say)
-    loaded, extractor = _make_model(recipe)
-    settings = TaskSettings(
-        target=recipe.data.target,
-        tokenizer=recipe.model.tokenizer,
-        weights=recipe.data.loss_weights,
-        trials=recipe.data.trials,
-    )
-    task = task_class(recipe.task).from_folder(clips, loaded, settings)
-    if recipe.dense is None and not task.has_head(loaded):
-        say(
-            "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
-        )
-    model = task.with_head(loaded)
-    if recipe.model.filterbank:
-        first_convolution(model).requires_grad_(False)
-    if recipe.data.margin is not None and has_xvector(model):
-        model.get_submodule("objective").margin = recipe.data.margin  # type: ignore[assignment]
-    losses = {} if recipe.distillation is None else recipe.distillation.losses
-    spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
-    if recipe.task == "representation" and MASKING not in losses:
-        model.config.apply_spec_augment = False
-    with first_before_others():  # who find the latency table that it measured
-        graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
-    _check_lengths(clips, graph)
-    judged_clips(recipe, clips)
-    for note in task.check(clips, model):
-        say(f"  note: {note}")
-    random = recipe.model.name is None
-    fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
-    if any(fresh.values()):
-        start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
-    name = recipe.distillation.teacher if recipe.distillation is not None else None
-    teacher = None if name is None else load_model(name)
-    student = model if recipe.student is None else new_student(recipe, model, task)
-    _check_losses(recipe, teacher or _copy(model), student)
-    corruption = corruption_of(recipe)
-    return _Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
-
-
-def pruning_config(recipe: Recipe) -> PruningConfig:
-    """Return the PruningConfig of a recipe."""
-    part = pruning_part(recipe)
-    names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
-    settings = {k: v for k, v in part.model_dump().items() if k in names}
-    return PruningConfig(**settings, milestones=part.budgets[:-1])
-
-
-def distillation_config(recipe: Recipe) -> DistillationConfig | None:
-    """Return the DistillationConfig of a recipe, or None.
-
-    Raises:
-        DistillationError: a setting is out of range.
-    """
-    if recipe.distillation is None:
-        return None
-    return DistillationConfig(**recipe.distillation.model_dump(exclude={"teacher"}))
-
-
-def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:
-    """Trace the model, print the budget and its reachable range in numbers, refuse what cannot be met.
-
-    Raises:
-        BudgetError: malformed or out of reach. ModelError: the model cannot be traced, or is pruned already.
-    """
-    if is_pruned(model) and not recipe.model.allow_pruned:
-        raise ModelError(
-            f"{recipe.model.name} was pruned by prune_ssl already. Give the dense model, or set "
-            "model.allow_pruned=true: the budget then refers to the pruned model."
-        )
-    config, graph = pruning_config(recipe), trace(model)
-    widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
-    budget = with_latency(config.budget, model, graph, config.seconds, say=say)
-    for limit in resolve(budget, graph, widths, config.seconds):
-        smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
-        most, dense = (limit.constraint.shown(amount) for amount in (limit.maximum, limit.dense))
-        say(
-            f"Budget {limit.constraint}: keep at most {most} of {dense} {limit.constraint.name} "
-            f"(reachable: {100 * smallest / limit.dense:.1f}% to 100%; MACs at {config.seconds:g} s)"
-        )
-    return graph
-
-
-def _architecture(recipe: Recipe) -> Any:
-    try:
-        return getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Config")(**recipe.model.config)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"model.config does not make a {recipe.model.family} config: {error}") from error
-
-
-def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
-    if recipe.model.name is None:
-        config = _architecture(recipe)
-        try:
-            model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
-        if recipe.model.filterbank:
-            start_as_filterbank_(model)
-        if recipe.model.pass_on:
-            pass_on_(model)
-        # As transformers has it: models with a group norm were trained on padding without a mask.
-        masked = config.feat_extract_norm == "layer"
-        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
-    return load_model(recipe.model.name), load_extractor(recipe.model.name)
-
-
-def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
-    shortest = min((clip for split in clips.splits.values() for clip in split), key=lambda clip: clip.seconds)
-    if round(shortest.seconds * 16_000) < graph.receptive_field:
-        raise DataError(
-            f"{shortest.path} has {shortest.seconds:.3f} s of audio, less than the model's receptive field "
-            f"of {graph.receptive_field} samples. Remove it or pad it."
-        )
 
 
 def _train_dense(
@@ -444,13 +301,6 @@ def _train_dense(
     if objective is not None and shared["compute_loss_func"] is None:
         trainer.add_callback(MarginRamp(objective))
     trainer.train(resume_from_checkpoint=resume)
-
-
-def _copy(model: PreTrainedModel) -> PreTrainedModel:
-    copy = type(model)(model.config)
-    copy.load_state_dict(model.state_dict())
-    copy.eval()
-    return copy
 
 
 def _report(

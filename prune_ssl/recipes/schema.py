@@ -1,4 +1,4 @@
-"""Recipes: the schema of a YAML recipe, its overrides, and the pipeline of about ten calls that runs it."""
+"""The schema of a YAML recipe, and its overrides."""
 
 import dataclasses
 from difflib import get_close_matches

@@ -1,0 +1,200 @@
+"""What must hold before any training of a recipe: data, model, task, teacher, and a budget in reach."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from torch import nn
+from transformers import (
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+    set_seed,
+)
+
+from prune_ssl.artifacts import prepare_folder
+from prune_ssl.data import Corruption, SpeechFolder
+from prune_ssl.distillation import DistillationConfig, Distiller
+from prune_ssl.distillation.config import MASKING
+from prune_ssl.errors import DataError, ModelError
+from prune_ssl.gating import PruningConfig
+from prune_ssl.models import FAMILIES, is_pruned, load_model
+from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
+from prune_ssl.pipeline.corpora import (
+    corruption_of,
+    judged_clips,
+    read_clips,
+)
+from prune_ssl.pipeline.student import new_student
+from prune_ssl.profiling import with_latency
+from prune_ssl.recipes import Recipe, pruning_part
+from prune_ssl.selection import allowed_widths, resolve
+from prune_ssl.tasks import Task, TaskSettings, task_class
+from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.tasks.starting import start_
+from prune_ssl.tasks.verification import has_xvector
+from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.training.processes import first_before_others
+
+Say = Callable[[str], None]
+
+
+def check_losses(recipe: Recipe, teacher: nn.Module, student: nn.Module) -> None:
+    """Refuse losses that do not fit teacher and student, before any training."""
+    config = distillation_config(recipe)
+    if config is not None:
+        Distiller(config, teacher, student).detach()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a run starts from, once everything was found to fit."""
+
+    folder: Path
+    clips: SpeechFolder
+    task: Task
+    model: PreTrainedModel
+    extractor: Wav2Vec2FeatureExtractor
+    teacher: PreTrainedModel | None
+    corruption: Corruption | None
+    spec_augment: bool
+    """What the model's config says; a model without labels is to match all frames, and has it off."""
+
+
+def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
+    """Read and check all that a recipe names; nothing is trained, and nothing written but its folder.
+
+    Raises:
+        PruneError: the folder is taken; data, model, task, losses or budget do not fit.
+    """
+    folder = prepare_folder(recipe.folder, overwrite)
+    set_seed(recipe.seed)
+    clips = read_clips(recipe, say)
+    loaded, extractor = _make_model(recipe)
+    settings = TaskSettings(
+        target=recipe.data.target,
+        tokenizer=recipe.model.tokenizer,
+        weights=recipe.data.loss_weights,
+        trials=recipe.data.trials,
+    )
+    task = task_class(recipe.task).from_folder(clips, loaded, settings)
+    if recipe.dense is None and not task.has_head(loaded):
+        say(
+            "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
+        )
+    model = task.with_head(loaded)
+    if recipe.model.filterbank:
+        first_convolution(model).requires_grad_(False)
+    if recipe.data.margin is not None and has_xvector(model):
+        model.get_submodule("objective").margin = recipe.data.margin  # type: ignore[assignment]
+    losses = {} if recipe.distillation is None else recipe.distillation.losses
+    spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
+    if recipe.task == "representation" and MASKING not in losses:
+        model.config.apply_spec_augment = False
+    with first_before_others():  # who find the latency table that it measured
+        graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
+    _check_lengths(clips, graph)
+    judged_clips(recipe, clips)
+    for note in task.check(clips, model):
+        say(f"  note: {note}")
+    random = recipe.model.name is None
+    fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
+    if any(fresh.values()):
+        start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
+    name = recipe.distillation.teacher if recipe.distillation is not None else None
+    teacher = None if name is None else load_model(name)
+    student = model if recipe.student is None else new_student(recipe, model, task)
+    check_losses(recipe, teacher or copy_of(model), student)
+    corruption = corruption_of(recipe)
+    return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
+
+
+def pruning_config(recipe: Recipe) -> PruningConfig:
+    """Return the PruningConfig of a recipe."""
+    part = pruning_part(recipe)
+    names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
+    settings = {k: v for k, v in part.model_dump().items() if k in names}
+    return PruningConfig(**settings, milestones=part.budgets[:-1])
+
+
+def distillation_config(recipe: Recipe) -> DistillationConfig | None:
+    """Return the DistillationConfig of a recipe, or None.
+
+    Raises:
+        DistillationError: a setting is out of range.
+    """
+    if recipe.distillation is None:
+        return None
+    return DistillationConfig(**recipe.distillation.model_dump(exclude={"teacher"}))
+
+
+def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:
+    """Trace the model, print the budget and its reachable range in numbers, refuse what cannot be met.
+
+    Raises:
+        BudgetError: malformed or out of reach. ModelError: the model cannot be traced, or is pruned already.
+    """
+    if is_pruned(model) and not recipe.model.allow_pruned:
+        raise ModelError(
+            f"{recipe.model.name} was pruned by prune_ssl already. Give the dense model, or set "
+            "model.allow_pruned=true: the budget then refers to the pruned model."
+        )
+    config, graph = pruning_config(recipe), trace(model)
+    widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
+    budget = with_latency(config.budget, model, graph, config.seconds, say=say)
+    for limit in resolve(budget, graph, widths, config.seconds):
+        smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
+        most, dense = (limit.constraint.shown(amount) for amount in (limit.maximum, limit.dense))
+        say(
+            f"Budget {limit.constraint}: keep at most {most} of {dense} {limit.constraint.name} "
+            f"(reachable: {100 * smallest / limit.dense:.1f}% to 100%; MACs at {config.seconds:g} s)"
+        )
+    return graph
+
+
+def architecture(recipe: Recipe) -> Any:
+    """Return the config of a recipe's model.
+
+    Raises:
+        ModelError: the settings make no config of the family.
+    """
+    try:
+        return getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Config")(**recipe.model.config)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.config does not make a {recipe.model.family} config: {error}") from error
+
+
+def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+    if recipe.model.name is None:
+        config = architecture(recipe)
+        try:
+            model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
+        if recipe.model.filterbank:
+            start_as_filterbank_(model)
+        if recipe.model.pass_on:
+            pass_on_(model)
+        # As transformers has it: models with a group norm were trained on padding without a mask.
+        masked = config.feat_extract_norm == "layer"
+        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
+    return load_model(recipe.model.name), load_extractor(recipe.model.name)
+
+
+def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
+    shortest = min((clip for split in clips.splits.values() for clip in split), key=lambda clip: clip.seconds)
+    if round(shortest.seconds * 16_000) < graph.receptive_field:
+        raise DataError(
+            f"{shortest.path} has {shortest.seconds:.3f} s of audio, less than the model's receptive field "
+            f"of {graph.receptive_field} samples. Remove it or pad it."
+        )
+
+
+def copy_of(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy in evaluation mode that shares nothing with `model`."""
+    copy = type(model)(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy.eval()
+    return copy
