@@ -103,7 +103,7 @@ def test_a_student_that_was_interrupted_goes_on_to_the_same_weights(tmp_path: Pa
 
     whole = pipeline.run(made("whole"), say=lambda line: None)
     with monkeypatch.context() as broken:
-        broken.setattr(pipeline, "_hand_over", lambda *args, **kwargs: 1 / 0)
+        broken.setattr("prune_ssl.pipeline.running._hand_over", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             pipeline.run(made("cut"), say=lambda line: None)
     for left in (tmp_path / "cut" / "distillation").glob("checkpoint-8"):

@@ -67,9 +67,7 @@ def _common_width(config: Any, family: Family, layers: Mapping[str, Mapping[str,
             raise _refused(f"{name} {getattr(config, name)}")
     if config.project_features and config.conv_dim[-1] == config.hidden_size:
         raise _refused("a projection of the frontend between equal widths")  # SEW's constructor makes none
-    if not layers:
-        raise _refused("no layer left")
-    widths = set()
+    widths = set() if layers else {config.intermediate_size}  # a stock model may have no layer at all
     for index, sizes in layers.items():
         if sizes.get("removed"):
             raise _refused(f"layer {index} without {', '.join(sizes['removed'])}")
