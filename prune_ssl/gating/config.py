@@ -39,8 +39,8 @@ class PruningConfig:
     """Audio length at which MACs are counted."""
     steps: int | None = None
     """Optimiser steps of gate training; PruningTrainer fills it in, other loops must say."""
-    warmup: float = 0.6
-    """Part of the steps over which the target falls from the start to the budget."""
+    warmup: float | None = None
+    """Part of the steps over which the target falls from the start to the budget; None: from their number."""
     schedule: Literal["linear", "cubic", "sigmoid"] = "linear"
     """How it falls."""
     gate_learning_rate: float | None = None
@@ -71,7 +71,7 @@ class PruningConfig:
             ("rounds", self.rounds >= 1, "1 or more"),
             ("seconds", self.seconds > 0, "above 0"),
             ("steps", self.steps is None or self.steps >= 1, "1 or more"),
-            ("warmup", 0 <= self.warmup <= 1, "from 0 to 1"),
+            ("warmup", self.warmup is None or 0 <= self.warmup <= 1, "from 0 to 1"),
             ("recovery", self.recovery >= 0, "0 or more"),
             ("initial_keep", self.initial_keep is None or 0.5 < self.initial_keep < 1, "between 0.5 and 1"),
             ("gate_learning_rate", self.gate_learning_rate is None or self.gate_learning_rate > 0, "above 0"),

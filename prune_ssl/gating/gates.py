@@ -103,6 +103,12 @@ class Gates(nn.Module):
         self._require_steps()
         return self.config.gate_learning_rate or schedule.gate_learning_rate(self.steps)
 
+    @property
+    def warmup(self) -> float:
+        """The part of the steps over which the target falls: the config's, or one that follows from them."""
+        self._require_steps()
+        return schedule.warmup(self.steps) if self.config.warmup is None else self.config.warmup
+
     def parameter_groups(self, learning_rate: float | None = None) -> list[dict[str, Any]]:
         """Return optimiser groups: gates (minimised) and multipliers (maximised), without weight decay.
 
@@ -215,7 +221,7 @@ class Gates(nn.Module):
         """Return the target fraction of each constraint at `step`."""
         self._require_steps()
         return [
-            schedule.ramp(step, self.steps, self.config.warmup, start, goals, self.config.schedule)
+            schedule.ramp(step, self.steps, self.warmup, start, goals, self.config.schedule)
             for start, goals in zip(self.start, self.goals, strict=True)
         ]
 
@@ -229,7 +235,7 @@ class Gates(nn.Module):
     def milestone_steps(self) -> list[int]:
         """The steps after which the milestones have been held."""
         self._require_steps()
-        return schedule.stage_ends(self.steps, self.config.warmup, len(self.milestones) + 1)
+        return schedule.stage_ends(self.steps, self.warmup, len(self.milestones) + 1)
 
     def penalty(self, step: int) -> torch.Tensor:
         """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.

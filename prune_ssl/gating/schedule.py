@@ -18,6 +18,7 @@ MULTIPLIER_RATE = 0.1  # of the gates' learning rate
 
 SHORT_RUN, LONG_RUN = 500, 5_000
 SHORT_KEEP, LONG_KEEP = 0.95, 0.99
+SHORT_WARMUP, LONG_WARMUP = 0.9, 0.6
 
 
 def gate_learning_rate(steps: int) -> float:
@@ -31,8 +32,23 @@ def initial_keep(steps: int) -> float:
     A gate at 0.998 (DPHuBERT's heads and channels) is almost never sampled below 1, so the task says nothing
     about it until the penalty has moved it; short runs cannot wait for that.
     """
+    return SHORT_KEEP + (LONG_KEEP - SHORT_KEEP) * _length(steps)
+
+
+def warmup(steps: int) -> float:
+    """Return the part of a run of `steps` over which its target falls: the shorter the run, the more of it.
+
+    While few units are open and their gates still noisy, weights learn little; in a short run that time is
+    worth more before the cut (wide) or after it (without noise). The target stands still long enough for the
+    gates to come near it; what they leave over, the final projection takes.
+    """
+    return SHORT_WARMUP + (LONG_WARMUP - SHORT_WARMUP) * _length(steps)
+
+
+def _length(steps: int) -> float:
+    """Place a number of steps between short (0) and long runs (1), by its logarithm."""
     position = math.log(steps / SHORT_RUN) / math.log(LONG_RUN / SHORT_RUN)
-    return SHORT_KEEP + (LONG_KEEP - SHORT_KEEP) * min(max(position, 0.0), 1.0)
+    return min(max(position, 0.0), 1.0)
 
 
 STEEPNESS = 5.0  # of the sigmoid ramp: from sigmoid(5) to sigmoid(-5), stretched to end at 1 and 0

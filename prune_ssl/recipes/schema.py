@@ -121,7 +121,7 @@ class PruningPart(Part):
     kinds: tuple[str, ...] = ("conv", "heads", "ffn")
     round_to: int = Field(default=8, ge=1)
     seconds: float = Field(default=10.0, gt=0)
-    warmup: float = Field(default=0.6, ge=0, le=1)
+    warmup: float | None = Field(default=None, ge=0, le=1)
     gate_learning_rate: float | None = None
     initial_keep: float | None = None
     layout: Literal["hetero", "stock"] = "hetero"
