@@ -254,8 +254,8 @@ def test_gates_finalize_to_each_milestone():
         budget="macs=40%", milestones=("macs=80%", "macs=60%"), steps=100, round_to=1, seconds=1.0
     )
     gates = attach_gates(model, trace(model), config)
-    assert gates.milestone_steps == [20, 40]
-    assert gates.target(19)[0] == pytest.approx(0.8, abs=1e-4)
+    assert gates.milestone_steps == [30, 60]
+    assert gates.target(29)[0] == pytest.approx(0.8, abs=1e-4)
     dense = gates.graph.cost(seconds=1.0).macs
     for milestone, share in ((0, 0.8), (1, 0.6), (None, 0.4)):
         macs = gates.graph.cost(gates.finalize(milestone).keep, 1.0).macs
@@ -282,6 +282,6 @@ def test_a_wrong_setting_is_refused(more, message):
 
 def test_too_few_steps_for_the_milestones_are_refused():
     model = tiny_model()
-    config = PruningConfig(budget="macs=40%", milestones=("macs=80%", "macs=60%"), steps=3, round_to=1)
-    with pytest.raises(BudgetError, match="3 steps are too few for 2 milestones"):
+    config = PruningConfig(budget="macs=40%", milestones=("macs=80%", "macs=60%"), steps=2, round_to=1)
+    with pytest.raises(BudgetError, match="2 steps are too few for 2 milestones"):
         attach_gates(model, trace(model), config)
