@@ -31,7 +31,7 @@ from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import Recipe, pruning_part
 from prune_ssl.selection import allowed_widths, resolve
-from prune_ssl.tasks import Task, TaskSettings, task_class
+from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.starting import start_
 from prune_ssl.tasks.verification import has_xvector
@@ -73,13 +73,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe)
-    settings = TaskSettings(
-        target=recipe.data.target,
-        tokenizer=recipe.model.tokenizer,
-        weights=recipe.data.loss_weights,
-        trials=recipe.data.trials,
-    )
-    task = task_class(recipe.task).from_folder(clips, loaded, settings)
+    task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
     if recipe.dense is None and not task.has_head(loaded):
         say(
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
@@ -109,6 +103,17 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     check_losses(recipe, teacher or copy_of(model), student)
     corruption = corruption_of(recipe)
     return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
+
+
+def _task_settings(recipe: Recipe) -> TaskSettings:
+    part = recipe.decoding
+    return TaskSettings(
+        target=recipe.data.target,
+        tokenizer=recipe.model.tokenizer,
+        decoding=None if part is None else BeamSettings(**part.model_dump() | {"lm": Path(part.lm)}),
+        weights=recipe.data.loss_weights,
+        trials=recipe.data.trials,
+    )
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:

@@ -208,6 +208,17 @@ class OptimizerPart(Part):
     max_grad_norm: float = Field(default=1.0, gt=0)
 
 
+class DecodingPart(Part):
+    """Task ctc: judge beam search with an n-gram model too (extra `lm`); the fields of BeamSettings."""
+
+    lm: str
+    """ARPA file (.arpa, .arpa.gz) of words, as lmplz of KenLM, SRILM or openslr.org/11 have it."""
+    beam: int = Field(default=50, ge=1)
+    beam_threshold: float = Field(default=50.0, gt=0)
+    lm_weight: float = Field(default=2.0, ge=0)
+    word_score: float = 0.0
+
+
 class ReportPart(Part):
     """What the report measures."""
 
@@ -244,6 +255,8 @@ class Recipe(Part):
     student: StudentPart | None = None
     distillation: DistillationPart | None = None
     """What pruning and recovery, or the student, learn from a teacher; leave out for none."""
+    decoding: DecodingPart | None = None
+    """Beside greedy decoding; leave out for that alone."""
     report: ReportPart = ReportPart()
     batch_size: int = Field(default=32, gt=0)
     eval_batch_size: int = Field(default=32, gt=0)
@@ -270,6 +283,8 @@ class Recipe(Part):
             )
         if self.dense is not None and self.task == "representation":
             raise ValueError("task representation has no labels to train a dense model on: leave `dense` out")
+        if self.decoding is not None and self.task != "ctc":
+            raise ValueError(f"`decoding` is for task ctc, found task {self.task}: leave it out")
         return self
 
     @property
@@ -362,6 +377,7 @@ def _fields_at(path: tuple[str | int, ...]) -> list[str]:
         "student": StudentPart,
         "optimizer": OptimizerPart,
         "distillation": DistillationPart,
+        "decoding": DecodingPart,
         "report": ReportPart,
     }
     model = parts.get(str(path[0]), Recipe) if path else Recipe

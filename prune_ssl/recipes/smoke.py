@@ -65,6 +65,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
         ),
         "student": recipe.student and _small_student(recipe.student),
         "distillation": recipe.distillation and recipe.distillation.model_copy(update=ANY_DEPTH),
+        "decoding": None,  # the language model is the user's own
         "report": recipe.report.model_copy(
             update={"seconds": (1.0,), "threads": (1,), "iterations": 3, "min_seconds": 0.0}
         ),
