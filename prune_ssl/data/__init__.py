@@ -16,6 +16,7 @@ from prune_ssl.data.corruption import CorruptedDataset, Corruption
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import SPLITS
 from prune_ssl.data.metadata import SLOT_MARK
+from prune_ssl.data.recordings import Recordings
 from prune_ssl.data.survey import Finding, Survey, SurveyConfig, survey
 from prune_ssl.data.trials import Trial, all_pairs, find_trials, read_trials
 
@@ -33,6 +34,7 @@ __all__ = [
     "Corruption",
     "Finding",
     "FolderConfig",
+    "Recordings",
     "SpeechCollator",
     "SpeechFolder",
     "Survey",

@@ -69,14 +69,18 @@ def read_header(path: Path) -> AudioHeader:
 
 
 def read_waveform(
-    path: Path, sample_rate_hz: int = SAMPLE_RATE_HZ, max_seconds: float | None = None
+    path: Path,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    max_seconds: float | None = None,
+    start_seconds: float = 0.0,
 ) -> Waveform:
     """Decode a file, average its channels and resample it.
 
     Args:
         path: A file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
         sample_rate_hz: The rate of the result.
-        max_seconds: Read no more than this from the start.
+        max_seconds: Read no more than this.
+        start_seconds: Read from here on; at least one sample is read.
 
     Returns:
         Samples of shape (N,), float32, full scale at 1.
@@ -85,11 +89,12 @@ def read_waveform(
         DataError: the file is missing or broken (also: shorter than its header says).
     """
     header = read_header(path)
-    wanted = header.frames
+    start = min(round(start_seconds * header.sample_rate_hz), max(header.frames - 1, 0))
+    wanted = header.frames - start
     if max_seconds is not None:
         wanted = min(wanted, round(max_seconds * header.sample_rate_hz))
     try:
-        samples, _ = soundfile.read(str(path), frames=wanted, dtype="float32", always_2d=True)
+        samples, _ = soundfile.read(str(path), wanted, start, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DataError(f"{path}: broken: decoding failed ({_reason(error)})") from error
     if len(samples) != wanted:

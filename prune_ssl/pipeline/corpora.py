@@ -83,11 +83,12 @@ def training_clips(
         corruption: `corruption_of(recipe)`.
         dense: for the dense model: where it is to be a teacher of clean audio, it learns from clean audio.
     """
-    part, augmentation = recipe.data.corruption, None
-    if recipe.data.augment:
-        augmentation = Augmentation() if part is None else Augmentation(noise_probability=0.0)
+    part = recipe.data.corruption
     clean = ClipDataset(
-        clips.splits["train"], task.encode, augmentation=augmentation, crop_seconds=recipe.data.crop_seconds
+        clips.splits["train"],
+        task.encode,
+        augmentation=augmentation_of(recipe),
+        crop_seconds=recipe.data.crop_seconds,
     )
     if part is None or corruption is None or (dense and part.clean_teacher and recipe.distillation):
         return clean
@@ -104,6 +105,22 @@ def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
     if name not in clips.splits:
         raise DataError(f"{clips.path}: data.judged is {name!r}, found {', '.join(clips.splits)}.")
     return clips.splits[name]
+
+
+def augmentation_of(recipe: Recipe) -> Augmentation | None:
+    """Return the changes of training clips, or None; noise is left to `corruption` where there is one.
+
+    Raises:
+        DataError: a folder without audio, or a range that is upside down.
+    """
+    if recipe.data.augment is None:
+        return None
+    settings = recipe.data.augment.model_dump()
+    for name in ("noise", "rirs"):
+        settings[name] = None if settings[name] is None else Path(settings[name])
+    if recipe.data.corruption is not None:
+        settings["noise_probability"] = 0.0
+    return Augmentation(**settings)
 
 
 def corruption_of(recipe: Recipe) -> Corruption | None:

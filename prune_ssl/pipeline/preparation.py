@@ -23,6 +23,7 @@ from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.pipeline.corpora import (
+    augmentation_of,
     corruption_of,
     judged_clips,
     read_clips,
@@ -101,6 +102,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     teacher = None if name is None else load_model(name)
     student = model if recipe.student is None else new_student(recipe, model, task)
     check_losses(recipe, teacher or copy_of(model), student)
+    augmentation_of(recipe)  # its folders are there
     corruption = corruption_of(recipe)
     return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
 

@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import FAMILIES
-
-
-class Part(BaseModel):
-    """A section of a recipe; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from prune_ssl.recipes.parts import AugmentPart, DecodingPart, Part
 
 
 class ModelPart(Part):
@@ -75,8 +70,9 @@ class DataPart(Part):
     Task representation needs none."""
     loss_weights: tuple[float, ...] = ()
     """Joint tasks: one for each column of the target; empty: 1 each."""
-    augment: bool = True
-    """Speed, shift, gain and noise on training clips; with `corruption`, it alone brings the noise."""
+    augment: AugmentPart | None = AugmentPart()
+    """Speed, shift, gain, noise and rooms on training clips; true: the usual ones, false: none. With
+    `corruption`, it alone brings noise and rooms."""
     corruption: CorruptionPart | None = None
     max_seconds: float = Field(default=15.0, gt=0)
     """Longer clips are cut."""
@@ -90,6 +86,21 @@ class DataPart(Part):
     """Verification: trial list, relative to path."""
     margin: float | None = Field(default=None, ge=0, lt=1)
     """Verification: of AM-softmax; None: the model's own, 0.4. Dense training comes to it step by step."""
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _in_a_word(cls, augment: Any) -> Any:
+        return {True: {}, False: None}[augment] if isinstance(augment, bool) else augment
+
+    @model_validator(mode="after")
+    def _is_one_noise(self) -> "DataPart":
+        augment = self.augment
+        if self.corruption and augment and (augment.noise or augment.rirs or augment.reverb_probability):
+            raise ValueError(
+                "`augment` and `corruption` both name noise or rooms: keep those of `corruption`, which a "
+                "teacher need not hear"
+            )
+        return self
 
 
 class TrainPart(Part):
@@ -206,17 +217,6 @@ class OptimizerPart(Part):
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = Field(default=1e-8, gt=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-
-
-class DecodingPart(Part):
-    """Task ctc: judge beam search with an n-gram model too (extra `lm`); the fields of BeamSettings."""
-
-    lm: str
-    """ARPA file (.arpa, .arpa.gz) of words, as lmplz of KenLM, SRILM or openslr.org/11 have it."""
-    beam: int = Field(default=50, ge=1)
-    beam_threshold: float = Field(default=50.0, gt=0)
-    lm_weight: float = Field(default=2.0, ge=0)
-    word_score: float = 0.0
 
 
 class ReportPart(Part):
@@ -368,10 +368,11 @@ def _explain(error: Any) -> str:
 
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:
+    inner: dict[str, type[Part]] = {"augment": AugmentPart, "corruption": CorruptionPart}
     parts: dict[str, type[Part]] = {
         "about": AboutPart,
         "model": ModelPart,
-        "data": CorruptionPart if "corruption" in path else DataPart,
+        "data": inner.get(str(path[-1]), DataPart) if path else DataPart,
         "dense": TrainPart,
         "pruning": PruningPart,
         "student": StudentPart,

@@ -46,7 +46,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
     """
     words = resources.files("prune_ssl") / "assets" / "words"
     sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
-    corruption = recipe.data.corruption
+    corruption, augment = recipe.data.corruption, recipe.data.augment
     changes: dict[str, Any] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
         "data": recipe.data.model_copy(
@@ -55,6 +55,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
+                "augment": augment and augment.model_copy(update={"noise": None, "rirs": None}),
                 "corruption": corruption and corruption.model_copy(update={"noise": None, "rirs": None}),
             }
         ),
