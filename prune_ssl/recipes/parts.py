@@ -41,3 +41,41 @@ class DecodingPart(Part):
     beam_threshold: float = Field(default=50.0, gt=0)
     lm_weight: float = Field(default=2.0, ge=0)
     word_score: float = 0.0
+
+
+class StreamPart(Part):
+    """A corpus that is read as it is trained on, never as a whole; the fields of StreamConfig.
+
+    `data.path` is then a name of the hub, or a folder of Parquet, JSONL, CSV, Arrow or WebDataset files.
+    """
+
+    name: str | None = None
+    """Configuration of the data set, such as `clean`."""
+    data_files: dict[str, str] | None = None
+    train: str = "train"
+    judged: str = "validation"
+    judged_limit: int | None = Field(default=None, ge=1)
+    """Judge on so many clips only; None: all of the split. They are held in memory."""
+    audio: str = "audio"
+    sample: int = Field(default=256, ge=1)
+    """Clips of train that are looked at before any training: they must have all labels, or all letters."""
+    buffer: int = Field(default=1_000, ge=1)
+    """Rows among which the order is drawn."""
+
+
+class OptimizerPart(Part):
+    """AdamW, beside the learning rates of the phases and `weight_decay`."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(default=1e-8, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class AboutPart(Part):
+    """What a reader wants to know before running a recipe; shown in the table of recipes."""
+
+    data: str = "-"
+    method: str = "-"
+    paper: str = "-"
+    """What the method's paper reports; "-" where it reports nothing comparable."""
+    needs: str = "-"

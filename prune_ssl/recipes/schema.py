@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import FAMILIES
-from prune_ssl.recipes.parts import AugmentPart, DecodingPart, Part
+from prune_ssl.recipes.parts import AboutPart, AugmentPart, DecodingPart, OptimizerPart, Part, StreamPart
 
 
 class ModelPart(Part):
@@ -70,6 +70,8 @@ class DataPart(Part):
     Task representation needs none."""
     loss_weights: tuple[float, ...] = ()
     """Joint tasks: one for each column of the target; empty: 1 each."""
+    stream: StreamPart | None = None
+    """For corpora that are too large to download or check first; leave out for folders of audio."""
     augment: AugmentPart | None = AugmentPart()
     """Speed, shift, gain, noise and rooms on training clips; true: the usual ones, false: none. With
     `corruption`, it alone brings noise and rooms."""
@@ -91,6 +93,21 @@ class DataPart(Part):
     @classmethod
     def _in_a_word(cls, augment: Any) -> Any:
         return {True: {}, False: None}[augment] if isinstance(augment, bool) else augment
+
+    @model_validator(mode="after")
+    def _can_be_streamed(self) -> "DataPart":
+        refused = {
+            "group_by_length (no length is known before its clip is read): leave it out; `max_seconds` and "
+            "`crop_seconds` bound the padding": self.group_by_length,
+            "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
+            "judged: name the split by `stream.judged`": self.judged is not None,
+        }
+        for words, found in refused.items():
+            if self.stream is not None and found:
+                raise ValueError(
+                    f"a streamed corpus goes without {words}; or download it and leave `stream` out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _is_one_noise(self) -> "DataPart":
@@ -211,14 +228,6 @@ class StudentPart(TrainPart):
         return ", ".join(([self.name] if self.name else []) + [f"{key}={given[key]}" for key in given])
 
 
-class OptimizerPart(Part):
-    """AdamW, beside the learning rates of the phases and `weight_decay`."""
-
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = Field(default=1e-8, gt=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-
-
 class ReportPart(Part):
     """What the report measures."""
 
@@ -226,16 +235,6 @@ class ReportPart(Part):
     threads: tuple[int, ...] = (1,)
     iterations: int = Field(default=50, ge=3)
     min_seconds: float = Field(default=3.0, ge=0)
-
-
-class AboutPart(Part):
-    """What a reader wants to know before running a recipe; shown in the table of recipes."""
-
-    data: str = "-"
-    method: str = "-"
-    paper: str = "-"
-    """What the method's paper reports; "-" where it reports nothing comparable."""
-    needs: str = "-"
 
 
 class Recipe(Part):
@@ -368,7 +367,11 @@ def _explain(error: Any) -> str:
 
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:
-    inner: dict[str, type[Part]] = {"augment": AugmentPart, "corruption": CorruptionPart}
+    inner: dict[str, type[Part]] = {
+        "augment": AugmentPart,
+        "corruption": CorruptionPart,
+        "stream": StreamPart,
+    }
     parts: dict[str, type[Part]] = {
         "about": AboutPart,
         "model": ModelPart,

@@ -52,6 +52,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
         "data": recipe.data.model_copy(
             update={
                 "path": str(words),
+                "stream": None,
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
