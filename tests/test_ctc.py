@@ -163,7 +163,7 @@ def test_padding_does_not_count() -> None:
     judged = task.judge(clips, model)(EvalPrediction((logits, "hidden"), None))
     assert (judged["wer"], judged["cer"], judged["clips"]) == (0.0, 0.0, 2.0)
     # The same where the Trainer kept the likeliest tokens only.
-    slimmed = Recognition.slim((torch.from_numpy(logits), None), None).numpy()
+    slimmed = task.slim((torch.from_numpy(logits), None), None).numpy()
     assert task.judge(clips, model)(EvalPrediction(slimmed, None)) == judged
     # One word of three wrong.
     rows[1][:1] = [3]

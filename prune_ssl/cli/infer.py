@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors
+from prune_ssl.tasks import BeamSettings
 from prune_ssl.tasks.inference import classify, transcribe, verify
 
 Model = Annotated[str, typer.Argument(help="Model folder or hub name.")]
@@ -13,9 +14,21 @@ Files = Annotated[list[Path], typer.Argument(help="Audio files.")]
 
 
 @one_line_errors
-def transcribe_command(model: Model, files: Files) -> None:
-    """Print what is said in each file (a CTC model, greedy decoding)."""
-    for path, text in transcribe(model, files):
+def transcribe_command(
+    model: Model,
+    files: Files,
+    lm: Annotated[
+        Path | None, typer.Option(help="ARPA file of an n-gram model of words: beam search with it.")
+    ] = None,
+    beam: Annotated[int, typer.Option(min=1, help="With --lm: hypotheses that are kept.")] = 50,
+    lm_weight: Annotated[float, typer.Option(min=0, help="With --lm: weight of its log10 P.")] = 2.0,
+    word_score: Annotated[float, typer.Option(help="With --lm: added for each word.")] = 0.0,
+) -> None:
+    """Print what is said in each file (a CTC model; greedy decoding, or beam search with --lm)."""
+    settings = None
+    if lm is not None:
+        settings = BeamSettings(lm=lm, beam=beam, lm_weight=lm_weight, word_score=word_score)
+    for path, text in transcribe(model, files, settings):
         typer.echo(f"{path}\t{text}")
 
 

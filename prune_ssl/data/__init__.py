@@ -16,6 +16,8 @@ from prune_ssl.data.corruption import CorruptedDataset, Corruption
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import SPLITS
 from prune_ssl.data.metadata import SLOT_MARK
+from prune_ssl.data.recordings import Recordings
+from prune_ssl.data.streaming import StreamConfig, StreamedClips, read_stream, require_sampled_labels
 from prune_ssl.data.survey import Finding, Survey, SurveyConfig, survey
 from prune_ssl.data.trials import Trial, all_pairs, find_trials, read_trials
 
@@ -33,8 +35,11 @@ __all__ = [
     "Corruption",
     "Finding",
     "FolderConfig",
+    "Recordings",
     "SpeechCollator",
     "SpeechFolder",
+    "StreamConfig",
+    "StreamedClips",
     "Survey",
     "SurveyConfig",
     "Trial",
@@ -43,8 +48,10 @@ __all__ = [
     "check_folder",
     "find_trials",
     "read_header",
+    "read_stream",
     "read_trials",
     "read_waveform",
+    "require_sampled_labels",
     "survey",
     "waveform_problem",
 ]

@@ -58,7 +58,7 @@ def read_header(path: Path) -> AudioHeader:
     try:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise DataError(f"{path}: broken: not readable as audio ({_reason(error)})") from error
+        raise DataError(f"{path}: broken: not readable as audio ({reason_of(error)})") from error
     if info.frames >= _UNKNOWN_LENGTH:
         raise DataError(
             f"{path}: broken: the header states no length (written through a pipe?); encode it again"
@@ -69,14 +69,18 @@ def read_header(path: Path) -> AudioHeader:
 
 
 def read_waveform(
-    path: Path, sample_rate_hz: int = SAMPLE_RATE_HZ, max_seconds: float | None = None
+    path: Path,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    max_seconds: float | None = None,
+    start_seconds: float = 0.0,
 ) -> Waveform:
     """Decode a file, average its channels and resample it.
 
     Args:
         path: A file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
         sample_rate_hz: The rate of the result.
-        max_seconds: Read no more than this from the start.
+        max_seconds: Read no more than this.
+        start_seconds: Read from here on; at least one sample is read.
 
     Returns:
         Samples of shape (N,), float32, full scale at 1.
@@ -85,19 +89,25 @@ def read_waveform(
         DataError: the file is missing or broken (also: shorter than its header says).
     """
     header = read_header(path)
-    wanted = header.frames
+    start = min(round(start_seconds * header.sample_rate_hz), max(header.frames - 1, 0))
+    wanted = header.frames - start
     if max_seconds is not None:
         wanted = min(wanted, round(max_seconds * header.sample_rate_hz))
     try:
-        samples, _ = soundfile.read(str(path), frames=wanted, dtype="float32", always_2d=True)
+        samples, _ = soundfile.read(str(path), wanted, start, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise DataError(f"{path}: broken: decoding failed ({_reason(error)})") from error
+        raise DataError(f"{path}: broken: decoding failed ({reason_of(error)})") from error
     if len(samples) != wanted:
         raise DataError(f"{path}: broken: {wanted} samples expected, only {len(samples)} could be decoded")
+    return mono_at(samples, header.sample_rate_hz, sample_rate_hz)
+
+
+def mono_at(samples: Waveform, found_hz: int, wanted_hz: int) -> Waveform:
+    """Average the channels of samples (N, C) and resample them to (N',)."""
     mono = np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
-    if header.sample_rate_hz == sample_rate_hz or mono.size == 0:
+    if found_hz == wanted_hz or mono.size == 0:
         return mono
-    resampled = torchaudio.functional.resample(torch.from_numpy(mono), header.sample_rate_hz, sample_rate_hz)
+    resampled = torchaudio.functional.resample(torch.from_numpy(mono), found_hz, wanted_hz)
     return np.asarray(resampled.numpy(), dtype=np.float32)
 
 
@@ -125,7 +135,7 @@ def too_short(samples: int, min_samples: int) -> str:
     return f"too short ({samples} samples, the model needs at least {min_samples})"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Give libsndfile's own words, without the path that they repeat."""
     text = getattr(error, "error_string", None) or str(error)
     return str(text).strip().rstrip(".")

@@ -1,4 +1,4 @@
-"""Owns random changes of training audio: speed, shift, gain and noise.
+"""Owns random changes of training audio: speed, shift, reverberation, gain and noise.
 
 All randomness comes from torch's global generator: a DataLoader seeds it per worker, and a Trainer saves
 and restores it, so that a resumed run sees the same audio.
@@ -6,21 +6,26 @@ and restores it, so that a resumed run sees the same audio.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 import torchaudio
 
 from prune_ssl.data.audio import SAMPLE_RATE_HZ, Waveform
+from prune_ssl.data.corruption import reverberate, simulated_rir
+from prune_ssl.data.recordings import Recordings
+from prune_ssl.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Simple changes for training from scratch on few clips; calling it changes one clip.
+    """Changes for training; calling it changes one clip. The defaults are for few clips, from scratch.
 
     Raises:
         ValueError: a bound is negative, or a speed is not positive.
+        DataError: a folder without audio, or one that would never be heard; a range that is upside down.
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -30,9 +35,19 @@ class Augmentation:
     max_gain_db: float = 6.0
     """Gain is drawn from -max to +max."""
     noise_probability: float = 0.5
-    """How often white noise is added."""
+    """How often noise is added."""
     snr_db: tuple[float, float] = (10.0, 40.0)
     """Signal-to-noise ratio is drawn from this range."""
+    noise: Path | None = None
+    """Folder of noise recordings, with its subfolders; None: white noise."""
+    reverb_probability: float = 0.0
+    """How often a clip is heard in a room."""
+    rirs: Path | None = None
+    """Folder of room impulse responses; None: simulated ones."""
+    rt60_seconds: tuple[float, float] = (0.2, 0.8)
+    """Range of reverberation times of simulated rooms."""
+    _noises: Recordings | None = field(init=False, repr=False, default=None)
+    _rooms: Recordings | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if (
@@ -40,6 +55,20 @@ class Augmentation:
             or 0 in self.speeds
         ):
             raise ValueError(f"Augmentation: no bound may be negative and no speed 0, got {self}")
+        for name in ("snr_db", "rt60_seconds"):
+            low, high = getattr(self, name)
+            if low > high or (name == "rt60_seconds" and low <= 0):
+                raise DataError(f"{name}: found {low} to {high}, wanted a range from low to high")
+        for name, chance, kept in (
+            ("noise", "noise_probability", "_noises"),
+            ("rirs", "reverb_probability", "_rooms"),
+        ):
+            folder = getattr(self, name)
+            if folder is not None and getattr(self, chance) == 0:
+                raise DataError(
+                    f"augment: {name} is {folder}, but {chance} is 0: raise it, or leave {name} out"
+                )
+            object.__setattr__(self, kept, None if folder is None else Recordings.of(Path(folder)))
 
     def __call__(self, samples: Waveform) -> Waveform:
         """Return a changed copy of `samples` (N,); the length changes with the speed only."""
@@ -47,13 +76,22 @@ class Augmentation:
         speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
         if speed != 1.0:
             audio, _ = torchaudio.functional.speed(audio, SAMPLE_RATE_HZ, speed)
-        audio = self._shifted(audio)
+        audio = self._in_a_room(self._shifted(audio))
         audio = audio * 10 ** (_uniform(-self.max_gain_db, self.max_gain_db) / 20)
         if _uniform(0.0, 1.0) < self.noise_probability:
-            noise = torch.randn_like(audio)
+            noise = torch.randn_like(audio) if self._noises is None else self._noises.piece(len(audio))
             snr_db = torch.tensor(_uniform(*self.snr_db))
-            audio = torchaudio.functional.add_noise(audio, noise, snr_db)
+            if bool(noise.any()):  # not a silent piece of a recording
+                audio = torchaudio.functional.add_noise(audio, noise, snr_db)
         return np.asarray(audio.numpy(), dtype=np.float32)
+
+    def _in_a_room(self, audio: torch.Tensor) -> torch.Tensor:
+        # Without rooms nothing is drawn: what a seed gives does not depend on what is switched off.
+        if self.reverb_probability == 0 or _uniform(0.0, 1.0) >= self.reverb_probability:
+            return audio
+        if self._rooms is not None:
+            return reverberate(audio, self._rooms.whole())
+        return reverberate(audio, simulated_rir(_uniform(*self.rt60_seconds)))
 
     def _shifted(self, audio: torch.Tensor) -> torch.Tensor:
         # Not more than a quarter of the clip: a short word must not leave its own window.

@@ -43,6 +43,16 @@ class Clip:
         return samples
 
 
+def cropped(samples: Waveform, seconds: float | None, sample_rate_hz: int) -> Waveform:
+    """Give a random piece of samples (N,) that are longer than `seconds`; None: all."""
+    most = len(samples) if seconds is None else round(seconds * sample_rate_hz)
+    if len(samples) <= most:
+        return samples
+    # torch's generator, as in augmentation: a resumed run sees the same pieces.
+    start = int(torch.randint(len(samples) - most + 1, ()))
+    return samples[start : start + most]
+
+
 class ClipDataset(Dataset[dict[str, Any]]):
     """Clips as a map-style dataset of `{"input_values": (N,) float32, "labels": encode(target)}`.
 
@@ -69,7 +79,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.clips = tuple(clips)
         self.labels = [encode(clip.target) for clip in self.clips]
         self.augmentation = augmentation
-        self.crop_samples = None if crop_seconds is None else round(crop_seconds * sample_rate_hz)
+        self.crop_seconds = crop_seconds
         self.sample_rate_hz = sample_rate_hz
         self.min_samples = min_samples
 
@@ -80,17 +90,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
         samples = self.clips[index].waveform(self.sample_rate_hz, self.min_samples)
         if self.augmentation is not None:
             samples = self.augmentation(samples)
-        if self.crop_samples is not None and len(samples) > self.crop_samples:
-            # torch's generator, as in augmentation: a resumed run sees the same pieces.
-            start = int(torch.randint(len(samples) - self.crop_samples + 1, ()))
-            samples = samples[start : start + self.crop_samples]
+        samples = cropped(samples, self.crop_seconds, self.sample_rate_hz)
         label = self.labels[index]
         return {"input_values": samples} | ({} if label is None else {"labels": label})
 
     @property
     def lengths(self) -> list[int]:
         """Samples of each clip before any augmentation, after any crop."""
-        most = self.crop_samples
+        most = None if self.crop_seconds is None else round(self.crop_seconds * self.sample_rate_hz)
         whole = [round(clip.seconds * self.sample_rate_hz) for clip in self.clips]
         return whole if most is None else [min(each, most) for each in whole]
 

@@ -91,7 +91,11 @@ def survey(
     """
     root, limits = Path(path), config or SurveyConfig()
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder: give one with train/ in it, or a corpus as it was unpacked")
+        raise DataError(
+            f"{root}: no such folder: give one with train/ in it, or a corpus as it was unpacked. A data set "
+            "of the hub can be streamed in training (data.stream), which leaves out unusable clips and names "
+            "them, but not be checked as a whole: download it for that"
+        )
     listings = read_listings(root, target=None)
     total = sum(len(listing.rows) for listing in listings.values())
     if not total:

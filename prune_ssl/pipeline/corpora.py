@@ -14,7 +14,11 @@ from prune_ssl.data import (
     Corruption,
     FolderConfig,
     SpeechFolder,
+    StreamConfig,
+    StreamedClips,
     check_folder,
+    read_stream,
+    require_sampled_labels,
 )
 from prune_ssl.distillation.config import ENHANCEMENT
 from prune_ssl.errors import DataError
@@ -30,14 +34,18 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
         DataError: one message for all that is wrong.
     """
     task = task_class(recipe.task)
-    config = FolderConfig(
-        target=recipe.data.target or task.target or None,
-        max_seconds=recipe.data.max_seconds,
-        closed_labels=not task.open_targets,
-    )
-    clips = check_folder(recipe.data.path, config)
+    target, stream = recipe.data.target or task.target or None, stream_config(recipe)
+    if stream is not None:
+        clips = read_stream(stream)
+        if not task.open_targets:
+            require_sampled_labels(clips, stream)
+    else:
+        config = FolderConfig(
+            target=target, max_seconds=recipe.data.max_seconds, closed_labels=not task.open_targets
+        )
+        clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-    targets = f", {len(clips.labels)} different {config.target}s in train" if config.target else ""
+    targets = f", {len(clips.labels)} different {target}s in train" if target else ""
     say(f"Data {clips.path}: {counts} clips{targets}")
     for note in clips.notes:
         say(f"  note: {note}")
@@ -73,7 +81,7 @@ def trainer_arguments(
 
 def training_clips(
     recipe: Recipe, clips: SpeechFolder, task: Task, corruption: Corruption | None, dense: bool = False
-) -> ClipDataset | CorruptedDataset:
+) -> ClipDataset | CorruptedDataset | StreamedClips:
     """Make the training set, changed at random and corrupted as the recipe says.
 
     Args:
@@ -83,11 +91,19 @@ def training_clips(
         corruption: `corruption_of(recipe)`.
         dense: for the dense model: where it is to be a teacher of clean audio, it learns from clean audio.
     """
-    part, augmentation = recipe.data.corruption, None
-    if recipe.data.augment:
-        augmentation = Augmentation() if part is None else Augmentation(noise_probability=0.0)
+    part, stream = recipe.data.corruption, stream_config(recipe)
+    if stream is not None:
+        return StreamedClips(
+            stream,
+            task.encode,
+            augmentation=augmentation_of(recipe),
+            crop_seconds=recipe.data.crop_seconds,
+        )
     clean = ClipDataset(
-        clips.splits["train"], task.encode, augmentation=augmentation, crop_seconds=recipe.data.crop_seconds
+        clips.splits["train"],
+        task.encode,
+        augmentation=augmentation_of(recipe),
+        crop_seconds=recipe.data.crop_seconds,
     )
     if part is None or corruption is None or (dense and part.clean_teacher and recipe.distillation):
         return clean
@@ -104,6 +120,33 @@ def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
     if name not in clips.splits:
         raise DataError(f"{clips.path}: data.judged is {name!r}, found {', '.join(clips.splits)}.")
     return clips.splits[name]
+
+
+def stream_config(recipe: Recipe) -> StreamConfig | None:
+    """Return how a recipe's corpus is streamed, or None where it is a folder."""
+    part = recipe.data.stream
+    if part is None:
+        return None
+    target = recipe.data.target or task_class(recipe.task).target or None
+    return StreamConfig(
+        path=recipe.data.path, target=target, max_seconds=recipe.data.max_seconds, **part.model_dump()
+    )
+
+
+def augmentation_of(recipe: Recipe) -> Augmentation | None:
+    """Return the changes of training clips, or None; noise is left to `corruption` where there is one.
+
+    Raises:
+        DataError: a folder without audio, or a range that is upside down.
+    """
+    if recipe.data.augment is None:
+        return None
+    settings = recipe.data.augment.model_dump()
+    for name in ("noise", "rirs"):
+        settings[name] = None if settings[name] is None else Path(settings[name])
+    if recipe.data.corruption is not None:
+        settings["noise_probability"] = 0.0
+    return Augmentation(**settings)
 
 
 def corruption_of(recipe: Recipe) -> Corruption | None:

@@ -23,6 +23,7 @@ from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.pipeline.corpora import (
+    augmentation_of,
     corruption_of,
     judged_clips,
     read_clips,
@@ -31,7 +32,7 @@ from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import Recipe, pruning_part
 from prune_ssl.selection import allowed_widths, resolve
-from prune_ssl.tasks import Task, TaskSettings, task_class
+from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.starting import start_
 from prune_ssl.tasks.verification import has_xvector
@@ -73,13 +74,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe)
-    settings = TaskSettings(
-        target=recipe.data.target,
-        tokenizer=recipe.model.tokenizer,
-        weights=recipe.data.loss_weights,
-        trials=recipe.data.trials,
-    )
-    task = task_class(recipe.task).from_folder(clips, loaded, settings)
+    task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
     if recipe.dense is None and not task.has_head(loaded):
         say(
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
@@ -107,8 +102,20 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     teacher = None if name is None else load_model(name)
     student = model if recipe.student is None else new_student(recipe, model, task)
     check_losses(recipe, teacher or copy_of(model), student)
+    augmentation_of(recipe)  # its folders are there
     corruption = corruption_of(recipe)
     return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
+
+
+def _task_settings(recipe: Recipe) -> TaskSettings:
+    part = recipe.decoding
+    return TaskSettings(
+        target=recipe.data.target,
+        tokenizer=recipe.model.tokenizer,
+        decoding=None if part is None else BeamSettings(**part.model_dump() | {"lm": Path(part.lm)}),
+        weights=recipe.data.loss_weights,
+        trials=recipe.data.trials,
+    )
 
 
 def pruning_config(recipe: Recipe) -> PruningConfig:

@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import FAMILIES
-
-
-class Part(BaseModel):
-    """A section of a recipe; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from prune_ssl.recipes.parts import AboutPart, AugmentPart, DecodingPart, OptimizerPart, Part, StreamPart
 
 
 class ModelPart(Part):
@@ -75,8 +70,11 @@ class DataPart(Part):
     Task representation needs none."""
     loss_weights: tuple[float, ...] = ()
     """Joint tasks: one for each column of the target; empty: 1 each."""
-    augment: bool = True
-    """Speed, shift, gain and noise on training clips; with `corruption`, it alone brings the noise."""
+    stream: StreamPart | None = None
+    """For corpora that are too large to download or check first; leave out for folders of audio."""
+    augment: AugmentPart | None = AugmentPart()
+    """Speed, shift, gain, noise and rooms on training clips; true: the usual ones, false: none. With
+    `corruption`, it alone brings noise and rooms."""
     corruption: CorruptionPart | None = None
     max_seconds: float = Field(default=15.0, gt=0)
     """Longer clips are cut."""
@@ -90,6 +88,36 @@ class DataPart(Part):
     """Verification: trial list, relative to path."""
     margin: float | None = Field(default=None, ge=0, lt=1)
     """Verification: of AM-softmax; None: the model's own, 0.4. Dense training comes to it step by step."""
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _in_a_word(cls, augment: Any) -> Any:
+        return {True: {}, False: None}[augment] if isinstance(augment, bool) else augment
+
+    @model_validator(mode="after")
+    def _can_be_streamed(self) -> "DataPart":
+        refused = {
+            "group_by_length (no length is known before its clip is read): leave it out; `max_seconds` and "
+            "`crop_seconds` bound the padding": self.group_by_length,
+            "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
+            "judged: name the split by `stream.judged`": self.judged is not None,
+        }
+        for words, found in refused.items():
+            if self.stream is not None and found:
+                raise ValueError(
+                    f"a streamed corpus goes without {words}; or download it and leave `stream` out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _is_one_noise(self) -> "DataPart":
+        augment = self.augment
+        if self.corruption and augment and (augment.noise or augment.rirs or augment.reverb_probability):
+            raise ValueError(
+                "`augment` and `corruption` both name noise or rooms: keep those of `corruption`, which a "
+                "teacher need not hear"
+            )
+        return self
 
 
 class TrainPart(Part):
@@ -200,14 +228,6 @@ class StudentPart(TrainPart):
         return ", ".join(([self.name] if self.name else []) + [f"{key}={given[key]}" for key in given])
 
 
-class OptimizerPart(Part):
-    """AdamW, beside the learning rates of the phases and `weight_decay`."""
-
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = Field(default=1e-8, gt=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-
-
 class ReportPart(Part):
     """What the report measures."""
 
@@ -215,16 +235,6 @@ class ReportPart(Part):
     threads: tuple[int, ...] = (1,)
     iterations: int = Field(default=50, ge=3)
     min_seconds: float = Field(default=3.0, ge=0)
-
-
-class AboutPart(Part):
-    """What a reader wants to know before running a recipe; shown in the table of recipes."""
-
-    data: str = "-"
-    method: str = "-"
-    paper: str = "-"
-    """What the method's paper reports; "-" where it reports nothing comparable."""
-    needs: str = "-"
 
 
 class Recipe(Part):
@@ -244,6 +254,8 @@ class Recipe(Part):
     student: StudentPart | None = None
     distillation: DistillationPart | None = None
     """What pruning and recovery, or the student, learn from a teacher; leave out for none."""
+    decoding: DecodingPart | None = None
+    """Beside greedy decoding; leave out for that alone."""
     report: ReportPart = ReportPart()
     batch_size: int = Field(default=32, gt=0)
     eval_batch_size: int = Field(default=32, gt=0)
@@ -270,6 +282,8 @@ class Recipe(Part):
             )
         if self.dense is not None and self.task == "representation":
             raise ValueError("task representation has no labels to train a dense model on: leave `dense` out")
+        if self.decoding is not None and self.task != "ctc":
+            raise ValueError(f"`decoding` is for task ctc, found task {self.task}: leave it out")
         return self
 
     @property
@@ -353,15 +367,21 @@ def _explain(error: Any) -> str:
 
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:
+    inner: dict[str, type[Part]] = {
+        "augment": AugmentPart,
+        "corruption": CorruptionPart,
+        "stream": StreamPart,
+    }
     parts: dict[str, type[Part]] = {
         "about": AboutPart,
         "model": ModelPart,
-        "data": CorruptionPart if "corruption" in path else DataPart,
+        "data": inner.get(str(path[-1]), DataPart) if path else DataPart,
         "dense": TrainPart,
         "pruning": PruningPart,
         "student": StudentPart,
         "optimizer": OptimizerPart,
         "distillation": DistillationPart,
+        "decoding": DecodingPart,
         "report": ReportPart,
     }
     model = parts.get(str(path[0]), Recipe) if path else Recipe

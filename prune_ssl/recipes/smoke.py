@@ -46,15 +46,17 @@ def smoke_version(recipe: Recipe) -> Recipe:
     """
     words = resources.files("prune_ssl") / "assets" / "words"
     sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
-    corruption = recipe.data.corruption
+    corruption, augment = recipe.data.corruption, recipe.data.augment
     changes: dict[str, Any] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
         "data": recipe.data.model_copy(
             update={
                 "path": str(words),
+                "stream": None,
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
+                "augment": augment and augment.model_copy(update={"noise": None, "rirs": None}),
                 "corruption": corruption and corruption.model_copy(update={"noise": None, "rirs": None}),
             }
         ),
@@ -65,6 +67,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
         ),
         "student": recipe.student and _small_student(recipe.student),
         "distillation": recipe.distillation and recipe.distillation.model_copy(update=ANY_DEPTH),
+        "decoding": None,  # the language model is the user's own
         "report": recipe.report.model_copy(
             update={"seconds": (1.0,), "threads": (1,), "iterations": 3, "min_seconds": 0.0}
         ),

@@ -2,7 +2,9 @@
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
-PERCENT_METRICS = frozenset({"accuracy", "cer", "eer", "f1", "per", "precision", "recall", "uar", "wer"})
+PERCENT_METRICS = frozenset(
+    {"accuracy", "cer", "cer_lm", "eer", "f1", "per", "precision", "recall", "uar", "wer", "wer_lm"}
+)
 """Metrics that are fractions and are read as percentages."""
 
 _BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "epoch", "model_preparation_time")

@@ -1,6 +1,7 @@
 """What is predicted and how it is judged: head, collator and metric of each task."""
 
 from prune_ssl.errors import RecipeError
+from prune_ssl.tasks.beam import BeamDecoder, BeamSettings
 from prune_ssl.tasks.classification import Classification, classification_metrics
 from prune_ssl.tasks.ctc import Phonemes, Recognition
 from prune_ssl.tasks.intervals import bootstrap, bootstrap_interval, bootstrap_ratio
@@ -22,6 +23,8 @@ from prune_ssl.tasks.verification import Verification
 __all__ = [
     "TASKS",
     "Accuracy",
+    "BeamDecoder",
+    "BeamSettings",
     "CharacterErrorRate",
     "Classification",
     "EqualErrorRate",

@@ -6,7 +6,7 @@ Letters: B clips, T frames, V tokens. Graves et al., Connectionist Temporal Clas
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from transformers import (
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
 from prune_ssl.errors import DataError
+from prune_ssl.tasks.beam import BeamDecoder
 from prune_ssl.tasks.frames import frame_counts
 from prune_ssl.tasks.heads import replace_last_layer_, with_fresh_head
 from prune_ssl.tasks.intervals import bootstrap_ratio
@@ -41,12 +42,15 @@ from prune_ssl.tasks.tokenizers import (
 
 @dataclass(frozen=True)
 class Recognition:
-    """A transcript per clip, by greedy CTC decoding, judged by word and character error rate.
+    """A transcript per clip, judged by word and character error rate: `wer`, `cer` by greedy CTC decoding.
+
+    With a beam also `wer_lm`, `cer_lm`: by beam search with its language model.
 
     Args:
         tokenizer: Its padding token is the blank.
         case: How texts are written in its letters: a key of CASES.
         of_model: Whether the model's head was trained with exactly this tokenizer.
+        beam: Decodes with a language model too; None: greedy only.
     """
 
     name: ClassVar[str] = "ctc"
@@ -62,6 +66,7 @@ class Recognition:
     tokenizer: Tokenizer
     case: str = "as it is"
     of_model: bool = False
+    beam: BeamDecoder | None = None
 
     @classmethod
     def from_folder(
@@ -71,11 +76,22 @@ class Recognition:
 
         Raises:
             ModelError: the named tokenizer cannot be used.
-            DataError: train's texts hold `|`.
+            DataError: train's texts hold `|`; the language model cannot be read, or not with this tokenizer.
+            PruneError: the extra `lm` is not installed.
         """
+        plain_task = cls._greedy(folder, model, settings or TaskSettings())
+        decoding = None if settings is None else settings.decoding
+        if decoding is None:
+            return plain_task
+        return replace(plain_task, beam=BeamDecoder.make(decoding, plain_task.tokenizer))
+
+    @classmethod
+    def _greedy(
+        cls, folder: SpeechFolder, model: PreTrainedModel | None, settings: TaskSettings
+    ) -> Recognition:
         texts = folder.labels
         source = None if model is None or not has_ctc(model) else model.name_or_path
-        given = (settings or TaskSettings()).tokenizer
+        given = settings.tokenizer
         if given is None and source and _has_tokenizer(source):
             given = source
         if given is None:
@@ -167,38 +183,56 @@ class Recognition:
             yield f"{unknown} of {len(encoded)} train texts hold characters that the tokenizer lacks"
         if self.case != "as it is":
             yield f"texts are written in {self.case} case, as the tokenizer has it"
+        if self.beam is not None:
+            yield from self._beam_notes(self.beam, folder)
+
+    def _beam_notes(self, beam: BeamDecoder, folder: SpeechFolder) -> Iterator[str]:
+        """What the language model cannot write: those errors are not the speech model's."""
+        if beam.left_out:
+            yield f"{beam.left_out} words of the language model have no spelling in the tokenizer's letters"
+        words = {word for text in folder.labels for word in self.written(text).split()}
+        unknown = len(words - beam.words)
+        if unknown:
+            yield f"{unknown} of {len(words)} words of train are not in the language model: never written"
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """Error rates of the frames that each clip has, with the 95% bootstrap interval of the first.
 
-        References are the clips' own texts, not what is left of them after encoding.
+        References are the clips' own texts, not what is left of them after encoding. The rates of beam search
+        end in `_lm`.
         """
         frames = frame_counts(clips, model)
         references = [self.written(clip.target) for clip in clips]
 
         def rates(prediction: EvalPrediction) -> dict[str, float]:
-            indices = np.asarray(self.slim(prediction.predictions, None))
-            if len(indices) != len(references):
-                raise DataError(f"ctc: {len(indices)} predictions for {len(references)} clips")
+            found = np.asarray(self.slim(prediction.predictions, None))
+            if len(found) != len(references):
+                raise DataError(f"ctc: {len(found)} predictions for {len(references)} clips")
             # Beyond its own frames a clip has padding: of the batch, and of the Trainer between batches.
-            texts = [self.decode(row[:count]) for row, count in zip(indices, frames, strict=True)]
-            counts = {key: edit_counts(texts, references, unit) for key, unit in self.rates.items()}
-            main = counts[self.metric]
-            low, high = bootstrap_ratio(main.errors, main.lengths)
-            return {
-                **{key: count.rate for key, count in counts.items()},
-                f"{self.metric}_low": low,
-                f"{self.metric}_high": high,
-                "clips": float(len(references)),
-            }
+            rows = [row[:count] for row, count in zip(found, frames, strict=True)]
+            likeliest = (row.argmax(-1) if row.ndim == 2 else row for row in rows)
+            judged = self._rates([self.decode(row) for row in likeliest], references)
+            if self.beam is not None:
+                judged |= self._rates([self.beam.decode(row) for row in rows], references, "_lm")
+            return judged | {"clips": float(len(references))}
 
         return rates
 
-    @staticmethod
-    def slim(outputs: Any, labels: Any) -> Any:
-        """The likeliest token of each frame (B, T), from logits (B, T, V) or what came of them already."""
+    def _rates(self, texts: Sequence[str], references: Sequence[str], way: str = "") -> dict[str, float]:
+        """Error rates with the interval of the first, under names that say the way of decoding."""
+        counts = {key: edit_counts(texts, references, unit) for key, unit in self.rates.items()}
+        main = counts[self.metric]
+        low, high = bootstrap_ratio(main.errors, main.lengths)
+        named = {f"{key}{way}": count.rate for key, count in counts.items()}
+        return named | {f"{self.metric}{way}_low": low, f"{self.metric}{way}_high": high}
+
+    def slim(self, outputs: Any, labels: Any) -> Any:
+        """The likeliest token of each frame (B, T), from logits (B, T, V) or what came of them already.
+
+        Beam search needs all logits: T x V numbers of each clip stay in memory.
+        """
         first = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
-        return first.argmax(-1) if first.ndim == 3 else first
+        return first.argmax(-1) if first.ndim == 3 and self.beam is None else first
 
 
 @dataclass(frozen=True)

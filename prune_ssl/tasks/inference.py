@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import AutoFeatureExtractor, PreTrainedModel, Wav2Vec2FeatureExtractor, pipeline
 
 from prune_ssl.data import SpeechCollator, Waveform, read_waveform, waveform_problem
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models import load_model
+from prune_ssl.tasks.beam import BeamDecoder, BeamSettings
 from prune_ssl.tasks.classification import has_classifier
 from prune_ssl.tasks.ctc import has_ctc
 from prune_ssl.tasks.joint import centred, speaker_part
@@ -23,18 +26,27 @@ CHUNK_SECONDS = 20.0
 """Longer recordings are transcribed in overlapping pieces: memory grows with the square of the length."""
 
 
-def transcribe(source: str, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+def transcribe(
+    source: str, files: Sequence[Path], decoding: BeamSettings | None = None
+) -> Iterator[tuple[Path, str]]:
     """Transcribe files with a CTC model, one after another.
 
     Args:
         source: Model folder or hub name.
         files: Audio that libsndfile reads, at any rate.
+        decoding: Beam search with a language model; None: greedy.
 
     Raises:
         ModelError: no CTC model, tokenizer or feature extractor is there.
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or a language model, or not with this tokenizer.
+        PruneError: the extra `lm` is not installed.
     """
     model, extractor = _load(source, has_ctc, "transcribes (ForCTC)")
+    if decoding is not None:
+        beam = BeamDecoder.make(decoding, load_tokenizer(source))
+        for path, samples in _read(files, extractor):
+            yield path, beam.decode(_logits(model, extractor, samples))
+        return
     recognise = pipeline(
         "automatic-speech-recognition",
         model=model,
@@ -103,6 +115,31 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
             f"(a wrong guess ruins it silently). Put the feature extractor's file there."
         ) from error
     return found
+
+
+@torch.inference_mode()
+def _logits(
+    model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, samples: Waveform
+) -> npt.NDArray[np.float32]:
+    """Logits (T, V) of a recording (N,); of a long one, of pieces that overlap by a sixth at either end.
+
+    Transformers' pipeline cuts in the same way, but hands out no logits.
+    """
+    stride = int(model.config.inputs_to_logits_ratio)
+    if getattr(model.config, "add_adapter", False):
+        stride *= model.config.adapter_stride**model.config.num_adapter_layers
+    collate = SpeechCollator(extractor, sample_rate_hz=extractor.sampling_rate)
+    margin = round(CHUNK_SECONDS / 6 * extractor.sampling_rate) // stride
+    whole = round(CHUNK_SECONDS * extractor.sampling_rate) // stride
+    step, parts = whole - 2 * margin, []
+    for start in count(0, step):
+        last = start + whole >= len(samples) // stride
+        piece = samples[start * stride : None if last else (start + whole) * stride]
+        found = model(**collate([{"input_values": piece}])).logits[0].numpy()
+        parts.append(found[margin if start else 0 : None if last else margin + step])
+        if last:
+            break
+    return np.concatenate(parts)
 
 
 def _load(

@@ -10,6 +10,7 @@ import torch
 from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
+from prune_ssl.tasks.beam import BeamSettings
 
 Processor = Wav2Vec2FeatureExtractor | ProcessorMixin
 Judge = Callable[[EvalPrediction], dict[str, float]]
@@ -24,6 +25,8 @@ class TaskSettings:
     """The column or columns to predict, as the folder was read; None: the task's own."""
     tokenizer: str | None = None
     """CTC: folder or hub name of a tokenizer; None: the model's own, else made from train."""
+    decoding: BeamSettings | None = None
+    """CTC: beam search with a language model, judged beside greedy decoding; None: greedy only."""
     weights: tuple[float, ...] = ()
     """Joint tasks: the weight of each column's loss, in the order of the target; empty: 1 each."""
     trials: str | None = None
@@ -111,7 +114,6 @@ class Task(Protocol):
         """For `Trainer(compute_metrics=...)` on exactly these clips in this order; None: the loss counts."""
         ...
 
-    @staticmethod
-    def slim(outputs: Any, labels: Any) -> Any:
+    def slim(self, outputs: Any, labels: Any) -> Any:
         """For `Trainer(preprocess_logits_for_metrics=...)`: what `judge` needs of a batch's outputs."""
         ...

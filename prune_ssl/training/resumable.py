@@ -1,20 +1,19 @@
 """ResumableTrainer: checkpoints that appear whole or not at all, and resuming that repeats every number."""
 
-import random
 import shutil
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint, rotate_checkpoints
 
+from prune_ssl.data import StreamedClips
+from prune_ssl.data.seeding import phase_key, random_by
 from prune_ssl.training.speech_trainer import SpeechTrainer
 
 PARTIAL = ".partial-"
@@ -60,6 +59,12 @@ class ResumableTrainer(SpeechTrainer):
     def get_train_dataloader(self) -> Any:
         """Return Trainer's loader over items that are random by (seed, phase, epoch, index) alone."""
         plain = self.train_dataset
+        if isinstance(plain, StreamedClips):
+            self.train_dataset = plain.seeded(self.args.seed, self.phase)
+            try:
+                return super().get_train_dataloader()
+            finally:
+                self.train_dataset = plain
         if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):
             return super().get_train_dataloader()  # what they draw at random differs after resuming
         seeded = SeededItems(plain, self.args.seed, self.phase)
@@ -132,7 +137,7 @@ class SeededItems(Dataset[Any]):
 
     def __init__(self, items: Any, seed: int, phase: str = "") -> None:
         self.items, self.seed = items, seed
-        self.stream = (zlib.crc32(phase.encode()),) if phase else ()
+        self.key = phase_key(phase)
         self.epoch = torch.zeros((), dtype=torch.long)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it change
 
@@ -145,20 +150,8 @@ class SeededItems(Dataset[Any]):
         return getattr(self.items, name)
 
     def __getitem__(self, index: int) -> Any:
-        entropy = [self.seed, int(self.epoch), int(index)]
-        seed = int(np.random.SeedSequence(entropy, spawn_key=self.stream).generate_state(1)[0])
-        plain, numbers = random.getstate(), np.random.get_state()
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed also queues calls for devices that were never used, with a stack trace each:
-            # 6 ms a clip, and memory that grows with every clip.
-            torch.default_generator.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)
-            try:
-                return self.items[index]
-            finally:
-                random.setstate(plain)
-                np.random.set_state(numbers)
+        with random_by([self.seed, int(self.epoch), int(index)], self.key):
+            return self.items[index]
 
 
 class _FollowEpoch(TrainerCallback):

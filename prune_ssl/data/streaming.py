@@ -1,0 +1,295 @@
+"""Owns streamed corpora: data sets of the hub (or local files in their formats), read as they are trained on.
+
+Nothing is downloaded as a whole, so nothing can be checked or sorted as a whole: a sample of train stands for
+it, judged clips are held in memory, and unusable clips are left out as they come.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import fsspec
+import numpy as np
+import soundfile
+from torch.utils.data import IterableDataset
+
+from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Waveform, mono_at, reason_of, waveform_problem
+from prune_ssl.data.augmentation import Augmentation
+from prune_ssl.data.clips import Clip, cropped
+from prune_ssl.data.folders import SpeechFolder
+from prune_ssl.data.metadata import target_columns, with_target
+from prune_ssl.data.seeding import phase_key, random_by, seed_of
+from prune_ssl.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+# What an Audio feature holds; as a feature of its own it would ask for torchcodec even to stay encoded.
+_ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+_NAMED = 10  # unusable clips that are warned of one by one
+_BAD_SHARE, _BAD_SEEN = 0.1, 100  # more than this share of at least so many clips: something is wrong
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """Where a streamed corpus is and how it is read; the first three as `datasets.load_dataset` takes them.
+
+    Raises:
+        DataError: a count is below 1.
+    """
+
+    path: str
+    """Name on the hub, or a local folder of Parquet, JSONL, CSV, Arrow or WebDataset files."""
+    name: str | None = None
+    data_files: Mapping[str, str] | None = None
+    """Split to pattern, relative to a local folder; None: as `datasets` finds them."""
+    train: str = "train"
+    judged: str = "validation"
+    """Split to judge on: it is read whole, or up to `judged_limit` clips, and held in memory."""
+    judged_limit: int | None = None
+    audio: str = "audio"
+    """Column of the audio: an Audio feature, a file name, encoded bytes, or samples with their rate."""
+    target: str | None = None
+    """As FolderConfig has it; None: nothing."""
+    sample: int = 256
+    """Clips of train, held in memory, that are looked at before any training: labels or letters, lengths."""
+    buffer: int = 1_000
+    """Rows among which the order is drawn anew each epoch; shards are shuffled too."""
+    max_seconds: float | None = None
+    min_samples: int = MIN_SAMPLES
+
+    def __post_init__(self) -> None:
+        if min(self.sample, self.buffer, self.judged_limit or 1) < 1:
+            raise DataError(f"stream: sample, buffer and judged_limit must be at least 1, got {self}")
+
+
+def read_stream(config: StreamConfig) -> SpeechFolder:
+    """Hold a sample of train and the judged clips in memory, and note what was not looked at.
+
+    Raises:
+        DataError: the data set, a split or a column is not there, or no clip of a split can be used.
+    """
+    notes = [f"train is streamed: only its first {config.sample} clips were looked at, the rest as it comes"]
+    splits = {}
+    judged = "test" if config.judged.startswith("test") else "validation"
+    for key, split, limit in (
+        ("train", config.train, config.sample),
+        (judged, config.judged, config.judged_limit),
+    ):
+        problems: list[str] = []
+        splits[key] = tuple(islice(_clips(config, split, open_split(config, split), problems.append), limit))
+        if problems:
+            notes.append(f"{len(problems)} clips of {split} cannot be used, first: {problems[0]}")
+        if not splits[key]:
+            first = f", first: {problems[0]}" if problems else ""
+            raise DataError(f"{config.path}: no clip of {split} can be used{first}")
+    if config.judged_limit is not None and len(splits[judged]) == config.judged_limit:
+        notes.append(f"judged on the first {config.judged_limit} clips of {config.judged}")
+    return SpeechFolder(Path(config.path), splits, tuple(notes))
+
+
+def require_sampled_labels(folder: SpeechFolder, config: StreamConfig) -> None:
+    """Refuse judged labels that the sample of train does not have.
+
+    Raises:
+        DataError: there are some.
+    """
+    for split, clips in folder.splits.items():
+        new = sorted({clip.target for clip in clips} - set(folder.labels))
+        if new:
+            raise DataError(
+                f"{config.path}: {split} has {len(new)} labels, such as {new[0]!r}, that the first "
+                f"{config.sample} clips of train do not have: raise data.stream.sample until it has all"
+            )
+
+
+def open_split(config: StreamConfig, split: str) -> datasets.IterableDataset:
+    """Open a split; its audio stays encoded.
+
+    Raises:
+        DataError: the data set, the split or a column is not there.
+    """
+    files = dict(config.data_files) if config.data_files else None
+    try:
+        found = datasets.load_dataset(config.path, config.name, data_files=files, split=split, streaming=True)
+    except (OSError, ValueError, ImportError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"{config.path}: split {split!r} cannot be streamed ({_first_line(error)}): wanted a "
+            "name of the hub or a folder of Parquet, JSONL, CSV, Arrow or WebDataset files; folders of audio "
+            "files are read without data.stream"
+        ) from error
+    features = found.features or {}
+    for name, feature in features.items():
+        if isinstance(feature, datasets.Audio):
+            found = found.cast_column(name, _ENCODED)
+    columns = found.column_names or list(next(iter(found), {}))
+    wanted = (config.audio, *(target_columns(config.target) if config.target else ()))
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise DataError(
+            f"{config.path}: no column {missing[0]!r} in {split}: found {', '.join(columns) or 'no rows'}; "
+            "name the columns by data.stream.audio and data.target"
+        )
+    return found
+
+
+def _clips(
+    config: StreamConfig, split: str, rows: datasets.IterableDataset, refuse: Callable[[str], Any]
+) -> Iterator[Clip]:
+    """Decode the rows; what cannot be used is told to `refuse`."""
+    names = {
+        column: feature.int2str
+        for column, feature in (rows.features or {}).items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    for index, row in enumerate(rows):
+        where = Path(_path_of(row[config.audio]) or f"{split}[{index}]")
+        try:
+            samples = _decoded(row[config.audio], config)
+            problem = waveform_problem(samples, config.min_samples)
+        except (soundfile.LibsndfileError, OSError, DataError, TypeError, ValueError) as error:
+            problem = f"broken: {_first_line(error)}"
+        target = "" if config.target is None else _target_of(row, config.target, names)
+        if problem is None and config.target is not None and not target:
+            problem = f"its {config.target} is empty"
+        if problem is not None:
+            refuse(f"{where}: {problem}")
+            continue
+        yield Clip(where, target, len(samples) / SAMPLE_RATE_HZ, samples=samples)
+
+
+def _target_of(row: Mapping[str, Any], target: str, names: Mapping[str, Callable[[int], str]]) -> str:
+    texts = {}
+    for column in target_columns(target):
+        value = row[column]
+        texts[column] = "" if value is None else str(names[column](value) if column in names else value)
+    return texts[target].strip() if target in texts else with_target(texts, target)[target]
+
+
+def _path_of(value: Any) -> str | None:
+    return value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
+
+
+def _decoded(value: Any, config: StreamConfig) -> Waveform:
+    """Samples (N,) of what a row holds, at the model's rate, no longer than `max_seconds`."""
+    if isinstance(value, dict) and value.get("array") is not None:
+        samples, rate = np.asarray(value["array"], dtype=np.float32), int(value["sampling_rate"])
+        most = None if config.max_seconds is None else round(config.max_seconds * rate)
+        return mono_at(np.atleast_2d(samples).T[:most], rate, SAMPLE_RATE_HZ)
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(data, bytes):
+        return _read(io.BytesIO(data), config)
+    path = _path_of(value)
+    if path is None:
+        raise DataError(f"found {type(value).__name__}, wanted audio: a file name, bytes, or samples")
+    beside = Path(config.path) / path
+    with fsspec.open(str(beside) if beside.is_file() else path, "rb") as file:
+        return _read(file, config)
+
+
+def _read(file: Any, config: StreamConfig) -> Waveform:
+    with soundfile.SoundFile(file) as sound:
+        frames = -1 if config.max_seconds is None else round(config.max_seconds * sound.samplerate)
+        samples = sound.read(frames, dtype="float32", always_2d=True)
+        return mono_at(samples, sound.samplerate, SAMPLE_RATE_HZ)
+
+
+def _first_line(error: Exception) -> str:
+    return reason_of(error).partition("\n")[0]
+
+
+class StreamedClips(IterableDataset[dict[str, Any]]):
+    """The train split as an endless torch dataset of `{"input_values": (N,) float32, "labels": ...}`.
+
+    One epoch follows another, each in an order of its own; what an item draws at random depends on (seed,
+    phase, epoch, place) alone, so that a resumed run, which reads up to its place again, sees the same.
+
+    Args:
+        config: The corpus.
+        encode: As ClipDataset has it.
+        augmentation: As ClipDataset has it.
+        crop_seconds: As ClipDataset has it.
+        seed: Of order and items.
+        phase: Of several trainings of one run, which.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        encode: Callable[[str], Any],
+        *,
+        augmentation: Augmentation | None = None,
+        crop_seconds: float | None = None,
+        seed: int = 0,
+        phase: str = "",
+    ) -> None:
+        self.config, self.encode, self.augmentation = config, encode, augmentation
+        self.crop_seconds, self.seed, self.phase = crop_seconds, seed, phase
+
+    def seeded(self, seed: int, phase: str) -> StreamedClips:
+        """Return the same with its random streams."""
+        return StreamedClips(
+            self.config,
+            self.encode,
+            augmentation=self.augmentation,
+            crop_seconds=self.crop_seconds,
+            seed=seed,
+            phase=phase,
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        key, config = phase_key(self.phase), self.config
+        rows = open_split(config, config.train)
+        rows = rows.shuffle(seed=seed_of([self.seed], key), buffer_size=config.buffer)
+        unusable = _Unusable(config)
+        for epoch in count():
+            rows.set_epoch(epoch)
+            place = -1
+            for place, clip in enumerate(_clips(config, config.train, rows, unusable)):
+                unusable.check(place + 1)
+                with random_by([self.seed, epoch, place], key):
+                    item = self._item(clip)
+                yield item
+            if place < 0:
+                raise DataError(f"{config.path}: no clip of {config.train} can be used")
+
+    def _item(self, clip: Clip) -> dict[str, Any]:
+        samples = clip.waveform()
+        if self.augmentation is not None:
+            samples = self.augmentation(samples)
+        samples = cropped(samples, self.crop_seconds, SAMPLE_RATE_HZ)
+        try:
+            label = self.encode(clip.target)
+        except DataError as error:
+            raise DataError(
+                f"{clip.path}: {error}: the first {self.config.sample} clips of train did not have it; raise "
+                "data.stream.sample"
+            ) from error
+        return {"input_values": samples} | ({} if label is None else {"labels": label})
+
+
+class _Unusable:
+    """Counts what is left out, and stops a training of which too much is."""
+
+    def __init__(self, config: StreamConfig) -> None:
+        self.config, self.count = config, 0
+
+    def __call__(self, words: str) -> None:
+        self.count += 1
+        if self.count <= _NAMED:
+            more = "; further ones are not named" if self.count == _NAMED else ""
+            logger.warning("left out: %s%s", words, more)
+
+    def check(self, used: int) -> None:
+        seen = used + self.count
+        if seen >= _BAD_SEEN and self.count > _BAD_SHARE * seen:
+            raise DataError(
+                f"{self.config.path}: {self.count} of {seen} clips of {self.config.train} cannot be used "
+                "(see the warnings above): clean it, or name its columns by data.stream.audio and data.target"
+            )

@@ -1,0 +1,190 @@
+"""Owns CTC decoding by beam search with an n-gram language model (torchaudio's decoder: flashlight, KenLM).
+
+Letters: T frames, V tokens.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from prune_ssl.errors import DataError, PruneError
+from prune_ssl.tasks.tokenizers import CASES, Tokenizer, fitting_case
+
+MARKS = frozenset({"<s>", "</s>", "<unk>", "<UNK>"})
+"""Entries of an n-gram model that are no words."""
+
+_NEVER = -1e4
+"""The log probability of what must not happen; minus infinity would leave no path at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamSettings:
+    """How to search: max over texts of log P(text | audio) + lm_weight log10 P_LM(text) + word_score words.
+
+    Raises:
+        DataError: a beam or a weight out of range.
+    """
+
+    lm: Path
+    """An n-gram model of words as ARPA text, perhaps gzipped. Only its words can be written."""
+    beam: int = 50
+    """Hypotheses that are kept from frame to frame."""
+    beam_threshold: float = 50.0
+    """Those that score less than the best one by more than this are dropped."""
+    lm_weight: float = 2.0
+    word_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.beam < 1 or self.beam_threshold <= 0 or self.lm_weight < 0:
+            raise DataError(
+                f"decoding: found beam {self.beam}, beam_threshold {self.beam_threshold:g}, lm_weight "
+                f"{self.lm_weight:g}; wanted a beam of at least 1, a threshold above 0, no negative weight"
+            )
+
+
+@dataclass(frozen=True)
+class BeamDecoder:
+    """Beam search for the frames of one tokenizer; `make` reads the language model."""
+
+    settings: BeamSettings
+    words: frozenset[str]
+    """What it can write, in the tokenizer's letters."""
+    left_out: int
+    """Words of the language model that the tokenizer cannot spell."""
+    space: int
+    """Index of the token between words."""
+    _search: Any = field(repr=False, compare=False)
+
+    @classmethod
+    def make(cls, settings: BeamSettings, tokenizer: Tokenizer) -> BeamDecoder:
+        """Read the language model and spell its words with the tokenizer.
+
+        Raises:
+            PruneError: the extra `lm` is not installed.
+            DataError: the file is missing or no ARPA model, or its words and the tokenizer do not match.
+        """
+        build = _decoder_factory()
+        space = tokenizer.word_delimiter_token
+        if space is None:
+            raise DataError(
+                "decoding: the tokenizer has no token for the space between words, so a model of words "
+                "cannot guide it: leave `decoding` out"
+            )
+        read = read_words(settings.lm)
+        case = fitting_case(read, tokenizer)
+        known = set(tokenizer.get_vocab()) - {space, *tokenizer.all_special_tokens}
+        spelled = {word: CASES[case](word) for word in read}
+        lexicon = {word: letters for word, letters in spelled.items() if set(letters) <= known}
+        if not lexicon:
+            raise DataError(
+                f"{settings.lm}: none of its {len(read)} words ({_some(read)}) can be spelled with the "
+                f"tokenizer's tokens ({_some(sorted(known))}): give a model of words in these letters"
+            )
+        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "lexicon.txt"
+            lines = [f"{word} {' '.join(letters)} {space}" for word, letters in lexicon.items()]
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            try:
+                search = build(
+                    lexicon=str(path),
+                    tokens=tokens,
+                    lm=str(settings.lm),
+                    beam_size=settings.beam,
+                    beam_threshold=settings.beam_threshold,
+                    lm_weight=settings.lm_weight,
+                    word_score=settings.word_score,
+                    blank_token=tokenizer.pad_token,
+                    sil_token=space,
+                )
+            except RuntimeError as error:  # of KenLM
+                reason = " ".join(str(error).rpartition(" threw ")[2].split())
+                raise DataError(
+                    f"{settings.lm}: broken: KenLM does not read it as ARPA ({reason})"
+                ) from error
+        return cls(
+            settings,
+            frozenset(lexicon.values()),
+            len(read) - len(lexicon),
+            tokens.index(space),
+            _Search(search, spelled),
+        )
+
+    def decode(self, logits: npt.NDArray[np.float32]) -> str:
+        """The best text for the logits (T, V) of one clip."""
+        scores = torch.from_numpy(np.asarray(logits, dtype=np.float32)).log_softmax(-1)
+        # A word ends with the token of the space, which no model says after the last one: it comes for free.
+        end = torch.full((1, scores.shape[-1]), _NEVER)
+        end[0, self.space] = 0.0
+        text: str = self._search(torch.cat([scores, end])[None].contiguous())
+        return text
+
+
+@dataclass(frozen=True)
+class _Search:
+    """torchaudio's decoder, and how its words are written."""
+
+    decoder: Any
+    spelled: dict[str, str]
+
+    def __call__(self, scores: torch.Tensor) -> str:
+        (found,) = self.decoder(scores)
+        return " ".join(self.spelled[word] for word in found[0].words) if found else ""
+
+
+def read_words(path: Path) -> list[str]:
+    """Return the words of an ARPA file: its 1-grams without marks.
+
+    Raises:
+        DataError: the file is missing, or no ARPA text, or has no words.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file: give an n-gram model as ARPA text (.arpa or .arpa.gz)")
+    opened: Callable[..., TextIO] = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            words = list(_unigrams(file))
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(
+            f"{path}: not ARPA text in UTF-8 ({error}): of KenLM's binary files give the ARPA file"
+        ) from error
+    if not words:
+        raise DataError(f"{path}: broken: no words under \\1-grams:; wanted an n-gram model as ARPA text")
+    return words
+
+
+def _unigrams(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the words of the section of 1-grams: a line each with log probability, word, perhaps back-off."""
+    for line in lines:
+        if line.strip() == "\\1-grams:":
+            break
+    for line in lines:
+        if line.startswith("\\"):
+            return
+        fields = line.split()
+        if len(fields) > 1 and fields[1] not in MARKS:
+            yield fields[1]
+
+
+def _decoder_factory() -> Any:
+    try:
+        from torchaudio.models.decoder import ctc_decoder
+    except (ImportError, RuntimeError) as error:  # torchaudio says RuntimeError where flashlight is missing
+        raise PruneError(
+            "beam search with a language model needs flashlight-text: pip install 'prune_ssl[lm]' "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    return ctc_decoder
+
+
+def _some(words: list[str]) -> str:
+    return ", ".join(words[:5]) + (", ..." if len(words) > 5 else "")
