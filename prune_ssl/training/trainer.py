@@ -1,11 +1,8 @@
 """PruningTrainer: gate training as a transformers.Trainer, then finalize (cut) and recovery."""
 
 import dataclasses
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,13 +21,13 @@ from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates
 from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection.calibration import Batch
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
-from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, agreed, budget_of_round, cut, rounds_of
+from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.processes import launched
 from prune_ssl.training.progress import use_budget_progress
+from prune_ssl.training.rounds import train_in_rounds
 
 # All milestones together recover for at most this part of a whole run's steps, each for at most that part of
 # the budget's own recovery: four models of one run then take 1.5 times the steps of one.
@@ -182,7 +179,7 @@ class PruningTrainer(DistillationTrainer):
         `finalize` resumes too, and both end as if nothing had happened.
 
         Raises:
-            PruneError: the model was cut already, or a method without gates was to be resumed.
+            PruneError: the model was cut already.
         """
         if self.plan is not None:
             raise BudgetError(
@@ -191,10 +188,11 @@ class PruningTrainer(DistillationTrainer):
         self._resuming = resume_from_checkpoint
         if self.pruning.method != "gates":
             return self._train_by_cuts()
-        self._evaluate_dense()
+        self.evaluate_dense()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
-    def _evaluate_dense(self) -> None:
+    def evaluate_dense(self) -> None:
+        """Note the metrics of the dense model, unless they are known or there is nothing to judge by."""
         if self.eval_dataset is not None and "dense" not in self.results:
             self.gates.hold({})
             self.results["dense"] = self.evaluate(metric_key_prefix="dense")
@@ -204,41 +202,18 @@ class PruningTrainer(DistillationTrainer):
 
     def _train_by_cuts(self) -> TrainOutput:
         """Cut by the criterion and train what is left, in rounds; the last round trains to the end."""
-        if self._resuming:
-            raise PruneError(f"method {self.pruning.method!r} cannot be resumed; start it anew.")
+        if isinstance(self._resuming, str):
+            raise PruneError(
+                f"method {self.pruning.method!r} resumes from its newest cut and checkpoint: "
+                "train(resume_from_checkpoint=True)."
+            )
         if self.args.world_size > 1:
             raise PruneError(f"method {self.pruning.method!r} runs on one process; gates run on several.")
-        self._evaluate_dense()
-        assert isinstance(self.model, nn.Module)
-        made, steps = Cut(self.model, {}), rounds_of(self.pruning, self._planned_steps())
-        for index, count in enumerate(steps):
-            budget = budget_of_round(self.gates.limits, self.pruning, index, len(steps))
-            made = cut(made, self.graph, self.pruning, budget, self._calibration_batches(made.model))
-            if self.distiller is not None:
-                self.distiller.attach(made.model)
-            trainer = self._recovery_trainer(made.model, count, f"round-{index + 1}", self.args.learning_rate)
-            if index == len(steps) - 1 and self.eval_dataset is not None:
-                self.results["cut"] = trainer.evaluate(metric_key_prefix="cut")
-            trainer.train()
-            self._note_losses(trainer, "pruning", sum(steps[:index]))
-            trained = cast(nn.Module, trainer.accelerator.unwrap_model(trainer.model))
-            made = Cut(trained, made.keep)
+        made, steps = train_in_rounds(self, bool(self._resuming))
         self.model = self.model_wrapped = made.model
         self.plan = Plan(made.keep)
-        self.state.global_step = sum(steps)
-        return TrainOutput(sum(steps), 0.0, {})
-
-    def _planned_steps(self) -> int:
-        if self.args.max_steps > 0:
-            return self.args.max_steps
-        batches = ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
-        return ceil(batches * self.args.num_train_epochs)
-
-    def _calibration_batches(self, model: nn.Module) -> Iterator[Batch]:
-        """Yield a few training batches, without what the model's forward does not take."""
-        known = inspect.signature(model.forward).parameters
-        for batch in islice(self.get_train_dataloader(), CALIBRATION_BATCHES):
-            yield {name: value for name, value in batch.items() if name in known}
+        self.state.global_step = steps
+        return TrainOutput(steps, 0.0, {})
 
     # -- the cut and after
 
@@ -307,12 +282,12 @@ class PruningTrainer(DistillationTrainer):
             self.distiller.attach(small)
         steps = round(share * self.pruning.recovery * (self.state.global_step or self.gates.steps))
         rate = self.pruning.recovery_learning_rate or self.args.learning_rate
-        recovery = self._recovery_trainer(small, steps, name, rate)
+        recovery = self.later_trainer(small, steps, name, rate)
         if self.eval_dataset is not None and "cut" not in results:
             results["cut"] = recovery.evaluate(metric_key_prefix="cut")
         if recovery.args.max_steps > 0:
             recovery.train(resume_from_checkpoint=bool(self._resuming))
-            self._note_losses(recovery, "recovery", 0, history)
+            self.note_losses(recovery, "recovery", 0, history)
             if self.eval_dataset is not None:
                 results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
@@ -321,13 +296,14 @@ class PruningTrainer(DistillationTrainer):
         _restore_layerdrop(small, self._layerdrop)
         return small.eval()
 
-    def _note_losses(
+    def note_losses(
         self,
         trainer: DistillationTrainer,
         phase: str,
         before: int,
         history: list[dict[str, Any]] | None = None,
     ) -> None:
+        """Add the losses that another trainer logged, `before` steps into a phase, to a history."""
         kept = self.history if history is None else history
         kept += [
             {"phase": phase, "step": before + entry["step"], "loss": entry["loss"]}
@@ -335,7 +311,8 @@ class PruningTrainer(DistillationTrainer):
             if "loss" in entry
         ]
 
-    def _recovery_trainer(self, small: nn.Module, steps: int, name: str, rate: float) -> DistillationTrainer:
+    def later_trainer(self, small: nn.Module, steps: int, name: str, rate: float) -> DistillationTrainer:
+        """Return a trainer with this one's data and arguments for what a cut left."""
         args = dataclasses.replace(
             self.args,
             output_dir=str(Path(self.args.output_dir or ".") / name),
