@@ -13,6 +13,7 @@ from prune_ssl.errors import PruneError
 from prune_ssl.gating import Gates
 from prune_ssl.training.cutting import Cut
 from prune_ssl.training.resumable import PARTIAL
+from prune_ssl.training.sharding import gathered
 
 GATES_FILE, PROGRESS_FILE = "gates.safetensors", "pruning.json"
 LEARNED_OF_CUT = "distillation/"  # before the names of projections and heads; no parameter has a slash
@@ -43,13 +44,18 @@ def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
     return progress
 
 
-def save_moment(path: Path, model: nn.Module, gates: Gates) -> None:
-    """Put weights and gates aside."""
-    _write(path, _copied(model) | {GATES_FILE: gates.log_alpha.detach().cpu()})
+def moment_of(model: nn.Module, gates: Gates) -> dict[str, torch.Tensor]:
+    """Return a copy of weights and gates; call it on every process, FSDP gathers them."""
+    return _copied(model) | {GATES_FILE: gates.log_alpha.detach().cpu()}
+
+
+def save_moment(path: Path, moment: dict[str, torch.Tensor]) -> None:
+    """Put it aside."""
+    _write(path, moment)
 
 
 def _copied(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
-    return {prefix + name: value.detach().clone().cpu() for name, value in module.state_dict().items()}
+    return {prefix + name: value.detach().clone().cpu() for name, value in gathered(module)}
 
 
 def _write(path: Path, state: dict[str, torch.Tensor], said: dict[str, Any] | None = None) -> None:
@@ -61,7 +67,7 @@ def _write(path: Path, state: dict[str, torch.Tensor], said: dict[str, Any] | No
 
 
 def load_moment(path: Path, model: nn.Module, gates: Gates) -> None:
-    """Put weights and gates back as `save_moment` found them."""
+    """Put weights and gates back as `moment_of` found them."""
     state = load_file(path)
     with torch.no_grad():
         gates.log_alpha.copy_(state.pop(GATES_FILE))

@@ -1,20 +1,23 @@
 """ResumableTrainer: checkpoints that appear whole or not at all, and resuming that repeats every number."""
 
+import copy
 import random
 import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint, rotate_checkpoints
 
+from prune_ssl.training.sharding import gather_into, shardable
 from prune_ssl.training.speech_trainer import SpeechTrainer
 
 PARTIAL = ".partial-"
@@ -49,7 +52,48 @@ class ResumableTrainer(SpeechTrainer):
         # An evaluation before training marks the model as prepared; accelerate would then not wrap it for
         # distributed training, and every process would train a model of its own without a word.
         vars(self.model).pop("_is_accelerate_prepared", None)
+        if self.is_fsdp_enabled:
+            return self._train_sharded(*args, **kwargs)
         return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
+
+    def own_parameter_groups(self) -> list[dict[str, Any]]:
+        """Return optimiser groups of what is learned beside the model: every process holds all of it."""
+        return []
+
+    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+        """Add what is learned beside the model first; FSDP swaps all that was in the optimiser before."""
+        for group in self.own_parameter_groups():
+            cast(torch.optim.Optimizer, self.optimizer).add_param_group(group)
+        return super().create_scheduler(num_training_steps, *args, **kwargs)
+
+    # -- FSDP
+
+    def release(self) -> None:
+        """Take what hangs on the model off it, so that it can be copied."""
+
+    def take_hold(self) -> None:
+        """Put it on the present model."""
+
+    def _train_sharded(self, *args: Any, **kwargs: Any) -> Any:
+        """Train with FSDP, and leave a whole model with the weights that all processes have together."""
+        model = cast(nn.Module, self.model)
+        self.release()
+        whole = copy.deepcopy(model).cpu()
+        self.take_hold()
+        with shardable(model):
+            outcome = super().train(None, *args, **kwargs)
+        gather_into(whole, cast(nn.Module, self.model))
+        self.release()
+        self.model = self.model_wrapped = whole.to(self.args.device)
+        self.take_hold()
+        return outcome
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Judge as Trainer does; a model that is not sharded yet is judged whole, by every process."""
+        if self.is_fsdp_enabled and not self.accelerator._models:
+            # Trainer would have accelerate shard it, which that refuses without an optimiser.
+            self.accelerator._models.append(cast(nn.Module, self.model).to(self.args.device))
+        return super().evaluation_loop(*args, **kwargs)
 
     def on_main(self, act: Callable[[], None]) -> None:
         """Do something on one process while the others wait."""

@@ -18,16 +18,23 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.errors import BudgetError, PruneError
-from prune_ssl.gating import Plan, PruningConfig, attach_gates
+from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
 from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
+from prune_ssl.training.checkpoints import (
+    load_gates,
+    load_moment,
+    moment_of,
+    save_gates,
+    save_moment,
+)
 from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.processes import launched
 from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.rounds import train_in_rounds
+from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
 
 # All milestones together recover for at most this part of a whole run's steps, each for at most that part of
 # the budget's own recovery: four models of one run then take 1.5 times the steps of one.
@@ -62,7 +69,8 @@ class _AfterStep(TrainerCallback):
         ends = self.trainer.gates.milestone_steps
         if state.global_step in ends:
             path, model = self.trainer.milestone_file(ends.index(state.global_step)), self.trainer.model
-            self.trainer.on_main(lambda: save_moment(path, cast(nn.Module, model), self.trainer.gates))
+            moment = moment_of(cast(nn.Module, model), self.trainer.gates)
+            self.trainer.on_main(lambda: save_moment(path, moment))
 
 
 class PruningTrainer(DistillationTrainer):
@@ -96,6 +104,7 @@ class PruningTrainer(DistillationTrainer):
         """
         super().__init__(*args, **kwargs)
         _refuse_unsupported(self.args)
+        refuse_unsupported_sharding(self)
         if self.distiller is not None:
             self.distiller.check_prunable(pruning.kinds)
         model = self.model
@@ -117,13 +126,21 @@ class PruningTrainer(DistillationTrainer):
 
     # -- gate training
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Add two parameter groups: gates, and multipliers (maximised); no weight decay on either."""
-        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
-        # Their rate follows from the number of steps, which Trainer tells only to create_scheduler.
-        for group in self.gates.parameter_groups(learning_rate=0.0):
-            optimizer.add_param_group(group)
-        return optimizer
+    def own_parameter_groups(self) -> list[dict[str, Any]]:
+        """Add two groups: gates, and multipliers (maximised); no weight decay on either."""
+        # Their rate follows from the number of steps, which `create_scheduler` plans and sets.
+        return [*super().own_parameter_groups(), *self.gates.parameter_groups(learning_rate=0.0)]
+
+    def release(self) -> None:
+        """Take the gates off the model as well."""
+        super().release()
+        self.gates.detach()
+
+    def take_hold(self) -> None:
+        """Put the gates on the present model as well, until it is cut."""
+        super().take_hold()
+        if self.plan is None and self.pruning.method == "gates":
+            reattach(cast(nn.Module, self.model), self.gates)
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """Plan the gates, and keep their rates constant.
@@ -228,9 +245,8 @@ class PruningTrainer(DistillationTrainer):
             return model
         if self.plan is None:
             self.plan = agreed(self.gates.finalize(), self.accelerator)
-            self.gates.detach()
-            self._put_taps_aside()
-            model = resize(model, self.graph, self.plan, inplace=True)
+            self.release()
+            model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
         small = self._recovered(model, "recovery", 1.0, self.results, self.history)
         self.model = self.model_wrapped = small
         self._finished = True
@@ -243,14 +259,13 @@ class PruningTrainer(DistillationTrainer):
         """
         model = self.model
         assert isinstance(model, nn.Module)
-        self.gates.detach()
-        self._put_taps_aside()
+        self.release()
         last = {name: value.detach().clone() for name, value in model.state_dict().items()}
         gates = self.gates.log_alpha.detach().clone()
         for index, milestone in enumerate(self.gates.milestones):
             load_moment(self.milestone_file(index), model, self.gates)
             plan = agreed(self.gates.finalize(index), self.accelerator)
-            small = resize(model, self.graph, plan)
+            small = agreed_weights(resize(model, self.graph, plan), self.accelerator)
             results = {"dense": self.results["dense"]} if "dense" in self.results else {}
             share = _milestone_recovery(self.pruning.recovery, len(self.gates.milestones))
             small = self._recovered(small, f"recovery-{index + 1}", share, results, [])
@@ -263,11 +278,6 @@ class PruningTrainer(DistillationTrainer):
         assert self.plan is not None
         budget = ",".join(str(limit.constraint) for limit in self.gates.limits)
         yield Finished(budget, small, self.plan, self.results)
-
-    def _put_taps_aside(self) -> None:
-        """Take distillation's hooks off before a model is copied or cut; its successor gets its own."""
-        if self.distiller is not None:
-            self.distiller.detach()
 
     def _recovered(
         self,
@@ -291,7 +301,7 @@ class PruningTrainer(DistillationTrainer):
             if self.eval_dataset is not None:
                 results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
-        self._put_taps_aside()
+        self.release()
         small = to_stock(small) if self.pruning.layout == "stock" else small
         _restore_layerdrop(small, self._layerdrop)
         return small.eval()
@@ -365,7 +375,6 @@ def _refuse_unsupported(args: TrainingArguments) -> None:
     """Refuse settings under which gates would silently learn something else."""
     problems = {
         "DataParallel (one process, several GPUs; use torchrun)": args.n_gpu > 1,
-        "FSDP": bool(args.fsdp),
         "DeepSpeed": args.deepspeed is not None,
         "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
         "torch_compile": args.torch_compile,
