@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -32,14 +33,16 @@ class DoubleTones(Tones):
 class Held(TrainerCallback):
     """Sees after every step what part of the weights this process holds."""
 
-    def __init__(self, sharded):
-        self.sharded, self.steps = sharded, 0
+    def __init__(self, sharded, stop):
+        self.sharded, self.stop, self.steps = sharded, stop, 0
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         self.steps += 1
         parts = [p._local_tensor.numel() if isinstance(p, DTensor) else p.numel() for p in model.parameters()]
         whole = sum(p.numel() for p in model.parameters())
         assert (sum(parts) < 0.7 * whole) == self.sharded, (sum(parts), whole)
+        if self.steps == self.stop:
+            os._exit(0)
 
 
 def shard_on_cpus():
@@ -54,7 +57,7 @@ def shard_on_cpus():
     PartialState.__init__ = pretending
 
 
-def main(folder, accumulate, sharded):
+def main(folder, accumulate, sharded, stop):
     """Train as one of WORLD_SIZE processes (run by the tests below)."""
     if sharded:
         shard_on_cpus()
@@ -70,7 +73,9 @@ def main(folder, accumulate, sharded):
             gradient_accumulation_steps=accumulate,
             ddp_backend="gloo" if world > 1 else None,
             seed=5,
-            **({"save_strategy": "steps", "save_steps": 4} if not sharded else {"fsdp": True}),
+            save_strategy="steps",
+            save_steps=4,
+            **({"fsdp": True} if sharded else {}),
         ),
         pruning=PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.5),
         train_dataset=DoubleTones(16),
@@ -79,11 +84,10 @@ def main(folder, accumulate, sharded):
     trainer.gates.double()  # rounding would decide the sign of an Adam step where a gradient is nearly 0
     assert trainer.args.world_size == world
     assert trainer.is_fsdp_enabled == sharded
-    held = Held(sharded)
+    held = Held(sharded, stop)
     trainer.add_callback(held)
     torch.randn(trainer.args.process_index)  # ranks draw differently outside the gates
-    trainer.train()
-    assert held.steps == STEPS
+    trainer.train(resume_from_checkpoint=True)
     if sharded:  # whole again, and still gated
         assert {*map(type, trainer.model.parameters())} == {torch.nn.Parameter}
         assert set(trainer.evaluate()) >= {"eval_loss"}
@@ -91,7 +95,8 @@ def main(folder, accumulate, sharded):
     small = trainer.finalize()
     rank = trainer.args.process_index
     out = Path(folder) / f"rank-{rank}"
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "steps.json").write_text(json.dumps(held.steps))
     assert set(trainer.results) == {"dense", "cut", "recovered"}
     (out / "plan.json").write_text(json.dumps(sorted(trainer.plan.keep.items())))
     state = {name: value.detach().clone() for name, value in small.state_dict().items()}
@@ -102,7 +107,7 @@ def main(folder, accumulate, sharded):
     (out / "macs.json").write_text(json.dumps(trace(small).cost(seconds=1.0).macs / dense))
 
 
-def launch(folder, world, accumulate=1, sharded=False):
+def launch(folder, world, accumulate=1, sharded=False, stop=0):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -116,7 +121,7 @@ def launch(folder, world, accumulate=1, sharded=False):
     ]
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, str(folder), str(accumulate), str(int(sharded))],
+            [sys.executable, __file__, *map(str, (folder, accumulate, int(sharded), stop))],
             env=os.environ | shared | rank,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -126,7 +131,7 @@ def launch(folder, world, accumulate=1, sharded=False):
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), outputs[0][-3000:]
-    return [read(folder / f"rank-{rank}") for rank in range(world)]
+    return [] if stop else [read(folder / f"rank-{rank}") for rank in range(world)]
 
 
 def read(folder):
@@ -150,7 +155,7 @@ def test_two_processes_make_the_cut_and_the_model_of_one(tmp_path, accumulate):
 
 
 @pytest.mark.slow
-def test_a_sharded_run_makes_the_cut_of_one_process_and_a_model_that_loads(tmp_path):
+def test_a_sharded_run_makes_the_cut_of_one_process_resumes_and_saves_a_model_that_loads(tmp_path):
     ((plan, model, macs),) = launch(tmp_path / "one", 1)
     first, second = launch(tmp_path / "two", 2, sharded=True)
     assert first[0] == second[0] == plan
@@ -161,6 +166,16 @@ def test_a_sharded_run_makes_the_cut_of_one_process_and_a_model_that_loads(tmp_p
     loaded = load_pretrained(tmp_path / "two" / "model").state_dict()
     assert loaded.keys() | {"gates"} == first[1].keys()
     assert all(torch.equal(value, first[1][name].float()) for name, value in loaded.items())
+
+    # On from the last checkpoint of gate training, and then from that of recovery.
+    again = tmp_path / "again"
+    for stop, trained in ((9, None), (0, STEPS - 8), (0, 0)):
+        ends = launch(again, 2, sharded=True, stop=stop)
+        assert stop or json.loads((again / "rank-0" / "steps.json").read_text()) == trained
+        for plan, weights, _ in ends:
+            assert plan == first[0]
+            assert all(torch.equal(value, first[1][name]) for name, value in weights.items())
+        shutil.rmtree(again / "model", ignore_errors=True)
 
 
 @pytest.mark.slow
@@ -192,4 +207,4 @@ def test_prune_ssl_run_under_torchrun_leaves_what_one_process_leaves(recipe, tmp
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1")
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1", int(sys.argv[4]))

@@ -5,6 +5,7 @@ import random
 import shutil
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +18,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint, rotate_checkpoints
 
-from prune_ssl.training.sharding import gather_into, shardable
+from prune_ssl.training.sharding import apart, gather_into, load_groups, save_groups, shardable
 from prune_ssl.training.speech_trainer import SpeechTrainer
 
 PARTIAL = ".partial-"
+OWN_GROUPS = "own_groups.safetensors"
 
 
 class ResumableTrainer(SpeechTrainer):
@@ -53,7 +55,7 @@ class ResumableTrainer(SpeechTrainer):
         # distributed training, and every process would train a model of its own without a word.
         vars(self.model).pop("_is_accelerate_prepared", None)
         if self.is_fsdp_enabled:
-            return self._train_sharded(*args, **kwargs)
+            return self._train_sharded(checkpoint, *args, **kwargs)
         return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
 
     def own_parameter_groups(self) -> list[dict[str, Any]]:
@@ -63,7 +65,7 @@ class ResumableTrainer(SpeechTrainer):
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """Add what is learned beside the model first; FSDP swaps all that was in the optimiser before."""
         for group in self.own_parameter_groups():
-            cast(torch.optim.Optimizer, self.optimizer).add_param_group(group)
+            self._optimizer().add_param_group(group)
         return super().create_scheduler(num_training_steps, *args, **kwargs)
 
     # -- FSDP
@@ -74,14 +76,14 @@ class ResumableTrainer(SpeechTrainer):
     def take_hold(self) -> None:
         """Put it on the present model."""
 
-    def _train_sharded(self, *args: Any, **kwargs: Any) -> Any:
+    def _train_sharded(self, checkpoint: Path | None, *args: Any, **kwargs: Any) -> Any:
         """Train with FSDP, and leave a whole model with the weights that all processes have together."""
         model = cast(nn.Module, self.model)
         self.release()
         whole = copy.deepcopy(model).cpu()
         self.take_hold()
         with shardable(model):
-            outcome = super().train(None, *args, **kwargs)
+            outcome = super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
         gather_into(whole, cast(nn.Module, self.model))
         self.release()
         self.model = self.model_wrapped = whole.to(self.args.device)
@@ -128,6 +130,8 @@ class ResumableTrainer(SpeechTrainer):
 
         def publish() -> None:
             self.save_extra(scratch / name)
+            if self.is_fsdp_enabled:
+                save_groups(scratch / name / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
             shutil.rmtree(folder / name, ignore_errors=True)
             (scratch / name).rename(folder / name)
             scratch.rmdir()
@@ -136,10 +140,27 @@ class ResumableTrainer(SpeechTrainer):
         self.accelerator.wait_for_everyone()
         self.on_main(publish)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        with self._of_the_model_only():
+            super()._save_optimizer_and_scheduler(output_dir)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self.load_extra(Path(checkpoint))
+        with self._of_the_model_only():
+            super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        if self.is_fsdp_enabled:
+            load_groups(Path(checkpoint) / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
+        self.load_extra(Path(checkpoint))
+
+    def _of_the_model_only(self) -> AbstractContextManager[None]:
+        """Under FSDP, leave what is learned beside the model out of the optimiser for a while."""
+        if not self.is_fsdp_enabled:
+            return nullcontext()
+        return apart(self._optimizer(), len(self.own_parameter_groups()))
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return cast(torch.optim.Optimizer, self.optimizer)
 
 
 def find_checkpoint(folder: Path, resume: str | bool | None) -> Path | None:

@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers import Trainer
@@ -17,7 +19,7 @@ def refuse_unsupported_sharding(trainer: Trainer) -> None:
     """Refuse FSDP where it would do something else than asked.
 
     Raises:
-        PruneError: FSDP was asked for, and would not shard, is of the first version, or writes checkpoints.
+        PruneError: FSDP was asked for, and would not shard, or is of the first version.
     """
     plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
     if plugin is None:
@@ -32,10 +34,6 @@ def refuse_unsupported_sharding(trainer: Trainer) -> None:
         raise PruneError(
             "fsdp: version 1 flattens the weights that gates scale; use fsdp_config={'version': 2} "
             "(accelerate launch --fsdp_version 2)."
-        )
-    if trainer.args.save_strategy != "no":
-        raise PruneError(
-            "fsdp: checkpoints of a sharded run cannot be written or resumed yet: set save_strategy='no'."
         )
 
 
@@ -66,6 +64,44 @@ def shardable(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         vars(model).pop("get_input_embeddings", None)
+
+
+@contextmanager
+def apart(optimizer: torch.optim.Optimizer, groups: int) -> Iterator[None]:
+    """Hide the last groups of an optimiser: FSDP's checkpoints know parameters of the model only."""
+    hidden = optimizer.param_groups[len(optimizer.param_groups) - groups :]
+    del optimizer.param_groups[len(optimizer.param_groups) - groups :]
+    inside = [each for group in hidden for each in group["params"]]
+    states = {each: optimizer.state.pop(each) for each in inside if each in optimizer.state}
+    try:
+        yield
+    finally:
+        optimizer.param_groups.extend(hidden)
+        optimizer.state.update(states)
+
+
+def save_groups(path: Path, optimizer: torch.optim.Optimizer, groups: int) -> None:
+    """Write the learning rates and states of an optimiser's last groups."""
+    kept = {}
+    for number, group in enumerate(optimizer.param_groups[len(optimizer.param_groups) - groups :]):
+        kept[f"{number}.lr"] = torch.tensor(group["lr"], dtype=torch.float64)
+        for index, each in enumerate(group["params"]):
+            state = optimizer.state.get(each, {})
+            kept |= {f"{number}.{index}.{key}": value.detach().clone() for key, value in state.items()}
+    save_file(kept, path)
+
+
+def load_groups(path: Path, optimizer: torch.optim.Optimizer, groups: int) -> None:
+    """Put back what `save_groups` wrote."""
+    last = optimizer.param_groups[len(optimizer.param_groups) - groups :]
+    for name, value in load_file(path).items():
+        number, *rest = name.split(".")
+        if rest == ["lr"]:
+            last[int(number)]["lr"] = float(value)
+        else:
+            each = last[int(number)]["params"][int(rest[0])]
+            device = each.device if rest[1] != "step" else value.device
+            optimizer.state[each][rest[1]] = value.to(device)
 
 
 def agreed_weights(model: nn.Module, accelerator: Accelerator) -> nn.Module:
