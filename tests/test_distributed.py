@@ -19,7 +19,14 @@ from test_training import Tones, arguments
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
-from prune_ssl import PruningConfig, PruningTrainer, load_pretrained, save_pretrained, trace
+from prune_ssl import (
+    DistillationConfig,
+    PruningConfig,
+    PruningTrainer,
+    load_pretrained,
+    save_pretrained,
+    trace,
+)
 
 STEPS, GLOBAL_BATCH = 10, 4
 NO_DROPOUT = {f"{name}_dropout": 0.0 for name in ("hidden", "activation", "attention", "feat_proj", "final")}
@@ -78,9 +85,15 @@ def main(folder, accumulate, sharded, stop):
             **({"fsdp": True} if sharded else {}),
         ),
         pruning=PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.5),
+        # What is learned beside the model is to be the same as well.
+        distillation=DistillationConfig(losses={"l1": 1.0}, projection="per_layer")
+        if accumulate > 1
+        else None,
         train_dataset=DoubleTones(16),
         eval_dataset=DoubleTones(4),
     )
+    if trainer.distiller is not None:
+        trainer.distiller.learned.double()
     trainer.gates.double()  # rounding would decide the sign of an Adam step where a gradient is nearly 0
     assert trainer.args.world_size == world
     assert trainer.is_fsdp_enabled == sharded
@@ -100,7 +113,9 @@ def main(folder, accumulate, sharded, stop):
     assert set(trainer.results) == {"dense", "cut", "recovered"}
     (out / "plan.json").write_text(json.dumps(sorted(trainer.plan.keep.items())))
     state = {name: value.detach().clone() for name, value in small.state_dict().items()}
-    save_file(state | {"gates": gates}, out / "model.safetensors")
+    learned = {} if trainer.distiller is None else trainer.distiller.learned.state_dict()
+    beside = {"gates": gates} | {f"learned.{name}": value for name, value in learned.items()}
+    save_file(state | beside, out / "model.safetensors")
     if rank == 0:
         save_pretrained(small.float(), Path(folder) / "model", plan=trainer.plan)
     dense = trainer.graph.cost(seconds=1.0).macs
@@ -156,21 +171,22 @@ def test_two_processes_make_the_cut_and_the_model_of_one(tmp_path, accumulate):
 
 @pytest.mark.slow
 def test_a_sharded_run_makes_the_cut_of_one_process_resumes_and_saves_a_model_that_loads(tmp_path):
-    ((plan, model, macs),) = launch(tmp_path / "one", 1)
-    first, second = launch(tmp_path / "two", 2, sharded=True)
+    ((plan, model, macs),) = launch(tmp_path / "one", 1, 2)
+    first, second = launch(tmp_path / "two", 2, 2, sharded=True)
     assert first[0] == second[0] == plan
     assert first[2] == macs <= 0.6
     for name, value in model.items():
         assert torch.equal(first[1][name], second[1][name])
         assert torch.allclose(first[1][name], value, rtol=1e-6, atol=1e-9), name
     loaded = load_pretrained(tmp_path / "two" / "model").state_dict()
-    assert loaded.keys() | {"gates"} == first[1].keys()
+    assert loaded.keys() == {name for name in model if name != "gates" and not name.startswith("learned.")}
+    assert any(name.startswith("learned.") for name in model)
     assert all(torch.equal(value, first[1][name].float()) for name, value in loaded.items())
 
     # On from the last checkpoint of gate training, and then from that of recovery.
     again = tmp_path / "again"
     for stop, trained in ((9, None), (0, STEPS - 8), (0, 0)):
-        ends = launch(again, 2, sharded=True, stop=stop)
+        ends = launch(again, 2, 2, sharded=True, stop=stop)
         assert stop or json.loads((again / "rank-0" / "steps.json").read_text()) == trained
         for plan, weights, _ in ends:
             assert plan == first[0]

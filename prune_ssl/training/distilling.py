@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
+from prune_ssl.gating import mean_over_processes
 from prune_ssl.training.resumable import ResumableTrainer
 
 LEARNED = "distillation.safetensors"
@@ -74,6 +75,8 @@ class DistillationTrainer(ResumableTrainer):
                 raise DistillationError("hooks do not work in DataParallel: use one process per GPU.")
             teacher = copy.deepcopy(model) if teacher is None else teacher
             distiller = Distiller(distillation, teacher, model)
+            for learned in distiller.learned.parameters():
+                learned.register_hook(mean_over_processes)  # type: ignore[no-untyped-call]
         self.distiller = distiller.to(self.args.device) if distiller is not None else None
         if self.distiller is not None:
             self.add_callback(_CareForLearned(self.distiller))
