@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 from prune_ssl import PruningConfig, PruningTrainer, attach_gates, resize, trace
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.training.cutting import budget_of_round, composed, rounds_of
+from prune_ssl.training.rounds import planned_steps
 from prune_ssl.training.trainer import _milestone_recovery
 
 
@@ -82,9 +83,9 @@ def test_keeps_compose():
     }
 
 
-def test_a_method_without_gates_refuses_to_resume(tmp_path):
-    with pytest.raises(PruneError, match="cannot be resumed"):
-        make_trainer(tmp_path, pruning=config("one_shot")).train(resume_from_checkpoint=True)
+def test_a_method_without_gates_has_no_checkpoint_to_name(tmp_path):
+    with pytest.raises(PruneError, match="resumes from its newest cut"):
+        make_trainer(tmp_path, pruning=config("one_shot")).train(resume_from_checkpoint="checkpoint-3")
 
 
 # -- progressive runs
@@ -174,7 +175,7 @@ def test_epochs_count_as_steps_for_the_rounds(tmp_path):
     trainer = PruningTrainer(
         model=tiny_model(num_labels=2), args=args, pruning=config("iterative"), train_dataset=Tones(16)
     )
-    assert trainer._planned_steps() == 8
+    assert planned_steps(trainer) == 8
 
 
 @pytest.mark.parametrize("milestones", [1, 3, 7])

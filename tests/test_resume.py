@@ -1,5 +1,6 @@
 """A run that was stopped anywhere and resumed ends with the keep and the weights of one that was not."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,12 +18,18 @@ from safetensors.torch import load_file
 from test_training import Tones, arguments
 from transformers import TrainerCallback
 
-from prune_ssl import DistillationTrainer, PruningConfig, PruningTrainer
+from prune_ssl import DistillationConfig, PruningConfig, PruningTrainer
 from prune_ssl.errors import PruneError
-from prune_ssl.training.resumable import PARTIAL, ResumableTrainer, SeededItems
+from prune_ssl.training import rounds
+from prune_ssl.training.resumable import PARTIAL, SeededItems
 
 STEPS = 12
 PRUNING = PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.75)
+CONFIGS = {
+    "gates": PRUNING,
+    "iterative": dataclasses.replace(PRUNING, method="iterative", criterion="taylor", rounds=3),
+    "one_shot": dataclasses.replace(PRUNING, method="one_shot", criterion="fisher"),
+}
 
 
 class Jittered(Tones):
@@ -74,6 +81,19 @@ def checksum(model):
     return total.hexdigest()
 
 
+def stop_later(patch, phase, step, how):
+    """Make the trainer that PruningTrainer makes for a later phase stop at a step."""
+    plain = PruningTrainer.later_trainer
+
+    def stopping(self, small, steps, name, rate):
+        trainer = plain(self, small, steps, name, rate)
+        if name == phase:
+            trainer.add_callback(StopAt(step, how))
+        return trainer
+
+    patch.setattr(PruningTrainer, "later_trainer", stopping)
+
+
 def finish(trainer, resume=None):
     trainer.train(resume_from_checkpoint=resume)
     return trainer.finalize(), trainer.plan
@@ -117,19 +137,110 @@ def test_gate_training_resumes_to_the_same_keep_and_weights(whole, tmp_path, ste
 def test_recovery_resumes_to_the_same_weights(whole, tmp_path, monkeypatch, step):
     trainer = make(tmp_path)
     trainer.train()
-    plain = ResumableTrainer.__init__
-
-    def stopping(self, *args, **kwargs):
-        plain(self, *args, **kwargs)
-        self.add_callback(StopAt(step, stop))
-
     with monkeypatch.context() as patch:
-        patch.setattr(ResumableTrainer, "__init__", stopping)
+        stop_later(patch, "recovery", step, stop)
         with pytest.raises(Stopped):
             trainer.finalize()
     small, plan = finish(make(tmp_path), resume=True)
     assert plan == whole[1]
     assert checksum(small) == whole[0]
+
+
+# -- the methods without gates
+
+
+@pytest.fixture(scope="module")
+def whole_by_cuts(tmp_path_factory):
+    """The runs of each method that nothing interrupts, made on first use."""
+    found = {}
+
+    def run(method):
+        if method not in found:
+            trainer = make(tmp_path_factory.mktemp(method), CONFIGS[method])
+            small, plan = finish(trainer)
+            found[method] = checksum(small), plan, trainer.history, trainer.results.keys()
+        return found[method]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("method", "phase", "step"),
+    [
+        ("iterative", "round-2", 4),
+        ("iterative", "round-3", 1),
+        ("iterative", "recovery", 5),
+        ("one_shot", "round-1", 10),
+    ],
+)
+def test_rounds_resume_to_the_same_keep_and_weights(
+    whole_by_cuts, tmp_path, monkeypatch, method, phase, step
+):
+    with monkeypatch.context() as patch:
+        stop_later(patch, phase, step, stop)
+        with pytest.raises(Stopped):
+            finish(make(tmp_path, CONFIGS[method]))
+    again = make(tmp_path, CONFIGS[method])
+    small, plan = finish(again, resume=True)
+    assert (checksum(small), plan, again.history, again.results.keys()) == whole_by_cuts(method)
+    assert not list(tmp_path.rglob(f"{PARTIAL}*"))
+
+
+def test_a_stop_between_two_rounds_repeats_neither(whole_by_cuts, tmp_path, monkeypatch):
+    plain, calls = rounds.cut, []
+
+    def stopping(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stopped
+        return plain(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "cut", stopping)
+        with pytest.raises(Stopped):
+            make(tmp_path, CONFIGS["iterative"]).train()
+    with monkeypatch.context() as patch:
+        stop_later(patch, "round-1", 1, stop)  # what is done is not done again
+        small, plan = finish(make(tmp_path, CONFIGS["iterative"]), resume=True)
+    assert (checksum(small), plan) == whole_by_cuts("iterative")[:2]
+
+
+def test_a_new_start_takes_nothing_up_from_an_older_run(whole_by_cuts, tmp_path, monkeypatch):
+    finish(make(tmp_path, CONFIGS["iterative"], seed=8))
+    with monkeypatch.context() as patch:
+        stop_later(patch, "round-2", 2, stop)  # before its first checkpoint; the older run left some
+        with pytest.raises(Stopped):
+            finish(make(tmp_path, CONFIGS["iterative"]))
+    small, plan = finish(make(tmp_path, CONFIGS["iterative"]), resume=True)
+    assert (checksum(small), plan) == whole_by_cuts("iterative")[:2]
+
+
+def test_projections_resume_with_the_cut(tmp_path, monkeypatch):
+    def distilled(folder):
+        torch.manual_seed(1)
+        settings = {"save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 3, "seed": 7}
+        return PruningTrainer(
+            model=tiny_model(num_labels=2, hidden_dropout=0.1),
+            args=arguments(folder, **settings),
+            pruning=CONFIGS["iterative"],
+            distillation=DistillationConfig(losses={"l1": 1.0}, projection="per_layer"),
+            train_dataset=Jittered(16),
+        )
+
+    wanted = distilled(tmp_path / "whole")
+    small, plan = finish(wanted)
+    start = {n: v.clone() for n, v in distilled(tmp_path / "other").distiller.learned.state_dict().items()}
+    assert start
+    with monkeypatch.context() as patch:
+        stop_later(patch, "round-2", 2, stop)
+        with pytest.raises(Stopped):
+            finish(distilled(tmp_path / "cut"))
+    again = distilled(tmp_path / "cut")
+    found, found_plan = finish(again, resume=True)
+    assert (checksum(found), found_plan) == (checksum(small), plan)
+    learned = wanted.distiller.learned.state_dict()
+    assert all(torch.equal(v, learned[n]) for n, v in again.distiller.learned.state_dict().items())
+    assert not all(torch.equal(v, learned[n]) for n, v in start.items())
 
 
 def test_resuming_a_finished_run_trains_nothing(whole, tmp_path):
@@ -203,43 +314,46 @@ def test_items_depend_on_seed_phase_epoch_and_index_alone():
 # -- a real kill
 
 
-def main(folder, phase, step):
+def main(folder, method, phase, step):
     """Train in a process of its own and kill it at a step of a phase (run by the test below)."""
-    if step:
 
-        def kill():
-            os.kill(os.getpid(), signal.SIGKILL)
+    def kill():
+        os.kill(os.getpid(), signal.SIGKILL)
 
-        name = {"pruning": PruningTrainer, "recovery": DistillationTrainer}[phase]
-        plain = ResumableTrainer.__init__
-
-        def deadly(self, *args, **kwargs):
-            plain(self, *args, **kwargs)
-            if type(self) is name:
-                self.add_callback(StopAt(step, kill))
-
-        ResumableTrainer.__init__ = deadly
     torch.set_num_threads(1)
-    small, plan = finish(make(Path(folder)), resume=True)
+    trainer = make(Path(folder), CONFIGS[method])
+    if phase == "pruning":
+        trainer.add_callback(StopAt(step, kill))
+    else:
+        stop_later(pytest.MonkeyPatch(), phase, step, kill)
+    small, plan = finish(trainer, resume=True)
     (Path(folder) / "end.json").write_text(json.dumps([checksum(small), sorted(plan.keep.items())]))
 
 
+KILLS = {
+    "gates": (("pruning", range(1, 13), 3), ("recovery", range(4, 10), 2)),
+    "iterative": (
+        ("round-1", range(1, 5), 1),
+        ("round-2", range(1, 5), 1),
+        ("round-3", range(1, 5), 1),
+        ("recovery", range(4, 10), 2),
+    ),
+}
+
+
 @pytest.mark.slow
-def test_five_kills_in_a_row_change_nothing(tmp_path):
-    def run(folder, phase="pruning", step=0):
-        command = [sys.executable, __file__, str(folder), phase, str(step)]
+@pytest.mark.parametrize("method", KILLS)
+def test_five_kills_in_a_row_change_nothing(tmp_path, method):
+    def run(folder, phase="none", step=0):
+        command = [sys.executable, __file__, str(folder), method, phase, str(step)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([p for p in sys.path if p])}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
     wanted = run(tmp_path / "whole")
     assert wanted.returncode == 0, wanted.stderr
     generator = np.random.default_rng(11)
-    steps = (
-        sorted(generator.choice(range(1, 13), 3, replace=False)),
-        sorted(generator.choice(range(4, 10), 2)),
-    )
-    for phase, at in zip(("pruning", "recovery"), steps, strict=True):
-        for step in at:
+    for phase, steps, times in KILLS[method]:
+        for step in sorted(generator.choice(steps, times, replace=False)):
             killed = run(tmp_path / "killed", phase, int(step))
             assert killed.returncode == -signal.SIGKILL, killed.stderr
             assert not (tmp_path / "killed" / "end.json").exists()
@@ -250,4 +364,4 @@ def test_five_kills_in_a_row_change_nothing(tmp_path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

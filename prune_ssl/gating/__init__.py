@@ -1,7 +1,7 @@
 """Gating: learned masks over units, attached to consumers' weights, under a Lagrangian budget."""
 
-from prune_ssl.gating.attach import attach_gates
+from prune_ssl.gating.attach import attach_gates, reattach
 from prune_ssl.gating.config import PruningConfig
-from prune_ssl.gating.gates import Gates, Plan
+from prune_ssl.gating.gates import Gates, Plan, mean_over_processes
 
-__all__ = ["Gates", "Plan", "PruningConfig", "attach_gates"]
+__all__ = ["Gates", "Plan", "PruningConfig", "attach_gates", "mean_over_processes", "reattach"]

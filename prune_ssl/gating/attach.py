@@ -45,16 +45,22 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
     device = next(model.parameters()).device
     if device.type != "meta":  # a model without weights has gates all the same, to plan with
         gates.to(device)
+    reattach(model, gates)
+    return gates
+
+
+def reattach(model: nn.Module, gates: Gates) -> None:
+    """Take gates off what they are on and put them on a model of the same graph: a copy, say."""
+    gates.detach()
     try:
         for group in gates.groups.values():
             _attach_group(model, gates, group)
     except ModelError:
         gates.detach()
         raise
-    backbone = model.get_submodule(graph.backbone)
+    backbone = model.get_submodule(gates.graph.backbone)
     hook = backbone.register_forward_pre_hook(lambda module, _args: gates.draw(module.training))
     gates._handles.append(hook)
-    return gates
 
 
 def check_same_model(model: nn.Module, graph: PruningGraph) -> None:

@@ -285,7 +285,7 @@ class Gates(nn.Module):
         One bad batch can make it a hundred times larger than usual, after which Adam, which divides by what
         it remembers, would hardly move the gates for the rest of a short run.
         """
-        gradient = _mean_over_processes(gradient.detach())
+        gradient = mean_over_processes(gradient.detach())
         self._measured = float(gradient.abs().sum())
         usual = (self._task_pull or 0.0) * self._loss_scale
         if usual and self._measured > SPIKE * usual:
@@ -388,10 +388,10 @@ class Gates(nn.Module):
         self._attached, self._handles = [], []
 
 
-def _mean_over_processes(gradient: torch.Tensor) -> torch.Tensor:
+def mean_over_processes(gradient: torch.Tensor) -> torch.Tensor:
     """Return the mean of a gradient over the processes of a distributed run, the same on each of them.
 
-    The gates are no part of the model that DistributedDataParallel wraps.
+    For what is no part of the model that DistributedDataParallel or FSDP wraps, such as gates.
     """
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return gradient

@@ -1,9 +1,11 @@
 """Gated twins of Linear, Conv1d and LayerNorm: the user's own modules with class-level properties more."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 from torchaudio.models.wav2vec2.components import LayerNorm as TransposedLayerNorm
 
@@ -48,27 +50,43 @@ class WeightGate:
         return product
 
 
+def effective(scale: Callable[[Any, Any], torch.Tensor | None]) -> property:
+    """Make a method (self, own) a property that stands before the parameter of its name.
+
+    Between forward passes FSDP holds a part of each parameter and asks the module for it: that is its own.
+    """
+    name = scale.__name__
+
+    def read(module: nn.Module) -> torch.Tensor | None:
+        own = module._parameters[name]
+        return own if isinstance(own, DTensor) else scale(module, own)
+
+    return property(read, doc=scale.__doc__)
+
+
 class _Gated(nn.Module):
     """Effective weight and bias as properties. Parameters and keys are untouched."""
 
-    @property
-    def weight(self) -> torch.Tensor:
+    @effective
+    def weight(self, own: Any) -> torch.Tensor:
         """The effective weight (out, in[, kernel])."""
-        own: Any = self._parameters["weight"]
         factors = self.__dict__[GATE].factors().to(own)
         if own.dim() > 2:  # flat rows: a broadcast over the short kernel axis takes six times as long
             factors = factors.view(-1, *[1] * (own.dim() - 2)).expand(own.shape[1:]).flatten()
         scaled: torch.Tensor = own.flatten(1) * factors
         return scaled.view_as(own)
 
-    @property
-    def bias(self) -> torch.Tensor | None:
+    @effective
+    def bias(self, own: Any) -> torch.Tensor | None:
         """The effective bias (out,)."""
-        own, block = self._parameters["bias"], self.__dict__[GATE].output()
-        return own if own is None or block is None else own * block.to(own)
+        block = self.__dict__[GATE].output()
+        if own is None or block is None:
+            return own  # type: ignore[no-any-return]
+        scaled: torch.Tensor = own * block.to(own)
+        return scaled
 
 
-class GatedLinear(_Gated, nn.Linear):  # type: ignore[misc,override]
+class GatedLinear(_Gated, nn.Linear):
     """A Linear whose columns are gated."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -80,7 +98,7 @@ class GatedLinear(_Gated, nn.Linear):  # type: ignore[misc,override]
         return functional.linear(input * factors.to(input), own, self.bias)
 
 
-class GatedConv1d(_Gated, nn.Conv1d):  # type: ignore[override]
+class GatedConv1d(_Gated, nn.Conv1d):
     """A Conv1d whose input channels are gated."""
 
 
@@ -132,18 +150,16 @@ class FactorLinear(GatedLinear):
             factors = gates[rows.to(gates.device)] * factors.to(gates)
         return factors
 
-    @property
-    def weight(self) -> torch.Tensor:  # type: ignore[override]
+    @effective
+    def weight(self, own: Any) -> torch.Tensor:
         """The effective weight (out, in)."""
-        own: Any = self._parameters["weight"]
         columns, rows = self.__dict__[GATE].factors(), self._rows()[:, None]
         scaled: torch.Tensor = own * (rows if columns is None else rows * columns).to(own)
         return scaled
 
-    @property
-    def bias(self) -> torch.Tensor | None:  # type: ignore[override]
+    @effective
+    def bias(self, own: Any) -> torch.Tensor | None:
         """The effective bias (out,)."""
-        own = self._parameters["bias"]
         return own if own is None else own * self._rows().to(own)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -154,10 +170,9 @@ class FactorLinear(GatedLinear):
 class GatedAttention(nn.MultiheadAttention):
     """Torch's own attention whose one input projection reads gated units."""
 
-    @property
-    def in_proj_weight(self) -> torch.Tensor:  # type: ignore[override]
+    @effective
+    def in_proj_weight(self, own: Any) -> torch.Tensor:
         """The effective weight (3 D, in)."""
-        own: Any = self._parameters["in_proj_weight"]
         scaled: torch.Tensor = own * self.__dict__[GATE].factors().to(own)
         return scaled
 

@@ -110,7 +110,7 @@ def _run_pruning(
     part, folder = pruning_part(recipe), recipe.folder
     say(f"Pruning to {part.budget}: {part.steps} steps, then the cut and recovery")
     trainer = _pruning_trainer(recipe, ready, ready.model, shared)
-    trainer.train(resume_from_checkpoint=begun and part.method == "gates")
+    trainer.train(resume_from_checkpoint=begun)
     if not part.budgets:
         small = trainer.finalize()
         made = Finished(part.budget, small, trainer.plan, trainer.results)

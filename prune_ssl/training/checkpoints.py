@@ -1,18 +1,22 @@
-"""What a pruning run writes beside Trainer's own files: gates, progress, and the moments of milestones."""
+"""What a pruning run writes beside Trainer's own files: gates, progress, moments of milestones, cuts."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from prune_ssl.errors import PruneError
 from prune_ssl.gating import Gates
+from prune_ssl.training.cutting import Cut
 from prune_ssl.training.resumable import PARTIAL
+from prune_ssl.training.sharding import gathered
 
 GATES_FILE, PROGRESS_FILE = "gates.safetensors", "pruning.json"
+LEARNED_OF_CUT = "distillation/"  # before the names of projections and heads; no parameter has a slash
 
 
 def save_gates(folder: Path, gates: Gates, progress: dict[str, Any]) -> None:
@@ -40,18 +44,51 @@ def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
     return progress
 
 
-def save_moment(path: Path, model: nn.Module, gates: Gates) -> None:
-    """Put weights and gates aside."""
+def moment_of(model: nn.Module, gates: Gates) -> dict[str, torch.Tensor]:
+    """Return a copy of weights and gates; call it on every process, FSDP gathers them."""
+    return _copied(model) | {GATES_FILE: gates.log_alpha.detach().cpu()}
+
+
+def save_moment(path: Path, moment: dict[str, torch.Tensor]) -> None:
+    """Put it aside."""
+    _write(path, moment)
+
+
+def _copied(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
+    return {prefix + name: value.detach().clone().cpu() for name, value in gathered(module)}
+
+
+def _write(path: Path, state: dict[str, torch.Tensor], said: dict[str, Any] | None = None) -> None:
+    """Write a file that appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().clone().cpu() for name, value in model.state_dict().items()}
     scratch = path.with_name(f"{PARTIAL}{path.name}")
-    save_file(state | {GATES_FILE: gates.log_alpha.detach().cpu()}, scratch)
+    save_file(state, scratch, metadata=None if said is None else {PROGRESS_FILE: json.dumps(said)})
     scratch.replace(path)
 
 
 def load_moment(path: Path, model: nn.Module, gates: Gates) -> None:
-    """Put weights and gates back as `save_moment` found them."""
+    """Put weights and gates back as `moment_of` found them."""
     state = load_file(path)
     with torch.no_grad():
         gates.log_alpha.copy_(state.pop(GATES_FILE))
     model.load_state_dict(state)
+
+
+def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: dict[str, Any]) -> None:
+    """Put a cut aside, with what is learned beside its model and `progress`."""
+    beside = {} if learned is None else _copied(learned, LEARNED_OF_CUT)
+    _write(path, _copied(made.model) | beside, {"keep": made.keep, **progress})
+
+
+def load_cut(
+    path: Path, learned: nn.Module | None
+) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the keep of a cut, its weights and its progress; put back what was learned beside it."""
+    with safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()[PROGRESS_FILE])
+    weights = load_file(path)
+    names = [name for name in weights if name.startswith(LEARNED_OF_CUT)]
+    beside = {name.removeprefix(LEARNED_OF_CUT): weights.pop(name) for name in names}
+    if learned is not None:
+        learned.load_state_dict(beside)
+    return {name: tuple(units) for name, units in said.pop("keep").items()}, weights, said

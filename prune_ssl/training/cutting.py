@@ -5,17 +5,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from accelerate import Accelerator
 from torch import nn
 
-from prune_ssl.errors import PruneError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.gating.schedule import ramp
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Limit, select
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.training.sharding import check_alike
 
 CALIBRATION_BATCHES = 8
 
@@ -89,10 +88,5 @@ def agreed(plan: Plan, accelerator: Accelerator) -> Plan:
         PruneError: they differ.
     """
     text = json.dumps([sorted(plan.keep.items()), sorted(plan.scales.items())])
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-    found: torch.Tensor = accelerator.gather(torch.tensor([number], device=accelerator.device))
-    if bool((found != number).any()):
-        raise PruneError(
-            "the processes of this run made different cuts. Seed them alike and give each the same model."
-        )
+    check_alike(hashlib.sha256(text.encode()).digest(), "cuts", accelerator)
     return plan

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
+from prune_ssl.gating import mean_over_processes
 from prune_ssl.training.resumable import ResumableTrainer
 
 LEARNED = "distillation.safetensors"
@@ -74,6 +75,8 @@ class DistillationTrainer(ResumableTrainer):
                 raise DistillationError("hooks do not work in DataParallel: use one process per GPU.")
             teacher = copy.deepcopy(model) if teacher is None else teacher
             distiller = Distiller(distillation, teacher, model)
+            for learned in distiller.learned.parameters():
+                learned.register_hook(mean_over_processes)  # type: ignore[no-untyped-call]
         self.distiller = distiller.to(self.args.device) if distiller is not None else None
         if self.distiller is not None:
             self.add_callback(_CareForLearned(self.distiller))
@@ -109,14 +112,24 @@ class DistillationTrainer(ResumableTrainer):
         if TEACHER_AUDIO not in columns:
             columns.append(TEACHER_AUDIO)
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Add a parameter group for what is learned beside the model."""
-        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
+    def own_parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the group of projections and heads, if there are any."""
         learned = [] if self.distiller is None else list(self.distiller.learned.parameters())
-        if learned and self.distiller is not None:
-            rate = self.distiller.config.learning_rate or self.args.learning_rate
-            optimizer.add_param_group({"params": learned, "lr": rate, "weight_decay": 0.0})
-        return optimizer
+        if not learned or self.distiller is None:
+            return []
+        rate = self.distiller.config.learning_rate or self.args.learning_rate
+        return [{"params": learned, "lr": rate, "weight_decay": 0.0}]
+
+    def release(self) -> None:
+        """Take the taps off the student."""
+        if self.distiller is not None:
+            self.distiller.detach()
+
+    def take_hold(self) -> None:
+        """Tap the present model."""
+        if self.distiller is not None:
+            assert isinstance(self.model, nn.Module)
+            self.distiller.attach(self.model)
 
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, *args: Any, **kwargs: Any

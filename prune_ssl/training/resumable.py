@@ -1,12 +1,15 @@
 """ResumableTrainer: checkpoints that appear whole or not at all, and resuming that repeats every number."""
 
+import copy
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import torch
+from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -14,9 +17,11 @@ from transformers.trainer_utils import TrainOutput, get_last_checkpoint, rotate_
 
 from prune_ssl.data import StreamedClips
 from prune_ssl.data.seeding import phase_key, random_by
+from prune_ssl.training.sharding import apart, gather_into, load_groups, save_groups, shardable
 from prune_ssl.training.speech_trainer import SpeechTrainer
 
 PARTIAL = ".partial-"
+OWN_GROUPS = "own_groups.safetensors"
 
 
 class ResumableTrainer(SpeechTrainer):
@@ -48,7 +53,48 @@ class ResumableTrainer(SpeechTrainer):
         # An evaluation before training marks the model as prepared; accelerate would then not wrap it for
         # distributed training, and every process would train a model of its own without a word.
         vars(self.model).pop("_is_accelerate_prepared", None)
+        if self.is_fsdp_enabled:
+            return self._train_sharded(checkpoint, *args, **kwargs)
         return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
+
+    def own_parameter_groups(self) -> list[dict[str, Any]]:
+        """Return optimiser groups of what is learned beside the model: every process holds all of it."""
+        return []
+
+    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
+        """Add what is learned beside the model first; FSDP swaps all that was in the optimiser before."""
+        for group in self.own_parameter_groups():
+            self._optimizer().add_param_group(group)
+        return super().create_scheduler(num_training_steps, *args, **kwargs)
+
+    # -- FSDP
+
+    def release(self) -> None:
+        """Take what hangs on the model off it, so that it can be copied."""
+
+    def take_hold(self) -> None:
+        """Put it on the present model."""
+
+    def _train_sharded(self, checkpoint: Path | None, *args: Any, **kwargs: Any) -> Any:
+        """Train with FSDP, and leave a whole model with the weights that all processes have together."""
+        model = cast(nn.Module, self.model)
+        self.release()
+        whole = copy.deepcopy(model).cpu()
+        self.take_hold()
+        with shardable(model):
+            outcome = super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
+        gather_into(whole, cast(nn.Module, self.model))
+        self.release()
+        self.model = self.model_wrapped = whole.to(self.args.device)
+        self.take_hold()
+        return outcome
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Judge as Trainer does; a model that is not sharded yet is judged whole, by every process."""
+        if self.is_fsdp_enabled and not self.accelerator._models:
+            # Trainer would have accelerate shard it, which that refuses without an optimiser.
+            self.accelerator._models.append(cast(nn.Module, self.model).to(self.args.device))
+        return super().evaluation_loop(*args, **kwargs)
 
     def on_main(self, act: Callable[[], None]) -> None:
         """Do something on one process while the others wait."""
@@ -89,6 +135,8 @@ class ResumableTrainer(SpeechTrainer):
 
         def publish() -> None:
             self.save_extra(scratch / name)
+            if self.is_fsdp_enabled:
+                save_groups(scratch / name / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
             shutil.rmtree(folder / name, ignore_errors=True)
             (scratch / name).rename(folder / name)
             scratch.rmdir()
@@ -97,10 +145,27 @@ class ResumableTrainer(SpeechTrainer):
         self.accelerator.wait_for_everyone()
         self.on_main(publish)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        with self._of_the_model_only():
+            super()._save_optimizer_and_scheduler(output_dir)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self.load_extra(Path(checkpoint))
+        with self._of_the_model_only():
+            super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        if self.is_fsdp_enabled:
+            load_groups(Path(checkpoint) / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
+        self.load_extra(Path(checkpoint))
+
+    def _of_the_model_only(self) -> AbstractContextManager[None]:
+        """Under FSDP, leave what is learned beside the model out of the optimiser for a while."""
+        if not self.is_fsdp_enabled:
+            return nullcontext()
+        return apart(self._optimizer(), len(self.own_parameter_groups()))
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return cast(torch.optim.Optimizer, self.optimizer)
 
 
 def find_checkpoint(folder: Path, resume: str | bool | None) -> Path | None:

@@ -1,11 +1,8 @@
 """PruningTrainer: gate training as a transformers.Trainer, then finalize (cut) and recovery."""
 
 import dataclasses
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,16 +18,23 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.errors import BudgetError, PruneError
-from prune_ssl.gating import Plan, PruningConfig, attach_gates
+from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
 from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection.calibration import Batch
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training.checkpoints import load_gates, load_moment, save_gates, save_moment
-from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, agreed, budget_of_round, cut, rounds_of
+from prune_ssl.training.checkpoints import (
+    load_gates,
+    load_moment,
+    moment_of,
+    save_gates,
+    save_moment,
+)
+from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.processes import launched
 from prune_ssl.training.progress import use_budget_progress
+from prune_ssl.training.rounds import train_in_rounds
+from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
 
 # All milestones together recover for at most this part of a whole run's steps, each for at most that part of
 # the budget's own recovery: four models of one run then take 1.5 times the steps of one.
@@ -65,7 +69,8 @@ class _AfterStep(TrainerCallback):
         ends = self.trainer.gates.milestone_steps
         if state.global_step in ends:
             path, model = self.trainer.milestone_file(ends.index(state.global_step)), self.trainer.model
-            self.trainer.on_main(lambda: save_moment(path, cast(nn.Module, model), self.trainer.gates))
+            moment = moment_of(cast(nn.Module, model), self.trainer.gates)
+            self.trainer.on_main(lambda: save_moment(path, moment))
 
 
 class PruningTrainer(DistillationTrainer):
@@ -99,6 +104,7 @@ class PruningTrainer(DistillationTrainer):
         """
         super().__init__(*args, **kwargs)
         _refuse_unsupported(self.args)
+        refuse_unsupported_sharding(self)
         if self.distiller is not None:
             self.distiller.check_prunable(pruning.kinds)
         model = self.model
@@ -120,13 +126,21 @@ class PruningTrainer(DistillationTrainer):
 
     # -- gate training
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Add two parameter groups: gates, and multipliers (maximised); no weight decay on either."""
-        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
-        # Their rate follows from the number of steps, which Trainer tells only to create_scheduler.
-        for group in self.gates.parameter_groups(learning_rate=0.0):
-            optimizer.add_param_group(group)
-        return optimizer
+    def own_parameter_groups(self) -> list[dict[str, Any]]:
+        """Add two groups: gates, and multipliers (maximised); no weight decay on either."""
+        # Their rate follows from the number of steps, which `create_scheduler` plans and sets.
+        return [*super().own_parameter_groups(), *self.gates.parameter_groups(learning_rate=0.0)]
+
+    def release(self) -> None:
+        """Take the gates off the model as well."""
+        super().release()
+        self.gates.detach()
+
+    def take_hold(self) -> None:
+        """Put the gates on the present model as well, until it is cut."""
+        super().take_hold()
+        if self.plan is None and self.pruning.method == "gates":
+            reattach(cast(nn.Module, self.model), self.gates)
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """Plan the gates, and keep their rates constant.
@@ -182,7 +196,7 @@ class PruningTrainer(DistillationTrainer):
         `finalize` resumes too, and both end as if nothing had happened.
 
         Raises:
-            PruneError: the model was cut already, or a method without gates was to be resumed.
+            PruneError: the model was cut already.
         """
         if self.plan is not None:
             raise BudgetError(
@@ -191,10 +205,11 @@ class PruningTrainer(DistillationTrainer):
         self._resuming = resume_from_checkpoint
         if self.pruning.method != "gates":
             return self._train_by_cuts()
-        self._evaluate_dense()
+        self.evaluate_dense()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
-    def _evaluate_dense(self) -> None:
+    def evaluate_dense(self) -> None:
+        """Note the metrics of the dense model, unless they are known or there is nothing to judge by."""
         if self.eval_dataset is not None and "dense" not in self.results:
             self.gates.hold({})
             self.results["dense"] = self.evaluate(metric_key_prefix="dense")
@@ -204,41 +219,18 @@ class PruningTrainer(DistillationTrainer):
 
     def _train_by_cuts(self) -> TrainOutput:
         """Cut by the criterion and train what is left, in rounds; the last round trains to the end."""
-        if self._resuming:
-            raise PruneError(f"method {self.pruning.method!r} cannot be resumed; start it anew.")
+        if isinstance(self._resuming, str):
+            raise PruneError(
+                f"method {self.pruning.method!r} resumes from its newest cut and checkpoint: "
+                "train(resume_from_checkpoint=True)."
+            )
         if self.args.world_size > 1:
             raise PruneError(f"method {self.pruning.method!r} runs on one process; gates run on several.")
-        self._evaluate_dense()
-        assert isinstance(self.model, nn.Module)
-        made, steps = Cut(self.model, {}), rounds_of(self.pruning, self._planned_steps())
-        for index, count in enumerate(steps):
-            budget = budget_of_round(self.gates.limits, self.pruning, index, len(steps))
-            made = cut(made, self.graph, self.pruning, budget, self._calibration_batches(made.model))
-            if self.distiller is not None:
-                self.distiller.attach(made.model)
-            trainer = self._recovery_trainer(made.model, count, f"round-{index + 1}", self.args.learning_rate)
-            if index == len(steps) - 1 and self.eval_dataset is not None:
-                self.results["cut"] = trainer.evaluate(metric_key_prefix="cut")
-            trainer.train()
-            self._note_losses(trainer, "pruning", sum(steps[:index]))
-            trained = cast(nn.Module, trainer.accelerator.unwrap_model(trainer.model))
-            made = Cut(trained, made.keep)
+        made, steps = train_in_rounds(self, bool(self._resuming))
         self.model = self.model_wrapped = made.model
         self.plan = Plan(made.keep)
-        self.state.global_step = sum(steps)
-        return TrainOutput(sum(steps), 0.0, {})
-
-    def _planned_steps(self) -> int:
-        if self.args.max_steps > 0:
-            return self.args.max_steps
-        batches = ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
-        return ceil(batches * self.args.num_train_epochs)
-
-    def _calibration_batches(self, model: nn.Module) -> Iterator[Batch]:
-        """Yield a few training batches, without what the model's forward does not take."""
-        known = inspect.signature(model.forward).parameters
-        for batch in islice(self.get_train_dataloader(), CALIBRATION_BATCHES):
-            yield {name: value for name, value in batch.items() if name in known}
+        self.state.global_step = steps
+        return TrainOutput(steps, 0.0, {})
 
     # -- the cut and after
 
@@ -253,9 +245,8 @@ class PruningTrainer(DistillationTrainer):
             return model
         if self.plan is None:
             self.plan = agreed(self.gates.finalize(), self.accelerator)
-            self.gates.detach()
-            self._put_taps_aside()
-            model = resize(model, self.graph, self.plan, inplace=True)
+            self.release()
+            model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
         small = self._recovered(model, "recovery", 1.0, self.results, self.history)
         self.model = self.model_wrapped = small
         self._finished = True
@@ -268,14 +259,13 @@ class PruningTrainer(DistillationTrainer):
         """
         model = self.model
         assert isinstance(model, nn.Module)
-        self.gates.detach()
-        self._put_taps_aside()
+        self.release()
         last = {name: value.detach().clone() for name, value in model.state_dict().items()}
         gates = self.gates.log_alpha.detach().clone()
         for index, milestone in enumerate(self.gates.milestones):
             load_moment(self.milestone_file(index), model, self.gates)
             plan = agreed(self.gates.finalize(index), self.accelerator)
-            small = resize(model, self.graph, plan)
+            small = agreed_weights(resize(model, self.graph, plan), self.accelerator)
             results = {"dense": self.results["dense"]} if "dense" in self.results else {}
             share = _milestone_recovery(self.pruning.recovery, len(self.gates.milestones))
             small = self._recovered(small, f"recovery-{index + 1}", share, results, [])
@@ -288,11 +278,6 @@ class PruningTrainer(DistillationTrainer):
         assert self.plan is not None
         budget = ",".join(str(limit.constraint) for limit in self.gates.limits)
         yield Finished(budget, small, self.plan, self.results)
-
-    def _put_taps_aside(self) -> None:
-        """Take distillation's hooks off before a model is copied or cut; its successor gets its own."""
-        if self.distiller is not None:
-            self.distiller.detach()
 
     def _recovered(
         self,
@@ -307,27 +292,28 @@ class PruningTrainer(DistillationTrainer):
             self.distiller.attach(small)
         steps = round(share * self.pruning.recovery * (self.state.global_step or self.gates.steps))
         rate = self.pruning.recovery_learning_rate or self.args.learning_rate
-        recovery = self._recovery_trainer(small, steps, name, rate)
+        recovery = self.later_trainer(small, steps, name, rate)
         if self.eval_dataset is not None and "cut" not in results:
             results["cut"] = recovery.evaluate(metric_key_prefix="cut")
         if recovery.args.max_steps > 0:
             recovery.train(resume_from_checkpoint=bool(self._resuming))
-            self._note_losses(recovery, "recovery", 0, history)
+            self.note_losses(recovery, "recovery", 0, history)
             if self.eval_dataset is not None:
                 results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
-        self._put_taps_aside()
+        self.release()
         small = to_stock(small) if self.pruning.layout == "stock" else small
         _restore_layerdrop(small, self._layerdrop)
         return small.eval()
 
-    def _note_losses(
+    def note_losses(
         self,
         trainer: DistillationTrainer,
         phase: str,
         before: int,
         history: list[dict[str, Any]] | None = None,
     ) -> None:
+        """Add the losses that another trainer logged, `before` steps into a phase, to a history."""
         kept = self.history if history is None else history
         kept += [
             {"phase": phase, "step": before + entry["step"], "loss": entry["loss"]}
@@ -335,7 +321,8 @@ class PruningTrainer(DistillationTrainer):
             if "loss" in entry
         ]
 
-    def _recovery_trainer(self, small: nn.Module, steps: int, name: str, rate: float) -> DistillationTrainer:
+    def later_trainer(self, small: nn.Module, steps: int, name: str, rate: float) -> DistillationTrainer:
+        """Return a trainer with this one's data and arguments for what a cut left."""
         args = dataclasses.replace(
             self.args,
             output_dir=str(Path(self.args.output_dir or ".") / name),
@@ -388,7 +375,6 @@ def _refuse_unsupported(args: TrainingArguments) -> None:
     """Refuse settings under which gates would silently learn something else."""
     problems = {
         "DataParallel (one process, several GPUs; use torchrun)": args.n_gpu > 1,
-        "FSDP": bool(args.fsdp),
         "DeepSpeed": args.deepspeed is not None,
         "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
         "torch_compile": args.torch_compile,
