@@ -17,7 +17,7 @@ from prune_ssl.data import (
     check_folder,
 )
 from prune_ssl.distillation.config import ENHANCEMENT
-from prune_ssl.errors import DataError
+from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
 from prune_ssl.training.processes import cpu_arguments
@@ -104,6 +104,30 @@ def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
     if name not in clips.splits:
         raise DataError(f"{clips.path}: data.judged is {name!r}, found {', '.join(clips.splits)}.")
     return clips.splits[name]
+
+
+def check_cache(recipe: Recipe) -> None:
+    """Refuse a cache of a teacher that never hears a clip twice.
+
+    Raises:
+        RecipeError: it hears clips that are changed at random.
+    """
+    if recipe.distillation is None or recipe.distillation.teacher_cache is None:
+        return
+    data = recipe.data
+    cropped = data.crop_seconds is not None and data.crop_seconds < data.max_seconds
+    corrupted = data.corruption is not None and not data.corruption.clean_teacher
+    for found, change in (
+        (data.augment, "set data.augment: false"),
+        (cropped, "leave data.crop_seconds out (data.max_seconds cuts each clip at the same place)"),
+        (corrupted, "let it hear clean audio, data.corruption.clean_teacher: true"),
+    ):
+        if found:
+            raise RecipeError(
+                f"{recipe.name}: distillation.teacher_cache keeps answers for clips that come back "
+                f"unchanged, and here the teacher hears each changed at random: {change}, or leave "
+                "teacher_cache out."
+            )
 
 
 def corruption_of(recipe: Recipe) -> Corruption | None:

@@ -160,6 +160,9 @@ class DistillationPart(Part):
     enhancement_input: Literal["last", "frontend"] = "last"
     enhancement_units: int = 256
     learning_rate: float | None = None
+    teacher_cache: str | None = None
+    """Folder (or `memory`) for the teacher's answers; needs clips that are the same each time."""
+    teacher_cache_gb: float = Field(default=10.0, gt=0)
 
 
 class StudentPart(TrainPart):

@@ -1,6 +1,7 @@
 """DistillationTrainer: a transformers.Trainer whose model also learns from a frozen teacher."""
 
 import copy
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,27 @@ from prune_ssl.training.resumable import ResumableTrainer
 
 LEARNED = "distillation.safetensors"
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
+
+
+class _WatchCache(TrainerCallback):
+    """Says so when the teacher's cache is of no use: no clip comes back as it was."""
+
+    def __init__(self, trainer: "DistillationTrainer") -> None:
+        self.trainer, self.epochs, self.said = trainer, 0, False
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count the epochs that this process saw the end of; in the second all clips are known."""
+        self.epochs += 1
+        if self.epochs >= 2 and not self.trainer.clips_found and not self.said:
+            self.said = True
+            warnings.warn(
+                f"teacher_cache: in {self.epochs} epochs no clip was found in it, so it costs time and space "
+                "for nothing. The teacher must hear the same samples each time: leave augmentation and "
+                "random crops out (or give it clean audio, CorruptedDataset), or leave teacher_cache out.",
+                stacklevel=2,
+            )
 
 
 class _CareForLearned(TrainerCallback):
@@ -42,6 +64,8 @@ class DistillationTrainer(ResumableTrainer):
 
     Attributes:
         distiller: the teacher, its taps and projections; None without distillation.
+        clips_found: training clips whose answer was in the teacher's cache; logs give the share of the clips
+            since the last one, `teacher_cached`.
     """
 
     def __init__(
@@ -77,8 +101,12 @@ class DistillationTrainer(ResumableTrainer):
         self.distiller = distiller.to(self.args.device) if distiller is not None else None
         if self.distiller is not None:
             self.add_callback(_CareForLearned(self.distiller))
+            if self.distiller.asked.cache is not None:
+                self.add_callback(_WatchCache(self))
         self._parts: dict[str, torch.Tensor] = {}
         self._counted = 0
+        self.clips_found = 0
+        self._found, self._heard = 0, 0
         if distiller is not None and not self.label_names:
             self.can_return_loss = True  # a bare model: evaluation asks compute_loss
 
@@ -140,6 +168,9 @@ class DistillationTrainer(ResumableTrainer):
         learned = distiller.loss(inputs, outputs)
         if model.training:
             self._note({"task": task.detach()} | distiller.parts)
+            self._found += distiller.asked.found
+            self._heard += len(inputs["input_values"])
+            self.clips_found += distiller.asked.found
         loss = task_weight * task + learned
         return (loss, outputs) if return_outputs else loss
 
@@ -151,7 +182,9 @@ class DistillationTrainer(ResumableTrainer):
         """Add the mean of each loss since the last training log, unweighted: `loss_task`, `loss_l1`, ..."""
         if "loss" in logs and self._counted:
             logs |= {f"loss_{name}": float(total) / self._counted for name, total in self._parts.items()}
-            self._parts, self._counted = {}, 0
+            if self.distiller is not None and self.distiller.asked.cache is not None:
+                logs["teacher_cached"] = self._found / self._heard
+            self._parts, self._counted, self._found, self._heard = {}, 0, 0, 0
         super().log(logs, *args, **kwargs)
 
 
