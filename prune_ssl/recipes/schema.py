@@ -61,6 +61,8 @@ class CorruptionPart(Part):
     cases: tuple[Literal["noise", "reverb", "both", "clean"], ...] = ("noise", "reverb", "both", "clean")
     white_probability: float = Field(default=0.3, ge=0, le=1)
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
+    curriculum: float = Field(default=0.0, ge=0, le=1)
+    """Part of each training, but recovery, over which it gets hard; 0: all at once."""
     clean_teacher: bool = True
     """Whether a teacher hears the clean clip (RobustDistiller); false: what the student hears."""
 
