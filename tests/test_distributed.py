@@ -63,6 +63,12 @@ def main(folder, accumulate):
 
 
 def launch(folder, world, accumulate=1):
+    start(__file__, world, folder, accumulate)
+    return [read(folder / f"rank-{rank}") for rank in range(world)]
+
+
+def start(script, world, *arguments):
+    """Run a script of the tests in `world` processes that know each other, to their end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -76,7 +82,7 @@ def launch(folder, world, accumulate=1):
     ]
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, str(folder), str(accumulate)],
+            [sys.executable, script, *map(str, arguments)],
             env=os.environ | shared | rank,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,7 +92,6 @@ def launch(folder, world, accumulate=1):
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), outputs[0][-3000:]
-    return [read(folder / f"rank-{rank}") for rank in range(world)]
 
 
 def read(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -41,10 +42,20 @@ class _WatchCache(TrainerCallback):
 
 
 class _CareForLearned(TrainerCallback):
-    """Does for projections and heads what Trainer does for its model: clears gradients."""
+    """Does for projections and heads what Trainer does for its model: averages and clears gradients."""
 
     def __init__(self, distiller: Distiller) -> None:
         self.distiller = distiller
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Average gradients over processes: what is learned is no part of the model that they share."""
+        if args.world_size > 1:
+            for parameter in self.distiller.learned.parameters():
+                if parameter.grad is not None:
+                    dist.all_reduce(parameter.grad)
+                    parameter.grad /= args.world_size
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -100,6 +111,9 @@ class DistillationTrainer(ResumableTrainer):
             distiller = Distiller(distillation, teacher, model)
         self.distiller = distiller.to(self.args.device) if distiller is not None else None
         if self.distiller is not None:
+            if self.args.world_size > 1:  # they were drawn at random in each process
+                for value in self.distiller.learned.state_dict().values():
+                    dist.broadcast(value, 0)
             self.add_callback(_CareForLearned(self.distiller))
             if self.distiller.asked.cache is not None:
                 self.add_callback(_WatchCache(self))
@@ -166,6 +180,8 @@ class DistillationTrainer(ResumableTrainer):
             else:
                 outputs = model(**{key: own[key] for key in own if key not in self.label_names})
         learned = distiller.loss(inputs, outputs)
+        if self.args.world_size > 1:
+            learned = learned + _nothing_of(outputs)
         if model.training:
             self._note({"task": task.detach()} | distiller.parts)
             self._found += distiller.asked.found
@@ -186,6 +202,17 @@ class DistillationTrainer(ResumableTrainer):
                 logs["teacher_cached"] = self._found / self._heard
             self._parts, self._counted, self._found, self._heard = {}, 0, 0, 0
         super().log(logs, *args, **kwargs)
+
+
+def _nothing_of(outputs: Any) -> torch.Tensor:
+    """Return 0, with all outputs behind it.
+
+    DistributedDataParallel waits for a gradient of everything that made an output; the losses may take none
+    of a last norm or of a head.
+    """
+    values = outputs.values() if isinstance(outputs, Mapping) else outputs
+    parts = [value.flatten()[:0].sum() for value in values if isinstance(value, torch.Tensor)]
+    return torch.stack([part.float() for part in parts]).sum()
 
 
 def _for_the_model(inputs: Mapping[str, Any]) -> dict[str, Any]:
