@@ -11,6 +11,7 @@ from prune_ssl.data import ClipDataset, CorruptedDataset
 from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.pipeline import dry_run
 from prune_ssl.pipeline.corpora import corruption_of, read_clips, training_clips
+from prune_ssl.pipeline.preparation import distillation_config
 from prune_ssl.recipes import Recipe, load_recipe
 from prune_ssl.tasks import Classification
 
@@ -76,3 +77,29 @@ def test_a_corruption_that_cannot_be_made_is_refused_before_any_training(tmp_pat
         recipe_of("data.corruption={rir: rooms}")
     with pytest.raises(RecipeError, match=r"data\.corruption\.cases"):
         recipe_of("data.corruption={cases: [rain]}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.augment=true", r"set data\.augment: false"),
+        ("data.crop_seconds=0.5", r"leave data\.crop_seconds out"),
+        (
+            "data.corruption={clean_teacher: false}",
+            r"let it hear clean audio, data\.corruption\.clean_teacher",
+        ),
+    ],
+)
+def test_a_cache_of_a_teacher_that_never_hears_a_clip_twice_is_refused(override, message, tmp_path):
+    cached = ["distillation.teacher_cache=memory", f"output={tmp_path}/out"]
+    with pytest.raises(RecipeError, match=message):
+        dry_run(recipe_of(*cached, override), say=lambda line: None)
+
+
+def test_a_cache_of_a_teacher_that_hears_clips_as_they_are_is_taken(tmp_path):
+    cached = [f"distillation.teacher_cache={tmp_path}/kept", f"output={tmp_path}/out", "data.corruption={}"]
+    recipe = recipe_of(*cached, "distillation.teacher_cache_gb=2", "smoke=true")
+    assert distillation_config(recipe).teacher_cache == f"{tmp_path}/kept"
+    assert distillation_config(recipe).teacher_cache_gb == 2
+    dry_run(recipe, say=lambda line: None)
+    assert not (tmp_path / "kept").exists()

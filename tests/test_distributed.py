@@ -123,6 +123,12 @@ def main(folder, accumulate, sharded, stop):
 
 
 def launch(folder, world, accumulate=1, sharded=False, stop=0):
+    start(__file__, world, folder, accumulate, int(sharded), stop)
+    return [] if stop else [read(folder / f"rank-{rank}") for rank in range(world)]
+
+
+def start(script, world, *arguments):
+    """Run a script of the tests in `world` processes that know each other, to their end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -136,7 +142,7 @@ def launch(folder, world, accumulate=1, sharded=False, stop=0):
     ]
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, *map(str, (folder, accumulate, int(sharded), stop))],
+            [sys.executable, script, *map(str, arguments)],
             env=os.environ | shared | rank,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -146,7 +152,6 @@ def launch(folder, world, accumulate=1, sharded=False, stop=0):
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), outputs[0][-3000:]
-    return [] if stop else [read(folder / f"rank-{rank}") for rank in range(world)]
 
 
 def read(folder):

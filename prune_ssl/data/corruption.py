@@ -44,6 +44,10 @@ class Corruption:
     """How often the noise is white though there are files (RobustDistiller: 0.3)."""
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
     """Range of reverberation times of simulated rooms."""
+    curriculum: float = 0.0
+    """Part of training over which it gets hard (RobustDistiller's option): the lower end of `snr_db` falls
+    from the upper one, and the cases with reverberation come to have it, from never to always; 0: all at
+    once."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
     _noises: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
     _rirs: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
@@ -56,19 +60,29 @@ class Corruption:
             low, high = getattr(self, name)
             if low > high or (name == "rt60_seconds" and low <= 0):
                 raise DataError(f"{name}: found {low} to {high}, wanted a range from low to high")
+        if not 0 <= self.curriculum <= 1:
+            raise DataError(f"curriculum: found {self.curriculum}, wanted a part of training, 0 to 1")
         for name in ("noise", "rirs"):
             folder: Path | None = getattr(self, name)
             clips = () if folder is None else _read_folder(Path(folder), self.sample_rate_hz)
             object.__setattr__(self, {"noise": "_noises", "rirs": "_rirs"}[name], clips)
 
-    def __call__(self, samples: Waveform) -> Waveform:
-        """Return a corrupted copy of `samples` (N,), of the same length and in time with it."""
+    def __call__(self, samples: Waveform, progress: float = 1.0) -> Waveform:
+        """Return a corrupted copy of `samples` (N,), of the same length and in time with it.
+
+        Args:
+            samples: (N,).
+            progress: how much of training is over, 0 to 1; matters to a curriculum only.
+        """
+        grown = min(progress / self.curriculum, 1.0) if self.curriculum else 1.0
         case = self.cases[int(torch.randint(len(self.cases), ()))]
         audio = torch.from_numpy(np.asarray(samples, dtype=np.float32))
-        if case in ("reverb", "both"):
+        if case in ("reverb", "both") and (grown == 1 or float(torch.rand(())) < grown):
             audio = reverberate(audio, self._draw_rir())
         if case in ("noise", "both"):
-            snr_db = self.snr_db[0] + (self.snr_db[1] - self.snr_db[0]) * float(torch.rand(()))
+            high = self.snr_db[1]
+            low = high - grown * (high - self.snr_db[0])
+            snr_db = low + (high - low) * float(torch.rand(()))
             audio = add_noise(audio, self._draw_noise(len(audio)), snr_db)
         return np.array(audio.numpy(), dtype=np.float32)
 
@@ -129,12 +143,17 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
         clean: items with `input_values` (N,), such as a ClipDataset.
         corruption: What happens to them, anew each time that an item is read.
         clean_teacher: Whether the clean samples are handed out; else a teacher hears what the student hears.
+
+    Attributes:
+        training_progress: how much of training is over, 0 to 1, for a curriculum. The trainers of this
+            package tell it; None: nobody did.
     """
 
     def __init__(
         self, clean: Dataset[dict[str, Any]], corruption: Corruption, clean_teacher: bool = True
     ) -> None:
         self.clean, self.corruption, self.clean_teacher = clean, corruption, clean_teacher
+        self.training_progress: float | None = None
 
     def __len__(self) -> int:
         return len(self.clean)  # type: ignore[arg-type]
@@ -142,7 +161,14 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.clean[index]
         clean = np.asarray(item["input_values"], dtype=np.float32)
-        corrupted = {**item, "input_values": self.corruption(clean)}
+        progress = self.training_progress
+        if progress is None and self.corruption.curriculum:
+            raise DataError(
+                "CorruptedDataset: its corruption has a curriculum, and nobody said how much of training is "
+                "over. The trainers of this package do for their train_dataset itself, in no Subset; "
+                "elsewhere set dataset.training_progress, 0 to 1."
+            )
+        corrupted = {**item, "input_values": self.corruption(clean, 1.0 if progress is None else progress)}
         return corrupted | ({"teacher_input_values": clean} if self.clean_teacher else {})
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES
@@ -60,6 +61,11 @@ class DistillationConfig:
     """LSTM units of the head in each direction; RobustDistiller's 256 beside 768 hidden dimensions."""
     learning_rate: float | None = None
     """Of the projections; None: that of the weights."""
+    teacher_cache: str | Path | None = None
+    """Where the teacher's answers are kept, so that it hears each clip once: a folder, or `memory` (of each
+    process); None: nowhere. For clips that it hears unchanged each time: without augmentation and crops."""
+    teacher_cache_gb: float = 10.0
+    """At most so many 10^9 bytes are kept, in the folder with all that was there before."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", dict(self.losses))
@@ -90,6 +96,8 @@ class DistillationConfig:
             ("enhancement_input", self.enhancement_input in ("last", "frontend"), "last or frontend"),
             ("enhancement_units", self.enhancement_units >= 1, "1 or more"),
             ("mask_length", self.mask_length >= 1, "1 or more"),
+            ("teacher_cache", self.teacher_cache != "", "a folder, or 'memory'"),
+            ("teacher_cache_gb", self.teacher_cache_gb > 0, "above 0"),
             ("learning_rate", self.learning_rate is None or self.learning_rate > 0, "above 0"),
             (
                 "layer_weights",

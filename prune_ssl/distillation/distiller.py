@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from prune_ssl.distillation.answers import MASKED, Answer, Teacher, output_of
+from prune_ssl.distillation.cache import open_cache
 from prune_ssl.distillation.config import ENHANCEMENT, MASKING, RELATIONS, DistillationConfig
 from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES, EnhancementHead, spectrogram
 from prune_ssl.distillation.hidden import HIDDEN_LOSSES, masking_mse
@@ -15,14 +17,15 @@ from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
 from prune_ssl.distillation.spans import draw_spans
-from prune_ssl.distillation.taps import FRONTEND, Stage, Tapped, Taps, check_supported, depth_of
+from prune_ssl.distillation.taps import FRONTEND, Stage, Tapped, Taps, check_supported, depth_of, stage_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of, family_of
 
 Pairs = tuple[tuple[int, int], ...]
 TEACHER_AUDIO = "teacher_input_values"
 LENGTHS = "input_lengths"
-MASKED = "mask_time_indices"  # transformers' name for frames to mask
+FIELDS = {"logits": "logits", "embedding": "embeddings"}
+"""Loss on predictions -> the field of a model's outputs that it reads."""
 
 
 class Distiller:
@@ -34,6 +37,7 @@ class Distiller:
         layers: (student, teacher) layers whose hidden states are compared.
         relation_layers: the same for relations.
         parts: the losses of the last batch by name, unweighted, detached.
+        asked: the teacher with its taps, and the cache of its answers, where there is one.
     """
 
     def __init__(self, config: DistillationConfig, teacher: nn.Module, student: nn.Module) -> None:
@@ -58,7 +62,10 @@ class Distiller:
             size = _frontend_width(student) if config.enhancement_input == "frontend" else widths[0]
             self.learned[ENHANCEMENT] = EnhancementHead(size, config.enhancement_units)
         self.parts: dict[str, torch.Tensor] = {}
-        self._teacher_taps = self._taps(teacher, 1)
+        fields = [each for name, each in FIELDS.items() if self._uses(name)]
+        place = config.teacher_cache
+        cache = None if place is None else open_cache(place, config.teacher_cache_gb)
+        self.asked = Teacher(self.teacher, self._taps(teacher, 1), fields, cache)
         self._student_taps = self._taps(student, 0)
         self._heard: Tapped | None = None
         if self._uses(MASKING):
@@ -177,22 +184,21 @@ class Distiller:
             )
         _check_gradient(heard)
         hidden_frames = inputs.get(MASKED)
-        with torch.no_grad(), self._teacher_taps.listening() as told:
-            answers = self._ask_teacher(inputs)
-        told_masked = told
-        if hidden_frames is not None:
-            with torch.no_grad(), self._teacher_taps.listening() as told_masked:
-                self._ask_teacher(inputs, hidden_frames)
+        audio, mask = inputs.get(TEACHER_AUDIO, inputs["input_values"]), inputs.get("attention_mask")
+        lengths, asked = self._lengths(inputs), self.asked
+        told = asked.answer(audio, mask) if asked.cache is None else asked.cached_answer(audio, mask, lengths)
+        # Frames to mask are drawn anew each time: this answer cannot be kept.
+        masked = told if hidden_frames is None else asked.answer(audio, mask, hidden_frames)
         batch = _Batch(
             heard,
-            told,
-            told_masked,
+            told.tapped,
+            masked.tapped,
             hidden_frames,
             (inputs["input_values"], inputs.get(TEACHER_AUDIO)),
             outputs,
-            answers,
+            told,
             self.projections(heard.states),
-            self._lengths(inputs),
+            lengths,
         )
         total = torch.zeros((), device=inputs["input_values"].device)
         self.parts = {}
@@ -201,14 +207,6 @@ class Distiller:
             self.parts[name] = part.detach()
             total = total + weight * part
         return total
-
-    def _ask_teacher(self, inputs: Mapping[str, Any], hidden_frames: torch.Tensor | None = None) -> Any:
-        # The head is run only where it is asked something: bare and pre-training models have none to ask.
-        model = self.teacher if self._uses("logits", "embedding") else backbone_of(self.teacher)[1]
-        audio = inputs.get(TEACHER_AUDIO, inputs["input_values"])
-        mask = inputs.get("attention_mask")
-        optional = {"attention_mask": mask, MASKED: hidden_frames}
-        return model(audio, **{key: value for key, value in optional.items() if value is not None})
 
     def _lengths(self, inputs: Mapping[str, Any]) -> torch.Tensor | None:
         mask = inputs.get("attention_mask")
@@ -223,8 +221,8 @@ class Distiller:
             return self._enhancement(batch)
         if name in RELATIONS:
             return self._relation(name, batch)
-        field = {"logits": "logits", "embedding": "embeddings"}[name]
-        student, teacher = (_output(outputs, field) for outputs in (batch.outputs, batch.answers))
+        field = FIELDS[name]
+        student, teacher = output_of(batch.outputs, field), batch.answer.outputs[field]
         _check_shapes(name, student, teacher)
         if name == "embedding":
             return embedding_cosine(student, teacher)
@@ -240,7 +238,7 @@ class Distiller:
         ):
             target = batch.told.states[layer]
             _check_shapes(name, prediction, target)
-            valid = self._valid(batch, target.shape[1], _stage(layer))
+            valid = self._valid(batch, target.shape[1], stage_of(layer))
             total = total + weight * HIDDEN_LOSSES[name](prediction, target, valid)
         return total
 
@@ -253,7 +251,7 @@ class Distiller:
             _check_shapes(MASKING, prediction, clean)
             hidden = batch.hidden_frames
             hidden = clean.new_zeros(clean.shape[:2], dtype=torch.bool) if hidden is None else hidden
-            valid = self._valid(batch, clean.shape[1], _stage(layer))
+            valid = self._valid(batch, clean.shape[1], stage_of(layer))
             total = total + weight * masking_mse(prediction, clean, masked, hidden, valid)
         return total
 
@@ -281,16 +279,16 @@ class Distiller:
         for own, other in self.relation_layers:
             if name == "layer_gram":
                 states = heard.states[own], told.states[other]
-                valid = self._valid(batch, states[0].shape[1], _stage(own))
+                valid = self._valid(batch, states[0].shape[1], stage_of(own))
                 _check_frames(name, *states)
                 parts.append(layer_gram(*states, valid, scale))
             elif name == "intra_gram" and min(own, other) > 0:
                 ends = heard.states[own - 1], heard.states[own], told.states[other - 1], told.states[other]
                 _check_frames(name, *ends)
-                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1], _stage(own)), scale))
+                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1], stage_of(own)), scale))
             elif name == "attention" and own in heard.queries and other in told.queries:
                 maps = heard.queries[own], heard.keys[own], told.queries[other], told.keys[other]
-                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2], _stage(own))))
+                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2], stage_of(own))))
         if not parts:
             raise DistillationError(
                 f"{name}: no pair of layers has what it compares; found the pairs {self.relation_layers}."
@@ -311,19 +309,9 @@ class _Batch:
     hidden_frames: torch.Tensor | None
     audio: tuple[torch.Tensor, torch.Tensor | None]
     outputs: Any
-    answers: Any
+    answer: Answer
     predictions: list[torch.Tensor]
     lengths: torch.Tensor | None
-
-
-def _output(outputs: Any, field: str) -> torch.Tensor:
-    found = outputs.get(field) if hasattr(outputs, "get") else getattr(outputs, field, None)
-    if not isinstance(found, torch.Tensor):
-        raise DistillationError(
-            f"a loss on {field} needs models that give them; found {type(outputs).__name__} without. Choose "
-            "losses on hidden states, or a model with that head."
-        )
-    return found
 
 
 def _check_shapes(name: str, student: torch.Tensor, teacher: torch.Tensor) -> None:
@@ -332,10 +320,6 @@ def _check_shapes(name: str, student: torch.Tensor, teacher: torch.Tensor) -> No
             f"{name}: the student gives {tuple(student.shape)}, the teacher {tuple(teacher.shape)}. Both "
             "need the same frame rate and the same labels."
         )
-
-
-def _stage(layer: int) -> Stage:
-    return "encoder" if layer > 0 else "input"
 
 
 def _check_frames(name: str, *states: torch.Tensor) -> None:

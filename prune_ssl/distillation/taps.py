@@ -41,7 +41,8 @@ class Taps:
         self.depth = depth_of(model)
         self._tapped: Tapped | None = None
         self._handles: list[Any] = []
-        for layer in sorted(set(states)):
+        self.states = sorted(set(states))
+        for layer in self.states:
             self._check(layer)
             module = self.backbone.get_submodule(self._state_path(layer))
             self._handles.append(module.register_forward_hook(self._state_hook(layer)))
@@ -140,6 +141,11 @@ class Taps:
         ):
             self._handles.append(parts[leaf].register_forward_hook(record(into, factor)))
         return True
+
+
+def stage_of(layer: int) -> Stage:
+    """Return the stage at which hidden state `layer` has its frames."""
+    return "encoder" if layer > 0 else "input"
 
 
 def check_supported(model: nn.Module) -> None:

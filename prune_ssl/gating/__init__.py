@@ -2,6 +2,6 @@
 
 from prune_ssl.gating.attach import attach_gates, reattach
 from prune_ssl.gating.config import PruningConfig
-from prune_ssl.gating.gates import Gates, Plan, mean_over_processes
+from prune_ssl.gating.gates import Gates, Plan
 
-__all__ = ["Gates", "Plan", "PruningConfig", "attach_gates", "mean_over_processes", "reattach"]
+__all__ = ["Gates", "Plan", "PruningConfig", "attach_gates", "reattach"]

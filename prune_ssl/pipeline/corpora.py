@@ -21,7 +21,7 @@ from prune_ssl.data import (
     require_sampled_labels,
 )
 from prune_ssl.distillation.config import ENHANCEMENT
-from prune_ssl.errors import DataError
+from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
 from prune_ssl.training.processes import cpu_arguments
@@ -147,6 +147,30 @@ def augmentation_of(recipe: Recipe) -> Augmentation | None:
     if recipe.data.corruption is not None:
         settings["noise_probability"] = 0.0
     return Augmentation(**settings)
+
+
+def check_cache(recipe: Recipe) -> None:
+    """Refuse a cache of a teacher that never hears a clip twice.
+
+    Raises:
+        RecipeError: it hears clips that are changed at random.
+    """
+    if recipe.distillation is None or recipe.distillation.teacher_cache is None:
+        return
+    data = recipe.data
+    cropped = data.crop_seconds is not None and data.crop_seconds < data.max_seconds
+    corrupted = data.corruption is not None and not data.corruption.clean_teacher
+    for found, change in (
+        (data.augment, "set data.augment: false"),
+        (cropped, "leave data.crop_seconds out (data.max_seconds cuts each clip at the same place)"),
+        (corrupted, "let it hear clean audio, data.corruption.clean_teacher: true"),
+    ):
+        if found:
+            raise RecipeError(
+                f"{recipe.name}: distillation.teacher_cache keeps answers for clips that come back "
+                f"unchanged, and here the teacher hears each changed at random: {change}, or leave "
+                "teacher_cache out."
+            )
 
 
 def corruption_of(recipe: Recipe) -> Corruption | None:

@@ -24,6 +24,7 @@ from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.pipeline.corpora import (
     augmentation_of,
+    check_cache,
     corruption_of,
     judged_clips,
     read_clips,
@@ -70,6 +71,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     Raises:
         PruneError: the folder is taken; data, model, task, losses or budget do not fit.
     """
+    check_cache(recipe)
     folder = prepare_folder(recipe.folder, overwrite)
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)

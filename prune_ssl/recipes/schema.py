@@ -56,6 +56,8 @@ class CorruptionPart(Part):
     cases: tuple[Literal["noise", "reverb", "both", "clean"], ...] = ("noise", "reverb", "both", "clean")
     white_probability: float = Field(default=0.3, ge=0, le=1)
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
+    curriculum: float = Field(default=0.0, ge=0, le=1)
+    """Part of each training, but recovery, over which it gets hard; 0: all at once."""
     clean_teacher: bool = True
     """Whether a teacher hears the clean clip (RobustDistiller); false: what the student hears."""
 
@@ -188,6 +190,9 @@ class DistillationPart(Part):
     enhancement_input: Literal["last", "frontend"] = "last"
     enhancement_units: int = 256
     learning_rate: float | None = None
+    teacher_cache: str | None = None
+    """Folder (or `memory`) for the teacher's answers; needs clips that are the same each time."""
+    teacher_cache_gb: float = Field(default=10.0, gt=0)
 
 
 class StudentPart(TrainPart):

@@ -1,29 +1,61 @@
 """DistillationTrainer: a transformers.Trainer whose model also learns from a frozen teacher."""
 
 import copy
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
-from prune_ssl.gating import mean_over_processes
 from prune_ssl.training.resumable import ResumableTrainer
 
 LEARNED = "distillation.safetensors"
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
 
 
+class _WatchCache(TrainerCallback):
+    """Says so when the teacher's cache is of no use: no clip comes back as it was."""
+
+    def __init__(self, trainer: "DistillationTrainer") -> None:
+        self.trainer, self.epochs, self.said = trainer, 0, False
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count the epochs that this process saw the end of; in the second all clips are known."""
+        self.epochs += 1
+        if self.epochs >= 2 and not self.trainer.clips_found and not self.said:
+            self.said = True
+            warnings.warn(
+                f"teacher_cache: in {self.epochs} epochs no clip was found in it, so it costs time and space "
+                "for nothing. The teacher must hear the same samples each time: leave augmentation and "
+                "random crops out (or give it clean audio, CorruptedDataset), or leave teacher_cache out.",
+                stacklevel=2,
+            )
+
+
 class _CareForLearned(TrainerCallback):
-    """Does for projections and heads what Trainer does for its model: clears gradients."""
+    """Does for projections and heads what Trainer does for its model: averages and clears gradients."""
 
     def __init__(self, distiller: Distiller) -> None:
         self.distiller = distiller
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Average gradients over processes: what is learned is no part of the model that they share."""
+        if args.world_size > 1:
+            for parameter in self.distiller.learned.parameters():
+                if parameter.grad is not None:
+                    dist.all_reduce(parameter.grad)
+                    parameter.grad /= args.world_size
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -43,6 +75,8 @@ class DistillationTrainer(ResumableTrainer):
 
     Attributes:
         distiller: the teacher, its taps and projections; None without distillation.
+        clips_found: training clips whose answer was in the teacher's cache; logs give the share of the clips
+            since the last one, `teacher_cached`.
     """
 
     def __init__(
@@ -75,13 +109,18 @@ class DistillationTrainer(ResumableTrainer):
                 raise DistillationError("hooks do not work in DataParallel: use one process per GPU.")
             teacher = copy.deepcopy(model) if teacher is None else teacher
             distiller = Distiller(distillation, teacher, model)
-            for learned in distiller.learned.parameters():
-                learned.register_hook(mean_over_processes)  # type: ignore[no-untyped-call]
         self.distiller = distiller.to(self.args.device) if distiller is not None else None
         if self.distiller is not None:
+            if self.args.world_size > 1:  # they were drawn at random in each process
+                for value in self.distiller.learned.state_dict().values():
+                    dist.broadcast(value, 0)
             self.add_callback(_CareForLearned(self.distiller))
+            if self.distiller.asked.cache is not None:
+                self.add_callback(_WatchCache(self))
         self._parts: dict[str, torch.Tensor] = {}
         self._counted = 0
+        self.clips_found = 0
+        self._found, self._heard = 0, 0
         if distiller is not None and not self.label_names:
             self.can_return_loss = True  # a bare model: evaluation asks compute_loss
 
@@ -151,8 +190,13 @@ class DistillationTrainer(ResumableTrainer):
             else:
                 outputs = model(**{key: own[key] for key in own if key not in self.label_names})
         learned = distiller.loss(inputs, outputs)
+        if self.args.world_size > 1:
+            learned = learned + _nothing_of(outputs)
         if model.training:
             self._note({"task": task.detach()} | distiller.parts)
+            self._found += distiller.asked.found
+            self._heard += len(inputs["input_values"])
+            self.clips_found += distiller.asked.found
         loss = task_weight * task + learned
         return (loss, outputs) if return_outputs else loss
 
@@ -164,8 +208,21 @@ class DistillationTrainer(ResumableTrainer):
         """Add the mean of each loss since the last training log, unweighted: `loss_task`, `loss_l1`, ..."""
         if "loss" in logs and self._counted:
             logs |= {f"loss_{name}": float(total) / self._counted for name, total in self._parts.items()}
-            self._parts, self._counted = {}, 0
+            if self.distiller is not None and self.distiller.asked.cache is not None:
+                logs["teacher_cached"] = self._found / self._heard
+            self._parts, self._counted, self._found, self._heard = {}, 0, 0, 0
         super().log(logs, *args, **kwargs)
+
+
+def _nothing_of(outputs: Any) -> torch.Tensor:
+    """Return 0, with all outputs behind it.
+
+    DistributedDataParallel waits for a gradient of everything that made an output; the losses may take none
+    of a last norm or of a head.
+    """
+    values = outputs.values() if isinstance(outputs, Mapping) else outputs
+    parts = [value.flatten()[:0].sum() for value in values if isinstance(value, torch.Tensor)]
+    return torch.stack([part.float() for part in parts]).sum()
 
 
 def _for_the_model(inputs: Mapping[str, Any]) -> dict[str, Any]:

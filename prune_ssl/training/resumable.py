@@ -2,15 +2,16 @@
 
 import copy
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
 import datasets
 import torch
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint, rotate_checkpoints
@@ -22,6 +23,7 @@ from prune_ssl.training.speech_trainer import SpeechTrainer
 
 PARTIAL = ".partial-"
 OWN_GROUPS = "own_groups.safetensors"
+PROGRESS = "training_progress"
 
 
 class ResumableTrainer(SpeechTrainer):
@@ -33,6 +35,8 @@ class ResumableTrainer(SpeechTrainer):
 
     phase = ""
     """Of several trainings of one run, which: random changes of the clips differ between them."""
+    starts_easy = True
+    """Whether data with a curriculum begin it anew; a recovery goes on where that ended."""
 
     def save_extra(self, folder: Path) -> None:
         """Write what a subclass must remember beside the model and the optimiser into a new checkpoint."""
@@ -103,7 +107,10 @@ class ResumableTrainer(SpeechTrainer):
         self.accelerator.wait_for_everyone()
 
     def get_train_dataloader(self) -> Any:
-        """Return Trainer's loader over items that are random by (seed, phase, epoch, index) alone."""
+        """Return Trainer's loader over items that are random by (seed, phase, epoch, index) alone.
+
+        A dataset that has `training_progress` (CorruptedDataset) finds there how much of training is over.
+        """
         plain = self.train_dataset
         if isinstance(plain, StreamedClips):
             self.train_dataset = plain.seeded(self.args.seed, self.phase)
@@ -114,12 +121,21 @@ class ResumableTrainer(SpeechTrainer):
         if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):
             return super().get_train_dataloader()  # what they draw at random differs after resuming
         seeded = SeededItems(plain, self.args.seed, self.phase)
-        self.add_callback(_FollowEpoch(seeded))
         self.train_dataset = seeded
         try:
-            return super().get_train_dataloader()
+            loader = super().get_train_dataloader()
         finally:
             self.train_dataset = plain
+        batches: Any = loader.batch_sampler
+        while hasattr(batches, "batch_sampler"):
+            batches = batches.batch_sampler
+        sampler = getattr(batches, "sampler", None)
+        self.add_callback(_FollowEpoch(seeded, sampler, self.starts_easy))
+        if sampler is not None and hasattr(plain, PROGRESS):
+            # Innermost: what is around the sampler leaves out the indices of other processes, and those
+            # before the checkpoint.
+            batches.sampler = Placed(sampler)
+        return loader
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint beside its place, move it there, and only then drop older ones."""
@@ -197,7 +213,13 @@ class SeededItems(Dataset[Any]):
     """A dataset whose items see random states made from (seed, phase, epoch, index) alone.
 
     Each phase has a stream of its own: a recovery that heard the clips changed just as gate training heard
-    them would learn from nothing new.
+    them would learn from nothing new. An index may come with its place in the epoch (`Placed`): items that
+    depend on how much of training is over are told by that, as what a step counter says depends on how far
+    workers have read ahead, and on whether the run was resumed.
+
+    Attributes:
+        epoch: the epoch that runs.
+        epochs: how many there are, whole or not; None: training is over, or has not begun.
     """
 
     def __init__(self, items: Any, seed: int, phase: str = "") -> None:
@@ -205,6 +227,7 @@ class SeededItems(Dataset[Any]):
         self.key = phase_key(phase)
         self.epoch = torch.zeros((), dtype=torch.long)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it change
+        self.epochs: float | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -214,18 +237,75 @@ class SeededItems(Dataset[Any]):
             raise AttributeError(name)  # while unpickling
         return getattr(self.items, name)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int | tuple[int, float]) -> Any:
+        index, place = index if isinstance(index, tuple) else (index, 0.0)
+        with self._telling(place):
+            return self._drawn(index)
+
+    @contextmanager
+    def _telling(self, place: float) -> Iterator[None]:
+        """Let items that ask for it know how much of training is over."""
+        if not hasattr(self.items, PROGRESS):
+            yield
+            return
+        before = getattr(self.items, PROGRESS)
+        over = 1.0 if self.epochs is None else min((int(self.epoch) + place) / self.epochs, 1.0)
+        setattr(self.items, PROGRESS, over)
+        try:
+            yield
+        finally:
+            setattr(self.items, PROGRESS, before)
+
+    def _drawn(self, index: int) -> Any:
         with random_by([self.seed, int(self.epoch), int(index)], self.key):
             return self.items[index]
 
 
-class _FollowEpoch(TrainerCallback):
-    """Tells the items which epoch begins."""
+class Placed(Sampler[tuple[int, float]]):
+    """The indices of a sampler, each with the part of the epoch that is over when it comes."""
 
-    def __init__(self, items: SeededItems) -> None:
-        self.items = items
+    def __init__(self, indices: Any) -> None:
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        count = len(self.indices)
+        for place, index in enumerate(self.indices):
+            yield index, place / count
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "indices":
+            raise AttributeError(name)  # while unpickling
+        return getattr(self.indices, name)  # accelerate sets the epoch of some
+
+
+class _FollowEpoch(TrainerCallback):
+    """Tells the items how many epochs there are, and which begins, and the sampler the latter too.
+
+    Accelerate does not reach the sampler of several processes in an epoch that was resumed in its middle.
+    """
+
+    def __init__(self, items: SeededItems, sampler: Any, starts_easy: bool) -> None:
+        self.items, self.sampler, self.starts_easy = items, sampler, starts_easy
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.starts_easy:
+            steps = ceil(len(kwargs["train_dataloader"]) / args.gradient_accumulation_steps)
+            self.items.epochs = state.max_steps / steps
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.items.epochs = None
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.items.epoch.fill_(int((state.epoch or 0) + 1e-6))
+        epoch = int((state.epoch or 0) + 1e-6)
+        self.items.epoch.fill_(epoch)
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)

@@ -1,10 +1,32 @@
 """SpeechTrainer: what every training of a speech model needs beyond transformers.Trainer."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+
+
+class SeededByLength(LengthGroupedSampler):
+    """Clips of like length together, in an order made from (seed, epoch) alone.
+
+    Transformers' order depends on all that was drawn at random before: an epoch that is resumed in its middle
+    would hear some clips twice and others never.
+    """
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next; accelerate calls it."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return super().__iter__()  # type: ignore[no-any-return,no-untyped-call]
 
 
 class SpeechTrainer(Trainer):
@@ -29,7 +51,7 @@ class SpeechTrainer(Trainer):
         if lengths is None or self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(batch, lengths=lengths)
+        return SeededByLength(batch, lengths, self.args.seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset[Any]) -> Sampler[Any] | None:
         # Trainer would reorder what is judged as well; `Task.judge` relies on the order of the dataset.

@@ -341,7 +341,7 @@ class PruningTrainer(DistillationTrainer):
             preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
             distiller=self.distiller,
         )
-        trainer.phase = name
+        trainer.phase, trainer.starts_easy = name, False
         use_budget_progress(trainer, name)
         return trainer
 
