@@ -8,9 +8,8 @@ from transformers import TrainingArguments
 
 from prune_ssl import PruningConfig, PruningTrainer, attach_gates, resize, trace
 from prune_ssl.errors import BudgetError, PruneError
-from prune_ssl.training.cutting import budget_of_round, composed, rounds_of
+from prune_ssl.training.cutting import budget_of_round, composed, milestone_recovery, rounds_of
 from prune_ssl.training.rounds import planned_steps
-from prune_ssl.training.trainer import _milestone_recovery
 
 
 def config(method, criterion="magnitude", **more):
@@ -181,7 +180,7 @@ def test_epochs_count_as_steps_for_the_rounds(tmp_path):
 @pytest.mark.parametrize("milestones", [1, 3, 7])
 @pytest.mark.parametrize("recovery", [0.0, 0.5, 1.0, 1.5, 4.0])
 def test_milestones_together_add_at_most_half_of_a_run(milestones, recovery):
-    share = _milestone_recovery(recovery, milestones)
+    share = milestone_recovery(recovery, milestones)
     assert 0 <= share <= 0.35
     assert milestones * share * recovery <= 0.5 * (1 + recovery) + 1e-12
     assert share > 0 or recovery == 0

@@ -17,6 +17,9 @@ from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.sharding import check_alike
 
 CALIBRATION_BATCHES = 8
+# All milestones together recover for at most this part of a whole run's steps, each for at most that part of
+# the budget's own recovery: four models of one run then take 1.5 times the steps of one.
+MILESTONES_SHARE, MILESTONE_RECOVERY = 0.5, 0.35
 
 
 @dataclass(frozen=True)
@@ -90,3 +93,10 @@ def agreed(plan: Plan, accelerator: Accelerator) -> Plan:
     text = json.dumps([sorted(plan.keep.items()), sorted(plan.scales.items())])
     check_alike(hashlib.sha256(text.encode()).digest(), "cuts", accelerator)
     return plan
+
+
+def milestone_recovery(recovery: float, milestones: int) -> float:
+    """Return what part of the recovery steps each milestone's model gets."""
+    if recovery == 0:
+        return 0.0
+    return min(MILESTONE_RECOVERY, MILESTONES_SHARE * (1 + recovery) / (recovery * milestones))

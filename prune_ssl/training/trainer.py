@@ -29,16 +29,12 @@ from prune_ssl.training.checkpoints import (
     save_gates,
     save_moment,
 )
-from prune_ssl.training.cutting import agreed
+from prune_ssl.training.cutting import agreed, milestone_recovery
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.processes import launched
 from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.rounds import train_in_rounds
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
-
-# All milestones together recover for at most this part of a whole run's steps, each for at most that part of
-# the budget's own recovery: four models of one run then take 1.5 times the steps of one.
-MILESTONES_SHARE, MILESTONE_RECOVERY = 0.5, 0.35
 
 
 @dataclass(frozen=True)
@@ -267,7 +263,7 @@ class PruningTrainer(DistillationTrainer):
             plan = agreed(self.gates.finalize(index), self.accelerator)
             small = agreed_weights(resize(model, self.graph, plan), self.accelerator)
             results = {"dense": self.results["dense"]} if "dense" in self.results else {}
-            share = _milestone_recovery(self.pruning.recovery, len(self.gates.milestones))
+            share = milestone_recovery(self.pruning.recovery, len(self.gates.milestones))
             small = self._recovered(small, f"recovery-{index + 1}", share, results, [])
             budget = ",".join(str(limit.constraint) for limit in milestone)
             yield Finished(budget, small, plan, results)
@@ -384,13 +380,6 @@ def _refuse_unsupported(args: TrainingArguments) -> None:
     for name, found in problems.items():
         if found:
             raise PruneError(f"PruningTrainer does not support {name} yet: train without it.")
-
-
-def _milestone_recovery(recovery: float, milestones: int) -> float:
-    """Return what part of the recovery steps each milestone's model gets."""
-    if recovery == 0:
-        return 0.0
-    return min(MILESTONE_RECOVERY, MILESTONES_SHARE * (1 + recovery) / (recovery * milestones))
 
 
 def _constant(_step: int) -> float:
