@@ -2,10 +2,12 @@
 
     python benchmarks/distillation_overhead.py --batch 1 --seconds 5 --threads 1 --steps 10
 
-Every kind has a student of its own with the same weights, and sees the same batch; the teacher is shared. The
-floor does what any distillation must: the student's forward, backward and update, and the teacher's forward
-without gradients, with no loss on hidden states. Memory is the peak of the tensors that a step makes (torch's
-profiler on the CPU, its allocator's statistics on CUDA).
+All kinds step one student, each with its own taps on while its turn lasts, and see the same batch; two
+students alike may differ in time by where their tensors lie. The floor does what any distillation must: the
+student's forward, backward and update, and the teacher's forward without gradients, with no loss on hidden
+states. `floor_again` is the floor once more: what it differs by is noise. `cached` is `hidden` with the
+teacher's answers in memory: it makes no teacher forward. Memory is the peak of the tensors that a step makes
+(torch's profiler on the CPU, its allocator's statistics on CUDA).
 """
 
 import argparse
@@ -14,13 +16,15 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from training_overhead import build, spread, time_in_turns
+from training_overhead import build, spread
 
 from prune_ssl import DistillationConfig
 from prune_ssl.distillation import Distiller
@@ -29,9 +33,11 @@ from prune_ssl.measuring.benchmark import ARCHITECTURES
 
 KINDS: dict[str, DistillationConfig | None] = {
     "floor": None,
+    "floor_again": None,
     "hidden": DistillationConfig(losses={"l1": 1.0, "cosine": 1.0}),
     "star": DistillationConfig(losses={"layer_gram": 1e-3, "intra_gram": 1e-3}),
     "attention": DistillationConfig(losses={"attention": 1.0}),
+    "cached": DistillationConfig(losses={"l1": 1.0, "cosine": 1.0}, teacher_cache="memory"),
 }
 
 
@@ -55,22 +61,24 @@ def main() -> int:
     inputs = {"input_values": torch.randn(args.batch, round(args.seconds * 16_000), device=args.device)}
     labels = torch.randint(12, (args.batch,), device=args.device)
     teacher = build(args.arch, args.device).eval().requires_grad_(False)
-    steps = {name: make_step(teacher, inputs, labels, KINDS[name]) for name in args.kinds}
-    times = time_in_turns(steps, args.steps, args.warmup, args.device)
-    memory = {name: peak_bytes(step, args.device) for name, step in steps.items()}
+    stepper = Stepper(teacher, inputs, labels, args.kinds)
+    times, busy = time_in_turns(stepper, args.kinds, args.steps, args.warmup, args.device)
+    memory = {name: peak_bytes(stepper, name, args.device) for name in args.kinds}
     medians = {name: statistics.median(values) for name, values in times.items()}
     result = {
         "arguments": {name: str(value) for name, value in vars(args).items() if name != "out"},
         "median_ms": medians,
         "times_ms": times,
+        "cpu_ms": busy,
         "peak_bytes": memory,
         "environment": describe_environment(teacher),
     }
     for name, values in times.items():
         pairs = [own / floor for own, floor in zip(values, times["floor"], strict=True)]
+        cpu = statistics.median(busy[name]) / statistics.median(busy["floor"])
         print(
             f"{name}: median {medians[name]:.0f} ms, {medians[name] / medians['floor']:.3f} of the floor "
-            f"(pair by pair {spread(pairs, '', 3)}); peak {memory[name] / 1e6:.0f} MB, "
+            f"(pair by pair {spread(pairs, '', 3)}; CPU time {cpu:.3f}); peak {memory[name] / 1e6:.0f} MB, "
             f"{memory[name] / memory['floor']:.3f} of the floor"
         )
     if args.out:
@@ -78,45 +86,86 @@ def main() -> int:
     return 0
 
 
-def make_step(
-    teacher: nn.Module,
-    inputs: dict[str, torch.Tensor],
-    labels: torch.Tensor,
-    config: DistillationConfig | None,
-) -> Callable[[int], None]:
-    """Return a function that makes one training step of a new student."""
-    student = copy.deepcopy(teacher).requires_grad_(True).train()
-    with torch.no_grad():
-        for parameter in student.parameters():
-            parameter.mul_(1.01)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5)
-    distiller = None if config is None else Distiller(config, teacher, student)
+class Stepper:
+    """One student that makes training steps of every kind."""
 
-    def step(_number: int) -> None:
+    def __init__(
+        self,
+        teacher: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        labels: torch.Tensor,
+        kinds: Iterable[str],
+    ) -> None:
+        self.teacher, self.inputs, self.labels = teacher, inputs, labels
+        self.student = copy.deepcopy(teacher).requires_grad_(True).train()
+        with torch.no_grad():
+            for parameter in self.student.parameters():
+                parameter.mul_(1.01)
+        self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=1e-5)
+        self.distillers: dict[str, Distiller] = {}
+        for name in kinds:
+            config = KINDS[name]
+            if config is not None:
+                # A copy of the teacher each, or its hooks would count for the others. Weights are shared.
+                shared = {id(value): value for value in (*teacher.parameters(), *teacher.buffers())}
+                self.distillers[name] = Distiller(config, copy.deepcopy(teacher, shared), self.student)
+                self.distillers[name].detach()
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[Callable[[], None]]:
+        """Put the taps of a kind on the student; give what makes one step."""
+        distiller = self.distillers.get(name)
+        if distiller is not None:
+            distiller.attach(self.student)
+        yield lambda: self._step(distiller)
+        if distiller is not None:
+            distiller.detach()
+
+    def _step(self, distiller: Distiller | None) -> None:
         if distiller is None:
-            loss = student(**inputs, labels=labels).loss
+            loss = self.student(**self.inputs, labels=self.labels).loss
             with torch.no_grad():
-                teacher(**inputs)
+                self.teacher(**self.inputs)
         else:
             with distiller.listening():
-                outputs = student(**inputs, labels=labels)
-            loss = outputs.loss + distiller.loss(inputs, outputs)
+                outputs = self.student(**self.inputs, labels=self.labels)
+            loss = outputs.loss + distiller.loss(self.inputs, outputs)
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
 
-def peak_bytes(step: Callable[[int], None], device: str) -> int:
+def time_in_turns(
+    stepper: Stepper, kinds: Sequence[str], count: int, warmup: int, device: str
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return wall-clock and CPU milliseconds of each step: A B C, B C A, ... so that drift hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    busy: dict[str, list[float]] = {name: [] for name in kinds}
+    order = list(kinds)
+    for turn in range(warmup + count):
+        for name in order:
+            with stepper.turn(name) as step:
+                start, start_cpu = time.perf_counter(), time.process_time()
+                step()
+                if device.startswith("cuda"):
+                    torch.cuda.synchronize(device)
+                if turn >= warmup:
+                    times[name].append(1000 * (time.perf_counter() - start))
+                    busy[name].append(1000 * (time.process_time() - start_cpu))
+        order.append(order.pop(0))
+    return times, busy
+
+
+def peak_bytes(stepper: Stepper, kind: str, device: str) -> int:
     """Return the most memory that tensors need in one step beyond what was there before it."""
-    if device.startswith("cuda"):
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        step(0)
-        return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step(0)
+    with stepper.turn(kind) as step:
+        if device.startswith("cuda"):
+            before = torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
+            step()
+            return torch.cuda.max_memory_allocated(device) - before
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            step()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
