@@ -136,6 +136,13 @@ def test_losses_on_predictions_are_their_formulas(tau):
         return tau**2 * kl(softmax(b[i, j] / tau), softmax(a[i, j] / tau))
 
     assert_equals(D.logits_kl(s[:, 0], t[:, 0], tau), np.mean([one(i, 0) for i in range(B)]))
+    assert_equals(D.logits_kl(s[:, 0], t[:, 0], tau, [6]), np.mean([one(i, 0) for i in range(B)]))
+
+    def grouped(i):
+        parts = [(a[i, 0, part], b[i, 0, part]) for part in (slice(0, 2), slice(2, 5))]
+        return tau**2 * sum(kl(softmax(y / tau), softmax(x / tau)) for x, y in parts)
+
+    assert_equals(D.logits_kl(s[:, 0], t[:, 0], tau, [2, 3]), np.mean([grouped(i) for i in range(B)]))
     frames = over_utterances(lambda i, n: np.mean([one(i, j) for j in range(n)]))
     assert_equals(D.frame_logits_kl(s, t, masks(), tau), frames)
     assert_equals(

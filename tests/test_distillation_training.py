@@ -190,6 +190,9 @@ def test_models_that_do_not_fit_are_refused():
     distiller = Distiller(DistillationConfig(losses={"logits": 1.0}), teacher, other)
     with pytest.raises(DistillationError, match=r"logits: the student gives \(1, 2\), the teacher \(1, 5\)"):
         distil(distiller, other, audio(4000))
+    distiller = Distiller(DistillationConfig(losses={"logits": 1.0}, logit_groups=[3, 3]), teacher, student)
+    with pytest.raises(DistillationError, match="logit_groups: 6 logits in groups, but the models have 5"):
+        distil(distiller, student, audio(4000))
     with pytest.raises(DistillationError, match="was not heard"):
         distiller.loss(audio(4000), None)
     bare = tiny_model("hubert", "Model")

@@ -47,6 +47,9 @@ class DistillationConfig:
     `auto` is `shared` where widths differ and `none` elsewhere."""
     temperature: float = 2.0
     """Of the logits' softmax."""
+    logit_groups: Sequence[int] | None = None
+    """Sizes of the parts of a clip's logits that have a softmax each, in order (slots; recipes of tasks with
+    several targets set it themselves); None: one softmax."""
     gram_scale: GramScale = "sqrt"
     """Power of D by which Gram matrices are divided: `raw` (STaR's formula), `sqrt`, `mean`."""
     mask_probability: float = 0.8
@@ -84,6 +87,11 @@ class DistillationConfig:
             object.__setattr__(self, "layer_weights", tuple(map(float, self.layer_weights)))
         for name, holds, wanted in (
             ("task_weight", self.task_weight >= 0, "0 or more"),
+            (
+                "logit_groups",
+                self.logit_groups is None or (self.logit_groups and min(self.logit_groups) >= 1),
+                "numbers of logits of 1 or more",
+            ),
             ("temperature", self.temperature > 0, "above 0"),
             ("projection", self.projection in PROJECTIONS, f"one of {', '.join(PROJECTIONS)}"),
             ("gram_scale", self.gram_scale in POWERS, f"one of {', '.join(POWERS)}"),

@@ -229,7 +229,12 @@ class Distiller:
         if student.dim() == 3:
             valid = self._valid(batch, student.shape[1], "output")
             return frame_logits_kl(student, teacher, valid, self.config.temperature)
-        return logits_kl(student, teacher, self.config.temperature)
+        groups = self.config.logit_groups
+        if groups is not None and sum(groups) > student.shape[-1]:
+            raise DistillationError(
+                f"logit_groups: {sum(groups)} logits in groups, but the models have {student.shape[-1]}."
+            )
+        return logits_kl(student, teacher, self.config.temperature, groups)
 
     def _hidden(self, name: str, batch: "_Batch") -> torch.Tensor:
         total = torch.zeros((), device=batch.predictions[0].device)

@@ -1,5 +1,7 @@
 """Owns the losses on what a model says in the end: class logits, CTC frame posteriors, embeddings."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
@@ -7,15 +9,31 @@ from prune_ssl.distillation.frames import frame_mean, full_precision
 
 
 @full_precision
-def logits_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+def logits_kl(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    temperature: float = 1.0,
+    groups: Sequence[int] | None = None,
+) -> torch.Tensor:
     """Return tau^2 KL(softmax(t / tau) || softmax(s / tau)), the mean over the batch (methods 2.5), a scalar.
 
     Args:
         student: (B, K) logits.
         teacher: (B, K) logits.
         temperature: tau; the factor tau^2 keeps the gradient's size (Hinton et al. 2015, sec. 2).
+        groups: Sizes of the parts of K that have a softmax each (one for each slot), in order; their
+            divergences are added, and logits behind the last part are left out. None: one softmax over K.
+
+    Raises:
+        ValueError: the groups are more than K.
     """
-    return _divergence(student, teacher, temperature).mean()
+    if groups is None:
+        return _divergence(student, teacher, temperature).mean()
+    sizes = [*groups, student.shape[-1] - sum(groups)]
+    if sizes[-1] < 0:
+        raise ValueError(f"groups of {sum(groups)} logits, but there are {student.shape[-1]}")
+    parts = zip(torch.split(student, sizes, -1)[:-1], torch.split(teacher, sizes, -1)[:-1], strict=True)
+    return torch.stack([_divergence(own, target, temperature) for own, target in parts]).sum(0).mean()
 
 
 @full_precision

@@ -43,9 +43,8 @@ from prune_ssl.training.processes import first_before_others
 Say = Callable[[str], None]
 
 
-def check_losses(recipe: Recipe, teacher: nn.Module, student: nn.Module) -> None:
+def check_losses(config: DistillationConfig | None, teacher: nn.Module, student: nn.Module) -> None:
     """Refuse losses that do not fit teacher and student, before any training."""
-    config = distillation_config(recipe)
     if config is not None:
         Distiller(config, teacher, student).detach()
 
@@ -103,7 +102,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     name = recipe.distillation.teacher if recipe.distillation is not None else None
     teacher = None if name is None else load_model(name)
     student = model if recipe.student is None else new_student(recipe, model, task)
-    check_losses(recipe, teacher or copy_of(model), student)
+    check_losses(distillation_config(recipe, task), teacher or copy_of(model), student)
     augmentation_of(recipe)  # its folders are there
     corruption = corruption_of(recipe)
     return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
@@ -128,15 +127,17 @@ def pruning_config(recipe: Recipe) -> PruningConfig:
     return PruningConfig(**settings, milestones=part.budgets[:-1])
 
 
-def distillation_config(recipe: Recipe) -> DistillationConfig | None:
-    """Return the DistillationConfig of a recipe, or None.
+def distillation_config(recipe: Recipe, task: Task | None = None) -> DistillationConfig | None:
+    """Return the DistillationConfig of a recipe, or None; its groups of logits are the task's by default.
 
     Raises:
         DistillationError: a setting is out of range.
     """
     if recipe.distillation is None:
         return None
-    return DistillationConfig(**recipe.distillation.model_dump(exclude={"teacher"}))
+    settings = recipe.distillation.model_dump(exclude={"teacher"})
+    settings["logit_groups"] = settings["logit_groups"] or (task and task.logit_groups)
+    return DistillationConfig(**settings)
 
 
 def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:

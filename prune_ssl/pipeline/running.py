@@ -129,7 +129,7 @@ def _run_student(
     recipe: Recipe, ready: "Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
 ) -> Outcome:
     """Make a student of the dense model, distil it, and hand it over."""
-    losses = distillation_config(recipe)
+    losses = distillation_config(recipe, ready.task)
     assert losses is not None  # the schema sees to it
     assert recipe.student is not None
     set_seed(recipe.seed)
@@ -164,7 +164,7 @@ def _pruning_trainer(
         model=model,
         args=training_arguments(recipe, part.steps, part.learning_rate, recipe.folder / "pruning"),
         pruning=pruning_config(recipe),
-        distillation=distillation_config(recipe),
+        distillation=distillation_config(recipe, ready.task),
         teacher=ready.teacher,
         **shared,
     )
@@ -272,7 +272,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
         return check_budget(model, recipe, say)
     with torch.device("meta"):
         student = make_student(model, recipe.student.shape)
-        check_losses(recipe, model, student)
+        check_losses(distillation_config(recipe), model, student)
     graph = trace(student)
     small = graph.cost(seconds=recipe.reference_seconds)
     say(f"student {_shown(student, small, recipe)} ({100 * small.macs / cost.macs:.1f}%)")

@@ -183,6 +183,7 @@ class DistillationPart(Part):
     relation_layers: tuple[int | tuple[int, int], ...] | None = None
     projection: Literal["auto", "none", "shared", "per_layer", "heads"] = "auto"
     temperature: float = 2.0
+    logit_groups: tuple[int, ...] | None = None
     gram_scale: Literal["raw", "sqrt", "mean"] = "sqrt"
     mask_probability: float = 0.8
     mask_length: int = 10

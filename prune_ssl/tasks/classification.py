@@ -44,6 +44,7 @@ class Classification:
     greater_is_better: ClassVar[bool] = True
     auto_class: ClassVar[Any] = AutoModelForAudioClassification
     open_targets: ClassVar[bool] = False
+    logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
 
     labels: tuple[str, ...]

@@ -59,6 +59,7 @@ class Recognition:
     greater_is_better: ClassVar[bool] = False
     auto_class: ClassVar[Any] = AutoModelForCTC
     open_targets: ClassVar[bool] = True
+    logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
     rates: ClassVar[dict[str, str]] = {"wer": "word", "cer": "character"}
     make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(character_tokenizer)

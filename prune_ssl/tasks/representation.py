@@ -23,6 +23,7 @@ class Representation:
     greater_is_better: ClassVar[bool] = False
     auto_class: ClassVar[Any] = AutoModel
     open_targets: ClassVar[bool] = True
+    logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
 
     @classmethod

@@ -74,6 +74,11 @@ class Slots(Classification):
             for slot in dict.fromkeys(names)
         }
 
+    @property
+    def logit_groups(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Number of values of each slot."""
+        return tuple(part.stop - part.start for part in self.segments.values())
+
     def encode(self, target: str) -> list[int]:  # type: ignore[override]
         """Index of each slot's value within its segment (S).
 

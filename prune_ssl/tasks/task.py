@@ -72,6 +72,11 @@ class Task(Protocol):
         ...
 
     @property
+    def logit_groups(self) -> tuple[int, ...] | None:
+        """Sizes of the parts of a clip's logits that have a softmax each; None: one softmax."""
+        ...
+
+    @property
     def config_overrides(self) -> dict[str, Any]:
         """Fields for the model's config, also usable as `from_pretrained(..., **overrides)`."""
         ...

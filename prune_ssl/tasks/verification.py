@@ -46,6 +46,7 @@ class Verification:
     greater_is_better: ClassVar[bool] = False
     auto_class: ClassVar[Any] = AutoModelForAudioXVector
     open_targets: ClassVar[bool] = True
+    logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = False
 
     speakers: tuple[str, ...]
