@@ -104,8 +104,8 @@ def _reversed_legend(axes: Axes) -> tuple[list[Any], list[str]]:
 def _units_figure(data: ReportData) -> Figure:
     whole = (data.baseline or data.model).groups
     kept_of = {name: data.model.groups[name].size if name in data.model.groups else 0 for name in whole}
-    # whole blocks and layers, one unit each, have a picture only where one of them went
-    kinds = list(dict.fromkeys(g.kind for name, g in whole.items() if g.size > 1 or kept_of[name] < g.size))
+    cut = dict.fromkeys(group.kind for name, group in whole.items() if kept_of[name] < group.size)
+    kinds = list(cut or dict.fromkeys(group.kind for group in whole.values() if group.size > 1))
     figure = Figure(figsize=(7.2, 1.75 * len(kinds)), layout="constrained")
     panels = figure.subplots(len(kinds), 1, squeeze=False)[:, 0]
     for axes, kind in zip(panels, kinds, strict=True):
@@ -168,6 +168,6 @@ PLOTS: dict[str, Callable[[ReportData], Figure]] = {
 
 CAPTIONS = {
     "sections": "MACs by section",
-    "units": "Kept units per layer; grey is the dense model",
+    "units": "Kept units per layer, of the kinds that lost any; grey is the dense model",
     "budget": "Expected cost against its target; dotted, the share that each kind of unit keeps",
 }
