@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
@@ -77,6 +78,34 @@ def test_a_table_is_measured_once_and_then_read(model, tmp_path):
     latency, macs = resolve(budget, graph, allowed_widths(graph), 0.5)
     for limit in (latency, macs):
         assert limit.polynomial.value(graph.widths(keep)) <= limit.maximum
+
+
+@pytest.mark.parametrize("family", ["hubert", "wavlm", "sew-d", "wav2vec2-conformer"])
+def test_no_time_counts_twice(family):
+    """Parts may lie within others: SEW-D's neurons have no module around them but their layer."""
+    model = tiny_model(family, head="Model")
+    graph = trace(model)
+    subject = table._Subject(model, table._parts(graph), AT)
+    whole, own = subject.times(3)
+    subject.release()
+    assert min(own) > 0
+    assert sum(own) <= whole
+
+
+def test_layers_of_one_shape_share_what_was_measured(model):
+    found = measure_table(model, trace(model), AT)
+    ffn = [segment.times_ns for segment in found.segments if segment.name.endswith(".ffn")]
+    assert len(ffn) > 1
+    assert len(set(ffn)) == 1
+
+
+def test_noise_in_a_table_is_evened_out_both_ways():
+    noisy = np.array([1.0, 5.0, 3.0, 4.0, 6.0])
+    assert table._rising(noisy, 0).tolist() == [1.0, 4.0, 4.0, 4.5, 6.0]
+    square = np.random.default_rng(0).random((5, 7))
+    both = table._rising(table._rising(square, 0), 1)
+    assert (np.diff(both, axis=0) >= 0).all()
+    assert (np.diff(both, axis=1) >= 0).all()
 
 
 def test_a_device_that_is_not_there_or_a_missing_length_is_refused(model, monkeypatch):

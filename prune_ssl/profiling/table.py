@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -22,7 +24,7 @@ from prune_ssl.models.inputs import input_shape
 from prune_ssl.profiling.machine import machine_facts, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, parse_budget
-from prune_ssl.selection.latency import LatencyTable, Segment
+from prune_ssl.selection.latency import TABLE_VERSION, LatencyTable, Segment
 from prune_ssl.tracing import Group, PruningGraph
 
 CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
@@ -82,6 +84,7 @@ def _cached_table(
         "model": type(model).__name__,
         "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
         "shapes": graph.shapes,
+        "version": TABLE_VERSION,
         "grid": [CONV_POINTS, POINTS, GRID_STEP],
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
@@ -167,13 +170,20 @@ def _parts(graph: PruningGraph) -> list[_Part]:
             module = group.of_role("producer")[0].module.rpartition(".")[0]
             alike = name
         elif group.block and group.kind in ("heads", "ffn", "conv"):
-            axes, module = (name,), group.block
-            alike = f"{group.kind} {group.size} {group.block.rpartition('.')[2]}"
+            axes, module = (name,), _around(group)
+            alike = f"{group.kind} {group.size} {re.sub('[0-9]+', '*', module)}"
         else:
             continue
         grid = tuple(_grid(graph.groups[axis]) for axis in axes)
         parts.append(_Part(name, module, axes, grid, factors, alike))
     return parts
+
+
+def _around(group: Group) -> str:
+    """Return the least module that holds all that makes and takes the units of a group."""
+    ends = [part.module.split(".") for role in ("producer", "consumer") for part in group.of_role(role)]
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*ends, strict=False))
+    return ".".join(level[0] for level in shared)
 
 
 def _grid(group: Group) -> tuple[int, ...]:
@@ -199,6 +209,12 @@ def _keeps(graph: PruningGraph, parts: list[_Part]) -> Iterator[dict[str, list[i
         yield keep
 
 
+def _directly_within(part: _Part, parts: list[_Part]) -> list[_Part]:
+    inside = [each for each in parts if each.module.startswith(f"{part.module}.")]
+    deeper = tuple(f"{each.module}." for each in inside)
+    return [each for each in inside if not each.module.startswith(deeper)]
+
+
 class _Subject:
     """A model with a stopwatch at each part."""
 
@@ -207,6 +223,7 @@ class _Subject:
         self.model, self.parts = model.to(at.device, dtype).eval(), parts
         self.clock = _Clock(at)
         self.starts: dict[str, int] = {}
+        self.within = {part.name: [each.name for each in _directly_within(part, parts)] for part in parts}
         self.spent: dict[str, list[int]] = {part.name: [] for part in parts}
         self.handles: list[Any] = []
         generator = torch.Generator().manual_seed(0)
@@ -232,6 +249,9 @@ class _Subject:
     def times(self, calls: int) -> tuple[int, list[int]]:
         """Return the times in ns of the fastest call and of each part in its fastest call.
 
+        What runs inside of a part that is a part itself (attention, in a layer that holds its neurons
+        without a module around them) counts there only.
+
         Raises:
             BudgetError: a part does not run as a module of its own.
         """
@@ -247,7 +267,16 @@ class _Subject:
                 raise BudgetError(
                     f"latency: {part.module} does not run as a module, so it cannot be timed on its own."
                 )
-        return min(whole), [min(self.spent[part.name]) for part in self.parts]
+        own = [
+            min(
+                spent - sum(inner)
+                for spent, *inner in zip(
+                    *(self.spent[name] for name in (part.name, *self.within[part.name])), strict=True
+                )
+            )
+            for part in self.parts
+        ]
+        return min(whole), own
 
 
 class _Clock:
@@ -286,7 +315,14 @@ def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], li
         )
         found = found.reshape(points.shape[:-1])
         for axis in range(found.ndim):  # noise must not make a narrower module look slower
-            found = np.maximum.accumulate(found, axis)
+            found = _rising(found, axis)
         flat = tuple(round(float(each)) for each in found.ravel())
         segments.append(Segment(part.name, part.axes, part.grid, flat, part.factors))
     return segments
+
+
+def _rising(found: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+    """Return what does not fall along an axis: half-way from the largest such below to the least above."""
+    above = np.maximum.accumulate(found, axis)
+    below = np.flip(np.minimum.accumulate(np.flip(found, axis), axis), axis)
+    return (above + below) / 2
