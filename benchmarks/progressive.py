@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/methods"))
     parser.add_argument("--study", choices=list(STUDIES), default="digits")
     parser.add_argument("--budgets", type=int, nargs="+", default=[60, 45, 30, 15])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     quiet_libraries()
