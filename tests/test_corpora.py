@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prune_ssl.data import ClipDataset, CorruptedDataset
-from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.errors import DataError, DistillationError, RecipeError
 from prune_ssl.pipeline import dry_run
 from prune_ssl.pipeline.corpora import corruption_of, read_clips, training_clips
 from prune_ssl.pipeline.preparation import distillation_config
@@ -94,6 +94,12 @@ def test_a_cache_of_a_teacher_that_never_hears_a_clip_twice_is_refused(override,
     cached = ["distillation.teacher_cache=memory", f"output={tmp_path}/out"]
     with pytest.raises(RecipeError, match=message):
         dry_run(recipe_of(*cached, override), say=lambda line: None)
+
+
+def test_groups_of_logits_that_are_not_the_task_s_are_refused_before_any_training(tmp_path):
+    distilled = ["distillation={losses: {logits: 1.0}, logit_groups: [3, 300]}", "smoke=true"]
+    with pytest.raises(DistillationError, match=r"logit_groups: found \[3, 300\].*one group; leave it out"):
+        dry_run(recipe_of(*distilled, f"output={tmp_path}/out"), say=lambda line: None)
 
 
 def test_a_cache_of_a_teacher_that_hears_clips_as_they_are_is_taken(tmp_path):

@@ -18,7 +18,7 @@ from prune_ssl.artifacts import prepare_folder
 from prune_ssl.data import Corruption, SpeechFolder
 from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.distillation.config import MASKING
-from prune_ssl.errors import DataError, ModelError
+from prune_ssl.errors import DataError, DistillationError, ModelError
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
@@ -131,12 +131,18 @@ def distillation_config(recipe: Recipe, task: Task | None = None) -> Distillatio
     """Return the DistillationConfig of a recipe, or None; its groups of logits are the task's by default.
 
     Raises:
-        DistillationError: a setting is out of range.
+        DistillationError: a setting is out of range, or does not fit the task.
     """
     if recipe.distillation is None:
         return None
     settings = recipe.distillation.model_dump(exclude={"teacher"})
-    settings["logit_groups"] = settings["logit_groups"] or (task and task.logit_groups)
+    if task is not None:
+        given, settings["logit_groups"] = settings["logit_groups"], task.logit_groups
+        if given not in (None, task.logit_groups):
+            raise DistillationError(
+                f"distillation.logit_groups: found {list(given)}, but the outputs of task {task.name!r} are "
+                f"{list(task.logit_groups) if task.logit_groups else 'one group'}; leave it out."
+            )
     return DistillationConfig(**settings)
 
 
