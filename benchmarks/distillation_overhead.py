@@ -16,12 +16,12 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from timing import timed
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from training_overhead import build, spread
@@ -144,14 +144,8 @@ def time_in_turns(
     order = list(kinds)
     for turn in range(warmup + count):
         for name in order:
-            with stepper.turn(name) as step:
-                start, start_cpu = time.perf_counter(), time.process_time()
+            with stepper.turn(name) as step, timed(device, times[name], busy[name], turn >= warmup):
                 step()
-                if device.startswith("cuda"):
-                    torch.cuda.synchronize(device)
-                if turn >= warmup:
-                    times[name].append(1000 * (time.perf_counter() - start))
-                    busy[name].append(1000 * (time.process_time() - start_cpu))
         order.append(order.pop(0))
     return times, busy
 

@@ -14,10 +14,10 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import torch
+from timing import timed
 from torch import nn
 from transformers import AutoConfig, AutoModelForAudioClassification
 
@@ -133,13 +133,8 @@ def time_in_turns(
     for turn in range(warmup + count):
         for place, name in enumerate(order):
             stepper.attach(kinds[name])
-            start, start_cpu = time.perf_counter(), time.process_time()
-            stepper.step(len(kinds) * turn + place)
-            if device.startswith("cuda"):
-                torch.cuda.synchronize(device)
-            if turn >= warmup:
-                times[name].append(1000 * (time.perf_counter() - start))
-                busy[name].append(1000 * (time.process_time() - start_cpu))
+            with timed(device, times[name], busy[name], turn >= warmup):
+                stepper.step(len(kinds) * turn + place)
         order.append(order.pop(0))
     return times, busy
 
