@@ -268,6 +268,10 @@ def main() -> int:
         "--write", type=Path, help="document whose tables are written anew, between its marks"
     )
     args = parser.parse_args()
+    if args.write is not None and not args.write.is_file():  # before hours of training
+        parser.error(
+            f"--write {args.write}: no such document; it needs the marks of docs/distillation_claims.md"
+        )
     quiet_libraries()
     torch.set_num_threads(args.threads)
     try:
