@@ -9,6 +9,7 @@ again), all from the same dense model. Cost is in processor seconds: run it on a
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -19,6 +20,7 @@ from method_table import CONTROL, STUDIES, Cell, recipe_of, run_cell
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import Recipe, make_recipe
+from prune_ssl.report.pareto import SweepPoint
 from prune_ssl.sweep import point_of
 
 METHOD = "hj_mac"
@@ -32,12 +34,26 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/methods"))
     parser.add_argument("--study", choices=list(STUDIES), default="digits")
     parser.add_argument("--budgets", type=int, nargs="+", default=[60, 45, 30, 15])
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     quiet_libraries()
     torch.set_num_threads(1)
-    first = Cell(STUDIES[args.study], METHOD, args.budgets[0], args.seed, args.out / args.study)
+    runs = [run_seed(args, seed) for seed in args.seeds]
+    text = table(runs)
+    print(text)
+    if args.page:
+        command = "python benchmarks/progressive.py --data PATH/TO/CORPORA --page docs/progressive.md"
+        head = "# One progressive run beside a run for each budget\n\nMade by"
+        seeds = " and ".join(map(str, args.seeds))
+        said = f"{args.study}, seeds {seeds}; test accuracy in %, in the order of the seeds"
+        args.page.write_text(f"{head} `{command}` ({said}).\n\n{text}\n", encoding="utf-8")
+    return 0
+
+
+def run_seed(args: argparse.Namespace, seed: int) -> tuple[list[Cell], Cell]:
+    """Run what a seed lacks; return the separate runs, the largest budget first, and the progressive one."""
+    first = Cell(STUDIES[args.study], METHOD, args.budgets[0], seed, args.out / args.study)
     cells = [first.of(METHOD, percent) for percent in sorted(args.budgets, reverse=True)]
     for cell in (first.of(CONTROL, 100), *cells):
         if not cell.report.is_file():
@@ -49,13 +65,7 @@ def main() -> int:
         run(recipe, overwrite=True, say=say)
         spent = {"core_seconds": time.process_time() - start}
         (together.folder / "cost.json").write_text(json.dumps(spent))
-    text = table(cells, together)
-    print(text)
-    if args.page:
-        command = "python benchmarks/progressive.py --data PATH/TO/CORPORA --page docs/progressive.md"
-        head = "# One progressive run beside a run for each budget\n\nMade by"
-        args.page.write_text(f"{head} `{command}` (digits, seed {args.seed}).\n\n{text}\n", encoding="utf-8")
-    return 0
+    return cells, together
 
 
 def progressive(recipe: Recipe, budgets: list[int], folder: Path) -> Recipe:
@@ -66,25 +76,37 @@ def progressive(recipe: Recipe, budgets: list[int], folder: Path) -> Recipe:
     return make_recipe(data | {"name": folder.name, "output": str(folder)})
 
 
-def table(cells: list[Cell], together: Cell) -> str:
-    lines = ["| budget | a run of its own | progressive | difference | MACs kept |", "|---|---|---|---|---|"]
+def table(runs: list[tuple[list[Cell], Cell]]) -> str:
+    lines = [
+        "| budget | a run of its own | progressive | mean difference | MACs kept |",
+        "|---|---|---|---|---|",
+    ]
     differences = []
-    for cell in cells:
-        last = cell.percent == together.percent
-        path = together.folder / f"report{'' if last else f'-macs-{cell.percent}'}.json"
-        own, shared = cell.point(), point_of(path, "", "", cell.seed)
-        differences.append(100 * (shared.value - own.value))
+    for row in zip(*(cells for cells, _ in runs), strict=True):
+        own, shared = [cell.point() for cell in row], []
+        for cell, (_, together) in zip(row, runs, strict=True):
+            last = cell.percent == together.percent
+            path = together.folder / f"report{'' if last else f'-macs-{cell.percent}'}.json"
+            shared.append(point_of(path, "", "", cell.seed))
+        change = mean(100 * (late.value - alone.value) for late, alone in zip(shared, own, strict=True))
+        differences.append(change)
         lines.append(
-            f"| {cell.percent}% | {own.value:.1%} | {shared.value:.1%} | {differences[-1]:+.1f} | "
-            f"{own.macs_kept:.1%}, {shared.macs_kept:.1%} |"
+            f"| {row[0].percent}% | {accuracies(own)} | {accuracies(shared)} | {change:+.1f} | "
+            f"{mean(point.macs_kept for point in own):.1%}, {mean(point.macs_kept for point in shared):.1%} |"
         )
-    spent = [seconds(cell) for cell in cells]
+    alone = mean(seconds(cell) for cells, _ in runs for cell in cells)
+    shared_cost = mean(seconds(together) for _, together in runs)
     lines.append(
-        f"\nMean difference {mean(differences):+.1f} points. Core seconds: {seconds(together):.0f} for the "
-        f"progressive run, {mean(spent):.0f} for a run of its own (mean of {len(spent)}): "
-        f"{seconds(together) / mean(spent):.2f} times one, {seconds(together) / sum(spent):.2f} of all."
+        f"\nMean difference {mean(differences):+.1f} points. Core seconds: {shared_cost:.0f} for a "
+        f"progressive run, {alone:.0f} for a run of its own (means): {shared_cost / alone:.2f} times one, "
+        f"{shared_cost / alone / len(differences):.2f} of all {len(differences)}."
     )
     return "\n".join(lines)
+
+
+def accuracies(points: Sequence[SweepPoint]) -> str:
+    each = ", ".join(f"{100 * point.value:.1f}" for point in points)
+    return f"{100 * mean(point.value for point in points):.2f} ({each})"
 
 
 def seconds(cell: Cell) -> float:

@@ -11,8 +11,11 @@ no choice of settings.
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -154,13 +157,51 @@ def verdict(name: str, seed: int, out: Path) -> str | None:
 
 
 HEADER = ("task", "model", "metric in % (95% interval)", "MACs", "parameters", "latency, 1 thread")
+BY_SEED = ("task", "budget", "metric, %", "dense", "pruned", "mean")
 
 
-def table(names: list[str], seed: int, out: Path) -> str:
-    lines = ["| " + " | ".join(HEADER) + " |", "|---" * len(HEADER) + "|"]
-    lines += ["| " + " | ".join(cells) + " |" for name in names for cells in rows(name, seed, out)]
-    verdicts = [line for line in (verdict(name, seed, out) for name in names) if line]
-    return "\n".join([*lines, "", *verdicts]) + "\n"
+def by_seed(name: str, seeds: list[int], out: Path) -> list[list[str]]:
+    """Return a row for each metric and budget of a task that has more than one seed."""
+    case, found = CASES[name], []
+    for budget in case.budgets:
+        paths = [folder_of(out, name, seed, budget) / "report.json" for seed in seeds]
+        results = [json.loads(path.read_text())["results"] for path in paths if path.exists()]
+        for metric in case.metrics if len(results) > 1 else ():
+            dense, small = (
+                [100 * result[stage][metric.key] for result in results] for stage in ("dense", "recovered")
+            )
+            changes = [after - before for before, after in zip(dense, small, strict=True)]
+            error = stdev(changes) / len(changes) ** 0.5
+            found.append(
+                [
+                    case.words,
+                    f"`{budget}`",
+                    metric.words,
+                    ", ".join(f"{each:.1f}" for each in dense),
+                    ", ".join(f"{each:.1f}" for each in small),
+                    f"{mean(dense):.1f} to {mean(small):.1f}: {mean(changes):+.1f} (± {error:.1f})",
+                ]
+            )
+    return found
+
+
+def table(names: list[str], seeds: list[int], out: Path) -> str:
+    first = seeds[0]
+    verdicts = [line for line in (verdict(name, first, out) for name in names) if line]
+    lines = [*markdown(HEADER, [cells for name in names for cells in rows(name, first, out)]), "", *verdicts]
+    more = [cells for name in names for cells in by_seed(name, seeds, out)]
+    if more:
+        lines += [
+            "",
+            "By seed, dense and pruned; the mean change with its standard error over the seeds:",
+            "",
+        ]
+        lines += markdown(BY_SEED, more)
+    return "\n".join(lines) + "\n"
+
+
+def markdown(header: Sequence[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
 
 
 BEGIN, END = "<!-- table: written by benchmarks/task_table.py -->", "<!-- end of the table -->"
@@ -183,7 +224,12 @@ def main() -> int:
         "--data", type=Path, default=os.environ.get("PRUNE_SSL_DATA"), help="folder of corpora"
     )
     parser.add_argument("--tasks", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="the first is tabled whole, the others by metric"
+    )
+    parser.add_argument(
+        "--budgets", nargs="+", help="only these of the tasks' own; each task's first goes first"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/tasks"))
     parser.add_argument("--into", type=Path, help="document that gets the table")
     parser.add_argument("--only-table", action="store_true", help="train nothing; table what is there")
@@ -197,12 +243,14 @@ def main() -> int:
         ((index, name) for name in args.tasks for index in range(len(CASES[name].budgets))),
         key=lambda each: each[0],
     )
-    for index, name in [] if args.only_table else order:
+    for seed, (index, name) in [] if args.only_table else product(args.seeds, order):
+        if args.budgets and CASES[name].budgets[index] not in args.budgets:
+            continue
         try:
-            run_case(name, index, Path(args.data), args.seed, args.out)
+            run_case(name, index, Path(args.data), seed, args.out)
         except PruneError as error:
             parser.error(str(error))
-    text = table(list(CASES), args.seed, args.out)
+    text = table(list(CASES), args.seeds, args.out)
     if args.into:
         write(args.into, text)
     print(text)
