@@ -1,8 +1,10 @@
 """Budgets beyond MACs and parameters (memory, latency), target ramps and milestones."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from conftest import ONE_OF_EACH, tiny_model
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from prune_ssl import PruningConfig, attach_gates, resize, save_pretrained, select, trace
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import schedule
+from prune_ssl.profiling.table import _rising
 from prune_ssl.selection import UNIT_KINDS, Conditions, allowed_widths, parse_budget, resolve, solve
 from prune_ssl.selection.latency import LatencyCost, LatencyTable, Segment
 
@@ -190,6 +193,52 @@ def test_a_latency_budget_is_met_by_the_table_and_no_usable_step_fits(percent):
     gates.penalty(5).backward()
     assert float(gates.log_alpha.grad.abs().sum()) > 0
     assert limit.polynomial.value(graph.widths(gates.finalize().keep)) <= limit.maximum
+
+
+def noisy_table(graph, generator):
+    """Products of widths with noise, made to rise as measured times are: with plateaus."""
+    segments = []
+    for name, group in graph.groups.items():
+        if group.kind == "conv":
+            before = f"conv.{int(name.split('.')[1]) - 1}"
+            axes = (before, name) if before in graph.groups else (name,)
+        elif group.kind in UNIT_KINDS:
+            axes = (name,)
+        else:
+            continue
+        grid = tuple(
+            tuple(range(graph.groups[axis].minimum, graph.groups[axis].size + 1, 2)) for axis in axes
+        )
+        grid = tuple(
+            each if each[-1] == graph.groups[axis].size else (*each, graph.groups[axis].size)
+            for each, axis in zip(grid, axes, strict=True)
+        )
+        times = np.prod(np.meshgrid(*grid, indexing="ij"), axis=0) * 100.0
+        times *= 1 + 0.25 * generator.standard_normal(times.shape)
+        for axis in range(times.ndim):
+            times = _rising(times, axis)
+        flat = tuple(round(max(float(each), 1.0)) for each in times.ravel())
+        segments.append(Segment(name, axes, grid, flat))
+    table = LatencyTable({"cpu": "none"}, "cpu", 1, 1.0, "float32", 0, 100, tuple(segments))
+    dense = LatencyCost(table, graph).value(graph.widths())
+    return replace(table, dense_ns=dense)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_near_its_floor_a_noisy_latency_budget_is_met_too(seed):
+    generator = np.random.default_rng(seed)
+    graph = trace_once()
+    table, widths = noisy_table(graph, generator), allowed_widths(graph, 1)
+    cost = LatencyCost(table, graph)
+    floor = cost.value({name: options[0] for name, options in widths.items()})
+    scores = {name: torch.tensor(generator.random(group.size)) for name, group in graph.groups.items()}
+    (constraint,) = parse_budget("latency=50%")
+    for room in (1.0, 1.02, 1.05):
+        budget = (replace(constraint, fraction=None, absolute=round(floor * room), table=table),)
+        limits = resolve(budget, graph, widths, 1.0)
+        for start in (None, graph.widths()):
+            found = graph.widths(solve(graph, scores, limits, widths, start))
+            assert limits[0].polynomial.value(found) <= limits[0].maximum
 
 
 def test_a_latency_budget_without_a_table_says_how_to_get_one():

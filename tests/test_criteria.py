@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from prune_ssl import select, trace
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection import CRITERIA, allowed_widths, resolve, score_units
+from prune_ssl.selection import CRITERIA, allowed_widths, resolve, score_units, unit_prices
 from prune_ssl.selection.criteria import compared
 from prune_ssl.selection.select import uniform_widths
 
@@ -167,30 +167,86 @@ def test_every_criterion_selects_within_the_budget(model, batches, criterion, is
 def test_without_cost_the_least_scores_go_whatever_they_save():
     model = tiny_model()
     graph = trace(model)
-    dense, polynomial = graph.widths(), graph.polynomial("macs", seconds=1.0)
+    prices = prices_of(graph, "macs=60%")
     scores = {name: torch.rand(group.size) for name, group in graph.groups.items()}
-    same = compared(graph, scores, polynomial, "cost")
+    same = compared(graph, scores, prices, "cost")
     assert all(torch.allclose(same[name], scores[name].double()) for name in scores)
-    alone = compared(graph, scores, polynomial, "none")
+    alone = compared(graph, scores, prices, "none")
     for name, values in scores.items():
-        assert torch.allclose(alone[name] / polynomial.marginal(name, dense), values.double())
+        assert torch.allclose(alone[name] / prices[name], values.double())
+
+
+def prices_of(graph, budget):
+    return unit_prices(graph, resolve(budget, graph, allowed_widths(graph, 1), 1.0))
+
+
+def test_a_unit_is_priced_by_every_limit_that_it_falls_under():
+    graph = trace(tiny_model())
+    text, dense = "frontend.params=60%,encoder.params=60%", graph.widths()
+    prices, limits = prices_of(graph, text), resolve(text, graph, allowed_widths(graph, 1), 1.0)
+    for name, group in graph.groups.items():
+        less = {**dense, name: group.size - 1}
+        saved = [limit.polynomial.value(dense) - limit.polynomial.value(less) for limit in limits]
+        price = sum(each / limit.dense for each, limit in zip(saved, limits, strict=True))
+        assert price > 0
+        assert prices[name] == pytest.approx(price)
+    alone = prices_of(graph, "frontend.params=60%")
+    least = min(price for name, price in alone.items() if graph.groups[name].kind == "conv")
+    assert alone["layer.1.ffn"] == alone["layer.2.heads"] == least
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "activation", "random"])
+def test_blocks_and_layers_do_not_go_before_every_unit(batches, criterion):
+    torch.manual_seed(0)
+    model = tiny_model(num_hidden_layers=4).double()
+    graph = trace(model)
+    gone = {"units": 0, "whole": 0}
+    for seed in range(6):
+        torch.manual_seed(seed)
+        keep = select(
+            graph,
+            model,
+            "encoder.params=70%",
+            criterion,
+            round_to=1,
+            kinds=["heads", "ffn", "block", "layer"],
+            batches=batches,
+        )
+        for name, units in keep.items():
+            whole = graph.groups[name].kind in ("block", "layer")
+            gone["whole" if whole else "units"] += graph.groups[name].size - len(units)
+    assert gone["units"] > 0
+
+
+def test_random_takes_units_of_every_kind_alike():
+    model = tiny_model()
+    graph, kept = trace(model), {"conv": [], "heads": [], "ffn": []}
+    for seed in range(20):
+        torch.manual_seed(seed)
+        widths = graph.widths(select(graph, model, "params=60%", "random", round_to=1))
+        for name, group in graph.groups.items():
+            if group.kind in kept:
+                kept[group.kind].append(widths[name] / group.size)
+    shares = [sum(each) / len(each) for each in kept.values()]
+    assert max(shares) < 0.95
+    assert max(shares) - min(shares) < 0.25
 
 
 def test_isomorphic_scores_are_ranks_within_a_kind():
     graph = trace(tiny_model())
-    polynomial = graph.polynomial("macs", seconds=1.0)
+    prices = prices_of(graph, "macs=60%")
     scores = {name: torch.rand(group.size) for name, group in graph.groups.items()}
     stretched = {
         name: values * (1e6 if graph.groups[name].kind == "ffn" else 1) for name, values in scores.items()
     }
     for normalise in ("cost", "none"):
-        ranked = compared(graph, scores, polynomial, normalise, isomorphic=True)
-        again = compared(graph, stretched, polynomial, normalise, isomorphic=True)
+        ranked = compared(graph, scores, prices, normalise, isomorphic=True)
+        again = compared(graph, stretched, prices, normalise, isomorphic=True)
         assert all(torch.equal(ranked[name], again[name]) for name in scores)
     ranks = torch.cat(
         [
-            values / polynomial.marginal(name, graph.widths())
-            for name, values in compared(graph, scores, polynomial, "none", isomorphic=True).items()
+            values / prices[name]
+            for name, values in compared(graph, scores, prices, "none", isomorphic=True).items()
             if graph.groups[name].kind == "ffn"
         ]
     )

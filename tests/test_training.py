@@ -92,11 +92,22 @@ def test_gates_have_groups_of_their_own_at_constant_rates(tmp_path):
     assert gates["params"][0] is trainer.gates.log_alpha
     assert multipliers["params"][0] is trainer.gates.multipliers
     assert gates["weight_decay"] == multipliers["weight_decay"] == 0
-    assert multipliers["maximize"]
-    assert not gates["maximize"]
     assert gates["lr"] == trainer.gates.learning_rate  # after the last step, where the weights' rate is 0
     assert trainer.optimizer.param_groups[0]["lr"] == 0
     assert not torch.equal(trainer.gates.multipliers.detach(), torch.tensor([[0.0, 50.0]]))
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adafactor"])
+def test_any_optimiser_raises_the_multipliers_of_a_budget_that_is_exceeded(tmp_path, optim):
+    trainer = make_trainer(tmp_path, optim=optim)
+    trainer.gates.plan_steps(8)
+    trainer.create_optimizer_and_scheduler(8)
+    before = trainer.gates.multipliers.detach().clone()
+    for step in range(4):
+        trainer.gates.penalty(4 + step).backward()  # all gates are open, the target is far down
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+    assert (trainer.gates.multipliers.detach() > before).all()
 
 
 def test_the_expected_budget_follows_its_target(tmp_path):

@@ -13,7 +13,7 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.gating import hard_concrete, schedule
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.modules import restore_class
-from prune_ssl.selection import Limit, resolve, solve, ties_of
+from prune_ssl.selection import Limit, resolve, solve, ties_of, unit_prices
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
@@ -110,7 +110,7 @@ class Gates(nn.Module):
         return schedule.warmup(self.steps) if self.config.warmup is None else self.config.warmup
 
     def parameter_groups(self, learning_rate: float | None = None) -> list[dict[str, Any]]:
-        """Return optimiser groups: gates (minimised) and multipliers (maximised), without weight decay.
+        """Return optimiser groups: gates, and multipliers (see `penalty`), without weight decay.
 
         Made for Adam-family optimisers, which move a parameter by about the learning rate a step.
         """
@@ -122,7 +122,6 @@ class Gates(nn.Module):
                 "lr": schedule.MULTIPLIER_RATE * rate,
                 "weight_decay": 0.0,
                 "betas": BETAS,
-                "maximize": True,
             },
         ]
 
@@ -240,8 +239,9 @@ class Gates(nn.Module):
     def penalty(self, step: int) -> torch.Tensor:
         """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
 
-        The augmented Lagrangian of methods 2.3 and 3; maximise it over the multipliers. K is the unit of the
-        multipliers: the L1 norm of the task's gradient on the gates over that of the expected cost, smoothed,
+        The augmented Lagrangian of methods 2.3 and 3. Minimise it: the multipliers, over which it is to be
+        maximised, get the negated gradient, so that any optimiser will do. K is the unit of the multipliers:
+        the L1 norm of the task's gradient on the gates over that of the expected cost, smoothed,
         so that a multiplier of 1 balances the task in any model. (Without it one unit's part of the cost
         shrinks with the number of units, and the expected cost trails its target by 0.15 of the dense cost in
         short runs.)
@@ -253,7 +253,8 @@ class Gates(nn.Module):
         target = torch.tensor(self.target(step), dtype=self.log_alpha.dtype, device=self.log_alpha.device)
         expected = self.expected()
         violation = expected - target
-        terms = self.multipliers[:, 0] * violation + self.multipliers[:, 1] * violation.square()
+        multipliers = 2 * self.multipliers.detach() - self.multipliers  # the same values, gradients negated
+        terms = multipliers[:, 0] * violation + multipliers[:, 1] * violation.square()
         penalty = (self._unit(expected) * terms).sum()
         if penalty.requires_grad:
             penalty.register_hook(self._note_loss_scale)  # type: ignore[no-untyped-call]
@@ -366,10 +367,8 @@ class Gates(nn.Module):
         # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by
         # probability.
         limits = self.limits if milestone is None else self.milestones[milestone]
-        dense, polynomial = self.graph.widths(), limits[0].polynomial
-        scores = {
-            name: values.double() * polynomial.marginal(name, dense) for name, values in chances.items()
-        }
+        prices = unit_prices(self.graph, limits)
+        scores = {name: values.double() * prices[name] for name, values in chances.items()}
         ties = ties_of(self.graph, self.config.layout)
         keep = solve(self.graph, scores, limits, self.widths, start, ties=ties)
         open_means = self._open_means()

@@ -10,7 +10,7 @@ from prune_ssl.selection.budget import (
     resolve,
     split_budget,
 )
-from prune_ssl.selection.criteria import CRITERIA, score_units
+from prune_ssl.selection.criteria import CRITERIA, score_units, unit_prices
 from prune_ssl.selection.select import select
 from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, check_kinds, solve
 from prune_ssl.selection.stock import STOCK_KINDS, Layout, ties_of
@@ -35,4 +35,5 @@ __all__ = [
     "solve",
     "split_budget",
     "ties_of",
+    "unit_prices",
 ]

@@ -1,6 +1,6 @@
 """Criteria: one-shot scores of units, a literal table name -> function and what it must be told."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.selection.budget import Limit
 from prune_ssl.selection.calibration import (
     Batch,
     Evidence,
@@ -16,21 +17,18 @@ from prune_ssl.selection.calibration import (
     per_unit,
     unit_sums,
 )
-from prune_ssl.selection.costs import CostFunction
 from prune_ssl.tracing import Group, PruningGraph
 
 Normalise = Literal["cost", "none"]
 
 
 def magnitude(group: Group, evidence: Evidence) -> torch.Tensor:
-    """Squared L2 norm of a unit's weights relative to the mean unit of its group, times its weight count.
+    """Squared L2 norm of a unit's weights, later made relative (see Criterion). Returns (units,) float64.
 
-    The relative scale makes groups comparable, the count makes a head worth more than a neuron. Norm slices
-    do not count: the scale of a channel before a normalisation says nothing of its use. Returns (units,)
-    float64.
+    Norm slices do not count: the scale of a channel before a normalisation says nothing of its use.
     """
     squares = {path: weight.detach().double().square() for path, weight in _weights(group, evidence).items()}
-    return _relative(unit_sums(group, squares), group, evidence)
+    return unit_sums(group, squares)
 
 
 def taylor(group: Group, evidence: Evidence) -> torch.Tensor:
@@ -51,10 +49,9 @@ def fisher(group: Group, evidence: Evidence) -> torch.Tensor:
 
 
 def activation(group: Group, evidence: Evidence) -> torch.Tensor:
-    """Sum of |W_ij| rms(X_j) over the columns that read a unit (Sun et al. 2024, Wanda), as in `magnitude`.
+    """Sum of |W_ij| rms(X_j) over the columns that read a unit (Sun et al. 2024, Wanda), later made relative.
 
-    Relative to the mean unit of the group and times its weight count. Nothing reads a whole block or layer by
-    columns: it counts as one unit of mean size. Returns (units,) float64.
+    Nothing reads a whole block or layer by columns: it scores as the mean one. Returns (units,) float64.
     """
     readers = group.of_role("consumer")
     scores = torch.zeros(group.size, dtype=torch.float64) if readers else torch.ones(group.size).double()
@@ -62,11 +59,14 @@ def activation(group: Group, evidence: Evidence) -> torch.Tensor:
         weight = evidence.parameters[part.parameter].detach().double().cpu()
         sizes = evidence.inputs[part.module].view(1, -1, *[1] * (weight.dim() - 2))
         scores += per_unit(part, weight.abs() * sizes)
-    return _relative(scores, group, evidence)
+    return scores
 
 
 def random(group: Group, evidence: Evidence) -> torch.Tensor:
-    """Uniform scores from torch's global generator: the baseline that any criterion must beat."""
+    """Uniform scores from torch's global generator: the baseline that any criterion must beat.
+
+    `select` compares them as they are, never by cost: a dear unit is as likely to go as a cheap one.
+    """
     return torch.rand(group.size, dtype=torch.float64)
 
 
@@ -77,15 +77,24 @@ def _weights(group: Group, evidence: Evidence) -> dict[str, torch.Tensor]:
     return {path: parameter for path, parameter in known.items() if parameter.dim() >= 2}
 
 
-def _relative(scores: torch.Tensor, group: Group, evidence: Evidence) -> torch.Tensor:
-    """Return scores over their mean, times the number of weights of one unit.
+def _relative(
+    graph: PruningGraph, scores: Mapping[str, torch.Tensor], evidence: Evidence
+) -> dict[str, torch.Tensor]:
+    """Return scores over the mean of those they are compared with, times the number of weights of a unit.
 
-    A block or layer is alone in its group: its score stays as it is, to be compared with its like.
+    A unit is compared with the others of its group, a whole block or layer with those of its kind. The count
+    makes a head worth more than a neuron, and a block about as much as its units together.
     """
-    if group.size == 1:
-        return scores
-    count = sum(parameter.numel() // group.size for parameter in _weights(group, evidence).values())
-    return count * scores / scores.mean().clamp_min(torch.finfo(torch.float64).tiny)
+    alone: dict[str, list[torch.Tensor]] = {}
+    for name, group in graph.groups.items():
+        if group.size == 1:
+            alone.setdefault(group.kind, []).append(scores[name])
+    made = {}
+    for name, group in graph.groups.items():
+        others = torch.cat(alone[group.kind]) if group.size == 1 else scores[name]
+        count = sum(weight.numel() // group.size for weight in _weights(group, evidence).values())
+        made[name] = count * scores[name] / others.mean().clamp_min(torch.finfo(torch.float64).tiny)
+    return made
 
 
 @dataclass(frozen=True)
@@ -94,15 +103,21 @@ class Criterion:
 
     score: Callable[[Group, Evidence], torch.Tensor]
     needs: Literal["weights", "gradients", "inputs"] = "weights"
+    relative: bool = False
+    """Scores of different groups cannot be compared until each is over its mean, times the weight count."""
+    by_cost: bool = True
+    """Whether scores may be compared by cost saved."""
 
 
 CRITERIA: dict[str, Criterion] = {
-    "magnitude": Criterion(magnitude),
+    "magnitude": Criterion(magnitude, relative=True),
     "taylor": Criterion(taylor, "gradients"),
     "fisher": Criterion(fisher, "gradients"),
-    "activation": Criterion(activation, "inputs"),
-    "random": Criterion(random),
-    "uniform": Criterion(magnitude),  # magnitude within a group; `select` cuts all groups by one fraction
+    "activation": Criterion(activation, "inputs", relative=True),
+    "random": Criterion(random, by_cost=False),
+    "uniform": Criterion(
+        magnitude, relative=True
+    ),  # magnitude within a group; `select` cuts all groups by one fraction
 }
 
 
@@ -127,13 +142,29 @@ def score_units(
         evidence = Evidence(evidence.parameters, *gather_gradients(graph, model, batches or ()))
     elif chosen.needs == "inputs":
         evidence = Evidence(evidence.parameters, inputs=gather_inputs(graph, model, batches or ()))
-    return {name: chosen.score(group, evidence) for name, group in graph.groups.items()}
+    scores = {name: chosen.score(group, evidence) for name, group in graph.groups.items()}
+    return _relative(graph, scores, evidence) if chosen.relative else scores
+
+
+def unit_prices(graph: PruningGraph, limits: Sequence[Limit]) -> dict[str, float]:
+    """Return what one unit of each group costs: its share of the dense cost, summed over the limits.
+
+    Every limit counts, because a section's touches the groups of its section only. What no limit prices
+    (hidden size under a latency) has the least price of the others: its units keep their order.
+    """
+    dense = graph.widths()
+    found = {
+        name: sum(max(limit.polynomial.marginal(name, dense), 0) / limit.dense for limit in limits)
+        for name in graph.groups
+    }
+    least = min((price for price in found.values() if price > 0), default=1.0)
+    return {name: price or least for name, price in found.items()}
 
 
 def compared(
     graph: PruningGraph,
     scores: Mapping[str, torch.Tensor],
-    polynomial: CostFunction,
+    prices: Mapping[str, float],
     normalise: Normalise = "cost",
     isomorphic: bool = False,
 ) -> dict[str, torch.Tensor]:
@@ -142,7 +173,7 @@ def compared(
     Args:
         graph: the traced model.
         scores: group -> (units,) of a criterion.
-        polynomial: the cost in which units are priced.
+        prices: group -> what one of its units costs (`unit_prices`).
         normalise: "cost" compares units by score per cost saved (which keeps the most score under the
             budget), "none" by score alone.
         isomorphic: compare a unit only with units of its own kind, by its rank among them (Fang et al. 2024):
@@ -153,8 +184,6 @@ def compared(
     """
     if normalise not in ("cost", "none"):
         raise BudgetError(f"normalise: found {normalise!r}, wanted 'cost' or 'none'.")
-    dense = graph.widths()
-    prices = {name: max(polynomial.marginal(name, dense), 1) for name in scores}
     if normalise == "cost":
         ratios = {name: values.double() / prices[name] for name, values in scores.items()}
     else:

@@ -7,7 +7,7 @@ from torch import nn
 
 from prune_ssl.selection.budget import Budget, Limit, resolve
 from prune_ssl.selection.calibration import Batch
-from prune_ssl.selection.criteria import Normalise, compared, score_units
+from prune_ssl.selection.criteria import CRITERIA, Normalise, compared, score_units, unit_prices
 from prune_ssl.selection.solver import allowed_widths, solve
 from prune_ssl.selection.stock import Layout, ties_of
 from prune_ssl.tracing import PruningGraph
@@ -39,7 +39,7 @@ def select(
         seconds: audio length at which MACs are counted.
         batches: keyword arguments of the model's forward, a few of them, for criteria that look at data
             (`taylor` and `fisher` need a loss, so labels as well).
-        normalise: "cost" compares units by score per cost saved, "none" by score alone.
+        normalise: "cost" compares units by score per cost saved, "none" by score alone (as `random` is).
         isomorphic: compare units by rank within their kind, so that kinds are cut about equally.
         layout: "stock" chooses only what a stock config can say (`to_stock` then makes it a stock model).
 
@@ -52,11 +52,13 @@ def select(
     widths, ties = allowed_widths(graph, round_to, kinds, layout), ties_of(graph, layout)
     limits = resolve(budget, graph, widths, seconds)
     scores = score_units(graph, model, criterion, batches)
-    price = limits[0].polynomial
     if criterion == "uniform":
         start = uniform_widths(graph, limits, widths)
         return solve(graph, scores, limits, widths, start, improve=False, ties=ties)
-    return solve(graph, compared(graph, scores, price, normalise, isomorphic), limits, widths, ties=ties)
+    if not CRITERIA[criterion].by_cost:
+        normalise = "none"
+    made = compared(graph, scores, unit_prices(graph, limits), normalise, isomorphic)
+    return solve(graph, made, limits, widths, ties=ties)
 
 
 def uniform_widths(

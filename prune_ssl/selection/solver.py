@@ -83,12 +83,23 @@ def solve(
 
     Returns:
         A keep that names every group that lost a unit.
+
+    Raises:
+        BudgetError: not even the least widths meet the limits.
     """
     search = _Search(graph, scores, limits, widths, ties)
     widths = search.allowed
-    if start is not None or not improve:
-        return search.run(search.nearest(start), improve).keep()
-    return max((search.run(each, improve) for each in _starts(graph, widths)), key=_Search.total).keep()
+    starts = [search.nearest(start)] if start is not None or not improve else list(_starts(graph, widths))
+    ends = [search.run(each, improve) for each in starts]
+    # On a measured cost the way down can end above a limit that only the least widths meet.
+    met = [end for end in ends if not end.violated()] or [search.run(dict.fromkeys(widths, 0), improve)]
+    best = max(met, key=_Search.total)
+    if best.violated():
+        raise BudgetError(
+            "the budget is below what the least allowed widths cost: raise it, or allow more kinds, a "
+            "smaller round_to or layout 'hetero'."
+        )
+    return best.keep()
 
 
 def _starts(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
@@ -162,8 +173,8 @@ class _Search:
         self.at = dict(at)
         self.now = {name: self.allowed[name][index] for name, index in self.at.items()}
         self.values = [limit.polynomial.value(self.now) for limit in self.limits]
-        # Steps cost the same until a coupled group moves: most are looked up.
-        self.steps: dict[tuple[str, int], tuple[float, list[int]] | None] = {}
+        # Steps cost the same until a coupled group moves: most are looked up, by the first group that moves.
+        self.steps: dict[str, dict[int, tuple[float, list[int]] | None]] = {}
 
     def nearest(self, start: Mapping[str, int] | None) -> dict[str, int]:
         """Return the indices of the allowed widths nearest to `start`, or of the greatest."""
@@ -196,11 +207,12 @@ class _Search:
 
     def _step(self, name: str, by: int) -> tuple[float, list[int]] | None:
         """Return (worth, cost change for each limit) of moving groups by steps, or None beyond their end."""
-        if (name, by) not in self.steps:
+        known = self.steps.setdefault(name, {})
+        if by not in known:
             index = self.at[name] + by
             inside = 0 <= index < len(self.allowed[name])
-            self.steps[name, by] = self._step_to(self.moves[name], index) if inside else None
-        return self.steps[name, by]
+            known[by] = self._step_to(self.moves[name], index) if inside else None
+        return known[by]
 
     def _step_to(self, tied: Sequence[str], index: int) -> tuple[float, list[int]]:
         now, changes, gain = self.now, [0] * len(self.limits), 0.0
@@ -217,8 +229,7 @@ class _Search:
             self.at[each] += by
             self.now[each] = self.allowed[each][self.at[each]]
             for other in self.coupled[each]:
-                for step in ASIDE:
-                    self.steps.pop((self.leader[other], step), None)
+                self.steps.pop(self.leader[other], None)
         self.values = [value + change for value, change in zip(self.values, changes, strict=True)]
 
     def _relative(self, changes: Sequence[int], only_violated: bool) -> float:
@@ -232,23 +243,39 @@ class _Search:
             if not only_violated or value > limit.maximum
         )
 
-    def _violated(self) -> bool:
+    def violated(self) -> bool:
+        """Return whether a limit does not hold."""
         return any(value > limit.maximum for value, limit in zip(self.values, self.limits, strict=True))
 
     def lower_until_met(self, but: str = "") -> bool:
         """Lower widths until every limit holds, leaving group `but` alone; say whether that was possible."""
-        while self._violated():
-            best: tuple[float, str, list[int]] | None = None
+        while self.violated():
+            best: tuple[float, str, int, list[int]] | None = None
             for name in self.moves:
-                step = self._step(name, -1) if name != but else None
-                if step is None or not (saved := self._relative(step[1], only_violated=True)):
-                    continue
-                if best is None or step[0] / saved < best[0]:
-                    best = (step[0] / saved, name, step[1])
+                found = self._saving(name) if name != but else None
+                if found is not None and (best is None or found[0] < best[0]):
+                    best = (found[0], name, *found[1:])
             if best is None:
                 return False
-            self._move(best[1], -1, best[2])
+            self._move(*best[1:])
         return True
+
+    def _saving(self, name: str) -> tuple[float, int, list[int]] | None:
+        """Return (worth lost per cost saved, step, changes) of the least step down that saves anything.
+
+        A measured cost may stay the same over several steps; where the whole way down saves nothing, no part
+        of it does.
+        """
+        steps = self.at[name]
+        if not steps or not (self._saved(name, -1) or self._saved(name, -steps)):
+            return None
+        by = next(-count for count in range(1, steps + 1) if self._saved(name, -count))
+        lost, changes = self._step(name, by) or (0.0, [])
+        return lost / self._saved(name, by), by, changes
+
+    def _saved(self, name: str, by: int) -> float:
+        step = self._step(name, by)
+        return 0.0 if step is None else self._relative(step[1], only_violated=True)
 
     def raise_while_fits(self, but: str = "") -> None:
         """Raise widths, best worth per cost first, while anything fits, leaving group `but` alone."""

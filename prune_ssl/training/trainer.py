@@ -123,7 +123,7 @@ class PruningTrainer(DistillationTrainer):
     # -- gate training
 
     def own_parameter_groups(self) -> list[dict[str, Any]]:
-        """Add two groups: gates, and multipliers (maximised); no weight decay on either."""
+        """Add two groups: gates and multipliers; no weight decay on either."""
         # Their rate follows from the number of steps, which `create_scheduler` plans and sets.
         return [*super().own_parameter_groups(), *self.gates.parameter_groups(learning_rate=0.0)]
 
