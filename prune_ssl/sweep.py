@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from prune_ssl.errors import ArtifactError, PruneError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import Recipe, load_recipe, make_recipe
@@ -15,6 +17,9 @@ from prune_ssl.report.pareto import SweepPoint, pareto_csv, pareto_html
 from prune_ssl.selection import parse_budget
 
 Say = Callable[[str], None]
+SETTINGS = "sweep.yaml"
+OWN = ("seed", "output")  # what trials of a sweep have of their own
+OWN_OF_PRUNING = ("pruning.budget", "pruning.budgets", "pruning.method")
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,22 @@ def trials(budgets: Sequence[str], methods: Sequence[str], seeds: Sequence[int])
 def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -> list[SweepPoint]:
     """Run each trial that has no report yet, and write `pareto.html` and `pareto.csv` to `out`.
 
-    The dense model of a seed is trained once. A trial that fails is said and left out of the report; it is
-    run again by the next sweep. Both files are written anew after every trial.
+    The dense model of a seed is trained once. A trial that fails (for want of memory, too) is said and left
+    out of the report; it is run again by the next sweep. Both files are written anew after every trial.
 
     Raises:
-        ArtifactError: no trial has a result.
+        ArtifactError: no trial has a result, or `out` holds a sweep of other settings.
     """
-    out.mkdir(parents=True, exist_ok=True)
     recipes = {cell: _recipe_of(recipe, cell, out) for cell in cells}
+    out.mkdir(parents=True, exist_ok=True)
+    _check_settings(recipe, out)
     failed: list[str] = []
     for index, (cell, each) in enumerate(recipes.items()):
         if not (each.folder / "report.json").is_file():
             say(f"[{index + 1}/{len(recipes)}] {cell.method}, {cell.budget}, seed {cell.seed}")
             try:
                 _with_dense(recipe, each, cell, out, say)
-            except PruneError as error:
+            except (PruneError, RuntimeError) as error:  # torch's errors of memory are RuntimeErrors
                 failed.append(cell.name)
                 say(f"failed: {error}")
                 continue
@@ -75,6 +81,30 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
     if failed:
         say(f"left out, because they failed: {', '.join(failed)}")
     return points
+
+
+def _check_settings(recipe: Recipe, out: Path) -> None:
+    """Note the settings that all trials share; refuse a folder whose trials were made with others."""
+    shared = _flat({key: value for key, value in recipe.model_dump(mode="json").items() if key not in OWN})
+    shared = {key: value for key, value in shared.items() if key not in OWN_OF_PRUNING}
+    path = out / SETTINGS
+    if not path.is_file():
+        path.write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")
+        return
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    changed = sorted(key for key in before.keys() | shared.keys() if before.get(key) != shared.get(key))
+    if changed:
+        raise ArtifactError(
+            f"{out} holds a sweep of other settings ({', '.join(changed)} differ), and models of both would "
+            "share one table: give another --out."
+        )
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def _recipe_of(recipe: Recipe, cell: Trial, out: Path) -> Recipe:

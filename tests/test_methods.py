@@ -1,14 +1,25 @@
 """Methods without gates, and progressive runs: every model within its budget, cut from the right weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import first_output, tiny_model
+from test_budgets import fake_table
 from test_training import Tones, arguments, make_trainer
 from transformers import TrainingArguments
 
 from prune_ssl import PruningConfig, PruningTrainer, attach_gates, resize, trace
 from prune_ssl.errors import BudgetError, PruneError
-from prune_ssl.training.cutting import budget_of_round, composed, milestone_recovery, rounds_of
+from prune_ssl.selection import allowed_widths, parse_budget, resolve
+from prune_ssl.training.cutting import (
+    Cut,
+    budget_of_round,
+    composed,
+    cut,
+    milestone_recovery,
+    rounds_of,
+)
 from prune_ssl.training.rounds import planned_steps
 
 
@@ -52,6 +63,28 @@ def test_the_composed_keep_gives_the_model_that_the_rounds_gave(tmp_path):
     again = resize(whole, trainer.graph, trainer.plan)
     audio = torch.randn(1, 4000)
     assert torch.allclose(first_output(again, audio), first_output(small, audio), atol=1e-6)
+
+
+def test_rounds_go_on_under_a_latency_that_knows_groups_which_an_earlier_cut_emptied():
+    model = tiny_model()
+    graph = trace(model)
+    (constraint,) = parse_budget("latency=60%")
+    budget = (replace(constraint, table=fake_table(graph)),)
+    first = {"layer.0.heads": (), "layer.1.ffn": ()}
+    before = Cut(resize(model, graph, first), first)
+    made = cut(before, graph, config("iterative", budget=budget), budget, [])
+    assert made.keep["layer.0.heads"] == made.keep["layer.1.ffn"] == ()
+    (limit,) = resolve(budget, graph, allowed_widths(graph, 1), 1.0)
+    assert limit.polynomial.value(graph.widths(made.keep)) <= 0.61 * limit.dense
+
+
+def test_rounds_compare_scores_as_the_config_says(tmp_path):
+    kept = []
+    for more in ({}, {"normalise": "none"}, {"isomorphic": True}):
+        trainer = make_trainer(tmp_path, tiny_model(num_labels=2), config("one_shot", **more), max_steps=2)
+        trainer.train()
+        kept.append(trainer.plan.keep)
+    assert kept[0] != kept[1] != kept[2] != kept[0]
 
 
 def test_rounds_share_the_steps_and_follow_the_ramp():

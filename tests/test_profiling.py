@@ -12,7 +12,7 @@ from prune_ssl import select, trace, with_latency
 from prune_ssl.errors import BudgetError
 from prune_ssl.profiling import measure_table, table
 from prune_ssl.selection import UNIT_KINDS, Conditions, allowed_widths, resolve
-from prune_ssl.selection.latency import LatencyCost
+from prune_ssl.selection.latency import LatencyCost, LatencyTable
 
 AT = Conditions(seconds=0.5)
 
@@ -112,5 +112,36 @@ def test_a_device_that_is_not_there_or_a_missing_length_is_refused(model, monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BudgetError, match="no CUDA device"):
         measure_table(model, trace(model), dataclasses.replace(AT, device="cuda"))
+    with pytest.raises(BudgetError, match="no CUDA device"):
+        with_latency("latency=50%@cuda", model, trace(model))
     with pytest.raises(BudgetError, match="needs an audio length"):
         measure_table(model, trace(model), Conditions())
+    with torch.device("meta"):
+        empty = type(model)(model.config)
+    with pytest.raises(BudgetError, match="has no weights"):
+        with_latency("latency=50%", empty, trace(empty))
+
+
+def test_models_whose_parameters_have_the_same_shapes_have_tables_of_their_own(tmp_path, monkeypatch):
+    """Heads and strides leave no trace in the shapes."""
+    measured = []
+
+    def measure(model, graph, at):
+        measured.append(model)
+        return LatencyTable({}, at.device, at.threads, at.seconds, at.dtype, 10, 10, ())
+
+    monkeypatch.setattr(table, "measure_table", measure)
+    for more in (
+        {},
+        {"num_attention_heads": 2},
+        {"conv_stride": (5, 2, 2, 2, 2, 2, 1)},
+        {"hidden_act": "relu"},
+    ):
+        model = tiny_model(**more)
+        with_latency("latency=60%", model, trace(model), seconds=0.5, cache=tmp_path)
+    assert len(measured) == 4
+    labelled = tiny_model(num_labels=3)
+    with_latency("latency=60%", labelled, trace(labelled), seconds=0.5, cache=tmp_path)
+    same = tiny_model(num_labels=3, id2label={0: "a", 1: "b", 2: "c"})
+    with_latency("latency=60%", same, trace(same), seconds=0.5, cache=tmp_path)
+    assert len(measured) == 5

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ import pytest
 import torch
 from conftest import tiny_model
 from safetensors.torch import load_file
+from test_budgets import fake_table
 from test_training import Tones, arguments
 from transformers import TrainerCallback
 
-from prune_ssl import DistillationConfig, PruningConfig, PruningTrainer
+from prune_ssl import DistillationConfig, PruningConfig, PruningTrainer, attach_gates, trace
 from prune_ssl.errors import PruneError
+from prune_ssl.selection import parse_budget
 from prune_ssl.training import rounds
 from prune_ssl.training.resumable import PARTIAL, SeededItems
 
@@ -288,6 +291,27 @@ def test_the_gates_of_a_checkpoint_are_all_that_they_need(tmp_path):
     assert torch.equal(
         load_file(tmp_path / "checkpoint-12" / "gates.safetensors")["log_alpha"], state["log_alpha"]
     )
+
+
+def test_a_run_that_moves_to_another_machine_keeps_the_latencies_of_the_first():
+    model = tiny_model(num_labels=2)
+    graph = trace(model)
+    (constraint,) = parse_budget("latency=60%")
+
+    def gates_with(slope):
+        budget = (replace(constraint, table=fake_table(graph, slope)),)
+        milestone = (replace(constraint, fraction=0.8, table=fake_table(graph, slope)),)
+        made = PruningConfig(budget=budget, milestones=(milestone,), round_to=1, steps=10)
+        return attach_gates(tiny_model(num_labels=2), graph, made)
+
+    here, there = gates_with(1000), gates_with(70)
+    assert there.limits != here.limits
+    state = here.state_dict()
+    there.load_state_dict(state | {"_extra_state": json.loads(json.dumps(state["_extra_state"]))})
+    stages = [(gates.limits, *gates.milestones) for gates in (here, there)]
+    for mine, others in zip(*stages, strict=True):
+        assert [limit.maximum for limit in mine] == [limit.maximum for limit in others]
+        assert [limit.constraint for limit in mine] == [limit.constraint for limit in others]
 
 
 def test_a_checkpoint_of_another_trainer_is_refused(tmp_path):

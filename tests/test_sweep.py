@@ -7,9 +7,11 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from test_recipes import corpus, recipe, run_cli  # noqa: F401
 
 from prune_ssl import sweep as sweep_module
+from prune_ssl.cli import sweep as sweep_command
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
@@ -74,6 +76,31 @@ def test_a_trial_that_fails_is_left_out_and_said(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_module, "run", lambda *a, **k: calls.append(k) or run(*a, **k))
     sweep(loaded, cells, tmp_path / "sweep", said.append)
     assert len(calls) == 1
+
+
+def test_a_folder_takes_no_trials_of_other_settings(recipe, tmp_path, monkeypatch):  # noqa: F811
+    def fails(*_args, **_settings):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sweep_module, "run", fails)
+    said, cells = [], trials(["80%"], ["gates"], [0])
+    with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
+        sweep(load_recipe(recipe), cells, tmp_path / "sweep", said.append)
+    assert "failed: CUDA out of memory" in said
+    other = load_recipe(recipe, ["pruning.steps=999", "pruning.budget=macs=30%", "seed=5"])
+    with pytest.raises(ArtifactError, match=r"other settings \(pruning.steps differ\)"):
+        sweep(other, cells, tmp_path / "sweep", said.append)
+
+
+def test_a_sweep_takes_method_and_budgets_from_the_recipe(recipe, tmp_path, monkeypatch):  # noqa: F811
+    asked = []
+    monkeypatch.setattr(sweep_command, "sweep", lambda recipe, cells, *_: asked.append(cells) or [])
+    progressive = ("pruning.budgets=[80%, 60%]", "pruning.budget=macs=60%")
+    assert run_cli("sweep", recipe, *progressive, "--out", tmp_path).exit_code == 0
+    cuts = ("pruning.method=iterative", "pruning.criterion=taylor")
+    assert run_cli("sweep", recipe, *cuts, "--out", tmp_path).exit_code == 0
+    assert [(cell.budget, cell.method) for cell in asked[0]] == [("macs=80%", "gates"), ("macs=60%", "gates")]
+    assert [cell.method for cell in asked[1]] == ["iterative/taylor"]
 
 
 def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):  # noqa: F811

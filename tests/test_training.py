@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import tiny_model
 from torch.utils.data import Dataset
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from prune_ssl import PruningConfig, PruningTrainer, load_pretrained, save_pretrained, trace
 from prune_ssl.errors import BudgetError, ModelError, PruneError
@@ -95,6 +95,58 @@ def test_gates_have_groups_of_their_own_at_constant_rates(tmp_path):
     assert gates["lr"] == trainer.gates.learning_rate  # after the last step, where the weights' rate is 0
     assert trainer.optimizer.param_groups[0]["lr"] == 0
     assert not torch.equal(trainer.gates.multipliers.detach(), torch.tensor([[0.0, 50.0]]))
+
+
+class Counts(TrainerCallback):
+    def __init__(self):
+        self.steps = 0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps += 1
+
+
+def test_the_callbacks_of_a_user_hear_of_recovery_and_of_rounds_too(tmp_path):
+    for method in ("gates", "iterative"):
+        counts = Counts()
+        config = PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.5, method=method)
+        trainer = PruningTrainer(
+            model=tiny_model(num_labels=2),
+            args=arguments(tmp_path / method),
+            pruning=config,
+            train_dataset=Tones(16),
+            callbacks=[counts],
+        )
+        trainer.train()
+        trainer.finalize()
+        assert counts.steps == 12 + 6
+
+
+def test_a_trainer_may_train_twice_but_takes_no_scheduler(tmp_path):
+    trainer = make_trainer(tmp_path)
+    trainer.train()
+    trainer.train()
+    assert len(trainer.optimizer.param_groups) == 4
+    assert trainer.state.global_step == 12
+    model = tiny_model(num_labels=2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    with pytest.raises(PruneError, match="a learning rate scheduler of its own"):
+        PruningTrainer(
+            model=model,
+            args=arguments(tmp_path),
+            pruning=PruningConfig(budget="macs=60%"),
+            train_dataset=Tones(4),
+            optimizers=(optimizer, scheduler),
+        )
+
+
+def test_kinds_that_the_model_has_no_units_of_are_left_out_of_the_history(tmp_path):
+    kinds = ("conv", "heads", "ffn", "block")
+    config = PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, kinds=kinds)
+    trainer = make_trainer(tmp_path, pruning=config)
+    trainer.gates.groups = {n: g for n, g in trainer.gates.groups.items() if g.kind != "heads"}
+    trainer.train()
+    assert "heads" not in trainer.history[0]["keeps"]
 
 
 @pytest.mark.parametrize("optim", ["adamw_torch", "adafactor"])

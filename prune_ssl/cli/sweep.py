@@ -18,15 +18,22 @@ def sweep_command(
         list[str] | None, typer.Option(help="50% (of MACs), params=25M, ...; repeatable, or split by spaces.")
     ] = None,
     methods: Annotated[
-        list[str] | None, typer.Option(help="gates, one_shot/magnitude, iterative/taylor, ...; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="gates, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the recipe's."
+        ),
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default: runs/sweep-NAME).")] = None,
 ) -> None:
-    """Run or resume a set of runs; what has a report is not run again."""
+    """Run or resume a set of runs; what has a report of the same settings is not run again."""
     loaded = load_recipe(recipe, overrides)
+    part = pruning_part(loaded)
+    own = part.method if part.method == "gates" else f"{part.method}/{part.criterion}"
     cells = trials(
-        _split(budgets) or [pruning_part(loaded).budget], _split(methods) or ["gates"], seeds or [loaded.seed]
+        _split(budgets) or list(part.budgets) or [part.budget],
+        _split(methods) or [own],
+        seeds or [loaded.seed],
     )
     folder = out or Path("runs") / f"sweep-{loaded.name}"
     points = sweep(loaded, cells, folder, say)

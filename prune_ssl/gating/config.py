@@ -12,6 +12,7 @@ from prune_ssl.selection import (
     UNIT_KINDS,
     Budget,
     Layout,
+    Normalise,
     check_kinds,
     parse_budget,
 )
@@ -29,6 +30,10 @@ class PruningConfig:
     """Learned gates, or cuts by `criterion`: several with training between, or one before all training."""
     criterion: str = "magnitude"
     """Score of units for the methods without gates."""
+    normalise: Normalise = "cost"
+    """Their scores compare per cost saved, or (`none`) as they are."""
+    isomorphic: bool = False
+    """They compare by rank within a kind, so that kinds are cut about equally."""
     rounds: int = 5
     """Cuts of the iterative method."""
     kinds: tuple[str, ...] = UNIT_KINDS
@@ -63,6 +68,7 @@ class PruningConfig:
         _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "kinds", tuple(self.kinds))
         check_kinds(self.kinds)
+        _check_choice("normalise", self.normalise, ("cost", "none"))
         _check_choice("layout", self.layout, ("hetero", "stock"))
         if self.layout == "stock":
             object.__setattr__(self, "kinds", _stock_kinds(self.kinds))

@@ -1,7 +1,7 @@
 """Gates: one learned hard-concrete mask over all units, its budget penalty, and its final plan."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite, sqrt
 from typing import Any
 
@@ -14,6 +14,7 @@ from prune_ssl.gating import hard_concrete, schedule
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.modules import restore_class
 from prune_ssl.selection import Limit, resolve, solve, ties_of, unit_prices
+from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
@@ -227,8 +228,7 @@ class Gates(nn.Module):
     @property
     def goals(self) -> list[list[float]]:
         """For each constraint the fractions to reach: those of the milestones, then the budget's."""
-        stages = [*self.milestones, self.limits]
-        return [[limits[index].fraction for limits in stages] for index in range(len(self.limits))]
+        return [[limits[index].fraction for limits in self._stages()] for index in range(len(self.limits))]
 
     @property
     def milestone_steps(self) -> list[int]:
@@ -339,14 +339,36 @@ class Gates(nn.Module):
             "loss_scale": self._loss_scale,
             "seed": self._seed,
             "stream": bytes(self._stream().get_state().tolist()).hex(),
+            "tables": [
+                None if limit.constraint.table is None else limit.constraint.table.to_json()
+                for limits in self._stages()
+                for limit in limits
+            ],
         }
 
     def set_extra_state(self, state: Any) -> None:
-        """Take up where `get_extra_state` was called."""
+        """Take up where `get_extra_state` was called, with the latencies that were measured there.
+
+        On another machine they differ, and limits that move in mid-training would be a budget of their own.
+        """
         self.steps, self.start = int(state["steps"]), list(state["start"])
         self._task_pull, self._measured = state["task_pull"], state["measured"]
         self._loss_scale, self._seed = state["loss_scale"], state["seed"]
         self._stream().set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
+        tables = iter(state["tables"])
+        *milestones, limits = [self._with_tables(limits, tables) for limits in self._stages()]
+        self.milestones, self.limits = milestones, limits
+
+    def _stages(self) -> list[tuple[Limit, ...]]:
+        return [*self.milestones, self.limits]
+
+    def _with_tables(self, limits: Sequence[Limit], tables: Iterator[str | None]) -> tuple[Limit, ...]:
+        budget = []
+        for limit in limits:
+            text = next(tables)
+            table = None if text is None else LatencyTable.from_json(text)
+            budget.append(replace(limit.constraint, table=table))
+        return resolve(tuple(budget), self.graph, self.widths, self.config.seconds)
 
     # -- the end
 

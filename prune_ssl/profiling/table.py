@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from transformers import PretrainedConfig
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.models.inputs import input_shape
@@ -57,7 +58,7 @@ def with_latency(
         say: called with one line before a measurement.
 
     Raises:
-        BudgetError: malformed, or a device that is not there.
+        BudgetError: malformed, or a device or weights that are not there.
     """
     constraints = parse_budget(budget) if isinstance(budget, str) else budget
     made = []
@@ -78,16 +79,21 @@ def _cache_folder() -> Path:
 def _cached_table(
     model: nn.Module, graph: PruningGraph, at: Conditions, folder: Path, say: Say | None
 ) -> LatencyTable:
+    _check_measurable(model, at)
     facts = {
         "machine": machine_facts(at.device),
         "at": vars(at),
         "model": type(model).__name__,
         "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
         "shapes": graph.shapes,
+        # What sets the time without a trace in the shapes: how many heads, which strides, which activation.
+        "groups": {name: [group.kind, group.size] for name, group in graph.groups.items()},
+        "kernels": graph.kernels,
+        "config": _settings_of(model),
         "version": TABLE_VERSION,
         "grid": [CONV_POINTS, POINTS, GRID_STEP],
     }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
     path = folder / f"latency-{key}.json"
     if path.is_file():
         return LatencyTable.from_json(path.read_text())
@@ -102,6 +108,29 @@ def _cached_table(
     return table
 
 
+def _check_measurable(model: nn.Module, at: Conditions) -> None:
+    if at.device == "cuda" and not torch.cuda.is_available():
+        raise BudgetError("latency@cuda: this machine has no CUDA device; measure on the one that counts.")
+    if at.seconds is None:
+        raise BudgetError("a latency table needs an audio length: say seconds=5 after the latency.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise BudgetError(
+            "a latency budget is measured on the model itself, and this one has no weights (an architecture "
+            "only): plan with macs=..., or run it with its weights."
+        )
+
+
+def _settings_of(model: nn.Module) -> dict[str, Any]:
+    """Return a model's config without what says where it is from and what its labels are called."""
+    config = getattr(model, "config", None)
+    if not isinstance(config, PretrainedConfig):
+        return {}
+    settings = config.to_dict()
+    for name in ("_name_or_path", "transformers_version", "id2label", "label2id", "dtype"):
+        settings.pop(name, None)
+    return settings
+
+
 def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> LatencyTable:
     """Time the modules of cut copies of `model` inside whole forward passes, on a grid of widths.
 
@@ -111,12 +140,9 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
     copy's times are scaled by how it fared.
 
     Raises:
-        BudgetError: the device is not there, or no length of audio is given.
+        BudgetError: the device or the weights are not there, or no length of audio is given.
     """
-    if at.device == "cuda" and not torch.cuda.is_available():
-        raise BudgetError("latency@cuda: this machine has no CUDA device; measure on the one that counts.")
-    if at.seconds is None:
-        raise BudgetError("a latency table needs an audio length: say seconds=5 after the latency.")
+    _check_measurable(model, at)
     parts = _parts(graph)
     times: dict[tuple[str, tuple[int, ...]], list[float]] = {}
     with thread_count(at.threads), torch.inference_mode():
@@ -137,7 +163,7 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
         machine=machine_facts(at.device),
         device=at.device,
         threads=at.threads,
-        seconds=at.seconds,
+        seconds=at.seconds or 0,
         dtype=at.dtype,
         dense_ns=round(level),
         rest_ns=max(round(median(between)), 0),

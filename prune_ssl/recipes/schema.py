@@ -141,6 +141,8 @@ class PruningPart(Part):
     method: Literal["gates", "iterative", "one_shot"] = "gates"
     criterion: str = "magnitude"
     """For the methods without gates."""
+    normalise: Literal["cost", "none"] = "cost"
+    isomorphic: bool = False
     rounds: int = Field(default=5, ge=1)
     """Cuts of the iterative method."""
     schedule: Literal["linear", "cubic", "sigmoid"] = "linear"

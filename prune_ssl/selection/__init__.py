@@ -10,7 +10,7 @@ from prune_ssl.selection.budget import (
     resolve,
     split_budget,
 )
-from prune_ssl.selection.criteria import CRITERIA, score_units, unit_prices
+from prune_ssl.selection.criteria import CRITERIA, Normalise, score_units, unit_prices
 from prune_ssl.selection.select import select
 from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, check_kinds, solve
 from prune_ssl.selection.stock import STOCK_KINDS, Layout, ties_of
@@ -25,6 +25,7 @@ __all__ = [
     "Constraint",
     "Layout",
     "Limit",
+    "Normalise",
     "allowed_widths",
     "check_kinds",
     "parse_budget",

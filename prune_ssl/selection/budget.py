@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Literal
 
 from prune_ssl.errors import BudgetError
@@ -154,7 +155,7 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
         read = readers[name](value)
     except ValueError:
         read = None
-    if read is None or (read not in DTYPE_BYTES if name == "dtype" else read <= 0):
+    if read is None or (read not in DTYPE_BYTES if name == "dtype" else not 0 < read < inf):
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
         raise BudgetError(f"{name}={value} in the budget {text!r}: wanted {wanted}.")
     return replace(before, at=replace(before.at, **{name: read}))

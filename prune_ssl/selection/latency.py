@@ -2,8 +2,8 @@
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import prod
 
 import numpy as np
@@ -62,6 +62,11 @@ class LatencyTable:
     rest_ns: int
     """What no group changes."""
     segments: tuple[Segment, ...]
+
+    def without(self, gone: Collection[str]) -> "LatencyTable":
+        """Return the table of a model that has lost these groups whole, and their modules' time with them."""
+        left = tuple(part for part in self.segments if not set(gone) & {*part.axes, *part.factors})
+        return replace(self, segments=left)
 
     def to_json(self) -> str:
         """Return the table as text."""

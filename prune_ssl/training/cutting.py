@@ -56,6 +56,7 @@ def cut(
 ) -> Cut:
     """Cut a model further, in place, to a budget by the config's criterion."""
     graph = trace(before.model)
+    budget = _for_what_is_left(budget, dense, graph)
     keep = select(
         graph,
         before.model,
@@ -65,10 +66,20 @@ def cut(
         config.kinds,
         config.seconds,
         batches=batches,
+        normalise=config.normalise,
+        isomorphic=config.isomorphic,
         layout=config.layout,
     )
     model = resize(before.model, graph, keep, inplace=True)
     return Cut(model, composed(dense, before.keep, keep))
+
+
+def _for_what_is_left(budget: Budget, dense: PruningGraph, graph: PruningGraph) -> Budget:
+    """Take groups that earlier cuts emptied out of the tables of the dense model."""
+    gone = dense.groups.keys() - graph.groups.keys()
+    return tuple(
+        limit if limit.table is None else replace(limit, table=limit.table.without(gone)) for limit in budget
+    )
 
 
 def composed(

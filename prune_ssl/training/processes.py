@@ -3,10 +3,15 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from prune_ssl.errors import PruneError
+
+Made = TypeVar("Made")
 
 
 def launched() -> int:
@@ -39,6 +44,26 @@ def on_first(act: Callable[[], object]) -> None:
     if state.is_main_process:
         act()
     state.wait_for_everyone()
+
+
+def from_first(make: Callable[[], Made]) -> Made:
+    """Return on every process what the first one made, such as measured times, which differ by process.
+
+    Raises:
+        PruneError: it was raised there; then every process raises it.
+    """
+    state = _state()
+    made: list[Any] = [None]
+    if state.is_main_process:
+        try:
+            made = [make()]
+        except PruneError as error:
+            made = [error]
+    if state.num_processes > 1:
+        made = broadcast_object_list(made)
+    if isinstance(made[0], PruneError):
+        raise made[0]
+    return cast(Made, made[0])
 
 
 @contextmanager

@@ -67,8 +67,10 @@ class ResumableTrainer(SpeechTrainer):
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """Add what is learned beside the model first; FSDP swaps all that was in the optimiser before."""
+        known = {id(each) for group in self._optimizer().param_groups for each in group["params"]}
         for group in self.own_parameter_groups():
-            self._optimizer().add_param_group(group)
+            if not known.intersection(map(id, group["params"])):  # a second train() keeps its optimiser
+                self._optimizer().add_param_group(group)
         return super().create_scheduler(num_training_steps, *args, **kwargs)
 
     # -- FSDP

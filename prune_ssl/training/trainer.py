@@ -31,7 +31,7 @@ from prune_ssl.training.checkpoints import (
 )
 from prune_ssl.training.cutting import agreed, milestone_recovery
 from prune_ssl.training.distilling import DistillationTrainer
-from prune_ssl.training.processes import launched
+from prune_ssl.training.processes import from_first, launched
 from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.rounds import train_in_rounds
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
@@ -74,12 +74,12 @@ class PruningTrainer(DistillationTrainer):
 
     `train()` trains weights and gates jointly: task loss + augmented Lagrangian (HJ-Pruning, methods 3), and
     the losses of a DistillationConfig (DPHuBERT, methods 4), in recovery too; the teacher is by default the
-    dense model.
-    `finalize()` projects the gates to the exact budget, cuts the model, fine-tunes the small one
-    (`PruningConfig.recovery`) and returns it. Everything a user knows of Trainer works in both. With
-    `PruningConfig.method` "iterative" or "one_shot" `train()` cuts by a criterion instead; with `milestones`
-    `finalize_all()` gives a model for each. Under several processes all draw the same gates and make the same
-    cut.
+    dense model. `finalize()` projects the gates to the exact budget, cuts the model, fine-tunes the small
+    one (`PruningConfig.recovery`) and returns it. Recovery has a trainer of its own with the same arguments,
+    data, callbacks, collator and `compute_loss_func`; a given optimiser, and a `compute_loss` of a subclass,
+    serve gate training only. With `PruningConfig.method` "iterative" or "one_shot" `train()` cuts by a
+    criterion instead, and all training is like that of recovery; with `milestones` `finalize_all()` gives a
+    model for each. Under several processes all draw the same gates and make the same cut.
 
     Attributes:
         gates: the gates; `gates.summary(step)` says where they stand.
@@ -96,10 +96,12 @@ class PruningTrainer(DistillationTrainer):
         Raises:
             DistillationError: student and teacher do not fit together.
             BudgetError: the budget cannot be met; nothing was trained.
+            PruneError: a setting under which gates would learn something else, such as a given scheduler.
             ModelError, TraceError: the model cannot be pruned.
         """
         super().__init__(*args, **kwargs)
-        _refuse_unsupported(self.args)
+        _refuse_unsupported(self.args, self.lr_scheduler)
+        self._given_callbacks = list(kwargs.get("callbacks") or ())
         refuse_unsupported_sharding(self)
         if self.distiller is not None:
             self.distiller.check_prunable(pruning.kinds)
@@ -107,8 +109,7 @@ class PruningTrainer(DistillationTrainer):
         assert isinstance(model, nn.Module)
         self._layerdrop = _without_layerdrop(model)
         self.graph: PruningGraph = trace(model)
-        with self.accelerator.main_process_first():  # the others then read what it measured
-            self.pruning = pruning = _with_tables(pruning, model, self.graph)
+        self.pruning = pruning = from_first(lambda: _with_tables(pruning, model, self.graph))
         self.gates = attach_gates(model, self.graph, pruning)
         if pruning.method != "gates":
             self.gates.detach()
@@ -180,7 +181,11 @@ class PruningTrainer(DistillationTrainer):
                     "loss": logs["loss"],
                     "expected": summary[f"expected_{first}"],
                     "target": summary[f"target_{first}"],
-                    "keeps": {kind: summary[f"keep_{kind}"] for kind in self.pruning.kinds},
+                    "keeps": {
+                        kind: summary[f"keep_{kind}"]
+                        for kind in self.pruning.kinds
+                        if f"keep_{kind}" in summary  # the model may have no such units
+                    },
                 }
             )
         super().log(logs, *args, **kwargs)
@@ -335,6 +340,7 @@ class PruningTrainer(DistillationTrainer):
             compute_metrics=self.compute_metrics,
             compute_loss_func=self.compute_loss_func,
             preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
+            callbacks=self._given_callbacks,
             distiller=self.distiller,
         )
         trainer.phase, trainer.starts_easy = name, False
@@ -367,13 +373,15 @@ def _with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) 
     return dataclasses.replace(pruning, budget=budget, milestones=tuple(milestones))
 
 
-def _refuse_unsupported(args: TrainingArguments) -> None:
+def _refuse_unsupported(args: TrainingArguments, scheduler: Any) -> None:
     """Refuse settings under which gates would silently learn something else."""
     problems = {
         "DataParallel (one process, several GPUs; use torchrun)": args.n_gpu > 1,
         "DeepSpeed": args.deepspeed is not None,
         "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
         "torch_compile": args.torch_compile,
+        "a learning rate scheduler of its own, which would move the gates' rates too (choose one by "
+        "lr_scheduler_type)": scheduler is not None,
         f"{launched()} processes that know nothing of each other (without a GPU, set use_cpu=True and "
         "ddp_backend='gloo' in the TrainingArguments)": launched() > args.world_size,
     }
