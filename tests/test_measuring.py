@@ -155,6 +155,12 @@ def test_measure_agrees_with_the_graph_and_the_file() -> None:
     assert found.size_bytes > 4 * found.params
 
 
+def test_models_of_different_dtypes_are_not_timed_against_each_other() -> None:
+    models = {"dense": tiny_model(), "pruned": tiny_model().bfloat16()}
+    with pytest.raises(ModelError, match=r"dense: cpu, torch.float32; pruned: cpu, torch.bfloat16"):
+        measure_interleaved(models, 0.1, 1, min_iterations=1, min_seconds=0)
+
+
 def test_measure_without_latency_runs_no_forward_pass() -> None:
     model = tiny_model()
     model.register_forward_pre_hook(lambda *_: pytest.fail("the model was run"))

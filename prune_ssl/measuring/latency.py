@@ -128,8 +128,10 @@ def measure_interleaved(
         on_cell: called with (seconds, threads) before each combination, for progress displays.
 
     Raises:
-        ModelError: a model fails on the waveform, for example because the frontend needs a longer one.
+        ModelError: a model fails on the waveform, for example because the frontend needs a longer one, or
+            the models lie on different devices or have different dtypes.
     """
+    _check_alike(models)
     lengths = audio_lengths(seconds)
     counts = _thread_counts(threads, models)
     _check_request(counts, min_iterations, max_seconds)
@@ -147,6 +149,17 @@ def measure_interleaved(
                 for name, durations in times.items():
                     latencies[name].append(_summarise(durations, length, count))
     return latencies
+
+
+def _check_alike(models: Mapping[str, nn.Module]) -> None:
+    first = {name: next(model.parameters()) for name, model in models.items()}
+    places = {name: f"{each.device.type}, {each.dtype}" for name, each in first.items()}
+    if len(set(places.values())) > 1:
+        raise ModelError(
+            "measuring: times of models that lie on different devices or have different dtypes cannot be "
+            f"compared: {'; '.join(f'{name}: {place}' for name, place in places.items())}. Move them with "
+            "model.to(...)."
+        )
 
 
 def audio_lengths(seconds: float | Sequence[float]) -> list[float]:

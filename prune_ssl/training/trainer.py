@@ -21,6 +21,7 @@ from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
 from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize, to_stock
+from prune_ssl.selection import Limit
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import (
     load_gates,
@@ -46,6 +47,8 @@ class Finished:
     plan: Plan | None
     """None: nothing was pruned, it is a student."""
     results: dict[str, dict[str, float]] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    """The budget, resolved."""
 
 
 class _AfterStep(TrainerCallback):
@@ -271,14 +274,14 @@ class PruningTrainer(DistillationTrainer):
             share = milestone_recovery(self.pruning.recovery, len(self.gates.milestones))
             small = self._recovered(small, f"recovery-{index + 1}", share, results, [])
             budget = ",".join(str(limit.constraint) for limit in milestone)
-            yield Finished(budget, small, plan, results)
+            yield Finished(budget, small, plan, results, tuple(milestone))
         model.load_state_dict(last)
         with torch.no_grad():
             self.gates.log_alpha.copy_(gates)
         small = self.finalize()
         assert self.plan is not None
         budget = ",".join(str(limit.constraint) for limit in self.gates.limits)
-        yield Finished(budget, small, self.plan, self.results)
+        yield Finished(budget, small, self.plan, self.results, self.gates.limits)
 
     def _recovered(
         self,
