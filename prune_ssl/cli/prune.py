@@ -13,7 +13,7 @@ from prune_ssl.gating import Plan
 from prune_ssl.models import is_pruned, load_model
 from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import KINDS, UNIT_KINDS, Layout, select
+from prune_ssl.selection import KINDS, UNIT_KINDS, Layout, Normalise, select
 from prune_ssl.tracing import trace
 
 
@@ -27,6 +27,12 @@ def prune(
     criterion: Annotated[
         str, typer.Option(help="Score of units: magnitude, uniform or random.")
     ] = "magnitude",
+    normalise: Annotated[
+        str, typer.Option(help="Compare units by score per cost saved (cost), or by score alone (none).")
+    ] = "cost",
+    isomorphic: Annotated[
+        bool, typer.Option(help="Compare units by rank within their kind: kinds are cut about equally.")
+    ] = False,
     kinds: Annotated[
         str, typer.Option(help=f"Kinds of units that may go, of {', '.join(KINDS)}.")
     ] = ",".join(UNIT_KINDS),
@@ -51,8 +57,18 @@ def prune(
     graph = trace(dense, only=only or ("*",), ignore=ignore or ())
     limits = with_latency(budget, dense, graph, seconds, say=say)
     chosen = [kind.strip() for kind in kinds.split(",")]
-    fitting = cast(Layout, layout)
-    keep = select(graph, dense, limits, criterion, round_to, chosen, seconds, layout=fitting)
+    keep = select(
+        graph,
+        dense,
+        limits,
+        criterion,
+        round_to,
+        chosen,
+        seconds,
+        normalise=cast(Normalise, normalise),
+        isomorphic=isomorphic,
+        layout=cast(Layout, layout),
+    )
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)
