@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 import torch
 from conftest import tiny_model
 from safetensors.torch import load_file
+from transformers import get_scheduler
 from typer.testing import CliRunner
 
 import prune_ssl
@@ -22,6 +24,7 @@ from prune_ssl.models.filterbank import gabor_filters
 from prune_ssl.pipeline import run
 from prune_ssl.pipeline.preparation import prepare
 from prune_ssl.recipes import DistillationPart, load_recipe
+from prune_ssl.recipes.schema import Scheduler
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training import ResumableTrainer
 
@@ -89,6 +92,8 @@ def test_overrides_reach_into_sections(recipe):
         ("pruning.steps=soon", r"pruning\.steps: Input should be a valid integer"),
         ("steps", "cannot read the override 'steps'; wanted key.sub=value"),
         ("name.sub=1", "name is a value, not a section"),
+        ("dense.scheduler=cosin", r"dense\.scheduler: Input should be 'linear', 'cosine'"),
+        ("optimizer.betas=[0.9, 1.5]", r"optimizer\.betas\.1: Input should be less than 1"),
     ],
 )
 def test_a_wrong_override_is_refused_with_the_nearest_right_key(recipe, override, message):
@@ -137,6 +142,50 @@ def test_a_dry_run_prints_the_budget_and_writes_nothing(recipe, tmp_path):
     assert "Budget macs=70%: keep at most" in result.output
     assert "reachable:" in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def without_bfloat16(monkeypatch):
+    """A machine that cannot train in bfloat16, whatever this one is."""
+    monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: False)
+    monkeypatch.setattr("transformers.training_args.is_torch_xla_available", lambda: False)
+
+
+def test_what_a_machine_cannot_train_in_is_refused_before_the_old_run_is_deleted(
+    recipe, tmp_path, without_bfloat16
+):
+    assert run_cli("run", recipe).exit_code == 0
+    before = (tmp_path / "out" / "report.json").read_bytes()
+    result = run_cli("run", recipe, "bf16=true", "--overwrite")
+    assert result.exit_code == 2
+    assert "Set bf16=false, or run it on a GPU that has bfloat16" in " ".join(result.output.split())
+    assert (tmp_path / "out" / "report.json").read_bytes() == before
+
+
+def test_a_dry_run_says_that_this_machine_lacks_bfloat16_and_goes_on(recipe, without_bfloat16):
+    result = run_cli("run", recipe, "bf16=true", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "note: this machine cannot run it: tiny: dense-training cannot have these" in result.output
+    assert "all checks passed" in result.output
+    assert "cannot run it" not in run_cli("run", recipe, "--dry-run").output
+
+
+def test_settings_that_transformers_refuses_end_a_dry_run_too(recipe, monkeypatch):
+    def refuse(**given):
+        raise ValueError(f"no {Path(given['output_dir']).name} today")
+
+    monkeypatch.setattr("prune_ssl.pipeline.arguments.TrainingArguments", refuse)
+    result = run_cli("run", recipe, "--dry-run", "bf16=true")
+    assert result.exit_code == 2
+    assert "no dense-training today." in result.output
+
+
+@pytest.mark.parametrize("scheduler", get_args(Scheduler))
+def test_every_scheduler_of_a_recipe_needs_no_more_than_the_steps(scheduler):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    made = get_scheduler(scheduler, optimizer, num_warmup_steps=1, num_training_steps=4)
+    optimizer.step()
+    made.step()
 
 
 def test_recipes_can_say_all_that_a_distillation_config_can():

@@ -22,6 +22,7 @@ from prune_ssl.errors import DataError, DistillationError, ModelError
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
+from prune_ssl.pipeline.arguments import check_arguments
 from prune_ssl.pipeline.corpora import (
     augmentation_of,
     check_cache,
@@ -64,14 +65,21 @@ class Ready:
     """What the model's config says; a model without labels is to match all frames, and has it off."""
 
 
-def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
-    """Read and check all that a recipe names; nothing is trained, and nothing written but its folder.
+def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False) -> Ready:
+    """Read and check all that a recipe names; nothing is trained, and nothing written.
+
+    Args:
+        recipe: the recipe.
+        overwrite: the output folder may exist.
+        say: called with one line for each thing found.
+        only_check: nothing is to be trained on this machine, so it need not be able to.
 
     Raises:
-        PruneError: the folder is taken; data, model, task, losses or budget do not fit.
+        PruneError: the folder is taken; training settings, data, model, task, losses or budget do not fit.
     """
     check_cache(recipe)
     folder = prepare_folder(recipe.folder, overwrite)
+    check_arguments(recipe, only_check, say)
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe)

@@ -21,11 +21,8 @@ from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError
 from prune_ssl.gating import Plan
 from prune_ssl.measuring import measure_interleaved
-from prune_ssl.pipeline.corpora import (
-    trainer_arguments,
-    training_arguments,
-    training_clips,
-)
+from prune_ssl.pipeline.arguments import DENSE_TRAINING, dense_arguments, pruning_arguments
+from prune_ssl.pipeline.corpora import trainer_arguments, training_clips
 from prune_ssl.pipeline.preparation import (
     Ready,
     Say,
@@ -38,7 +35,7 @@ from prune_ssl.pipeline.preparation import (
     pruning_config,
 )
 from prune_ssl.pipeline.student import distil, new_student
-from prune_ssl.recipes import Recipe, TrainPart, load_recipe, pruning_part
+from prune_ssl.recipes import Recipe, load_recipe, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.report import Report, report
 from prune_ssl.selection import Limit
@@ -48,8 +45,6 @@ from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
-
-DENSE_TRAINING = "dense-training"
 
 
 @dataclass(frozen=True)
@@ -88,15 +83,15 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     ready = prepare(recipe, overwrite or begun, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
+    shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if not begun:
         on_first(lambda: _begin(recipe, folder))
-    shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if recipe.dense is not None and begun and (folder / "dense").is_dir():
         model.load_state_dict(load_pretrained(folder / "dense").state_dict())
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
-        _train_dense(model, recipe.dense, recipe, shared | heard, begun)
+        _train_dense(model, recipe, shared | heard, begun)
         on_first(lambda: save_pretrained(model, folder / "dense", processor=processor))
         on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
@@ -159,10 +154,9 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
 def _pruning_trainer(
     recipe: Recipe, ready: "Ready", model: nn.Module, shared: dict[str, Any]
 ) -> PruningTrainer:
-    part = pruning_part(recipe)
     return PruningTrainer(
         model=model,
-        args=training_arguments(recipe, part.steps, part.learning_rate, recipe.folder / "pruning"),
+        args=pruning_arguments(recipe),
         pruning=pruning_config(recipe),
         distillation=distillation_config(recipe, ready.task),
         teacher=ready.teacher,
@@ -247,10 +241,12 @@ def _begin(recipe: Recipe, folder: Path) -> None:
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     """Do all checks of a run, print the budget and its reachable range, and stop.
 
+    That this machine lacks bfloat16 is a note: the run may be meant for another one.
+
     Raises:
         PruneError: as `run` would, before any training.
     """
-    prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say)
+    prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say, only_check=True)
     say("Dry run: all checks passed, nothing was trained or written.")
 
 
@@ -284,18 +280,8 @@ def _shown(model: nn.Module, cost: Cost, recipe: Recipe) -> str:
     return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s"
 
 
-def _train_dense(
-    model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict[str, Any], resume: bool
-) -> None:
-    arguments = training_arguments(
-        recipe,
-        part.steps,
-        part.learning_rate,
-        recipe.folder / DENSE_TRAINING,
-        warmup_steps=part.warmup_ratio,
-        lr_scheduler_type=part.scheduler,
-    )
-    trainer = DistillationTrainer(model=model, args=arguments, **shared)
+def _train_dense(model: nn.Module, recipe: Recipe, shared: dict[str, Any], resume: bool) -> None:
+    trainer = DistillationTrainer(model=model, args=dense_arguments(recipe), **shared)
     use_budget_progress(trainer, "dense")
     objective = getattr(model, "objective", None)
     if objective is not None and shared["compute_loss_func"] is None:

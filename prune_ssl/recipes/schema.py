@@ -13,6 +13,17 @@ from prune_ssl.errors import RecipeError
 from prune_ssl.models import FAMILIES
 from prune_ssl.recipes.parts import AboutPart, AugmentPart, DecodingPart, OptimizerPart, Part, StreamPart
 
+Scheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+]
+"""Of transformers' SchedulerType those that need no settings beside the steps, and no evaluation."""
+
 
 class ModelPart(Part):
     """Which model to prune: a folder or hub name, or an architecture with random weights."""
@@ -128,7 +139,7 @@ class TrainPart(Part):
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
-    scheduler: str = "linear"
+    scheduler: Scheduler = "linear"
 
 
 class PruningPart(Part):
