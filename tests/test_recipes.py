@@ -136,6 +136,37 @@ def test_a_run_hands_over_model_plan_and_report(recipe, tmp_path):
     assert "exists already; nothing was written" in again.output
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize("own", ["", "name: mine\ndata: {path: clips}\npruning: {}\n", "not: [a run"])
+def test_overwriting_deletes_no_folder_that_no_run_wrote(recipe, tmp_path, more, own):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years")
+    if own:
+        (folder / "recipe.yaml").write_text(own)
+    result = run_cli("run", recipe, f"output={folder}", "--overwrite", *more)
+    assert result.exit_code == 2
+    assert "has no recipe.yaml of an earlier run" in result.output
+    assert (folder / "thesis.txt").read_text() == "years"
+
+
+def test_overwriting_replaces_an_earlier_run_but_not_around_the_working_directory(
+    recipe, tmp_path, monkeypatch
+):
+    assert run_cli("run", recipe, "dense=null").exit_code == 0
+    for output in (".", ".."):
+        monkeypatch.chdir(tmp_path / "out" / "model")
+        result = run_cli("run", recipe, "dense=null", f"output={output}", "--overwrite")
+        assert result.exit_code == 2
+        assert "holds the working directory" in " ".join(result.output.split())
+    monkeypatch.chdir(tmp_path)
+    written = tmp_path / "out" / "recipe.yaml"
+    written.write_text(written.read_text() + "key_of_another_version: 1\n")
+    (tmp_path / "out" / "left.txt").write_text("old")
+    assert run_cli("run", recipe, "dense=null", "--overwrite").exit_code == 0
+    assert not (tmp_path / "out" / "left.txt").exists()
+
+
 def test_a_dry_run_prints_the_budget_and_writes_nothing(recipe, tmp_path):
     result = run_cli("run", recipe, "--dry-run")
     assert result.exit_code == 0, result.output

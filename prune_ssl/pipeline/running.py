@@ -46,6 +46,9 @@ from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
+RECIPE_FILE = "recipe.yaml"
+"""What a run writes into its folder first."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -69,7 +72,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
 
     Args:
         recipe: what to do.
-        overwrite: replace an existing output folder.
+        overwrite: replace the output folder of an earlier run.
         say: called with one line at each step.
         resume: go on in the output folder of the same recipe, if it is there; with `checkpoint_steps` from
             the last checkpoint of the phase that was interrupted.
@@ -80,6 +83,8 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     say = say if is_first() else _unsaid
     recipe = smoke_version(recipe) if recipe.smoke else recipe
     begun = resume and _is_begun(recipe)
+    if overwrite and not begun:
+        require_replaceable(recipe.folder)
     ready = prepare(recipe, overwrite or begun, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
@@ -223,7 +228,7 @@ def _is_begun(recipe: Recipe) -> bool:
     Raises:
         ArtifactError: it is that of another one.
     """
-    path = recipe.folder / "recipe.yaml"
+    path = recipe.folder / RECIPE_FILE
     if not path.is_file():
         return False
     if load_recipe(path) != recipe:
@@ -231,11 +236,43 @@ def _is_begun(recipe: Recipe) -> bool:
     return True
 
 
+def require_replaceable(folder: Path) -> None:
+    """Refuse to delete what no run of ours has written.
+
+    Raises:
+        ArtifactError: the folder holds other things than a run, or the working directory.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise ArtifactError(
+            f"{folder} holds the working directory, so --overwrite does not delete it. Give another output "
+            "folder."
+        )
+    if not _is_of_a_run(folder):
+        raise ArtifactError(
+            f"{folder} has no {RECIPE_FILE} of an earlier run, so --overwrite does not delete it. Give "
+            "another output folder, or empty this one yourself."
+        )
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a run wrote the recipe in a folder, perhaps one that knew other keys than this version."""
+    try:
+        written = yaml.safe_load((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    # A run writes every section, also those that nobody gives.
+    return isinstance(written, dict) and {"name", "data", "model", "report", "smoke", "output"} <= set(
+        written
+    )
+
+
 def _begin(recipe: Recipe, folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
+    (folder / RECIPE_FILE).write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
 
 
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
@@ -246,6 +283,8 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     Raises:
         PruneError: as `run` would, before any training.
     """
+    if overwrite:
+        require_replaceable(recipe.folder)
     prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say, only_check=True)
     say("Dry run: all checks passed, nothing was trained or written.")
 
