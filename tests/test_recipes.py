@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import tiny_model
+from conftest import TINY, tiny_model
 from safetensors.torch import load_file
-from transformers import get_scheduler
+from transformers import Wav2Vec2FeatureExtractor, get_scheduler
 from typer.testing import CliRunner
 
 import prune_ssl
@@ -93,6 +93,10 @@ def test_overrides_reach_into_sections(recipe):
         ("steps", "cannot read the override 'steps'; wanted key.sub=value"),
         ("name.sub=1", "name is a value, not a section"),
         ("dense.scheduler=cosin", r"dense\.scheduler: Input should be 'linear', 'cosine'"),
+        ("data.loss_weights=[1, 2]", "`data.loss_weights` is for task joint, found task classification"),
+        ("data.margin=0.2", "`data.margin` is for task speaker_verification, found task classification"),
+        ("data.trials=t.csv", "`data.trials` is for task speaker_verification or joint, found"),
+        ("model.tokenizer=letters", "`model.tokenizer` is for task ctc or phonemes, found"),
         ("optimizer.betas=[0.9, 1.5]", r"optimizer\.betas\.1: Input should be less than 1"),
     ],
 )
@@ -273,6 +277,43 @@ def break_corpus(corpus, how):
         samples = np.ones(399) * np.linspace(-1, 1, 399)
     soundfile.write(clip, samples, 16_000, subtype="FLOAT")
     return corpus
+
+
+def test_a_named_model_is_trained_as_the_recipe_says_and_keeps_its_architecture(recipe, tmp_path):
+    tiny_model(hidden_dropout=0.1, feat_proj_dropout=0.0, layerdrop=0.2).save_pretrained(tmp_path / "given")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "given")
+    settings = ["model.config.hidden_dropout=0.3", "model.config.apply_spec_augment=false"]
+    settings += ["model.config.num_labels=9", "model.config.conv_dim=[8, 8]", "model.pass_on=true"]
+    said = []
+    loaded = load_recipe(recipe, [f"model.name={tmp_path / 'given'}", "dense=null", *settings])
+    ready = prepare(loaded, False, said.append)
+    taken, left = (line for line in said if "given" in line and "note" in line)
+    assert taken.endswith(
+        "model.config of the recipe: layerdrop=0.0, hidden_dropout=0.3, apply_spec_augment=False"
+    )
+    assert "not used: conv_dim, " in left
+    assert left.endswith("pass_on")
+    assert "num_labels" not in left
+    model = ready.model
+    assert model.hubert.encoder.dropout.p == model.hubert.encoder.layers[0].dropout.p == 0.3
+    assert (model.config.layerdrop, ready.spec_augment) == (0.0, False)
+    assert model.config.conv_dim == list(TINY["conv_dim"])
+
+
+def test_the_dense_model_of_a_recipe_takes_its_place_without_a_word(recipe, tmp_path):
+    assert run_cli("run", recipe).exit_code == 0
+    said = []
+    dense = f"model.name={tmp_path / 'out' / 'dense'}"
+    prepare(load_recipe(recipe, [dense, "dense=null", f"output={tmp_path}/next"]), False, said.append)
+    assert not [line for line in said if "model.config" in line or "not used" in line]
+
+
+def test_a_training_setting_that_no_model_can_have_is_refused(recipe, tmp_path):
+    tiny_model().save_pretrained(tmp_path / "given")
+    for start in ([f"model.name={tmp_path / 'given'}"], []):
+        result = run_cli("run", recipe, *start, "model.config.hidden_dropout=much")
+        assert result.exit_code == 2
+        assert "Field 'hidden_dropout' expected float" in result.output
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,16 @@ Scheduler = Literal[
 """Of transformers' SchedulerType those that need no settings beside the steps, and no evaluation."""
 
 
+OF_TASKS: dict[str, tuple[str, ...]] = {
+    "decoding": ("ctc",),
+    "model.tokenizer": ("ctc", "phonemes"),
+    "data.loss_weights": ("joint",),
+    "data.margin": ("speaker_verification",),
+    "data.trials": ("speaker_verification", "joint"),
+}
+"""Key of a recipe -> the tasks that take it; in a recipe of another one it would do nothing."""
+
+
 class ModelPart(Part):
     """Which model to prune: a folder or hub name, or an architecture with random weights."""
 
@@ -33,9 +43,11 @@ class ModelPart(Part):
     family: str = "hubert"
     """Architecture to make when there is no name, and to assume for a named model in `--architecture`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the transformers config of that architecture; the default is the Base model."""
+    """Fields of the transformers config of that architecture; the default is the Base model. Of a named model
+    those that change its training only (dropouts, LayerDrop, SpecAugment) take the place of its own."""
     tokenizer: str | None = None
-    """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
+    """CTC, phonemes: folder or hub name of a tokenizer, in place of the model's own or what train is spelled
+    with."""
     filterbank: bool = False
     """Do not train the first convolution. Random weights: it is mel-spaced band-pass filters, and the other
     layers of the frontend are scaled by what a few clips give."""
@@ -299,8 +311,22 @@ class Recipe(Part):
             )
         if self.dense is not None and self.task == "representation":
             raise ValueError("task representation has no labels to train a dense model on: leave `dense` out")
-        if self.decoding is not None and self.task != "ctc":
-            raise ValueError(f"`decoding` is for task ctc, found task {self.task}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _says_nothing_for_other_tasks(self) -> "Recipe":
+        given = {
+            "decoding": self.decoding is not None,
+            "model.tokenizer": self.model.tokenizer is not None,
+            "data.loss_weights": bool(self.data.loss_weights),
+            "data.margin": self.data.margin is not None,
+            "data.trials": self.data.trials is not None,
+        }
+        for name, tasks in OF_TASKS.items():
+            if given[name] and self.task not in tasks:
+                raise ValueError(
+                    f"`{name}` is for task {' or '.join(tasks)}, found task {self.task}: leave it out"
+                )
         return self
 
     @property
