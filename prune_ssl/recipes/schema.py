@@ -301,6 +301,15 @@ class Recipe(Part):
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
 
+    @field_validator("output")
+    @classmethod
+    def _is_a_pattern(cls, output: str) -> str:
+        try:
+            output.format(name="", seed=0)
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError(f"found {output!r}; only {{name}} and {{seed}} are filled in") from error
+        return output
+
     @model_validator(mode="after")
     def _is_one_way_to_get_small(self) -> "Recipe":
         if (self.pruning is None) == (self.student is None):
@@ -396,7 +405,13 @@ def _apply(data: dict[str, Any], override: str) -> None:
         data = data[name]
         if not isinstance(data, dict):
             raise RecipeError(f"override {override!r}: {name} is a value, not a section.")
-    data[leaf] = yaml.safe_load(text)
+    try:
+        data[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise RecipeError(
+            f"override {override!r}: not valid YAML ({words}); put quotes around the value: {key}='\"...\"'."
+        ) from error
 
 
 def _explain(error: Any) -> str:
