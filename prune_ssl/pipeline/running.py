@@ -42,6 +42,7 @@ from prune_ssl.selection import Limit
 from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
+from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
@@ -320,12 +321,14 @@ def _shown(model: nn.Module, cost: Cost, recipe: Recipe) -> str:
 
 
 def _train_dense(model: nn.Module, recipe: Recipe, shared: dict[str, Any], resume: bool) -> None:
+    assert recipe.dense is not None
     trainer = DistillationTrainer(model=model, args=dense_arguments(recipe), **shared)
     use_budget_progress(trainer, "dense")
     objective = getattr(model, "objective", None)
     if objective is not None and shared["compute_loss_func"] is None:
         trainer.add_callback(MarginRamp(objective))
-    trainer.train(resume_from_checkpoint=resume)
+    with frozen(model, recipe.dense.freeze):
+        trainer.train(resume_from_checkpoint=resume)
 
 
 def _report(

@@ -12,6 +12,7 @@ from prune_ssl.pipeline.arguments import student_arguments
 from prune_ssl.recipes import Recipe, StudentPart
 from prune_ssl.tasks import Task
 from prune_ssl.training import DistillationTrainer, Finished
+from prune_ssl.training.freezing import frozen
 from prune_ssl.training.progress import use_budget_progress
 
 
@@ -85,7 +86,8 @@ def distil(
     )
     use_budget_progress(trainer, "distillation")
     results["student"] = trainer.evaluate(metric_key_prefix="student")
-    trainer.train(resume_from_checkpoint=resume)
+    with frozen(student, student_part(recipe).freeze):
+        trainer.train(resume_from_checkpoint=resume)
     results["distilled"] = trainer.evaluate(metric_key_prefix="distilled")
     if trainer.distiller is not None:
         trainer.distiller.detach()

@@ -152,6 +152,8 @@ class TrainPart(Part):
     learning_rate: float = Field(gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     scheduler: Scheduler = "linear"
+    freeze: Literal["backbone", "frontend"] | None = None
+    """What does not learn in this phase: `backbone` is all but the head, `frontend` the convolutions."""
 
 
 class PruningPart(Part):
@@ -320,6 +322,8 @@ class Recipe(Part):
             )
         if self.dense is not None and self.task == "representation":
             raise ValueError("task representation has no labels to train a dense model on: leave `dense` out")
+        if self.task == "representation" and self.student and self.student.freeze == "backbone":
+            raise ValueError("a student of task representation is all backbone: leave `student.freeze` out")
         return self
 
     @model_validator(mode="after")
