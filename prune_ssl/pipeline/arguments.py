@@ -8,7 +8,8 @@ from transformers import TrainingArguments
 
 from prune_ssl.errors import RecipeError
 from prune_ssl.recipes import Recipe, TrainPart, pruning_part
-from prune_ssl.training.processes import cpu_arguments
+from prune_ssl.training import SpeechArguments
+from prune_ssl.training.processes import cpu_arguments, launched
 
 DENSE_TRAINING = "dense-training"
 """Folder of the dense training's checkpoints; those of the other phases are named as the phase."""
@@ -53,8 +54,13 @@ def check_arguments(recipe: Recipe, only_check: bool, say: Callable[[str], None]
         say: called with the note.
 
     Raises:
-        RecipeError: transformers refuses them.
+        RecipeError: transformers refuses them; batches by seconds on several processes.
     """
+    if recipe.data.batch_seconds is not None and launched() > 1:
+        raise RecipeError(
+            f"{recipe.name}: data.batch_seconds runs on one process, found {launched()}: leave it out and "
+            "give batch_size, with data.group_by_length."
+        )
     try:
         _make_all(recipe)
     except RecipeError as error:
@@ -90,7 +96,7 @@ def _training_arguments(
 ) -> TrainingArguments:
     schedule: dict[str, Any] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
     try:
-        return TrainingArguments(
+        return SpeechArguments(
             output_dir=str(folder),
             max_steps=steps,
             learning_rate=rate,
@@ -104,6 +110,7 @@ def _training_arguments(
             adam_epsilon=recipe.optimizer.epsilon,
             max_grad_norm=recipe.optimizer.max_grad_norm,
             bf16=recipe.bf16,
+            batch_seconds=recipe.data.batch_seconds,
             seed=recipe.seed,
             logging_steps=max(steps // 40, 1),
             save_strategy="no" if recipe.checkpoint_steps is None else "steps",

@@ -1,6 +1,7 @@
 """Owns what the trainers of a recipe are given: its clips, how they are changed, batches, settings."""
 
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,23 @@ def check_cache(recipe: Recipe) -> None:
                 f"unchanged, and here the teacher hears each changed at random: {change}, or leave "
                 "teacher_cache out."
             )
+
+
+def check_batches(recipe: Recipe, clips: SpeechFolder) -> None:
+    """Refuse batches by seconds that the longest training clip does not fit into.
+
+    Raises:
+        RecipeError: so it is.
+    """
+    seconds = recipe.data.batch_seconds
+    if seconds is None:
+        return
+    longest = min(max(clip.seconds for clip in clips.splits["train"]), recipe.data.crop_seconds or inf)
+    if longest > seconds:
+        raise RecipeError(
+            f"{recipe.name}: data.batch_seconds is {seconds:g}, but the longest training clip has "
+            f"{longest:g} s: give more, or cut clips by data.max_seconds or data.crop_seconds."
+        )
 
 
 def corruption_of(recipe: Recipe) -> Corruption | None:

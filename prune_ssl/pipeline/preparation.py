@@ -29,6 +29,7 @@ from prune_ssl.models.loading import load_config
 from prune_ssl.pipeline.arguments import check_arguments
 from prune_ssl.pipeline.corpora import (
     augmentation_of,
+    check_batches,
     check_cache,
     corruption_of,
     judged_clips,
@@ -108,6 +109,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     with first_before_others():  # who find the latency table that it measured
         graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
     _check_lengths(clips, graph)
+    check_batches(recipe, clips)
     judged_clips(recipe, clips)
     for note in task.check(clips, model):
         say(f"  note: {note}")

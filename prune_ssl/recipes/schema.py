@@ -109,6 +109,9 @@ class DataPart(Part):
     """Split to judge on; None: test where there is one. Choose settings on validation."""
     group_by_length: bool = False
     """Train on batches of clips of about the same length: less padding."""
+    batch_seconds: float | None = Field(default=None, gt=0)
+    """Train on batches of so much audio, padding counted, in the place of `batch_size`: many short clips, or
+    few long ones. Lengths are those before augmentation."""
     trials: str | None = None
     """Verification: trial list, relative to path."""
     margin: float | None = Field(default=None, ge=0, lt=1)
@@ -124,9 +127,14 @@ class DataPart(Part):
         refused = {
             "group_by_length (no length is known before its clip is read): leave it out; `max_seconds` and "
             "`crop_seconds` bound the padding": self.group_by_length,
+            "batch_seconds (no length is known before): give `batch_size`": self.batch_seconds is not None,
             "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
             "judged: name the split by `stream.judged`": self.judged is not None,
         }
+        if self.group_by_length and self.batch_seconds is not None:
+            raise ValueError(
+                "batches by `batch_seconds` are of clips of like length: leave group_by_length out"
+            )
         for words, found in refused.items():
             if self.stream is not None and found:
                 raise ValueError(

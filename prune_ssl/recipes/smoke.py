@@ -56,6 +56,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
+                "batch_seconds": recipe.data.batch_seconds and 8.0,
                 "augment": augment and augment.model_copy(update={"noise": None, "rirs": None}),
                 "corruption": corruption and corruption.model_copy(update={"noise": None, "rirs": None}),
             }
