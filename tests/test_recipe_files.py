@@ -29,6 +29,8 @@ def test_a_recipe_parses_and_explains_itself(path: Path) -> None:
     assert text.startswith("#")
     assert f"prune-ssl run recipes/{path.name} data.path=" in text
     assert len(text.splitlines()) <= 60  # one screen
+    steps = max(part.steps for part in (recipe.dense, recipe.pruning, recipe.student) if part is not None)
+    assert recipe.checkpoint_steps is not None or steps < 5_000, "a run of hours must survive a kill"
 
 
 PRUNING = [path for path in RECIPES if load_recipe(path).pruning is not None]

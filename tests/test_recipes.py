@@ -4,13 +4,15 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import tiny_model
+from conftest import TINY, tiny_model
 from safetensors.torch import load_file
+from transformers import Wav2Vec2FeatureExtractor, get_scheduler
 from typer.testing import CliRunner
 
 import prune_ssl
@@ -22,6 +24,7 @@ from prune_ssl.models.filterbank import gabor_filters
 from prune_ssl.pipeline import run
 from prune_ssl.pipeline.preparation import prepare
 from prune_ssl.recipes import DistillationPart, load_recipe
+from prune_ssl.recipes.schema import Scheduler
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training import ResumableTrainer
 
@@ -89,6 +92,18 @@ def test_overrides_reach_into_sections(recipe):
         ("pruning.steps=soon", r"pruning\.steps: Input should be a valid integer"),
         ("steps", "cannot read the override 'steps'; wanted key.sub=value"),
         ("name.sub=1", "name is a value, not a section"),
+        ("dense.scheduler=cosin", r"dense\.scheduler: Input should be 'linear', 'cosine'"),
+        ("data.path=@corpus", r"override 'data\.path=@corpus': not valid YAML \(while scanning.*put quotes"),
+        ("data.path=[a", r"override 'data\.path=\[a': not valid YAML"),
+        ("output=runs/{foo}", r"output: .*found 'runs/\{foo\}'; only \{name\} and \{seed\} are filled in"),
+        ("output=runs/{", r"output: .*only \{name\} and \{seed\}"),
+        ("output=runs/{0}", r"output: .*only \{name\} and \{seed\}"),
+        ("output=runs/{name.x}", r"output: .*only \{name\} and \{seed\}"),
+        ("data.loss_weights=[1, 2]", "`data.loss_weights` is for task joint, found task classification"),
+        ("data.margin=0.2", "`data.margin` is for task speaker_verification, found task classification"),
+        ("data.trials=t.csv", "`data.trials` is for task speaker_verification or joint, found"),
+        ("model.tokenizer=letters", "`model.tokenizer` is for task ctc or phonemes, found"),
+        ("optimizer.betas=[0.9, 1.5]", r"optimizer\.betas\.1: Input should be less than 1"),
     ],
 )
 def test_a_wrong_override_is_refused_with_the_nearest_right_key(recipe, override, message):
@@ -131,12 +146,87 @@ def test_a_run_hands_over_model_plan_and_report(recipe, tmp_path):
     assert "exists already; nothing was written" in again.output
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize("own", ["", "name: mine\ndata: {path: clips}\npruning: {}\n", "not: [a run"])
+def test_overwriting_deletes_no_folder_that_no_run_wrote(recipe, tmp_path, more, own):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years")
+    if own:
+        (folder / "recipe.yaml").write_text(own)
+    result = run_cli("run", recipe, f"output={folder}", "--overwrite", *more)
+    assert result.exit_code == 2
+    assert "has no recipe.yaml of an earlier run" in result.output
+    assert (folder / "thesis.txt").read_text() == "years"
+
+
+def test_overwriting_replaces_an_earlier_run_but_not_around_the_working_directory(
+    recipe, tmp_path, monkeypatch
+):
+    assert run_cli("run", recipe, "dense=null").exit_code == 0
+    for output in (".", ".."):
+        monkeypatch.chdir(tmp_path / "out" / "model")
+        result = run_cli("run", recipe, "dense=null", f"output={output}", "--overwrite")
+        assert result.exit_code == 2
+        assert "holds the working directory" in " ".join(result.output.split())
+    monkeypatch.chdir(tmp_path)
+    written = tmp_path / "out" / "recipe.yaml"
+    written.write_text(written.read_text() + "key_of_another_version: 1\n")
+    (tmp_path / "out" / "left.txt").write_text("old")
+    assert run_cli("run", recipe, "dense=null", "--overwrite").exit_code == 0
+    assert not (tmp_path / "out" / "left.txt").exists()
+
+
 def test_a_dry_run_prints_the_budget_and_writes_nothing(recipe, tmp_path):
     result = run_cli("run", recipe, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "Budget macs=70%: keep at most" in result.output
     assert "reachable:" in result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def without_bfloat16(monkeypatch):
+    """A machine that cannot train in bfloat16, whatever this one is."""
+    monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: False)
+    monkeypatch.setattr("transformers.training_args.is_torch_xla_available", lambda: False)
+
+
+def test_what_a_machine_cannot_train_in_is_refused_before_the_old_run_is_deleted(
+    recipe, tmp_path, without_bfloat16
+):
+    assert run_cli("run", recipe).exit_code == 0
+    before = (tmp_path / "out" / "report.json").read_bytes()
+    result = run_cli("run", recipe, "bf16=true", "--overwrite")
+    assert result.exit_code == 2
+    assert "Set bf16=false, or run it on a GPU that has bfloat16" in " ".join(result.output.split())
+    assert (tmp_path / "out" / "report.json").read_bytes() == before
+
+
+def test_a_dry_run_says_that_this_machine_lacks_bfloat16_and_goes_on(recipe, without_bfloat16):
+    result = run_cli("run", recipe, "bf16=true", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "note: this machine cannot run it: tiny: dense-training cannot have these" in result.output
+    assert "all checks passed" in result.output
+    assert "cannot run it" not in run_cli("run", recipe, "--dry-run").output
+
+
+def test_settings_that_transformers_refuses_end_a_dry_run_too(recipe, monkeypatch):
+    def refuse(**given):
+        raise ValueError(f"no {Path(given['output_dir']).name} today")
+
+    monkeypatch.setattr("prune_ssl.pipeline.arguments.TrainingArguments", refuse)
+    result = run_cli("run", recipe, "--dry-run", "bf16=true")
+    assert result.exit_code == 2
+    assert "no dense-training today." in result.output
+
+
+@pytest.mark.parametrize("scheduler", get_args(Scheduler))
+def test_every_scheduler_of_a_recipe_needs_no_more_than_the_steps(scheduler):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    made = get_scheduler(scheduler, optimizer, num_warmup_steps=1, num_training_steps=4)
+    optimizer.step()
+    made.step()
 
 
 def test_recipes_can_say_all_that_a_distillation_config_can():
@@ -193,6 +283,43 @@ def break_corpus(corpus, how):
         samples = np.ones(399) * np.linspace(-1, 1, 399)
     soundfile.write(clip, samples, 16_000, subtype="FLOAT")
     return corpus
+
+
+def test_a_named_model_is_trained_as_the_recipe_says_and_keeps_its_architecture(recipe, tmp_path):
+    tiny_model(hidden_dropout=0.1, feat_proj_dropout=0.0, layerdrop=0.2).save_pretrained(tmp_path / "given")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "given")
+    settings = ["model.config.hidden_dropout=0.3", "model.config.apply_spec_augment=false"]
+    settings += ["model.config.num_labels=9", "model.config.conv_dim=[8, 8]", "model.pass_on=true"]
+    said = []
+    loaded = load_recipe(recipe, [f"model.name={tmp_path / 'given'}", "dense=null", *settings])
+    ready = prepare(loaded, False, said.append)
+    taken, left = (line for line in said if "given" in line and "note" in line)
+    assert taken.endswith(
+        "model.config of the recipe: layerdrop=0.0, hidden_dropout=0.3, apply_spec_augment=False"
+    )
+    assert "not used: conv_dim, " in left
+    assert left.endswith("pass_on")
+    assert "num_labels" not in left
+    model = ready.model
+    assert model.hubert.encoder.dropout.p == model.hubert.encoder.layers[0].dropout.p == 0.3
+    assert (model.config.layerdrop, ready.spec_augment) == (0.0, False)
+    assert model.config.conv_dim == list(TINY["conv_dim"])
+
+
+def test_the_dense_model_of_a_recipe_takes_its_place_without_a_word(recipe, tmp_path):
+    assert run_cli("run", recipe).exit_code == 0
+    said = []
+    dense = f"model.name={tmp_path / 'out' / 'dense'}"
+    prepare(load_recipe(recipe, [dense, "dense=null", f"output={tmp_path}/next"]), False, said.append)
+    assert not [line for line in said if "model.config" in line or "not used" in line]
+
+
+def test_a_training_setting_that_no_model_can_have_is_refused(recipe, tmp_path):
+    tiny_model().save_pretrained(tmp_path / "given")
+    for start in ([f"model.name={tmp_path / 'given'}"], []):
+        result = run_cli("run", recipe, *start, "model.config.hidden_dropout=much")
+        assert result.exit_code == 2
+        assert "Field 'hidden_dropout' expected float" in result.output
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The SUPERB probe on dense and pruned models, and SUPERB's scores against the published ones."""
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from prune_ssl.probing import MEASURES, PROBES, overall_score, probe, superb_sco
 from prune_ssl.probing.heads import Probe, WeightedSum
 from prune_ssl.probing.probe import _batches
 from prune_ssl.probing.states import FrozenStates
+
+# The package's `probe` is the function.
+probing = importlib.import_module("prune_ssl.probing.probe")
 
 # As their papers print them, in the order of ORDER; then the overall and the SUPERB score.
 PUBLISHED: dict[str, tuple[tuple[float, ...], float | None, int]] = {
@@ -169,6 +173,80 @@ def test_slots_phonemes_and_folds_are_probed(tmp_path: Path) -> None:
     found = probe(model, EXTRACTOR, folds, settings, rates=(1e-3,), say=lambda line: None)
     assert len(found.folds) == 2
     assert found.value == np.mean([heads[0].test["accuracy"] for heads in found.folds])
+
+
+def quick_probe(data: Path) -> tuple[int, list[str]]:
+    """Probe the keyword of a corpus for two steps; folds, and what was said."""
+    lines: list[str] = []
+    settings = replace(PROBES["ks"], steps=2, batch_size=4)
+    found = probe(tiny_model("hubert", "Model"), EXTRACTOR, data, settings, rates=(1e-3,), say=lines.append)
+    return len(found.folds), lines
+
+
+def test_a_corpus_is_probed_as_it_is_unpacked(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for word in ("no", "yes"):
+        (tmp_path / word).mkdir()
+        for number in range(4):
+            noise = 0.1 * generator.standard_normal(8_000)
+            soundfile.write(tmp_path / word / f"ab{number}_nohash_0.wav", noise, 16_000)
+    for name, number in (("validation", 2), ("testing", 3)):
+        clips = [f"{word}/ab{number}_nohash_0.wav" for word in ("no", "yes")]
+        (tmp_path / f"{name}_list.txt").write_text("\n".join(clips))
+    assert quick_probe(tmp_path)[0] == 1
+
+
+def test_a_folder_is_one_of_folds_only_if_each_of_them_has_splits(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        write_corpus(tmp_path / name, {"train": 2, "validation": 2})
+    (tmp_path / ".cache").mkdir()
+    folds, lines = quick_probe(tmp_path)
+    assert folds == 2
+    assert lines[1].startswith("2: learning rate")
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(DataError, match=r"neither a corpus .* nor a folder of folds: raw/ has no splits"):
+        quick_probe(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "no such folder"), ("empty", "folder is empty")])
+def test_a_folder_without_data_is_no_result(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=message):
+        quick_probe(tmp_path / name)
+
+
+def test_a_probe_finds_out_first_whether_it_can_save_and_keeps_its_heads(tmp_path: Path, monkeypatch) -> None:
+    data = write_corpus(tmp_path / "tones", {"train": 4, "validation": 2})
+    folder = prune_ssl.save_pretrained(tiny_model("hubert"), tmp_path / "model", processor=EXTRACTOR)
+    file = tmp_path / "new" / "results.json"
+    command = ["superb", "probe", str(folder), "ks", str(data), "--rates", "0.01", "--rates", "0.02"]
+    command += ["--steps", "2", "--save"]
+    for content, message in (("{", "cannot be read as JSON"), ("[1]", "wanted a mapping of results")):
+        (tmp_path / "bad.json").write_text(content)
+        refused = CliRunner().invoke(app, [*command, str(tmp_path / "bad.json")])
+        assert refused.exit_code == 2
+        assert message in " ".join(refused.output.split())
+        assert "learning rate" not in refused.output
+        assert (tmp_path / "bad.json").read_text() == content
+    (tmp_path / "empty.json").touch()
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "empty.json")]).exit_code == 0
+    assert set(json.loads((tmp_path / "empty.json").read_text())) == {"ks"}
+    plain, trained = probing._train, []
+
+    def dying(*args):
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+        trained.append(plain(*args))
+        return trained[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probing, "_train", dying)
+        assert CliRunner().invoke(app, [*command, str(file)]).exit_code == 130
+    ((kept,),) = json.loads(file.with_name("results.json.ks-heads").read_text())
+    assert (kept["learning_rate"], kept["validation"]) == (0.01, trained[0].validation)
+    assert not file.exists()
+    assert CliRunner().invoke(app, [*command, str(file)]).exit_code == 0
+    assert [path.name for path in file.parent.iterdir()] == ["results.json"]
 
 
 def test_the_commands_probe_and_score(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from prune_ssl.training.processes import is_first
 def run_command(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace the output folder if it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the output folder of an earlier run.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on where an earlier run of it was interrupted.")] = False,
     only_check: Annotated[bool, typer.Option("--dry-run", help="Check all, print the budget, stop.")] = False,
     architecture: Annotated[

@@ -2,15 +2,16 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.models import load_model
-from prune_ssl.probing import PROBES, Probed, overall_score, probe, superb_score
+from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
 from prune_ssl.probing.settings import GRID
 from prune_ssl.tasks.inference import load_extractor
 
@@ -28,7 +29,10 @@ def probe_command(
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     target: Annotated[str | None, typer.Option(help="Column or columns to predict.")] = None,
     seed: int = 0,
-    save: Annotated[Path | None, typer.Option(help="JSON that gets the result, beside those there.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="JSON that gets the result, beside those there."),
+    ] = None,
 ) -> None:
     """Train the task's head on the frozen encoder at each learning rate; judge the best one."""
     if task not in PROBES:
@@ -36,12 +40,22 @@ def probe_command(
     given = {"steps": steps, "batch_size": batch_size, "target": target}
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(PROBES[task], **changes)  # type: ignore[arg-type]
+    if save is not None:
+        _prepare(save)
     found = probe(
-        load_model(model), load_extractor(model), data, settings, rates=rates or GRID, seed=seed, say=say
+        load_model(model),
+        load_extractor(model),
+        data,
+        settings,
+        rates=rates or GRID,
+        seed=seed,
+        say=say,
+        keep=None if save is None else lambda heads: _keep(_heads_file(save, task), heads),
     )
     say(f"{task} ({settings.words}): {found.metric} {100 * found.value:.2f}%")
     if save is not None:
         _save(save, task, found)
+        _heads_file(save, task).unlink()
 
 
 @superb_app.command("score")
@@ -60,11 +74,54 @@ def score_command(
     say(f"SUPERB score {superb_score(numbers):.1f}; overall {overall_score(numbers):.2f}")
 
 
+def _prepare(path: Path) -> None:
+    """Find out before hours of training that the result can be written.
+
+    Raises:
+        DataError: the file holds something else, or its folder cannot be made.
+    """
+    _kept(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{path.parent} cannot be made: {error.strerror}. Give --save another file."
+        ) from error
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """Read the results that a file has already; none where it is missing or empty."""
+    try:
+        text = path.read_text() if path.exists() else ""
+        kept = json.loads(text) if text.strip() else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}. Give --save another file.") from error
+    if not isinstance(kept, dict):
+        raise DataError(f"{path}: wanted a mapping of results, found a {type(kept).__name__}.")
+    return kept
+
+
+def _heads_file(path: Path, task: str) -> Path:
+    """Where the heads that are trained already are kept until the probe ends."""
+    return path.with_name(f"{path.name}.{task}-heads")
+
+
+def _keep(path: Path, folds: Sequence[Sequence[Trained]]) -> None:
+    _write(path, _plain(folds))
+
+
+def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, Any]]]:
+    return [[dataclasses.asdict(each) for each in heads] for heads in folds]
+
+
 def _save(path: Path, task: str, found: Probed) -> None:
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    kept[task] = {
-        "value": round(100 * found.value, 4),
-        "metric": found.metric,
-        "folds": [[dataclasses.asdict(each) for each in heads] for heads in found.folds],
-    }
-    path.write_text(json.dumps(kept, indent=1))
+    """Add one result to those of a file, read anew: another probe may have written to it."""
+    result = {"value": round(100 * found.value, 4), "metric": found.metric, "folds": _plain(found.folds)}
+    _write(path, _kept(path) | {task: result})
+
+
+def _write(path: Path, content: object) -> None:
+    """Replace a file as a whole, or not at all."""
+    scratch = path.with_name(f".partial-{path.name}")
+    scratch.write_text(json.dumps(content, indent=1))
+    scratch.replace(path)

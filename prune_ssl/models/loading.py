@@ -1,13 +1,15 @@
 """Loading: a folder, a hub name or a saved pruned model becomes a module in float32."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import pruned
@@ -22,20 +24,23 @@ def _class_named(name: str) -> type[PreTrainedModel] | None:
     return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
 
 
-def load_model(source: str | Path) -> PreTrainedModel:
-    """Load a speech SSL model in float32 with the class that its config names.
+def load_config(source: str | Path, settings: Mapping[str, Any] | None = None) -> PreTrainedConfig:
+    """Read the config of a speech SSL model.
 
     Args:
-        source: a folder with config.json and safetensors, or a name on the Hugging Face hub.
+        source: a folder with config.json, or a name on the Hugging Face hub.
+        settings: fields that take the place of the config's own.
 
     Raises:
-        ModelError: nothing is there, the config is not of a known family, or the weights do not fit.
+        ModelError: nothing is there, the config is not of a known family, or a field cannot have that value.
     """
     folder = Path(source)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json, so it is not a saved model. Give a model folder.")
     try:
-        config = AutoConfig.from_pretrained(str(source))
+        config: PreTrainedConfig = AutoConfig.from_pretrained(str(source), **(settings or {}))
+    except StrictDataclassError as error:
+        raise ModelError(f"the config of {source} cannot be so: {' '.join(str(error).split())}") from error
     except (OSError, ValueError, json.JSONDecodeError) as error:
         raise ModelError(
             f"cannot read a model config from {source}: {str(error).splitlines()[0]} Give an existing "
@@ -47,9 +52,25 @@ def load_model(source: str | Path) -> PreTrainedModel:
             f"{source} is a {config.model_type!r} model, which is not a supported speech SSL family: wanted "
             f"one of {', '.join(FAMILIES)}."
         )
+    return config
+
+
+def load_model(source: str | Path, settings: Mapping[str, Any] | None = None) -> PreTrainedModel:
+    """Load a speech SSL model in float32 with the class that its config names.
+
+    Args:
+        source: a folder with config.json and safetensors, or a name on the Hugging Face hub.
+        settings: fields that take the place of the config's own.
+
+    Raises:
+        ModelError: nothing is there, the config is not of a known family, or the weights do not fit.
+    """
+    config = load_config(source, settings)
     cls = _class_to_load(config)
     try:
-        loaded: Any = cls.from_pretrained(str(source), dtype=torch.float32, output_loading_info=True)
+        loaded: Any = cls.from_pretrained(
+            str(source), dtype=torch.float32, output_loading_info=True, **(settings or {})
+        )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"cannot load the weights of {source}: {str(error).splitlines()[0]}") from error
     model, info = loaded

@@ -1,10 +1,11 @@
 """Owns what the trainers of a recipe are given: its clips, how they are changed, batches, settings."""
 
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel
 
 from prune_ssl.data import (
     Augmentation,
@@ -24,7 +25,6 @@ from prune_ssl.distillation.config import ENHANCEMENT
 from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
-from prune_ssl.training.processes import cpu_arguments
 
 
 def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
@@ -173,6 +173,23 @@ def check_cache(recipe: Recipe) -> None:
             )
 
 
+def check_batches(recipe: Recipe, clips: SpeechFolder) -> None:
+    """Refuse batches by seconds that the longest training clip does not fit into.
+
+    Raises:
+        RecipeError: so it is.
+    """
+    seconds = recipe.data.batch_seconds
+    if seconds is None:
+        return
+    longest = min(max(clip.seconds for clip in clips.splits["train"]), recipe.data.crop_seconds or inf)
+    if longest > seconds:
+        raise RecipeError(
+            f"{recipe.name}: data.batch_seconds is {seconds:g}, but the longest training clip has "
+            f"{longest:g} s: give more, or cut clips by data.max_seconds or data.crop_seconds."
+        )
+
+
 def corruption_of(recipe: Recipe) -> Corruption | None:
     """Read the noise and impulse responses of a recipe, or None where it has none.
 
@@ -186,35 +203,3 @@ def corruption_of(recipe: Recipe) -> Corruption | None:
     for name in ("noise", "rirs"):
         settings[name] = None if settings[name] is None else Path(settings[name])
     return Corruption(**settings)
-
-
-def training_arguments(
-    recipe: Recipe, steps: int, rate: float, folder: Path, **more: Any
-) -> TrainingArguments:
-    """Return the TrainingArguments of one phase."""
-    schedule: dict[str, Any] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        learning_rate=rate,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.eval_batch_size,
-        gradient_accumulation_steps=recipe.gradient_accumulation,
-        activation_checkpointing=recipe.gradient_checkpointing,
-        weight_decay=recipe.weight_decay,
-        adam_beta1=recipe.optimizer.betas[0],
-        adam_beta2=recipe.optimizer.betas[1],
-        adam_epsilon=recipe.optimizer.epsilon,
-        max_grad_norm=recipe.optimizer.max_grad_norm,
-        bf16=recipe.bf16,
-        seed=recipe.seed,
-        logging_steps=max(steps // 40, 1),
-        save_strategy="no" if recipe.checkpoint_steps is None else "steps",
-        save_steps=recipe.checkpoint_steps or steps,
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=False,  # by default it is switched off with the log level that the command line sets
-        train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
-        dataloader_pin_memory=False,
-        **(schedule | cpu_arguments() | more),
-    )

@@ -1,14 +1,17 @@
 """What must hold before any training of a recipe: data, model, task, teacher, and a budget in reach."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
+    PreTrainedConfig,
     PreTrainedModel,
     Wav2Vec2FeatureExtractor,
     set_seed,
@@ -22,8 +25,11 @@ from prune_ssl.errors import DataError, DistillationError, ModelError
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
+from prune_ssl.models.loading import load_config
+from prune_ssl.pipeline.arguments import check_arguments
 from prune_ssl.pipeline.corpora import (
     augmentation_of,
+    check_batches,
     check_cache,
     corruption_of,
     judged_clips,
@@ -31,16 +37,20 @@ from prune_ssl.pipeline.corpora import (
 )
 from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
-from prune_ssl.recipes import Recipe, pruning_part
+from prune_ssl.recipes import ModelPart, Recipe, pruning_part
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.starting import start_
-from prune_ssl.tasks.verification import has_xvector
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.processes import first_before_others
 
 Say = Callable[[str], None]
+
+TRAINING_ONLY = re.compile(r"\w*dropout\w*|layerdrop|apply_spec_augment|mask_(time|feature)_\w+")
+"""Fields of a config that change how a model is trained, and nothing of what it is."""
+SET_BY_TASKS = ("num_labels", "vocab_size")
+"""Fields that follow from the data; a recipe gives them for `--architecture`."""
 
 
 def check_losses(config: DistillationConfig | None, teacher: nn.Module, student: nn.Module) -> None:
@@ -64,17 +74,24 @@ class Ready:
     """What the model's config says; a model without labels is to match all frames, and has it off."""
 
 
-def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
-    """Read and check all that a recipe names; nothing is trained, and nothing written but its folder.
+def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False) -> Ready:
+    """Read and check all that a recipe names; nothing is trained, and nothing written.
+
+    Args:
+        recipe: the recipe.
+        overwrite: the output folder may exist.
+        say: called with one line for each thing found.
+        only_check: nothing is to be trained on this machine, so it need not be able to.
 
     Raises:
-        PruneError: the folder is taken; data, model, task, losses or budget do not fit.
+        PruneError: the folder is taken; training settings, data, model, task, losses or budget do not fit.
     """
     check_cache(recipe)
     folder = prepare_folder(recipe.folder, overwrite)
+    check_arguments(recipe, only_check, say)
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)
-    loaded, extractor = _make_model(recipe)
+    loaded, extractor = _make_model(recipe, say)
     task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
     if recipe.dense is None and not task.has_head(loaded):
         say(
@@ -83,7 +100,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     model = task.with_head(loaded)
     if recipe.model.filterbank:
         first_convolution(model).requires_grad_(False)
-    if recipe.data.margin is not None and has_xvector(model):
+    if recipe.data.margin is not None:
         model.get_submodule("objective").margin = recipe.data.margin  # type: ignore[assignment]
     losses = {} if recipe.distillation is None else recipe.distillation.losses
     spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
@@ -92,6 +109,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say) -> Ready:
     with first_before_others():  # who find the latency table that it measured
         graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
     _check_lengths(clips, graph)
+    check_batches(recipe, clips)
     judged_clips(recipe, clips)
     for note in task.check(clips, model):
         say(f"  note: {note}")
@@ -178,25 +196,59 @@ def architecture(recipe: Recipe) -> Any:
     """
     try:
         return getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Config")(**recipe.model.config)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        words = " ".join(str(error).split())
+        raise ModelError(f"model.config does not make a {recipe.model.family} config: {words}") from error
+
+
+def _make_model(recipe: Recipe, say: Say) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+    if recipe.model.name is not None:
+        settings = named_settings(recipe.model, load_config(recipe.model.name), say)
+        return load_model(recipe.model.name, settings), load_extractor(recipe.model.name)
+    config = architecture(recipe)
+    try:
+        model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"model.config does not make a {recipe.model.family} config: {error}") from error
+        raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
+    if recipe.model.filterbank:
+        start_as_filterbank_(model)
+    if recipe.model.pass_on:
+        pass_on_(model)
+    # As transformers has it: models with a group norm were trained on padding without a mask.
+    masked = config.feat_extract_norm == "layer"
+    return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
 
 
-def _make_model(recipe: Recipe) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
-    if recipe.model.name is None:
-        config = architecture(recipe)
-        try:
-            model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
-        if recipe.model.filterbank:
-            start_as_filterbank_(model)
-        if recipe.model.pass_on:
-            pass_on_(model)
-        # As transformers has it: models with a group norm were trained on padding without a mask.
-        masked = config.feat_extract_norm == "layer"
-        return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
-    return load_model(recipe.model.name), load_extractor(recipe.model.name)
+def named_settings(part: ModelPart, config: PreTrainedConfig, say: Say) -> dict[str, Any]:
+    """Return what of `model.config` applies to a named model, and say what is taken and what is not.
+
+    A recipe that makes its model may be given another start (`model.name=FOLDER`, a sweep, `--architecture`),
+    so what only a fresh model could have is no error.
+
+    Args:
+        part: names the model.
+        config: its own.
+        say: called with a line for what is taken, and one for what is left.
+    """
+    fields = config.to_dict()
+    differing = {
+        key: value
+        for key, value in part.config.items()
+        if key not in SET_BY_TASKS and _plain(fields.get(key)) != _plain(value)
+    }
+    taken = {key: value for key, value in differing.items() if TRAINING_ONLY.fullmatch(key) and key in fields}
+    left = [key for key in differing if key not in taken] + ["pass_on"] * part.pass_on
+    if taken:
+        shown = ", ".join(f"{key}={value}" for key, value in taken.items())
+        say(f"  note: {part.name} is trained with model.config of the recipe: {shown}")
+    if left:
+        say(f"  note: {part.name} has its own architecture and weights; not used: {', '.join(left)}")
+    return taken
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON would have it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:

@@ -21,11 +21,8 @@ from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError
 from prune_ssl.gating import Plan
 from prune_ssl.measuring import measure_interleaved
-from prune_ssl.pipeline.corpora import (
-    trainer_arguments,
-    training_arguments,
-    training_clips,
-)
+from prune_ssl.pipeline.arguments import DENSE_TRAINING, dense_arguments, pruning_arguments
+from prune_ssl.pipeline.corpora import trainer_arguments, training_clips
 from prune_ssl.pipeline.preparation import (
     Ready,
     Say,
@@ -38,18 +35,20 @@ from prune_ssl.pipeline.preparation import (
     pruning_config,
 )
 from prune_ssl.pipeline.student import distil, new_student
-from prune_ssl.recipes import Recipe, TrainPart, load_recipe, pruning_part
+from prune_ssl.recipes import Recipe, load_recipe, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.report import Report, report
 from prune_ssl.selection import Limit
 from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
+from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
-DENSE_TRAINING = "dense-training"
+RECIPE_FILE = "recipe.yaml"
+"""What a run writes into its folder first."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
 
     Args:
         recipe: what to do.
-        overwrite: replace an existing output folder.
+        overwrite: replace the output folder of an earlier run.
         say: called with one line at each step.
         resume: go on in the output folder of the same recipe, if it is there; with `checkpoint_steps` from
             the last checkpoint of the phase that was interrupted.
@@ -85,18 +84,20 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     say = say if is_first() else _unsaid
     recipe = smoke_version(recipe) if recipe.smoke else recipe
     begun = resume and _is_begun(recipe)
+    if overwrite and not begun:
+        require_replaceable(recipe.folder)
     ready = prepare(recipe, overwrite or begun, say)
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
+    shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if not begun:
         on_first(lambda: _begin(recipe, folder))
-    shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if recipe.dense is not None and begun and (folder / "dense").is_dir():
         model.load_state_dict(load_pretrained(folder / "dense").state_dict())
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
-        _train_dense(model, recipe.dense, recipe, shared | heard, begun)
+        _train_dense(model, recipe, shared | heard, begun)
         on_first(lambda: save_pretrained(model, folder / "dense", processor=processor))
         on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
@@ -159,10 +160,9 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
 def _pruning_trainer(
     recipe: Recipe, ready: "Ready", model: nn.Module, shared: dict[str, Any]
 ) -> PruningTrainer:
-    part = pruning_part(recipe)
     return PruningTrainer(
         model=model,
-        args=training_arguments(recipe, part.steps, part.learning_rate, recipe.folder / "pruning"),
+        args=pruning_arguments(recipe),
         pruning=pruning_config(recipe),
         distillation=distillation_config(recipe, ready.task),
         teacher=ready.teacher,
@@ -229,7 +229,7 @@ def _is_begun(recipe: Recipe) -> bool:
     Raises:
         ArtifactError: it is that of another one.
     """
-    path = recipe.folder / "recipe.yaml"
+    path = recipe.folder / RECIPE_FILE
     if not path.is_file():
         return False
     if load_recipe(path) != recipe:
@@ -237,20 +237,56 @@ def _is_begun(recipe: Recipe) -> bool:
     return True
 
 
+def require_replaceable(folder: Path) -> None:
+    """Refuse to delete what no run of ours has written.
+
+    Raises:
+        ArtifactError: the folder holds other things than a run, or the working directory.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise ArtifactError(
+            f"{folder} holds the working directory, so --overwrite does not delete it. Give another output "
+            "folder."
+        )
+    if not _is_of_a_run(folder):
+        raise ArtifactError(
+            f"{folder} has no {RECIPE_FILE} of an earlier run, so --overwrite does not delete it. Give "
+            "another output folder, or empty this one yourself."
+        )
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a run wrote the recipe in a folder, perhaps one that knew other keys than this version."""
+    try:
+        written = yaml.safe_load((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    # A run writes every section, also those that nobody gives.
+    return isinstance(written, dict) and {"name", "data", "model", "report", "smoke", "output"} <= set(
+        written
+    )
+
+
 def _begin(recipe: Recipe, folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
+    (folder / RECIPE_FILE).write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
 
 
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     """Do all checks of a run, print the budget and its reachable range, and stop.
 
+    That this machine lacks bfloat16 is a note: the run may be meant for another one.
+
     Raises:
         PruneError: as `run` would, before any training.
     """
-    prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say)
+    if overwrite:
+        require_replaceable(recipe.folder)
+    prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say, only_check=True)
     say("Dry run: all checks passed, nothing was trained or written.")
 
 
@@ -284,23 +320,15 @@ def _shown(model: nn.Module, cost: Cost, recipe: Recipe) -> str:
     return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s"
 
 
-def _train_dense(
-    model: nn.Module, part: TrainPart, recipe: Recipe, shared: dict[str, Any], resume: bool
-) -> None:
-    arguments = training_arguments(
-        recipe,
-        part.steps,
-        part.learning_rate,
-        recipe.folder / DENSE_TRAINING,
-        warmup_steps=part.warmup_ratio,
-        lr_scheduler_type=part.scheduler,
-    )
-    trainer = DistillationTrainer(model=model, args=arguments, **shared)
+def _train_dense(model: nn.Module, recipe: Recipe, shared: dict[str, Any], resume: bool) -> None:
+    assert recipe.dense is not None
+    trainer = DistillationTrainer(model=model, args=dense_arguments(recipe), **shared)
     use_budget_progress(trainer, "dense")
     objective = getattr(model, "objective", None)
     if objective is not None and shared["compute_loss_func"] is None:
         trainer.add_callback(MarginRamp(objective))
-    trainer.train(resume_from_checkpoint=resume)
+    with frozen(model, recipe.dense.freeze):
+        trainer.train(resume_from_checkpoint=resume)
 
 
 def _report(

@@ -8,10 +8,11 @@ from transformers import PreTrainedModel
 from prune_ssl.distillation import DistillationConfig, make_student
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import backbone_of
-from prune_ssl.pipeline.corpora import training_arguments
+from prune_ssl.pipeline.arguments import student_arguments
 from prune_ssl.recipes import Recipe, StudentPart
 from prune_ssl.tasks import Task
 from prune_ssl.training import DistillationTrainer, Finished
+from prune_ssl.training.freezing import frozen
 from prune_ssl.training.progress import use_budget_progress
 
 
@@ -75,15 +76,7 @@ def distil(
         The student with its results (`student` before, `distilled` after; `dense`, where the teacher's task
         has a metric), and its training losses by step.
     """
-    part, results = student_part(recipe), {}
-    arguments = training_arguments(
-        recipe,
-        part.steps,
-        part.learning_rate,
-        recipe.folder / "distillation",
-        warmup_steps=part.warmup_ratio,
-        lr_scheduler_type=part.scheduler,
-    )
+    arguments, results = student_arguments(recipe), {}
     if shared["compute_metrics"] is not None and backbone_of(teacher)[1] is not teacher:
         dense = DistillationTrainer(model=teacher, args=arguments, **shared)
         use_budget_progress(dense, "dense")
@@ -93,7 +86,8 @@ def distil(
     )
     use_budget_progress(trainer, "distillation")
     results["student"] = trainer.evaluate(metric_key_prefix="student")
-    trainer.train(resume_from_checkpoint=resume)
+    with frozen(student, student_part(recipe).freeze):
+        trainer.train(resume_from_checkpoint=resume)
     results["distilled"] = trainer.evaluate(metric_key_prefix="distilled")
     if trainer.distiller is not None:
         trainer.distiller.detach()

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, ctc_loss
 from transformers import EvalPrediction, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import Clip, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.data.layouts import read_listings
 from prune_ssl.errors import DataError
 from prune_ssl.models import backbone_of
 from prune_ssl.probing.heads import Probe
@@ -64,6 +65,7 @@ def probe(
     rates: Sequence[float] = GRID,
     seed: int = 0,
     say: Callable[[str], None] = print,
+    keep: Callable[[Sequence[Sequence[Trained]]], None] | None = None,
 ) -> Probed:
     """Train the task's head on a frozen encoder at every learning rate, and judge the best on test.
 
@@ -75,20 +77,22 @@ def probe(
         rates: Learning rates to try.
         seed: Of heads and batches.
         say: called with one line for each head.
+        keep: called after each head with all heads so far, by fold.
 
     Raises:
         DataError: the data cannot be used.
     """
-    root = Path(data)
-    folds = [root] if (root / "train").is_dir() else sorted(each for each in root.iterdir() if each.is_dir())
-    results = []
+    folds = _folds(Path(data))
+    results: list[tuple[Trained, ...]] = []
     for fold in folds:
         folder = _read(fold, settings)
         task = task_class(settings.task).from_folder(folder, None, TaskSettings(target=settings.target))
         states = FrozenStates(model, task.collator(extractor))
-        heads = []
+        heads: list[Trained] = []
         for rate in rates:
             heads.append(_train(states, folder, task, settings, rate, seed))
+            if keep is not None:
+                keep([*results, heads])
             name = "" if len(folds) == 1 else f"{fold.name}: "
             shown = heads[-1]
             say(
@@ -98,6 +102,24 @@ def probe(
         results.append(tuple(sorted(heads, key=lambda each: _order(settings, each.validation))))
     value = float(np.mean([heads[0].test[settings.metric] for heads in results]))
     return Probed(settings.metric, value, tuple(results))
+
+
+def _folds(root: Path) -> list[Path]:
+    """Return the root, where it is a corpus in any layout, or else its folders, if each of them is one.
+
+    Raises:
+        DataError: neither; or there is no such folder, or nothing in it.
+    """
+    if not root.is_dir() or read_listings(root, None):
+        return [root]  # of a missing one `check_folder` says so
+    folds = sorted(each for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
+    for fold in folds:
+        if not read_listings(fold, None):
+            raise DataError(
+                f"{root}: neither a corpus (train/ and validation/, or a known layout) nor a folder of "
+                f"folds: {fold.name}/ has no splits."
+            )
+    return folds or [root]
 
 
 def _order(settings: ProbeSettings, value: float) -> float:

@@ -2,6 +2,7 @@
 
 from prune_ssl.recipes.schema import (
     DistillationPart,
+    ModelPart,
     Recipe,
     StudentPart,
     TrainPart,
@@ -12,6 +13,7 @@ from prune_ssl.recipes.schema import (
 
 __all__ = [
     "DistillationPart",
+    "ModelPart",
     "Recipe",
     "StudentPart",
     "TrainPart",

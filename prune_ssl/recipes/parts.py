@@ -1,5 +1,7 @@
 """What the sections of a recipe have in common, and the small ones."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
@@ -66,7 +68,7 @@ class StreamPart(Part):
 class OptimizerPart(Part):
     """AdamW, beside the learning rates of the phases and `weight_decay`."""
 
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     epsilon: float = Field(default=1e-8, gt=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
 

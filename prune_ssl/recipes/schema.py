@@ -13,6 +13,27 @@ from prune_ssl.errors import RecipeError
 from prune_ssl.models import FAMILIES
 from prune_ssl.recipes.parts import AboutPart, AugmentPart, DecodingPart, OptimizerPart, Part, StreamPart
 
+Scheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+]
+"""Of transformers' SchedulerType those that need no settings beside the steps, and no evaluation."""
+
+
+OF_TASKS: dict[str, tuple[str, ...]] = {
+    "decoding": ("ctc",),
+    "model.tokenizer": ("ctc", "phonemes"),
+    "data.loss_weights": ("joint",),
+    "data.margin": ("speaker_verification",),
+    "data.trials": ("speaker_verification", "joint"),
+}
+"""Key of a recipe -> the tasks that take it; in a recipe of another one it would do nothing."""
+
 
 class ModelPart(Part):
     """Which model to prune: a folder or hub name, or an architecture with random weights."""
@@ -22,9 +43,11 @@ class ModelPart(Part):
     family: str = "hubert"
     """Architecture to make when there is no name, and to assume for a named model in `--architecture`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the transformers config of that architecture; the default is the Base model."""
+    """Fields of the transformers config of that architecture; the default is the Base model. Of a named model
+    those that change its training only (dropouts, LayerDrop, SpecAugment) take the place of its own."""
     tokenizer: str | None = None
-    """CTC: folder or hub name of a tokenizer, in place of the model's own or the characters of train."""
+    """CTC, phonemes: folder or hub name of a tokenizer, in place of the model's own or what train is spelled
+    with."""
     filterbank: bool = False
     """Do not train the first convolution. Random weights: it is mel-spaced band-pass filters, and the other
     layers of the frontend are scaled by what a few clips give."""
@@ -86,6 +109,9 @@ class DataPart(Part):
     """Split to judge on; None: test where there is one. Choose settings on validation."""
     group_by_length: bool = False
     """Train on batches of clips of about the same length: less padding."""
+    batch_seconds: float | None = Field(default=None, gt=0)
+    """Train on batches of so much audio, padding counted, in the place of `batch_size`: many short clips, or
+    few long ones. Lengths are those before augmentation."""
     trials: str | None = None
     """Verification: trial list, relative to path."""
     margin: float | None = Field(default=None, ge=0, lt=1)
@@ -101,9 +127,14 @@ class DataPart(Part):
         refused = {
             "group_by_length (no length is known before its clip is read): leave it out; `max_seconds` and "
             "`crop_seconds` bound the padding": self.group_by_length,
+            "batch_seconds (no length is known before): give `batch_size`": self.batch_seconds is not None,
             "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
             "judged: name the split by `stream.judged`": self.judged is not None,
         }
+        if self.group_by_length and self.batch_seconds is not None:
+            raise ValueError(
+                "batches by `batch_seconds` are of clips of like length: leave group_by_length out"
+            )
         for words, found in refused.items():
             if self.stream is not None and found:
                 raise ValueError(
@@ -128,7 +159,9 @@ class TrainPart(Part):
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
-    scheduler: str = "linear"
+    scheduler: Scheduler = "linear"
+    freeze: Literal["backbone", "frontend"] | None = None
+    """What does not learn in this phase: `backbone` is all but the head, `frontend` the convolutions."""
 
 
 class PruningPart(Part):
@@ -280,6 +313,15 @@ class Recipe(Part):
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
 
+    @field_validator("output")
+    @classmethod
+    def _is_a_pattern(cls, output: str) -> str:
+        try:
+            output.format(name="", seed=0)
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError(f"found {output!r}; only {{name}} and {{seed}} are filled in") from error
+        return output
+
     @model_validator(mode="after")
     def _is_one_way_to_get_small(self) -> "Recipe":
         if (self.pruning is None) == (self.student is None):
@@ -290,8 +332,24 @@ class Recipe(Part):
             )
         if self.dense is not None and self.task == "representation":
             raise ValueError("task representation has no labels to train a dense model on: leave `dense` out")
-        if self.decoding is not None and self.task != "ctc":
-            raise ValueError(f"`decoding` is for task ctc, found task {self.task}: leave it out")
+        if self.task == "representation" and self.student and self.student.freeze == "backbone":
+            raise ValueError("a student of task representation is all backbone: leave `student.freeze` out")
+        return self
+
+    @model_validator(mode="after")
+    def _says_nothing_for_other_tasks(self) -> "Recipe":
+        given = {
+            "decoding": self.decoding is not None,
+            "model.tokenizer": self.model.tokenizer is not None,
+            "data.loss_weights": bool(self.data.loss_weights),
+            "data.margin": self.data.margin is not None,
+            "data.trials": self.data.trials is not None,
+        }
+        for name, tasks in OF_TASKS.items():
+            if given[name] and self.task not in tasks:
+                raise ValueError(
+                    f"`{name}` is for task {' or '.join(tasks)}, found task {self.task}: leave it out"
+                )
         return self
 
     @property
@@ -361,7 +419,13 @@ def _apply(data: dict[str, Any], override: str) -> None:
         data = data[name]
         if not isinstance(data, dict):
             raise RecipeError(f"override {override!r}: {name} is a value, not a section.")
-    data[leaf] = yaml.safe_load(text)
+    try:
+        data[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise RecipeError(
+            f"override {override!r}: not valid YAML ({words}); put quotes around the value: {key}='\"...\"'."
+        ) from error
 
 
 def _explain(error: Any) -> str:

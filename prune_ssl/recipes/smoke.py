@@ -56,11 +56,12 @@ def smoke_version(recipe: Recipe) -> Recipe:
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
+                "batch_seconds": recipe.data.batch_seconds and 8.0,
                 "augment": augment and augment.model_copy(update={"noise": None, "rirs": None}),
                 "corruption": corruption and corruption.model_copy(update={"noise": None, "rirs": None}),
             }
         ),
-        "dense": TrainPart(steps=STEPS, learning_rate=1e-3) if recipe.task != "representation" else None,
+        "dense": _short(recipe.dense) if recipe.task != "representation" else None,
         "pruning": recipe.pruning
         and recipe.pruning.model_copy(
             update={"steps": STEPS, "recovery": 1.0, "round_to": 2, "seconds": 1.0}
@@ -77,6 +78,11 @@ def smoke_version(recipe: Recipe) -> Recipe:
         "bf16": False,
     }
     return recipe.model_copy(update=changes)
+
+
+def _short(part: TrainPart | None) -> TrainPart:
+    """Return dense training in a few steps, also where the recipe starts from a model that had it."""
+    return TrainPart(steps=STEPS, learning_rate=1e-3, freeze=part and part.freeze)
 
 
 def _small_student(part: StudentPart) -> StudentPart:

@@ -1,12 +1,17 @@
 """SpeechTrainer: what every training of a speech model needs beyond transformers.Trainer."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import seed_worker
+
+from prune_ssl.errors import PruneError
+from prune_ssl.training.batches_by_seconds import BatchesBySeconds
 
 
 class SeededByLength(LengthGroupedSampler):
@@ -34,6 +39,7 @@ class SpeechTrainer(Trainer):
 
     The loss is averaged over gradient accumulation steps; `train_sampling_strategy="group_by_length"` takes
     the lengths that the dataset knows (`ClipDataset.lengths`), where Trainer would decode every clip.
+    `SpeechArguments(batch_seconds=...)` makes batches by length of audio instead of by count.
     """
 
     # Also with a compute_loss_func, of which Trainer supposes that it divides by all items of the step.
@@ -58,3 +64,35 @@ class SpeechTrainer(Trainer):
         if self.args.train_sampling_strategy == "group_by_length":
             return SequentialSampler(eval_dataset)  # type: ignore[arg-type]
         return super()._get_eval_sampler(eval_dataset)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return Trainer's loader, or one of batches by seconds.
+
+        Raises:
+            PruneError: batches by seconds of a dataset that knows no lengths, on several processes, or
+                shorter than a clip.
+        """
+        seconds = getattr(self.args, "batch_seconds", None)
+        if seconds is None:
+            return super().get_train_dataloader()
+        dataset: Any = self.train_dataset
+        lengths = getattr(dataset, "lengths", None)
+        if lengths is None or self.args.world_size > 1 or self.args.n_gpu > 1:
+            raise PruneError(
+                "batch_seconds wants a dataset that knows the `lengths` of its clips, and one process on at "
+                "most one GPU: leave it out and give a batch size."
+            )
+        args = self.args
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=BatchesBySeconds(lengths, seconds, args.seed),
+            collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="Training"),
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            worker_init_fn=partial(
+                seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index
+            ),
+        )
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
