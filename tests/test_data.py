@@ -218,6 +218,21 @@ def test_long_clips_are_cut_with_a_note(folder: Path) -> None:
     assert {len(clip.waveform()) for clip in opened.splits["train"]} == {1_600}
 
 
+def test_clips_with_transcripts_are_left_out_of_train_and_judged_whole(folder: Path) -> None:
+    config = FolderConfig(max_seconds=0.115, whole_clips=True, closed_labels=False)
+    opened = check_folder(folder, config)
+    assert opened.notes == (
+        "2 clips of train longer than 0.115 s left out: their label cannot be cut with them",
+        "2 clips longer than 0.115 s judged whole",
+    )
+    assert [clip.path.name for clip in opened.splits["train"]] == ["0.wav", "1.wav"]
+    whole = opened.splits["validation"]
+    assert [len(clip.waveform()) for clip in whole] == [1_600, 1_760, 1_920, 2_080]
+    assert [clip.seconds for clip in whole] == pytest.approx([0.1, 0.11, 0.12, 0.13])
+    with pytest.raises(DataError, match=r"train: 4 clips, all longer than 0\.05 s, .*raise max_seconds"):
+        check_folder(folder, FolderConfig(max_seconds=0.05, whole_clips=True))
+
+
 def test_the_receptive_field_is_an_argument(folder: Path) -> None:
     assert len(check_folder(folder, FolderConfig(min_samples=1_600)).splits["train"]) == 4
     with pytest.raises(

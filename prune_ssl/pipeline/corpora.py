@@ -41,7 +41,10 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
             require_sampled_labels(clips, stream)
     else:
         config = FolderConfig(
-            target=target, max_seconds=recipe.data.max_seconds, closed_labels=not task.open_targets
+            target=target,
+            max_seconds=recipe.data.max_seconds,
+            whole_clips=task.whole_clips,
+            closed_labels=not task.open_targets,
         )
         clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
@@ -127,9 +130,13 @@ def stream_config(recipe: Recipe) -> StreamConfig | None:
     part = recipe.data.stream
     if part is None:
         return None
-    target = recipe.data.target or task_class(recipe.task).target or None
+    task = task_class(recipe.task)
     return StreamConfig(
-        path=recipe.data.path, target=target, max_seconds=recipe.data.max_seconds, **part.model_dump()
+        path=recipe.data.path,
+        target=recipe.data.target or task.target or None,
+        max_seconds=recipe.data.max_seconds,
+        whole_clips=task.whole_clips,
+        **part.model_dump(),
     )
 
 

@@ -46,6 +46,7 @@ class Classification:
     open_targets: ClassVar[bool] = False
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
+    whole_clips: ClassVar[bool] = False
 
     labels: tuple[str, ...]
 

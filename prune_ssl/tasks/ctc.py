@@ -61,6 +61,7 @@ class Recognition:
     open_targets: ClassVar[bool] = True
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
+    whole_clips: ClassVar[bool] = True
     rates: ClassVar[dict[str, str]] = {"wer": "word", "cer": "character"}
     make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(character_tokenizer)
 

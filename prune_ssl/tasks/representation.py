@@ -25,6 +25,7 @@ class Representation:
     open_targets: ClassVar[bool] = True
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
+    whole_clips: ClassVar[bool] = False
 
     @classmethod
     def from_folder(

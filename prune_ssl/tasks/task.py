@@ -59,6 +59,8 @@ class Task(Protocol):
     """Whether judged clips may have targets that train does not have (texts; speakers in verification)."""
     loss_is_judged: ClassVar[bool]
     """Whether the loss of judged clips means anything (not with speakers that no class stands for)."""
+    whole_clips: ClassVar[bool]
+    """Whether the target is a sequence over time, which cannot be cut with its clip: `FolderConfig`."""
 
     @classmethod
     def from_folder(

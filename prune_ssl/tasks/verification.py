@@ -48,6 +48,7 @@ class Verification:
     open_targets: ClassVar[bool] = True
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = False
+    whole_clips: ClassVar[bool] = False
 
     speakers: tuple[str, ...]
     trials: tuple[Trial, ...] | None = None
