@@ -19,6 +19,7 @@ from prune_ssl.data import (
     read_waveform,
 )
 from prune_ssl.errors import DataError
+from prune_ssl.tasks import Slots, TaskSettings
 
 REAL_DATA = Path(os.environ.get("PRUNE_SSL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -410,6 +411,17 @@ def test_a_target_may_join_columns(folder: Path) -> None:
     write_metadata(folder / "train", rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"train/1\.wav: its scenario\+action in metadata\.csv is empty"):
         check_folder(folder, FolderConfig(target="scenario+action"))
+
+
+def test_a_slot_may_join_columns(folder: Path) -> None:
+    for split in ("train", "validation"):
+        rows = [("0.wav", "play", "music", "ann"), ("1.wav", "set", "alarm", "bob")]
+        write_metadata(folder / split, rows, header=("file_name", "action", "scenario", "speaker"))  # type: ignore[arg-type]
+    opened = check_folder(folder, FolderConfig(target="scenario+action|speaker"))
+    assert opened.labels == ("alarm_set|bob", "music_play|ann")
+    slots = Slots.from_folder(opened, settings=TaskSettings(target="scenario+action|speaker"))
+    assert list(slots.segments) == ["scenario+action", "speaker"]
+    assert slots.encode("music_play|ann") == [1, 0]
 
 
 def test_long_training_clips_give_random_pieces() -> None:

@@ -24,7 +24,7 @@ from prune_ssl.data.audio import (
     waveform_problem,
 )
 from prune_ssl.data.clips import Clip
-from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings
+from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings, segment_problem
 from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN
 from prune_ssl.errors import DataError
 
@@ -150,8 +150,9 @@ class _Inspector:
 
     def inspect(self, split: str, listing: Listing, row: Mapping[str, str], decode: bool) -> Clip | None:
         """Return the clip of one row, or None after noting its problem, or that it is left out."""
-        config, path = self.config, listing.folder / row[FILE_COLUMN]
-        if not row[FILE_COLUMN].strip():
+        name, config = row.get(FILE_COLUMN, ""), self.config
+        path = listing.folder / name
+        if not name.strip():
             return self._refuse(listing.folder / listing.source, f"a row without a {FILE_COLUMN}")
         target = "" if config.target is None else row[config.target].strip()
         if config.target is not None and not target:
@@ -162,6 +163,9 @@ class _Inspector:
                 return self._refuse(
                     path, too_short(header.samples_at(config.sample_rate_hz), config.min_samples)
                 )
+            segment = segment_problem(row, header.frames / header.sample_rate_hz)
+            if segment is not None:
+                return self._refuse(path, segment)
             if self._is_long(header) and config.whole_clips:
                 if split == "train":
                     self.left_out += 1

@@ -162,7 +162,7 @@ def _clips(
     refuse: Callable[[str], Any],
     leave_out: Callable[[str], Any] | None,
 ) -> Iterator[Clip]:
-    """Decode the rows; `refuse` is told what cannot be used, `leave_out` (None: it stays) what is too long."""
+    """Decode the rows; what cannot be used is told to `refuse`, what is too long to `leave_out` if given."""
     names = {
         column: feature.int2str
         for column, feature in (rows.features or {}).items()
