@@ -1,5 +1,6 @@
 """Speaker verification: trial lists, scores, heads, and a model that learns to tell two voices."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,41 @@ def test_pairs_are_all_or_so_many() -> None:
     few = all_pairs(TEST, limit=5)
     assert len(set(few)) == 5
     assert set(few) < set(pairs)
+
+
+def clips_by(*speakers: str) -> list[Clip]:
+    return [Clip(Path(f"{index}.wav"), speaker, 1.0) for index, speaker in enumerate(speakers)]
+
+
+@pytest.mark.parametrize(("speakers", "clips"), [(2, 30), (7, 60), (9, 200)])
+def test_pairs_are_drawn_as_from_a_list_where_enough_are_of_one_speaker(speakers: int, clips: int) -> None:
+    given = clips_by(*(f"s{index % speakers}" for index in range(clips)))
+    listed = list(combinations(given, 2))
+    drawn = sorted(np.random.default_rng(3).choice(len(listed), size=400, replace=False).tolist())
+    wanted = [
+        Trial(one.path, other.path, one.target == other.target)
+        for one, other in (listed[index] for index in drawn)
+    ]
+    assert list(all_pairs(given, limit=400, seed=3)) == wanted
+
+
+@pytest.mark.parametrize(("repeats", "same"), [(4, 200), (2, 50)])
+def test_half_of_the_pairs_are_of_one_speaker_where_hardly_any_would_be(repeats: int, same: int) -> None:
+    given = clips_by(*[f"s{index}" for index in range(50)] * repeats)
+    pairs = all_pairs(given, limit=400)
+    assert len(set(pairs)) == 400
+    assert sum(pair.same for pair in pairs) == same, "all that there are, if not half"
+    rows = [(int(pair.first.stem), int(pair.second.stem)) for pair in pairs]
+    assert all(first < second for first, second in rows)
+    assert rows == sorted(rows)
+    assert all(pair.same == ((one - other) % 50 == 0) for pair, (one, other) in zip(pairs, rows, strict=True))
+    assert len({one % 50 for pair, (one, _) in zip(pairs, rows, strict=True) if pair.same}) > 40
+    assert all_pairs(given, limit=400) == pairs != all_pairs(given, limit=400, seed=1)
+
+
+def test_pairs_of_many_clips_are_drawn_without_listing_them() -> None:
+    given = clips_by(*(f"s{index % 900}" for index in range(30_000)))  # 450 million pairs
+    assert sum(pair.same for pair in all_pairs(given)) == 5_000
 
 
 @pytest.mark.parametrize(
