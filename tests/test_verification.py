@@ -12,7 +12,7 @@ from transformers import EvalPrediction, Wav2Vec2Config, Wav2Vec2Model
 import prune_ssl
 from prune_ssl.data import Clip, ClipDataset, SpeechFolder, Trial, all_pairs, find_trials, read_trials
 from prune_ssl.errors import DataError, ModelError
-from prune_ssl.tasks import Verification
+from prune_ssl.tasks import TaskSettings, Verification
 from prune_ssl.tasks.verification import cosines, tdnn_frames
 from prune_ssl.tasks.verification_metrics import equal_error_rate, min_detection_cost
 from prune_ssl.training import SpeechTrainer
@@ -212,6 +212,53 @@ def test_short_clips_and_known_speakers_are_told() -> None:
     with pytest.raises(DataError, match=f"give {needed - 1} frames, the x-vector head needs {needed}"):
         list(task.check(folder, model))
     model(torch.randn(1, 320 * needed + 80))  # exactly enough
+
+
+def test_training_clips_must_be_long_enough_as_they_are_heard() -> None:
+    model = tiny_model("wav2vec2", "ForXVector")
+    task, needed = Verification.from_folder(FOLDER), tdnn_frames(model)
+    enough = (320 * needed + 80) / 16_000
+    clips = clips_of("train", "low", "high", seconds=enough * 1.05)
+    folder = SpeechFolder(Path("voices"), {"train": clips, "test": TEST}, ())
+    for settings in (TaskSettings(), TaskSettings(speed=1.04, crop_seconds=enough)):
+        assert len(list(task.check(folder, model, settings))) == 2
+    for settings in (TaskSettings(speed=1.1), TaskSettings(crop_seconds=enough - 0.01)):
+        words = rf"0\.wav: .* \(sped up or cropped\) give {needed - 1} frames, .* needs {needed}: .*speeds"
+        with pytest.raises(DataError, match=words):
+            list(task.check(folder, model, settings))
+
+
+def listed(*pairs: tuple[Clip | Path, Clip | Path]) -> tuple[Trial, ...]:
+    """Trials of one speaker and of two in turn."""
+    paths = [[side.path if isinstance(side, Clip) else side for side in pair] for pair in pairs]
+    return tuple(Trial(first, second, index % 2 == 0) for index, (first, second) in enumerate(paths))
+
+
+def test_a_trial_list_must_be_about_the_judged_split_only(tmp_path: Path) -> None:
+    model, other = tiny_model("wav2vec2", "ForXVector"), clips_of("validation", "high", "low")
+    folder = SpeechFolder(Path("voices"), {"train": TRAIN, "validation": other, "test": TEST}, ())
+    left_out = tmp_path / "long.wav"
+    left_out.touch()
+    trials = listed(
+        (TEST[0], TEST[2]), (TEST[0], TEST[1]), (TEST[0], left_out), (TRAIN[0], TRAIN[1]), (TEST[0], TRAIN[0])
+    )
+    task = Verification(("high", "low"), trials)
+    assert list(task.check(folder, model)) == [
+        "1 of 5 listed trials have a side that is in no split (not listed there, or left out): not judged",
+        "2 of 5 listed trials are about train or across splits: not judged",
+        "validation: not both kinds of trials are about it, so it cannot be judged on",
+        "test: 2 trials (listed), 1 of them of one speaker",
+        "test: 2 of its speakers are in train too",
+    ]
+    with pytest.raises(DataError, match="0 of 5 trials are about these 2 clips"):
+        list(task.check(folder, model, TaskSettings(judged="validation")))
+
+
+def test_a_trial_about_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    trials = listed((TEST[0], TEST[2]), (TEST[0], TEST[1]), (TEST[0], tmp_path / "tset.wav"))
+    task = Verification(("high", "low"), trials)
+    with pytest.raises(DataError, match=r"1 of 3 trials name files that are not there, such as .*tset\.wav"):
+        list(task.check(FOLDER, tiny_model("wav2vec2", "ForXVector")))
 
 
 def test_a_trainer_learns_to_tell_voices_and_the_cut_model_keeps_its_embeddings(tmp_path: Path) -> None:

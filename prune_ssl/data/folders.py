@@ -88,6 +88,17 @@ class SpeechFolder:
         """The distinct targets of train, sorted."""
         return tuple(sorted({clip.target for clip in self.splits["train"]}))
 
+    def judged_split(self, wanted: str | None = None) -> str:
+        """Return the split to judge on: the wanted one, else test where there is one, else validation.
+
+        Raises:
+            DataError: the folder does not have it.
+        """
+        name = wanted or ("test" if "test" in self.splits else "validation")
+        if name not in self.splits:
+            raise DataError(f"{self.path}: data.judged is {name!r}, found {', '.join(self.splits)}.")
+        return name
+
 
 def check_folder(
     path: str | Path,

@@ -89,8 +89,8 @@ def _csv_rows(lines: list[str]) -> list[tuple[str, ...]]:
 def all_pairs(clips: Sequence[Clip], limit: int = PAIR_LIMIT, seed: int = 0) -> tuple[Trial, ...]:
     """Return every pair of the clips, or `limit` of them drawn at random; targets are the speakers.
 
-    With many speakers hardly any drawn pair would be of one speaker: where less than TARGET_SHARE of all pairs
-    are, half of the drawn ones are (or all that there are).
+    With many speakers hardly any drawn pair would be of one speaker: where less than TARGET_SHARE of all are,
+    half of the drawn ones are (or as many as there are).
     """
     count = len(clips)
     total = count * (count - 1) // 2
@@ -113,7 +113,7 @@ def all_pairs(clips: Sequence[Clip], limit: int = PAIR_LIMIT, seed: int = 0) -> 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs of N rows, numbered without a list of them, which would have billions: row i with a run of rows."""
+    """Pairs of N rows, each row with a run of rows; numbered, as a list of them could have billions."""
 
     starts: npt.NDArray[np.int64]
     """First partner of each row (N,)."""

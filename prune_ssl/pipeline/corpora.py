@@ -21,7 +21,7 @@ from prune_ssl.data import (
     require_sampled_labels,
 )
 from prune_ssl.distillation.config import ENHANCEMENT
-from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.errors import RecipeError
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
 from prune_ssl.training.processes import cpu_arguments
@@ -119,10 +119,7 @@ def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
     Raises:
         DataError: the folder does not have it.
     """
-    name = recipe.data.judged or ("test" if "test" in clips.splits else "validation")
-    if name not in clips.splits:
-        raise DataError(f"{clips.path}: data.judged is {name!r}, found {', '.join(clips.splits)}.")
-    return clips.splits[name]
+    return clips.splits[clips.judged_split(recipe.data.judged)]
 
 
 def stream_config(recipe: Recipe) -> StreamConfig | None:

@@ -131,7 +131,9 @@ class Classification:
         """The model's own."""
         return None
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> tuple[str, ...]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> tuple[str, ...]:
         """Nothing: the check of the folder saw to the labels."""
         return ()
 

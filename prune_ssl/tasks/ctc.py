@@ -161,7 +161,9 @@ class Recognition:
     def loss_function(self) -> None:
         """The model's own."""
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> Iterator[str]:
         """Count clips that CTC cannot align, and texts with unknown characters.
 
         Raises:

@@ -68,7 +68,9 @@ class Representation:
         """None: a bare model has no loss of its own."""
         return None
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> tuple[str, ...]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> tuple[str, ...]:
         """Nothing: there are no targets."""
         return ()
 

@@ -117,7 +117,9 @@ class Slots(Classification):
 
         return loss
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:  # type: ignore[override]
+    def check(  # type: ignore[override]
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> Iterator[str]:
         """Count what cannot be right: values that train does not have."""
         for split, clips in folder.splits.items():
             new = sum(IGNORED in self.encode_judged(clip.target) for clip in clips)
