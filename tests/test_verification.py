@@ -13,7 +13,7 @@ import prune_ssl
 from prune_ssl.data import Clip, ClipDataset, SpeechFolder, Trial, all_pairs, find_trials, read_trials
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.tasks import TaskSettings, Verification
-from prune_ssl.tasks.verification import cosines, tdnn_frames
+from prune_ssl.tasks.verification import cosines, pools_padding, tdnn_frames
 from prune_ssl.tasks.verification_metrics import equal_error_rate, min_detection_cost
 from prune_ssl.training import SpeechTrainer
 
@@ -259,6 +259,32 @@ def test_a_trial_about_a_file_that_is_not_there_is_refused(tmp_path: Path) -> No
     task = Verification(("high", "low"), trials)
     with pytest.raises(DataError, match=r"1 of 3 trials name files that are not there, such as .*tset\.wav"):
         list(task.check(FOLDER, tiny_model("wav2vec2", "ForXVector")))
+
+
+def test_embeddings_are_judged_as_they_are_alone_where_pooling_takes_in_padding(tmp_path: Path) -> None:
+    task, clips = Verification.from_folder(FOLDER), (*TEST[:3], *clips_of("test", "low", seconds=1.0))
+    collate = task.collator(attention_mask=True)
+
+    def batched(model: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
+        """What the trainer hands to the judge, and the embeddings of the clips alone."""
+        trainer = SpeechTrainer(
+            model=model, args=quiet_arguments(tmp_path, per_device_eval_batch_size=4), data_collator=collate
+        )
+        found = trainer.predict(ClipDataset(clips, task.encode)).predictions
+        with torch.no_grad():
+            alone = [model(**collate([{"input_values": clip.waveform()}])).embeddings[0] for clip in clips]
+        return task.slim(found, None), np.stack(alone)
+
+    dilated = task.with_head(tiny_model("wav2vec2", "ForXVector")).eval()
+    assert pools_padding(dilated)
+    np.testing.assert_allclose(*batched(dilated), rtol=1e-5, atol=1e-6)
+    items = [{"input_values": clip.waveform()} for clip in clips]
+    with torch.no_grad():
+        together = dilated(**collate(items)).embeddings[0]
+        alone = dilated(**collate(items[:1])).embeddings[0]
+    assert not torch.allclose(together, alone, rtol=1e-3, atol=1e-4), "as transformers does it"
+    plain = tiny_model("wav2vec2", "ForXVector", tdnn_dilation=(1, 1, 1, 1, 1))
+    assert not pools_padding(plain)
 
 
 def test_a_trainer_learns_to_tell_voices_and_the_cut_model_keeps_its_embeddings(tmp_path: Path) -> None:

@@ -161,5 +161,14 @@ class Slots(Classification):
         return rates
 
 
+def slots_of(model: PreTrainedModel) -> Slots | None:
+    """Return the slots whose values a model's labels are; None where they are no "slot=value"."""
+    labels = tuple(str(label) for _, label in sorted((model.config.id2label or {}).items()))
+    try:
+        return Slots(labels)
+    except DataError:
+        return None
+
+
 def _slot(label: str) -> str:
     return label.partition("=")[0]

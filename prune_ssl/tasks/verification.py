@@ -190,6 +190,15 @@ def tdnn_frames(model: PreTrainedModel) -> int:
     return int(reach) + 2
 
 
+def pools_padding(model: PreTrainedModel) -> bool:
+    """Return whether a clip's embedding depends on the batch that it is in.
+
+    transformers leaves the dilation out of the lengths that an x-vector head pools over, so that the mean and
+    deviation of a clip take in padding.
+    """
+    return has_xvector(model) and max(model.config.tdnn_dilation) > 1
+
+
 def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings) -> None:
     """Refuse clips that are too short for the x-vector head, in training as they are heard there.
 

@@ -8,6 +8,8 @@ from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from prune_ssl.tasks.verification import pools_padding
+
 
 class SeededByLength(LengthGroupedSampler):
     """Clips of like length together, in an order made from (seed, epoch) alone.
@@ -33,7 +35,8 @@ class SpeechTrainer(Trainer):
     """A `transformers.Trainer` for models that take waveforms.
 
     The loss is averaged over gradient accumulation steps; `train_sampling_strategy="group_by_length"` takes
-    the lengths that the dataset knows (`ClipDataset.lengths`), where Trainer would decode every clip.
+    the lengths that the dataset knows (`ClipDataset.lengths`), where Trainer would decode every clip. Models
+    whose embedding of a clip depends on its batch (`pools_padding`) are judged on one clip at a time.
     """
 
     # Also with a compute_loss_func, of which Trainer supposes that it divides by all items of the step.
@@ -44,6 +47,8 @@ class SpeechTrainer(Trainer):
         # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
         # not be divided over gradient accumulation steps.
         self.model_accepts_loss_kwargs = False
+        if pools_padding(self.model):  # judged alone, a clip is embedded as it is after training
+            self.args.per_device_eval_batch_size = 1
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
