@@ -58,7 +58,8 @@ class FolderConfig:
     closed_labels: bool = True
     """Whether every target of the other splits must occur in train too (classification)."""
     decode_limit_clips: int = 2_000
-    """Up to so many clips each is decoded; beyond, so many, evenly spread. All headers are always read."""
+    """Up to so many clips each is decoded; beyond, one in several of train and all of the splits that may be
+    judged, of which none can be skipped later. All headers are always read."""
     cache_limit_bytes: int = 1 << 30
     """Decoded clips stay in memory, as float32, where all of them were decoded and fit into this."""
 
@@ -129,7 +130,7 @@ def check_folder(
     for split, listing in listings.items():
         clips = []
         for row in listing.rows:
-            clip = inspector.inspect(split, listing, row, decode=done % stride == 0)
+            clip = inspector.inspect(split, listing, row, decode=split != "train" or done % stride == 0)
             clips += [clip] if clip is not None else []
             done += 1
             if on_progress is not None:
@@ -214,7 +215,7 @@ class _Inspector:
         if self.kept_whole:
             yield f"{_clips(self.kept_whole)} longer than {self.config.max_seconds:g} s judged whole"
         if stride > 1:
-            yield f"{total} clips: all headers were read, but only one clip in {stride} was decoded"
+            yield f"{total} clips: all headers were read, but only one clip in {stride} of train was decoded"
 
     def require_train(self, splits: Mapping[str, Sequence[Clip]]) -> None:
         """Refuse a folder of whose train split every clip was too long.

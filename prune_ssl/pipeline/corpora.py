@@ -107,6 +107,7 @@ def training_clips(
         task.encode,
         augmentation=augmentation_of(recipe),
         crop_seconds=recipe.data.crop_seconds,
+        skip_unusable=True,
     )
     if part is None or corruption is None or (dense and part.clean_teacher and recipe.distillation):
         return clean

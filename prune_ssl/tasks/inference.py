@@ -64,8 +64,8 @@ def transcribe(
 def classify(source: str, files: Sequence[Path], best: int = 1) -> Iterator[tuple[Path, dict[str, float]]]:
     """Label files with a classification model; the `best` labels with their probabilities, highest first.
 
-    Of a model that fills slots, the `best` values of each slot; of a joint model, those of all columns but the
-    speaker.
+    Of a model that fills slots, the `best` values of each slot; of a joint model, those of all columns but
+    the speaker.
 
     Raises:
         ModelError: no classification model or feature extractor is there.
