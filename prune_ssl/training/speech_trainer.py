@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from prune_ssl.tasks.verification import pools_padding
@@ -47,7 +47,9 @@ class SpeechTrainer(Trainer):
         # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
         # not be divided over gradient accumulation steps.
         self.model_accepts_loss_kwargs = False
-        if pools_padding(self.model):  # judged alone, a clip is embedded as it is after training
+        if isinstance(self.model, PreTrainedModel) and pools_padding(
+            self.model
+        ):  # judged alone, a clip is embedded as it is after training
             self.args.per_device_eval_batch_size = 1
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
