@@ -19,6 +19,7 @@ from prune_ssl.data import (
     read_waveform,
 )
 from prune_ssl.errors import DataError
+from prune_ssl.tasks import Slots, TaskSettings
 
 REAL_DATA = Path(os.environ.get("PRUNE_SSL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -218,6 +219,21 @@ def test_long_clips_are_cut_with_a_note(folder: Path) -> None:
     assert {len(clip.waveform()) for clip in opened.splits["train"]} == {1_600}
 
 
+def test_clips_with_transcripts_are_left_out_of_train_and_judged_whole(folder: Path) -> None:
+    config = FolderConfig(max_seconds=0.115, whole_clips=True, closed_labels=False)
+    opened = check_folder(folder, config)
+    assert opened.notes == (
+        "2 clips of train longer than 0.115 s left out: their label cannot be cut with them",
+        "2 clips longer than 0.115 s judged whole",
+    )
+    assert [clip.path.name for clip in opened.splits["train"]] == ["0.wav", "1.wav"]
+    whole = opened.splits["validation"]
+    assert [len(clip.waveform()) for clip in whole] == [1_600, 1_760, 1_920, 2_080]
+    assert [clip.seconds for clip in whole] == pytest.approx([0.1, 0.11, 0.12, 0.13])
+    with pytest.raises(DataError, match=r"train: 4 clips, all longer than 0\.05 s, .*raise max_seconds"):
+        check_folder(folder, FolderConfig(max_seconds=0.05, whole_clips=True))
+
+
 def test_the_receptive_field_is_an_argument(folder: Path) -> None:
     assert len(check_folder(folder, FolderConfig(min_samples=1_600)).splits["train"]) == 4
     with pytest.raises(
@@ -229,12 +245,51 @@ def test_the_receptive_field_is_an_argument(folder: Path) -> None:
 def test_a_big_folder_is_checked_by_headers_and_read_later(folder: Path) -> None:
     soundfile.write(folder / "train" / "1.wav", np.zeros(1_600), 16_000)
     opened = check_folder(folder, FolderConfig(decode_limit_clips=4))
-    assert opened.notes == ("8 clips: all headers were read, but only one clip in 2 was decoded",)
+    assert opened.notes == ("8 clips: all headers were read, but only one clip in 2 of train was decoded",)
     clips = opened.splits["train"]
     assert all(clip.samples is None for clip in clips)
     np.testing.assert_allclose(clips[0].waveform(), tone(), atol=2**-15)
     with pytest.raises(DataError, match=r"1\.wav: silent"):
         clips[1].waveform()
+
+
+def test_judged_clips_of_a_big_folder_are_all_decoded_first(folder: Path) -> None:
+    soundfile.write(folder / "validation" / "1.wav", np.zeros(1_600), 16_000)
+    with pytest.raises(DataError, match=r"1 of 8 clips can't be used:\n  validation/1\.wav: silent"):
+        check_folder(folder, FolderConfig(decode_limit_clips=4))
+
+
+def numbered_clips(folder: Path, count: int, unusable: set[int]) -> list[Clip]:
+    """Clips of their own numbers, of which some turn out to be silent or broken only when they are read."""
+    for index in range(count):
+        soundfile.write(folder / f"{index}.wav", 0.0 * tone() if index in unusable else tone(), 16_000)
+    for index in sorted(unusable)[:1]:
+        (folder / f"{index}.wav").write_bytes(b"RIFF")
+    return [Clip(folder / f"{index}.wav", str(index), 0.1) for index in range(count)]
+
+
+def test_training_goes_on_without_clips_that_turn_out_to_be_unusable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = numbered_clips(tmp_path, 30, {3, 4, 29})
+    dataset = ClipDataset(clips, int, skip_unusable=True)
+    with caplog.at_level("WARNING"):
+        found = [dataset[index]["labels"] for index in range(30)]
+    assert found == [0, 1, 2, 5, 5, *range(5, 29), 0]
+    assert len(caplog.messages) == 3
+    assert caplog.messages[0].startswith("left out (1 so far), the next clip in its place: ")
+    assert "29.wav: silent" in caplog.messages[2]
+    backwards = ClipDataset(clips, int, skip_unusable=True)
+    assert [backwards[index]["labels"] for index in reversed(range(30))] == found[::-1], (
+        "whatever came before"
+    )
+    with pytest.raises(DataError, match=r"4\.wav: silent"):
+        ClipDataset(clips, int)[4]
+    few = ClipDataset(clips[:19], int, skip_unusable=True)
+    with pytest.raises(
+        DataError, match=r"2 of 19 training clips cannot be used .*the last: .*4\.wav: silent"
+    ):
+        few[3]
 
 
 def test_clips_beyond_the_memory_limit_give_the_same_samples(folder: Path) -> None:
@@ -395,6 +450,17 @@ def test_a_target_may_join_columns(folder: Path) -> None:
     write_metadata(folder / "train", rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"train/1\.wav: its scenario\+action in metadata\.csv is empty"):
         check_folder(folder, FolderConfig(target="scenario+action"))
+
+
+def test_a_slot_may_join_columns(folder: Path) -> None:
+    for split in ("train", "validation"):
+        rows = [("0.wav", "play", "music", "ann"), ("1.wav", "set", "alarm", "bob")]
+        write_metadata(folder / split, rows, header=("file_name", "action", "scenario", "speaker"))  # type: ignore[arg-type]
+    opened = check_folder(folder, FolderConfig(target="scenario+action|speaker"))
+    assert opened.labels == ("alarm_set|bob", "music_play|ann")
+    slots = Slots.from_folder(opened, settings=TaskSettings(target="scenario+action|speaker"))
+    assert list(slots.segments) == ["scenario+action", "speaker"]
+    assert slots.encode("music_play|ann") == [1, 0]
 
 
 def test_long_training_clips_give_random_pieces() -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import prune_ssl
 from prune_ssl.cli.main import app
 from prune_ssl.data import Clip, SpeechFolder
-from prune_ssl.tasks import Classification, Recognition, Task, Verification
+from prune_ssl.tasks import Classification, Joint, Recognition, Slots, Task, Verification
 
 EXTRACTOR = Wav2Vec2FeatureExtractor()
 
@@ -88,6 +88,34 @@ def test_classify_prints_what_the_model_says(tmp_path: Path, files: list[Path]) 
         assert line.split("\t") == [str(path), *wanted]
         samples, _ = soundfile.read(path, dtype="float32")
         assert [entry["label"] for entry in classifier(samples, top_k=2)] == labels
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_classify_prints_the_best_of_each_slot(tmp_path: Path, files: list[Path], joint: bool) -> None:
+    labels = ("size=big", "size=none", "size=small", "milk=none", "milk=oat", "speaker=ann", "speaker=bob")
+    task, head = (Joint(labels), "ForXVector") if joint else (Slots(labels), "ForSequenceClassification")
+    small = save_pruned(task, head, tmp_path / "model")
+    code, output = run_cli("classify", tmp_path / "model", *files, "--best", 2)
+    assert code == 0, output
+    segments = {name: part for name, part in task.segments.items() if not joint or name != "speaker"}
+    for path, line in zip(files, output.splitlines(), strict=True):
+        wanted = []
+        for part in segments.values():
+            shares, indices = outputs_of(small, path).logits[0, part].softmax(-1).sort(descending=True)
+            names = [labels[part.start + int(index)] for index in indices[:2]]
+            wanted += [f"{name} {100 * share:.1f}%" for name, share in zip(names, shares, strict=False)]
+        assert line.split("\t") == [str(path), *wanted]
+
+
+def test_a_file_that_is_too_short_for_an_embedding_is_refused(tmp_path: Path, files: list[Path]) -> None:
+    save_pruned(Verification(("a", "b")), "ForXVector", tmp_path / "model")
+    samples, _ = soundfile.read(files[0], dtype="float32")
+    soundfile.write(tmp_path / "short.wav", samples[:4_000], 16_000)
+    for given in ((tmp_path / "short.wav", files[0]), (files[0], tmp_path / "short.wav")):
+        code, output = run_cli("verify", tmp_path / "model", *given)
+        assert code == 2
+        words = " ".join(output.split())
+        assert "short.wav: too short (12 frames, the x-vector head needs 16): give a longer" in words
 
 
 def test_verify_prints_the_cosine(tmp_path: Path, files: list[Path]) -> None:

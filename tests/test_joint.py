@@ -15,6 +15,7 @@ from transformers import EvalPrediction, Wav2Vec2Model
 import prune_ssl
 from prune_ssl.data import Clip, ClipDataset, SpeechFolder
 from prune_ssl.errors import DataError, ModelError
+from prune_ssl.pipeline.preparation import copy_of
 from prune_ssl.tasks import Joint, TaskSettings
 from prune_ssl.tasks.verification import cosines
 from prune_ssl.tasks.verification_metrics import equal_error_rate
@@ -61,6 +62,11 @@ def test_the_head_is_a_stock_one_with_a_segment_per_column() -> None:
     again = other.with_head(model)
     assert torch.equal(again.feature_extractor.weight, kept)
     assert not torch.equal(again.classifier.weight, old)
+    more = replace(task, labels=("label=a", "label=b", "speaker=c", "speaker=d", "speaker=e")).with_head(
+        model
+    )
+    assert more.objective.weight.shape[1] == 5
+    assert copy_of(more).state_dict().keys() == more.state_dict().keys(), "as a teacher has it"
     many = Joint((*(f"label={index}" for index in range(30)), "speaker=a"))
     with pytest.raises(ModelError, match="has 16 outputs, 31 wanted"):
         many.with_head(model)

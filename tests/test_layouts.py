@@ -158,6 +158,66 @@ def test_bad_json_and_a_missing_column_are_refused(tmp_path: Path) -> None:
         check_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"offset": 0.1, "duration": 0.1}, r"train\.jsonl: line 2 begins at 0\.1 s of audio/.* one file per"),
+        ({"offset": 0.0, "duration": 0.09}, r"1 of 4 clips.*the list gives it 0\.09 s, the file has 0\.2 s"),
+        ({"offset": None, "duration": 0.13}, None),  # as near as codecs and rounding come
+        ({"duration": 3.0}, None),
+    ],
+)
+def test_segments_of_a_recording_in_a_manifest_are_refused(
+    tmp_path: Path, more: dict[str, object], words: str | None
+) -> None:
+    manifests(tmp_path)
+    path = tmp_path / "train.jsonl"
+    first, second = map(json.loads, path.read_text().splitlines())
+    path.write_text("\n".join(map(json.dumps, (first, second | more))))
+    if words is None:
+        assert len(check_folder(tmp_path).splits["train"]) == 2
+        return
+    with pytest.raises(DataError, match=f"(?s){words}"):
+        check_folder(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["label", None])
+def test_a_later_row_without_a_file_name_is_refused(tmp_path: Path, target: str | None) -> None:
+    jsonl(tmp_path)
+    with (tmp_path / "train" / "metadata.jsonl").open("a") as file:
+        file.write('{"label": "no"}\n')
+    with pytest.raises(
+        DataError, match=r"1 of 5 clips.*\n  train/metadata\.jsonl: a row without a file_name"
+    ):
+        check_folder(tmp_path, FolderConfig(target=target))
+
+
+def test_fluent_speech_commands_may_lack_speakers_but_not_paths(tmp_path: Path) -> None:
+    fluent(tmp_path)
+    path = tmp_path / "data" / "train_data.csv"
+    path.write_text(path.read_text().replace("speakerId", "who"))
+    train = check_folder(tmp_path, FolderConfig(target="action")).splits["train"]
+    assert [(clip.target, clip.speaker) for clip in train] == [("no", None), ("yes", None)]
+    path.write_text(path.read_text().replace("path,", "file,"))
+    with pytest.raises(DataError, match=r"train_data\.csv: no column 'path': found file, who"):
+        check_folder(tmp_path, FolderConfig(target="action"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"sentence": ', "line 3 is not a JSON object"),
+        ('{"sentence": "no"}', r"line 3 is no entry of SLURP \('recordings'\): wanted sentence"),
+    ],
+)
+def test_malformed_lines_of_slurp_are_refused(tmp_path: Path, line: str, words: str) -> None:
+    slurp(tmp_path)
+    with (tmp_path / "dataset" / "slurp" / "train.jsonl").open("a") as file:
+        file.write(f"\n{line}\n")
+    with pytest.raises(DataError, match=words):
+        check_folder(tmp_path, FolderConfig(target="action"))
+
+
 def odd_corpus(root: Path) -> None:
     jsonl(root)
     train, time = root / "train", np.arange(16_000) / 16_000

@@ -30,6 +30,7 @@ from prune_ssl.data import (
 )
 from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.pipeline import run
+from prune_ssl.pipeline.corpora import stream_config
 from prune_ssl.recipes.schema import make_recipe
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training.resumable import ResumableTrainer
@@ -111,6 +112,39 @@ def test_jsonl_and_webdataset_are_read_too(tmp_path: Path) -> None:
     clips = read_stream(StreamConfig(path=str(tars), audio="wav", target="txt")).splits["train"]
     assert [clip.target for clip in clips] == ["TEXT 0", "TEXT 1", "TEXT 2"]
     assert all(np.array_equal(clip.waveform(), tone(index)) for index, clip in enumerate(clips))
+
+
+def test_long_clips_with_transcripts_are_left_out_of_train_and_judged_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = [encoded(tone(index, 1.5 if index % 3 == 2 else 0.2)) for index in range(9)]
+    parquet(tmp_path / "data", clips)
+    parquet(tmp_path / "data", clips[:4], "validation")
+    config = StreamConfig(
+        path=str(tmp_path / "data"), target="text", max_seconds=1.0, whole_clips=True, buffer=1
+    )
+    found = read_stream(config)
+    assert [clip.target for clip in found.splits["train"]] == ["N0", "N1", "N3", "N4", "N6", "N7"]
+    assert [clip.seconds for clip in found.splits["validation"]] == [0.2, 0.2, 1.5, 0.2]
+    assert len(found.splits["validation"][2].waveform()) == 24_000
+    assert "3 of the 9 clips of train that were looked at are longer than 1 s" in found.notes[1]
+    with caplog.at_level("WARNING"):
+        stream = StreamedClips(config, lambda text: int(text[1:]))
+        assert places(stream, 14) == [0, 1, 3, 4, 6, 7] * 2 + [0, 1]
+    assert caplog.messages == ["left out: 3 clips of train longer than 1 s"]
+    none = StreamConfig(path=str(tmp_path / "data"), target="text", max_seconds=0.1, whole_clips=True)
+    with pytest.raises(DataError, match=r"no clip of train can be used, first: 0\.wav: 0\.2 s, longer"):
+        read_stream(none)
+
+
+@pytest.mark.parametrize(
+    ("task", "whole"), [("ctc", True), ("phonemes", True), ("classification", False), ("slots", False)]
+)
+def test_targets_over_time_are_not_cut_with_their_clips(task: str, whole: bool) -> None:
+    data = {"path": "corpus", "target": "a|b", "stream": {}}
+    config = stream_config(make_recipe(recipe_of("asr_an4_hj_mac.yaml", data, task=task)))
+    assert config is not None
+    assert config.whole_clips == whole
 
 
 def places(stream: StreamedClips, count: int) -> list[int]:

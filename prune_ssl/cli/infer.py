@@ -34,7 +34,9 @@ def transcribe_command(
 
 @one_line_errors
 def classify_command(
-    model: Model, files: Files, best: Annotated[int, typer.Option(min=1, help="Labels per file.")] = 1
+    model: Model,
+    files: Files,
+    best: Annotated[int, typer.Option(min=1, help="Labels per file, or per slot.")] = 1,
 ) -> None:
     """Print the likeliest labels of each file with their probabilities."""
     for path, labels in classify(model, files, best):

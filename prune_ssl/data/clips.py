@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ from torch.utils.data import Dataset
 from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Waveform, read_waveform, waveform_problem
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_BAD_SHARE = 0.1  # more than this share of the clips: something is wrong
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         crop_seconds: Of longer clips, gives a random piece of this length each time (training only).
         sample_rate_hz: The rate for clips that are not in memory.
         min_samples: The receptive field, for the same.
+        skip_unusable: Gives the next clip in place of one that turns out to be broken or silent, with a
+            warning, until they are more than a tenth (training only: what is judged must stay in its place).
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         crop_seconds: float | None = None,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
         min_samples: int = MIN_SAMPLES,
+        skip_unusable: bool = False,
     ) -> None:
         self.clips = tuple(clips)
         self.labels = [encode(clip.target) for clip in self.clips]
@@ -82,17 +90,38 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.crop_seconds = crop_seconds
         self.sample_rate_hz = sample_rate_hz
         self.min_samples = min_samples
+        self.skip_unusable = skip_unusable
+        self.unusable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        samples = self.clips[index].waveform(self.sample_rate_hz, self.min_samples)
+        index, samples = self._decoded(index)
         if self.augmentation is not None:
             samples = self.augmentation(samples)
         samples = cropped(samples, self.crop_seconds, self.sample_rate_hz)
         label = self.labels[index]
         return {"input_values": samples} | ({} if label is None else {"labels": label})
+
+    def _decoded(self, index: int) -> tuple[int, Waveform]:
+        """The place and the samples of a clip, or of what stands in for it: always the same one."""
+        place = index
+        while place in self.unusable:
+            place = (place + 1) % len(self)
+        try:
+            return place, self.clips[place].waveform(self.sample_rate_hz, self.min_samples)
+        except DataError as error:
+            if not self.skip_unusable:
+                raise
+            self.unusable.add(place)
+            if len(self.unusable) > _BAD_SHARE * len(self):
+                raise DataError(
+                    f"{len(self.unusable)} of {len(self)} training clips cannot be used (see the warnings "
+                    f"above), the last: {error}"
+                ) from error
+            logger.warning("left out (%d so far), the next clip in its place: %s", len(self.unusable), error)
+        return self._decoded(place)
 
     @property
     def lengths(self) -> list[int]:

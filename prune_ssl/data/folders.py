@@ -24,7 +24,7 @@ from prune_ssl.data.audio import (
     waveform_problem,
 )
 from prune_ssl.data.clips import Clip
-from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings
+from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings, segment_problem
 from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN
 from prune_ssl.errors import DataError
 
@@ -52,10 +52,14 @@ class FolderConfig:
     """The model's receptive field at that rate: shorter clips are refused."""
     max_seconds: float | None = None
     """Longer clips are cut to their first so many seconds, with a note."""
+    whole_clips: bool = False
+    """For targets that are sequences over time, which are not cut with their clip: longer clips of train are
+    left out, with a note, and those of other splits stay whole."""
     closed_labels: bool = True
     """Whether every target of the other splits must occur in train too (classification)."""
     decode_limit_clips: int = 2_000
-    """Up to so many clips each is decoded; beyond, so many, evenly spread. All headers are always read."""
+    """Up to so many clips each is decoded; beyond, one in several of train and all of the splits that may be
+    judged, of which none can be skipped later. All headers are always read."""
     cache_limit_bytes: int = 1 << 30
     """Decoded clips stay in memory, as float32, where all of them were decoded and fit into this."""
 
@@ -85,6 +89,17 @@ class SpeechFolder:
         """The distinct targets of train, sorted."""
         return tuple(sorted({clip.target for clip in self.splits["train"]}))
 
+    def judged_split(self, wanted: str | None = None) -> str:
+        """Return the split to judge on: the wanted one, else test where there is one, else validation.
+
+        Raises:
+            DataError: the folder does not have it.
+        """
+        name = wanted or ("test" if "test" in self.splits else "validation")
+        if name not in self.splits:
+            raise DataError(f"{self.path}: data.judged is {name!r}, found {', '.join(self.splits)}.")
+        return name
+
 
 def check_folder(
     path: str | Path,
@@ -109,19 +124,20 @@ def check_folder(
     listings = _read_splits(root, config)
     total = sum(len(listing.rows) for listing in listings.values())
     stride = max(1, -(-total // config.decode_limit_clips))
-    inspector = _Inspector(config, keep_samples=stride == 1)
+    inspector = _Inspector(root, config, keep_samples=stride == 1)
     splits: dict[str, tuple[Clip, ...]] = {}
     done = 0
     for split, listing in listings.items():
         clips = []
         for row in listing.rows:
-            clip = inspector.inspect(listing, row, decode=done % stride == 0)
+            clip = inspector.inspect(split, listing, row, decode=split != "train" or done % stride == 0)
             clips += [clip] if clip is not None else []
             done += 1
             if on_progress is not None:
                 on_progress(done, total)
         splits[split] = tuple(clips)
     _raise_if_any(root, inspector.problems, total)
+    inspector.require_train(splits)
     if config.closed_labels:
         _require_known_labels(root, splits)
     if not inspector.keep_samples:  # the limit was met on the way: half a cache helps little
@@ -137,17 +153,18 @@ def check_folder(
 class _Inspector:
     """Looks at one clip after another; collects problems, what was converted, and the cached bytes."""
 
-    def __init__(self, config: FolderConfig, keep_samples: bool) -> None:
-        self.config = config
+    def __init__(self, root: Path, config: FolderConfig, keep_samples: bool) -> None:
+        self.root, self.config = root, config
         self.keep_samples = keep_samples
         self.problems: list[tuple[Path, str]] = []
         self.rates: Counter[int] = Counter()
-        self.stereo = self.cut = self.cached_bytes = 0
+        self.stereo = self.cut = self.left_out = self.kept_whole = self.cached_bytes = 0
 
-    def inspect(self, listing: Listing, row: Mapping[str, str], decode: bool) -> Clip | None:
-        """Return the clip of one row, or None after noting its problem."""
-        config, path = self.config, listing.folder / row[FILE_COLUMN]
-        if not row[FILE_COLUMN].strip():
+    def inspect(self, split: str, listing: Listing, row: Mapping[str, str], decode: bool) -> Clip | None:
+        """Return the clip of one row, or None after noting its problem, or that it is left out."""
+        name, config = row.get(FILE_COLUMN, ""), self.config
+        path = listing.folder / name
+        if not name.strip():
             return self._refuse(listing.folder / listing.source, f"a row without a {FILE_COLUMN}")
         target = "" if config.target is None else row[config.target].strip()
         if config.target is not None and not target:
@@ -158,7 +175,16 @@ class _Inspector:
                 return self._refuse(
                     path, too_short(header.samples_at(config.sample_rate_hz), config.min_samples)
                 )
-            samples = read_waveform(path, config.sample_rate_hz, config.max_seconds) if decode else None
+            segment = segment_problem(row, header.frames / header.sample_rate_hz)
+            if segment is not None:
+                return self._refuse(path, segment)
+            if self._is_long(header) and config.whole_clips:
+                if split == "train":
+                    self.left_out += 1
+                    return None
+                self.kept_whole += 1
+            most = None if config.whole_clips else config.max_seconds
+            samples = read_waveform(path, config.sample_rate_hz, most) if decode else None
         except DataError as error:
             return self._refuse(path, str(error).removeprefix(f"{path}: "))
         problem = None if samples is None else waveform_problem(samples, config.min_samples)
@@ -181,8 +207,32 @@ class _Inspector:
             yield f"{_clips(self.stereo)} with several channels averaged to mono"
         if self.cut:
             yield f"{_clips(self.cut)} cut to the first {self.config.max_seconds:g} s"
+        if self.left_out:
+            yield (
+                f"{_clips(self.left_out)} of train longer than {self.config.max_seconds:g} s left out: "
+                f"their {self.config.target} cannot be cut with them"
+            )
+        if self.kept_whole:
+            yield f"{_clips(self.kept_whole)} longer than {self.config.max_seconds:g} s judged whole"
         if stride > 1:
-            yield f"{total} clips: all headers were read, but only one clip in {stride} was decoded"
+            yield f"{total} clips: all headers were read, but only one clip in {stride} of train was decoded"
+
+    def require_train(self, splits: Mapping[str, Sequence[Clip]]) -> None:
+        """Refuse a folder of whose train split every clip was too long.
+
+        Raises:
+            DataError: it was so.
+        """
+        if self.left_out and not splits["train"]:
+            raise DataError(
+                f"{self.root / 'train'}: {_clips(self.left_out)}, all longer than "
+                f"{self.config.max_seconds:g} s, and their {self.config.target} cannot be cut with them: "
+                "raise max_seconds, or write one file per utterance"
+            )
+
+    def _is_long(self, header: AudioHeader) -> bool:
+        most = self.config.max_seconds
+        return most is not None and header.frames / header.sample_rate_hz > most
 
     def _refuse(self, path: Path, words: str) -> Clip | None:
         self.problems.append((path, words))
@@ -193,7 +243,7 @@ class _Inspector:
         if header.sample_rate_hz != self.config.sample_rate_hz:
             self.rates[header.sample_rate_hz] += 1
         self.stereo += header.channels > 1
-        if self.config.max_seconds is not None and seconds > self.config.max_seconds:
+        if self.config.max_seconds is not None and self._is_long(header) and not self.config.whole_clips:
             self.cut += 1
             seconds = self.config.max_seconds
         return seconds

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prune_ssl.data.metadata import (
     FILE_COLUMN,
@@ -24,6 +25,9 @@ from prune_ssl.errors import DataError
 SPLITS = ("train", "validation", "test")
 JSONL_NAME = "metadata.jsonl"
 KALDI_NAME = "wav.scp"
+NEMO_COLUMN = "audio_filepath"
+
+_SEGMENT_SLACK_SECONDS, _SEGMENT_SLACK_SHARE = 0.1, 0.05  # stated lengths are rounded, codecs pad
 
 Row = dict[str, str]
 
@@ -105,9 +109,43 @@ def read_jsonl(path: Path) -> list[Row]:
     """Read one JSON object per line; `audio_filepath` (NeMo) may stand for `file_name`.
 
     Raises:
-        DataError: a line is not a JSON object.
+        DataError: a line is not a JSON object, or a NeMo entry begins within its recording.
     """
     rows = []
+    for number, entry in _objects(path):
+        row = {name: "" if value is None else str(value) for name, value in entry.items()}
+        if NEMO_COLUMN in row:
+            row.setdefault(FILE_COLUMN, row[NEMO_COLUMN])
+            if _seconds(row, "offset"):
+                raise DataError(
+                    f"{path}: line {number} begins at {row['offset']} s of {row[NEMO_COLUMN]}: a recording "
+                    "cut into segments: write one file per utterance"
+                )
+        rows.append(row)
+    return rows
+
+
+def segment_problem(row: Mapping[str, str], seconds: float) -> str | None:
+    """Say why a NeMo entry is no whole recording of so many seconds, or None where it is, or is no entry."""
+    stated = _seconds(row, "duration") if NEMO_COLUMN in row else None
+    if stated is None or seconds - stated <= max(_SEGMENT_SLACK_SECONDS, _SEGMENT_SLACK_SHARE * seconds):
+        return None
+    return (
+        f"the list gives it {stated:g} s, the file has {seconds:g} s: if it is a segment of a longer "
+        "recording, write one file per utterance, else correct its duration"
+    )
+
+
+def _seconds(row: Mapping[str, str], column: str) -> float | None:
+    """What a column states; None where it states no number."""
+    try:
+        return float(row[column])
+    except (KeyError, ValueError):
+        return None
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file, one per line, with the number of each."""
     for number, line in enumerate(_lines(path), start=1):
         try:
             entry = json.loads(line)
@@ -115,11 +153,7 @@ def read_jsonl(path: Path) -> list[Row]:
                 raise ValueError(f"a {type(entry).__name__}")
         except ValueError as error:
             raise DataError(f"{path}: line {number} is not a JSON object: {error}") from error
-        row = {name: "" if value is None else str(value) for name, value in entry.items()}
-        if "audio_filepath" in row:
-            row.setdefault(FILE_COLUMN, row["audio_filepath"])
-        rows.append(row)
-    return rows
+        yield number, entry
 
 
 def read_kaldi(folder: Path) -> list[Row]:
@@ -203,16 +237,23 @@ def _slurp(root: Path) -> dict[str, Listing]:
         source = f"dataset/slurp/{name}.jsonl"
         if not (root / source).is_file():
             continue
-        rows = [
-            {
-                FILE_COLUMN: f"slurp_real/{recording['file']}",
-                "text": entry["sentence"],
-                "scenario": entry["scenario"],
-                "action": entry["action"],
-            }
-            for entry in map(json.loads, _lines(root / source))
-            for recording in entry["recordings"]
-        ]
+        rows = []
+        for number, entry in _objects(root / source):
+            try:
+                rows += [
+                    {
+                        FILE_COLUMN: f"slurp_real/{recording['file']}",
+                        "text": entry["sentence"],
+                        "scenario": entry["scenario"],
+                        "action": entry["action"],
+                    }
+                    for recording in entry["recordings"]
+                ]
+            except (KeyError, TypeError) as error:
+                raise DataError(
+                    f"{root / source}: line {number} is no entry of SLURP ({error}): wanted sentence, "
+                    "scenario, action and recordings, each with its file"
+                ) from error
         found[split] = Listing(root, source, rows)
     return found
 
@@ -220,20 +261,22 @@ def _slurp(root: Path) -> dict[str, Listing]:
 def _fluent(root: Path) -> dict[str, Listing]:
     """Fluent Speech Commands: data/{train,valid,test}_data.csv; columns path, speakerId, action, ..."""
     names = {"train": "train", "validation": "valid", "test": "test"}
+    ours = {"path": FILE_COLUMN, "speakerId": SPEAKER_COLUMN, "transcription": "text"}
     found = {}
     for split, name in names.items():
         source = f"data/{name}_data.csv"
         if not (root / source).is_file():
             continue
         with (root / source).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = reader.fieldnames or ()
+            if "path" not in columns:
+                raise DataError(
+                    f"{root / source}: no column 'path': found {', '.join(columns) or 'no header'}"
+                )
             rows = [
-                {
-                    **row,
-                    FILE_COLUMN: row["path"],
-                    SPEAKER_COLUMN: row["speakerId"],
-                    "text": row["transcription"],
-                }
-                for row in csv.DictReader(file)
+                row | {name: row[column] for column, name in ours.items() if column in columns}
+                for row in reader
             ]
         found[split] = Listing(root, source, rows)
     return found

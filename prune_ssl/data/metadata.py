@@ -21,15 +21,18 @@ SLOT_MARK = "|"
 
 
 def target_columns(target: str) -> tuple[str, ...]:
-    """The columns that a target names: "scenario+action" is one label of two, "size|milk" are two slots."""
+    """The columns that a target names: "scenario+action" is one label of two, "size|milk" are two slots.
+
+    Both may be mixed: "scenario+action|speaker" are two slots, of which the first is made of two columns.
+    """
     return tuple(target.replace(SLOT_MARK, "+").split("+"))
 
 
 def with_target(row: dict[str, str], target: str) -> dict[str, str]:
     """Add the joined target to a row; empty where one of its parts is."""
-    parts = [row.get(name, "").strip() for name in target_columns(target)]
-    mark = SLOT_MARK if SLOT_MARK in target else "_"
-    return {**row, target: mark.join(parts) if all(parts) else ""}
+    slots = [[row.get(name, "").strip() for name in slot.split("+")] for slot in target.split(SLOT_MARK)]
+    whole = all(part for parts in slots for part in parts)
+    return {**row, target: SLOT_MARK.join("_".join(parts) for parts in slots) if whole else ""}
 
 
 def read_metadata(split_folder: Path, target: str | None) -> list[dict[str, str]]:

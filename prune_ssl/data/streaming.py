@@ -62,11 +62,18 @@ class StreamConfig:
     buffer: int = 1_000
     """Rows among which the order is drawn anew each epoch; shards are shuffled too."""
     max_seconds: float | None = None
+    whole_clips: bool = False
+    """As FolderConfig has it."""
     min_samples: int = MIN_SAMPLES
 
     def __post_init__(self) -> None:
         if min(self.sample, self.buffer, self.judged_limit or 1) < 1:
             raise DataError(f"stream: sample, buffer and judged_limit must be at least 1, got {self}")
+
+    @property
+    def cut_seconds(self) -> float | None:
+        """What clips are cut to; None: nothing."""
+        return None if self.whole_clips else self.max_seconds
 
 
 def read_stream(config: StreamConfig) -> SpeechFolder:
@@ -83,11 +90,20 @@ def read_stream(config: StreamConfig) -> SpeechFolder:
         (judged, config.judged, config.judged_limit),
     ):
         problems: list[str] = []
-        splits[key] = tuple(islice(_clips(config, split, open_split(config, split), problems.append), limit))
+        long: list[str] = []
+        rows = open_split(config, split)
+        leave_out = long.append if key == "train" else None
+        splits[key] = tuple(islice(_clips(config, split, rows, problems.append, leave_out), limit))
+        if long:
+            notes.append(
+                f"{len(long)} of the {len(long) + len(splits[key])} clips of {split} that were looked at are "
+                f"longer than {config.max_seconds:g} s: left out, and further ones as they come, as their "
+                f"{config.target} cannot be cut with them"
+            )
         if problems:
             notes.append(f"{len(problems)} clips of {split} cannot be used, first: {problems[0]}")
         if not splits[key]:
-            first = f", first: {problems[0]}" if problems else ""
+            first = f", first: {(problems + long)[0]}" if problems or long else ""
             raise DataError(f"{config.path}: no clip of {split} can be used{first}")
     if config.judged_limit is not None and len(splits[judged]) == config.judged_limit:
         notes.append(f"judged on the first {config.judged_limit} clips of {config.judged}")
@@ -140,9 +156,13 @@ def open_split(config: StreamConfig, split: str) -> datasets.IterableDataset:
 
 
 def _clips(
-    config: StreamConfig, split: str, rows: datasets.IterableDataset, refuse: Callable[[str], Any]
+    config: StreamConfig,
+    split: str,
+    rows: datasets.IterableDataset,
+    refuse: Callable[[str], Any],
+    leave_out: Callable[[str], Any] | None,
 ) -> Iterator[Clip]:
-    """Decode the rows; what cannot be used is told to `refuse`."""
+    """Decode the rows; what cannot be used is told to `refuse`, what is too long to `leave_out` if given."""
     names = {
         column: feature.int2str
         for column, feature in (rows.features or {}).items()
@@ -161,7 +181,11 @@ def _clips(
         if problem is not None:
             refuse(f"{where}: {problem}")
             continue
-        yield Clip(where, target, len(samples) / SAMPLE_RATE_HZ, samples=samples)
+        seconds, most = len(samples) / SAMPLE_RATE_HZ, config.max_seconds
+        if leave_out is not None and config.whole_clips and most is not None and seconds > most:
+            leave_out(f"{where}: {seconds:.1f} s, longer than max_seconds {most:g}")
+            continue
+        yield Clip(where, target, seconds, samples=samples)
 
 
 def _target_of(row: Mapping[str, Any], target: str, names: Mapping[str, Callable[[int], str]]) -> str:
@@ -177,10 +201,10 @@ def _path_of(value: Any) -> str | None:
 
 
 def _decoded(value: Any, config: StreamConfig) -> Waveform:
-    """Samples (N,) of what a row holds, at the model's rate, no longer than `max_seconds`."""
+    """Samples (N,) of what a row holds, at the model's rate, no longer than `cut_seconds`."""
     if isinstance(value, dict) and value.get("array") is not None:
         samples, rate = np.asarray(value["array"], dtype=np.float32), int(value["sampling_rate"])
-        most = None if config.max_seconds is None else round(config.max_seconds * rate)
+        most = None if config.cut_seconds is None else round(config.cut_seconds * rate)
         return mono_at(np.atleast_2d(samples).T[:most], rate, SAMPLE_RATE_HZ)
     data = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(data, bytes):
@@ -195,7 +219,7 @@ def _decoded(value: Any, config: StreamConfig) -> Waveform:
 
 def _read(file: Any, config: StreamConfig) -> Waveform:
     with soundfile.SoundFile(file) as sound:
-        frames = -1 if config.max_seconds is None else round(config.max_seconds * sound.samplerate)
+        frames = -1 if config.cut_seconds is None else round(config.cut_seconds * sound.samplerate)
         samples = sound.read(frames, dtype="float32", always_2d=True)
         return mono_at(samples, sound.samplerate, SAMPLE_RATE_HZ)
 
@@ -247,17 +271,18 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
         key, config = phase_key(self.phase), self.config
         rows = open_split(config, config.train)
         rows = rows.shuffle(seed=seed_of([self.seed], key), buffer_size=config.buffer)
-        unusable = _Unusable(config)
+        unusable, long = _Unusable(config), _TooLong(config)
         for epoch in count():
             rows.set_epoch(epoch)
             place = -1
-            for place, clip in enumerate(_clips(config, config.train, rows, unusable)):
+            for place, clip in enumerate(_clips(config, config.train, rows, unusable, long)):
                 unusable.check(place + 1)
                 with random_by([self.seed, epoch, place], key):
                     item = self._item(clip)
                 yield item
             if place < 0:
                 raise DataError(f"{config.path}: no clip of {config.train} can be used")
+            long.tell(epoch)
 
     def _item(self, clip: Clip) -> dict[str, Any]:
         samples = clip.waveform()
@@ -272,6 +297,26 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
                 "data.stream.sample"
             ) from error
         return {"input_values": samples} | ({} if label is None else {"labels": label})
+
+
+class _TooLong:
+    """Counts clips that are left out as they are too long for memory and their target cannot be cut."""
+
+    def __init__(self, config: StreamConfig) -> None:
+        self.config, self.count = config, 0
+
+    def __call__(self, words: str) -> None:
+        self.count += 1
+
+    def tell(self, epoch: int) -> None:
+        """Say the count after the first epoch: the others leave out the same clips."""
+        if self.count and epoch == 0:
+            logger.warning(
+                "left out: %d clips of %s longer than %g s",
+                self.count,
+                self.config.train,
+                self.config.max_seconds,
+            )
 
 
 class _Unusable:

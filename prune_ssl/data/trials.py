@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from prune_ssl.data.clips import Clip
 from prune_ssl.errors import DataError
@@ -18,6 +18,9 @@ TRIAL_NAMES = ("sv_trials.csv", "trials.csv", "veri_test2.txt", "veri_test.txt")
 
 PAIR_LIMIT = 10_000
 """So many pairs are drawn from the clips when there is no list and there would be more."""
+
+TARGET_SHARE = 0.1
+"""With fewer pairs of one speaker among the drawn (1,000 of 10,000), EER and its interval get coarse."""
 
 _COLUMNS = ("file_1", "file_2", "same_speaker")
 _VERDICTS = {"1": True, "0": False, "true": True, "false": False, "target": True, "nontarget": False}
@@ -84,9 +87,59 @@ def _csv_rows(lines: list[str]) -> list[tuple[str, ...]]:
 
 
 def all_pairs(clips: Sequence[Clip], limit: int = PAIR_LIMIT, seed: int = 0) -> tuple[Trial, ...]:
-    """Return every pair of the clips, or `limit` of them drawn at random; targets are the speakers."""
-    pairs = list(combinations(clips, 2))
-    if len(pairs) > limit:
-        drawn = np.random.default_rng(seed).choice(len(pairs), size=limit, replace=False)
-        pairs = [pairs[index] for index in sorted(drawn.tolist())]
+    """Return every pair of the clips, or `limit` of them drawn at random; targets are the speakers.
+
+    With many speakers hardly any drawn pair would be of one speaker: where less than TARGET_SHARE of all are,
+    half of the drawn ones are (or as many as there are).
+    """
+    count = len(clips)
+    total = count * (count - 1) // 2
+    generator = np.random.default_rng(seed)
+    if total <= limit:
+        drawn = _Pairs.all_of(count).at(np.arange(total))
+    else:
+        order, targets, impostors = _by_speaker(clips)
+        if targets.total >= TARGET_SHARE * total:
+            drawn = _Pairs.all_of(count).at(np.sort(generator.choice(total, size=limit, replace=False)))
+        else:
+            same = min(targets.total, limit // 2)
+            parts = ((targets, same), (impostors, limit - same))
+            found = [part.at(generator.choice(part.total, size=size, replace=False)) for part, size in parts]
+            # A pair is named in the order of the clips, and the pairs are sorted, as above.
+            drawn = np.unique(np.sort(order[np.concatenate(found)], axis=1), axis=0)
+    pairs = ((clips[one], clips[other]) for one, other in drawn.tolist())
     return tuple(Trial(one.path, other.path, one.target == other.target) for one, other in pairs)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of N rows, each row with a run of rows; numbered, as a list of them could have billions."""
+
+    starts: npt.NDArray[np.int64]
+    """First partner of each row (N,)."""
+    stops: npt.NDArray[np.int64]
+    """What follows its last one (N,)."""
+
+    @classmethod
+    def all_of(cls, count: int) -> _Pairs:
+        """Every row with all that follow, in the order of `itertools.combinations`."""
+        return cls(np.arange(1, count + 1), np.full(count, count))
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return int((self.stops - self.starts).sum())
+
+    def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The pairs (K, 2) at these places (K,)."""
+        ends = np.cumsum(self.stops - self.starts)
+        rows = np.searchsorted(ends, places, side="right")
+        return np.stack([rows, self.stops[rows] - (ends[rows] - places)], axis=1)
+
+
+def _by_speaker(clips: Sequence[Clip]) -> tuple[npt.NDArray[np.int64], _Pairs, _Pairs]:
+    """Places of the clips (N,) with those of a speaker together, and its pairs of one and of two speakers."""
+    _, speakers = np.unique([clip.target for clip in clips], return_inverse=True)
+    order = np.argsort(speakers, kind="stable")
+    rows, stops = np.arange(len(clips)), np.searchsorted(speakers[order], speakers[order], side="right")
+    return order, _Pairs(rows + 1, stops), _Pairs(stops, np.full(len(clips), len(clips)))

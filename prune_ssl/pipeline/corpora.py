@@ -22,7 +22,7 @@ from prune_ssl.data import (
     require_sampled_labels,
 )
 from prune_ssl.distillation.config import ENHANCEMENT
-from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.errors import RecipeError
 from prune_ssl.recipes import Recipe
 from prune_ssl.tasks import Processor, Task, task_class
 
@@ -41,7 +41,10 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
             require_sampled_labels(clips, stream)
     else:
         config = FolderConfig(
-            target=target, max_seconds=recipe.data.max_seconds, closed_labels=not task.open_targets
+            target=target,
+            max_seconds=recipe.data.max_seconds,
+            whole_clips=task.whole_clips,
+            closed_labels=not task.open_targets,
         )
         clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
@@ -104,6 +107,7 @@ def training_clips(
         task.encode,
         augmentation=augmentation_of(recipe),
         crop_seconds=recipe.data.crop_seconds,
+        skip_unusable=True,
     )
     if part is None or corruption is None or (dense and part.clean_teacher and recipe.distillation):
         return clean
@@ -116,10 +120,7 @@ def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
     Raises:
         DataError: the folder does not have it.
     """
-    name = recipe.data.judged or ("test" if "test" in clips.splits else "validation")
-    if name not in clips.splits:
-        raise DataError(f"{clips.path}: data.judged is {name!r}, found {', '.join(clips.splits)}.")
-    return clips.splits[name]
+    return clips.splits[clips.judged_split(recipe.data.judged)]
 
 
 def stream_config(recipe: Recipe) -> StreamConfig | None:
@@ -127,9 +128,13 @@ def stream_config(recipe: Recipe) -> StreamConfig | None:
     part = recipe.data.stream
     if part is None:
         return None
-    target = recipe.data.target or task_class(recipe.task).target or None
+    task = task_class(recipe.task)
     return StreamConfig(
-        path=recipe.data.path, target=target, max_seconds=recipe.data.max_seconds, **part.model_dump()
+        path=recipe.data.path,
+        target=recipe.data.target or task.target or None,
+        max_seconds=recipe.data.max_seconds,
+        whole_clips=task.whole_clips,
+        **part.model_dump(),
     )
 
 

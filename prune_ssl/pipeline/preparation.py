@@ -92,7 +92,8 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe, say)
-    task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
+    settings = _task_settings(recipe)
+    task = task_class(recipe.task).from_folder(clips, loaded, settings)
     if recipe.dense is None and not task.has_head(loaded):
         say(
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
@@ -111,7 +112,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     _check_lengths(clips, graph)
     check_batches(recipe, clips)
     judged_clips(recipe, clips)
-    for note in task.check(clips, model):
+    for note in task.check(clips, model, settings):
         say(f"  note: {note}")
     random = recipe.model.name is None
     fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
@@ -127,13 +128,16 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:
-    part = recipe.decoding
+    part, augment = recipe.decoding, recipe.data.augment
     return TaskSettings(
         target=recipe.data.target,
         tokenizer=recipe.model.tokenizer,
         decoding=None if part is None else BeamSettings(**part.model_dump() | {"lm": Path(part.lm)}),
         weights=recipe.data.loss_weights,
         trials=recipe.data.trials,
+        judged=recipe.data.judged,
+        crop_seconds=recipe.data.crop_seconds,
+        speed=1.0 if augment is None else max(1.0, *augment.speeds),
     )
 
 

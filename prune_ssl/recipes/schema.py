@@ -102,7 +102,7 @@ class DataPart(Part):
     `corruption`, it alone brings noise and rooms."""
     corruption: CorruptionPart | None = None
     max_seconds: float = Field(default=15.0, gt=0)
-    """Longer clips are cut."""
+    """Longer clips are cut; with transcripts or phonemes those of train are left out, others stay whole."""
     crop_seconds: float | None = Field(default=None, gt=0)
     """Longer training clips give a random piece of this length each time."""
     judged: Literal["test", "validation"] | None = None

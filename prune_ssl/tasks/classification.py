@@ -46,6 +46,7 @@ class Classification:
     open_targets: ClassVar[bool] = False
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
+    whole_clips: ClassVar[bool] = False
 
     labels: tuple[str, ...]
 
@@ -130,7 +131,9 @@ class Classification:
         """The model's own."""
         return None
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> tuple[str, ...]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> tuple[str, ...]:
         """Nothing: the check of the folder saw to the labels."""
         return ()
 

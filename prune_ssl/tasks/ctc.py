@@ -61,6 +61,7 @@ class Recognition:
     open_targets: ClassVar[bool] = True
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
+    whole_clips: ClassVar[bool] = True
     rates: ClassVar[dict[str, str]] = {"wer": "word", "cer": "character"}
     make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(character_tokenizer)
 
@@ -160,7 +161,9 @@ class Recognition:
     def loss_function(self) -> None:
         """The model's own."""
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> Iterator[str]:
         """Count clips that CTC cannot align, and texts with unknown characters.
 
         Raises:

@@ -12,5 +12,10 @@ from prune_ssl.data import SAMPLE_RATE_HZ, Clip
 
 def frame_counts(clips: Sequence[Clip], model: PreTrainedModel) -> list[int]:
     """Frames that `model` makes of each clip alone, without padding."""
+    return [frame_count(round(clip.seconds * SAMPLE_RATE_HZ), model) for clip in clips]
+
+
+def frame_count(samples: int, model: PreTrainedModel) -> int:
+    """Frames that `model` makes of so many samples."""
     lengths: Any = model._get_feat_extract_output_lengths
-    return [int(lengths(round(clip.seconds * SAMPLE_RATE_HZ))) for clip in clips]
+    return int(lengths(samples))

@@ -18,9 +18,11 @@ from prune_ssl.models import load_model
 from prune_ssl.tasks.beam import BeamDecoder, BeamSettings
 from prune_ssl.tasks.classification import has_classifier
 from prune_ssl.tasks.ctc import has_ctc
+from prune_ssl.tasks.frames import frame_count
 from prune_ssl.tasks.joint import centred, speaker_part
+from prune_ssl.tasks.slots import Slots, slots_of
 from prune_ssl.tasks.tokenizers import load_tokenizer
-from prune_ssl.tasks.verification import cosines, has_xvector
+from prune_ssl.tasks.verification import cosines, has_xvector, tdnn_frames
 
 CHUNK_SECONDS = 20.0
 """Longer recordings are transcribed in overlapping pieces: memory grows with the square of the length."""
@@ -62,15 +64,50 @@ def transcribe(
 def classify(source: str, files: Sequence[Path], best: int = 1) -> Iterator[tuple[Path, dict[str, float]]]:
     """Label files with a classification model; the `best` labels with their probabilities, highest first.
 
+    Of a model that fills slots, the `best` values of each slot; of a joint model, those of all columns but
+    the speaker.
+
     Raises:
         ModelError: no classification model or feature extractor is there.
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or is too short for a joint model.
     """
-    model, extractor = _load(source, has_classifier, "classifies (ForSequenceClassification)")
+    model, extractor = _load(source, _labels_clips, "classifies (ForSequenceClassification, or a joint one)")
+    slots = slots_of(model)
+    if slots is not None:
+        yield from _fill(model, extractor, slots, files, best)
+        return
     classifier = pipeline("audio-classification", model=model, feature_extractor=extractor)
     for path, samples in _read(files, extractor):
         found: Any = classifier(samples, top_k=best)
         yield path, {entry["label"]: float(entry["score"]) for entry in found}
+
+
+def _labels_clips(model: PreTrainedModel) -> bool:
+    return has_classifier(model) or speaker_part(model) is not None
+
+
+def _fill(
+    model: PreTrainedModel,
+    extractor: Wav2Vec2FeatureExtractor,
+    slots: Slots,
+    files: Sequence[Path],
+    best: int,
+) -> Iterator[tuple[Path, dict[str, float]]]:
+    """Give the likeliest values of each slot: it has a softmax of its own."""
+    collate = SpeechCollator(extractor, sample_rate_hz=extractor.sampling_rate)
+    speaker = speaker_part(model)
+    for path, samples in _read(files, extractor):
+        _require_embedding(path, samples, model)
+        with torch.inference_mode():
+            logits = model(**collate([{"input_values": samples}])).logits[0]
+        found: dict[str, float] = {}
+        for part in slots.segments.values():
+            if part == speaker:
+                continue
+            shares = logits[part].softmax(-1).topk(min(best, part.stop - part.start))
+            for index, share in zip(shares.indices.tolist(), shares.values.tolist(), strict=True):
+                found[slots.labels[part.start + index]] = share
+        yield path, found
 
 
 def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tuple[Path, float]]:
@@ -80,14 +117,15 @@ def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tupl
 
     Raises:
         ModelError: no speaker model or feature extractor is there.
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or is too short for the head.
     """
     model, extractor = _load(source, has_xvector, "makes speaker embeddings (ForXVector)")
     collate = SpeechCollator(extractor, sample_rate_hz=extractor.sampling_rate)
 
     part = speaker_part(model)
 
-    def embedding(samples: Waveform) -> Waveform:
+    def embedding(path: Path, samples: Waveform) -> Waveform:
+        _require_embedding(path, samples, model)
         with torch.inference_mode():
             outputs = model(**collate([{"input_values": samples}]))
         if part is not None:
@@ -95,9 +133,9 @@ def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tupl
         return np.asarray(outputs.embeddings[0].numpy())
 
     ((_, given),) = _read([reference], extractor)
-    wanted = embedding(given)
+    wanted = embedding(reference, given)
     for path, samples in _read(files, extractor):
-        pair = np.stack([wanted, embedding(samples)])
+        pair = np.stack([wanted, embedding(path, samples)])
         yield path, float(cosines(pair, np.array([[0, 1]]))[0])
 
 
@@ -149,6 +187,15 @@ def _load(
     if not fits(model):
         raise ModelError(f"{source} is a {type(model).__name__}: wanted a model that {wanted}")
     return model.eval(), load_extractor(source)
+
+
+def _require_embedding(path: Path, samples: Waveform, model: PreTrainedModel) -> None:
+    """Refuse a file that is too short for an x-vector head; others take what the frontend takes."""
+    if has_xvector(model) and frame_count(len(samples), model) < tdnn_frames(model):
+        raise DataError(
+            f"{path}: too short ({frame_count(len(samples), model)} frames, the x-vector head needs "
+            f"{tdnn_frames(model)}): give a longer recording"
+        )
 
 
 def _read(files: Sequence[Path], extractor: Wav2Vec2FeatureExtractor) -> Iterator[tuple[Path, Waveform]]:

@@ -26,6 +26,7 @@ from prune_ssl.tasks.task import Judge, TaskSettings
 from prune_ssl.tasks.verification import (
     describe_trials,
     has_xvector,
+    replace_objective_,
     require_tdnn_frames,
     trial_rates,
     trials_of,
@@ -103,23 +104,28 @@ class Joint(Slots):
             )
         if self.has_head(model):
             return model
-        return replace_last_layer_(model, "classifier", outputs, overrides)
+        made = replace_last_layer_(model, "classifier", outputs, overrides)
+        replace_objective_(made, len(self.labels))  # not used, but a copy by the config has one of this size
+        return made
 
     def loss_function(self) -> Callable[..., torch.Tensor]:
         """Weighted sum of the cross entropies of the columns."""
         return self.weighted_loss(self.weights or (1.0,) * len(self.segments))
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:  # type: ignore[override]
+    def check(  # type: ignore[override]
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> Iterator[str]:
         """Refuse clips that are too short for the head; say what the trials are.
 
         Raises:
-            DataError: a clip is too short, or a split has no trial of both kinds.
+            DataError: a clip is too short; the judged split has not both kinds of trials, or the list names a
+                file that is not there.
         """
-        require_tdnn_frames(folder, model)
+        given = settings or TaskSettings()
+        require_tdnn_frames(folder, model, given)
         known = {label.partition("=")[2] for label in self.labels[self.segments[SPEAKER]]}
-        for split, clips in folder.splits.items():
-            if split != "train":
-                yield from describe_trials(split, self._by_speaker(clips), self.trials, known)
+        splits = {split: tuple(self._by_speaker(clips)) for split, clips in folder.splits.items()}
+        yield from describe_trials(replace(folder, splits=splits), given.judged, self.trials, known)
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """`accuracy` (all labels but the speaker right) and `eer`, each with its interval; `min_dcf`."""

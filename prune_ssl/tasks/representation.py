@@ -25,6 +25,7 @@ class Representation:
     open_targets: ClassVar[bool] = True
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
+    whole_clips: ClassVar[bool] = False
 
     @classmethod
     def from_folder(
@@ -67,7 +68,9 @@ class Representation:
         """None: a bare model has no loss of its own."""
         return None
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> tuple[str, ...]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> tuple[str, ...]:
         """Nothing: there are no targets."""
         return ()
 

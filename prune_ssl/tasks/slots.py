@@ -117,7 +117,9 @@ class Slots(Classification):
 
         return loss
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:  # type: ignore[override]
+    def check(  # type: ignore[override]
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> Iterator[str]:
         """Count what cannot be right: values that train does not have."""
         for split, clips in folder.splits.items():
             new = sum(IGNORED in self.encode_judged(clip.target) for clip in clips)
@@ -157,6 +159,15 @@ class Slots(Classification):
             }
 
         return rates
+
+
+def slots_of(model: PreTrainedModel) -> Slots | None:
+    """Return the slots whose values a model's labels are; None where they are no "slot=value"."""
+    labels = tuple(str(label) for _, label in sorted((model.config.id2label or {}).items()))
+    try:
+        return Slots(labels)
+    except DataError:
+        return None
 
 
 def _slot(label: str) -> str:

@@ -44,7 +44,8 @@ def start_(
     """
     layers = [*(frontend_layers(model) if backbone else ()), *(xvector_layers(model) if head else ())]
     chosen = clips[:: -(-len(clips) // CLIPS)]
-    items = [ClipDataset(chosen, lambda _: 0)[index] for index in range(len(chosen))]
+    heard = ClipDataset(chosen, lambda _: 0, skip_unusable=True)
+    items = [heard[index] for index in range(len(heard))]
     shortest = min(len(item["input_values"]) for item in items)
     batch = collator([{"input_values": item["input_values"][:shortest]} for item in items])
     handles = [_hook(*layer) for layer in layers]

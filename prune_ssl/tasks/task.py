@@ -31,6 +31,12 @@ class TaskSettings:
     """Joint tasks: the weight of each column's loss, in the order of the target; empty: 1 each."""
     trials: str | None = None
     """Verification: trial list, relative to the data folder; None: a usual name, else all pairs."""
+    judged: str | None = None
+    """The split to judge on; None: test where there is one, else validation."""
+    crop_seconds: float | None = None
+    """Longer training clips are heard in pieces of this length."""
+    speed: float = 1.0
+    """Training clips are played up to so many times as fast."""
 
 
 def label_fields(names: Sequence[str]) -> dict[str, Any]:
@@ -59,6 +65,8 @@ class Task(Protocol):
     """Whether judged clips may have targets that train does not have (texts; speakers in verification)."""
     loss_is_judged: ClassVar[bool]
     """Whether the loss of judged clips means anything (not with speakers that no class stands for)."""
+    whole_clips: ClassVar[bool]
+    """Whether the target is a sequence over time, which cannot be cut with its clip: `FolderConfig`."""
 
     @classmethod
     def from_folder(
@@ -107,8 +115,12 @@ class Task(Protocol):
         """For `Trainer(compute_loss_func=...)`; None: the model's own loss."""
         ...
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterable[str]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> Iterable[str]:
         """Look at targets and clips beside the model; one line for each thing that a user should know.
+
+        The settings say what is judged and how training clips are heard.
 
         Raises:
             DataError: no training on these clips can work.

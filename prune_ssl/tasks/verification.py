@@ -7,7 +7,7 @@ Margin Softmax (2018).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,6 +48,7 @@ class Verification:
     open_targets: ClassVar[bool] = True
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = False
+    whole_clips: ClassVar[bool] = False
 
     speakers: tuple[str, ...]
     trials: tuple[Trial, ...] | None = None
@@ -101,10 +102,7 @@ class Verification:
             return with_fresh_xvector(model, overrides)
         if not self.has_head(model):
             model.config.update(overrides)
-            old: Any = model.get_submodule("objective")
-            size = model.config.xvector_output_dim
-            new: nn.Module = type(old)(size, len(self.speakers), old.scale, old.margin)
-            model.set_submodule("objective", new.to(device=model.device, dtype=model.dtype))
+            replace_objective_(model, len(self.speakers))
         return model
 
     def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
@@ -120,16 +118,18 @@ class Verification:
     def loss_function(self) -> None:
         """The model's own."""
 
-    def check(self, folder: SpeechFolder, model: PreTrainedModel) -> Iterator[str]:
+    def check(
+        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
+    ) -> Iterator[str]:
         """Refuse clips that the head's convolutions cannot take; say what the trials are.
 
         Raises:
-            DataError: a clip is too short, or the judged split has no trial of both kinds.
+            DataError: a clip is too short; the judged split has not both kinds of trials, or the list names a
+                file that is not there.
         """
-        require_tdnn_frames(folder, model)
-        for split, clips in folder.splits.items():
-            if split != "train":
-                yield from describe_trials(split, clips, self.trials, set(self.speakers))
+        given = settings or TaskSettings()
+        require_tdnn_frames(folder, model, given)
+        yield from describe_trials(folder, given.judged, self.trials, set(self.speakers))
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """`eer` with its 95% bootstrap interval, `min_dcf`, `trials`."""
@@ -169,6 +169,13 @@ def with_fresh_xvector(model: PreTrainedModel, overrides: dict[str, Any]) -> Pre
     return made
 
 
+def replace_objective_(model: PreTrainedModel, classes: int) -> None:
+    """Give an x-vector model a fresh loss over so many classes, in place; scale and margin stay."""
+    old: Any = model.get_submodule("objective")
+    new: nn.Module = type(old)(model.config.xvector_output_dim, classes, old.scale, old.margin)
+    model.set_submodule("objective", new.to(device=model.device, dtype=model.dtype))
+
+
 def cosines(embeddings: npt.NDArray[Any], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Cosine of the embeddings (B, E) of each pair of rows (K, 2): (K,)."""
     units = embeddings.astype(np.float64)
@@ -183,20 +190,38 @@ def tdnn_frames(model: PreTrainedModel) -> int:
     return int(reach) + 2
 
 
-def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel) -> None:
-    """Refuse clips that are too short for the x-vector head.
+def pools_padding(model: PreTrainedModel) -> bool:
+    """Return whether a clip's embedding depends on the batch that it is in.
+
+    transformers leaves the dilation out of the lengths that an x-vector head pools over, so that the mean and
+    deviation of a clip take in padding.
+    """
+    return has_xvector(model) and max(model.config.tdnn_dilation) > 1
+
+
+def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings) -> None:
+    """Refuse clips that are too short for the x-vector head, in training as they are heard there.
 
     Raises:
         DataError: one is.
     """
     wanted = tdnn_frames(model)
-    for clips in folder.splits.values():
-        for clip, frames in zip(clips, frame_counts(clips, model), strict=True):
+    for split, clips in folder.splits.items():
+        heard = [_shortest(clip, settings) for clip in clips] if split == "train" else clips
+        for clip, piece, frames in zip(clips, heard, frame_counts(heard, model), strict=True):
             if frames < wanted:
+                changed = piece.seconds < clip.seconds
                 raise DataError(
-                    f"{clip.path}: {clip.seconds:.3f} s give {frames} frames, the x-vector head needs "
-                    f"{wanted}: leave out clips that short"
+                    f"{clip.path}: {piece.seconds:.3f} s{' (sped up or cropped)' if changed else ''} give "
+                    f"{frames} frames, the x-vector head needs {wanted}: leave out clips that short"
+                    + (", lower data.augment.speeds or raise data.crop_seconds" if changed else "")
                 )
+
+
+def _shortest(clip: Clip, settings: TaskSettings) -> Clip:
+    """The clip as short as training may hear it: played fast, then cropped."""
+    seconds = clip.seconds / settings.speed
+    return replace(clip, seconds=min(seconds, settings.crop_seconds or seconds))
 
 
 def trials_of(clips: Sequence[Clip], trials: Sequence[Trial] | None) -> tuple[Trial, ...]:
@@ -217,20 +242,62 @@ def trials_of(clips: Sequence[Clip], trials: Sequence[Trial] | None) -> tuple[Tr
 
 
 def describe_trials(
-    split: str, clips: Sequence[Clip], trials: Sequence[Trial] | None, train_speakers: set[str]
+    folder: SpeechFolder, judged: str | None, trials: Sequence[Trial] | None, train_speakers: set[str]
 ) -> Iterator[str]:
-    """Say what the trials of a split are; the clips' targets are their speakers.
+    """Say what the trials of each split are, and which are of none; the clips' targets are their speakers.
 
     Raises:
-        DataError: see `trials_of`.
+        DataError: the list names a file that is not there; for the judged split, see `trials_of`.
     """
-    found = trials_of(clips, trials)
-    kind = "all pairs" if trials is None else "listed"
-    same = sum(trial.same for trial in found)
-    yield f"{split}: {len(found)} trials ({kind}), {same} of them of one speaker"
-    known = {clip.target for clip in clips} & train_speakers
-    if known:
-        yield f"{split}: {len(known)} of its speakers are in train too"
+    if trials is not None:
+        yield from _unused_trials(folder, trials)
+    judged = folder.judged_split(judged)
+    for split, clips in folder.splits.items():
+        if split == "train":
+            continue
+        try:
+            found = trials_of(clips, trials)
+        except DataError:
+            if split == judged:
+                raise
+            yield f"{split}: not both kinds of trials are about it, so it cannot be judged on"
+            continue
+        drawn = "drawn pairs" if len(found) < len(clips) * (len(clips) - 1) // 2 else "all pairs"
+        kind = drawn if trials is None else "listed"
+        same = sum(trial.same for trial in found)
+        yield f"{split}: {len(found)} trials ({kind}), {same} of them of one speaker"
+        known = {clip.target for clip in clips} & train_speakers
+        if known:
+            yield f"{split}: {len(known)} of its speakers are in train too"
+
+
+def _unused_trials(folder: SpeechFolder, trials: Sequence[Trial]) -> Iterator[str]:
+    """Count the listed trials that no split is judged on.
+
+    Raises:
+        DataError: a file of theirs is not there.
+    """
+    splits = {split: {clip.path for clip in clips} for split, clips in folder.splits.items()}
+    known = set().union(*splits.values())
+    sides = {path for trial in trials for path in (trial.first, trial.second)}
+    gone = {path for path in sides - known if not path.is_file()}
+    if gone:
+        count = sum(trial.first in gone or trial.second in gone for trial in trials)
+        raise DataError(
+            f"verification: {count} of {len(trials)} trials name files that are not there, such as "
+            f"{min(gone)}: correct the trial list, or put them there"
+        )
+    outside = sum(trial.first not in known or trial.second not in known for trial in trials)
+    if outside:
+        yield (
+            f"{outside} of {len(trials)} listed trials have a side that is in no split (not listed there, or "
+            "left out): not judged"
+        )
+    judged = [paths for split, paths in splits.items() if split != "train"]
+    within = sum(any(trial.first in paths and trial.second in paths for paths in judged) for trial in trials)
+    if within + outside < len(trials):
+        rest = len(trials) - within - outside
+        yield f"{rest} of {len(trials)} listed trials are about train or across splits: not judged"
 
 
 def trial_rates(

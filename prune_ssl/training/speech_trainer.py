@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import seed_worker
 
 from prune_ssl.errors import PruneError
+from prune_ssl.tasks.verification import pools_padding
 from prune_ssl.training.batches_by_seconds import BatchesBySeconds
 
 
@@ -39,7 +40,8 @@ class SpeechTrainer(Trainer):
 
     The loss is averaged over gradient accumulation steps; `train_sampling_strategy="group_by_length"` takes
     the lengths that the dataset knows (`ClipDataset.lengths`), where Trainer would decode every clip.
-    `SpeechArguments(batch_seconds=...)` makes batches by length of audio instead of by count.
+    `SpeechArguments(batch_seconds=...)` makes batches by length of audio instead of by count. Models whose
+    embedding of a clip depends on its batch (`pools_padding`) are judged on one clip at a time.
     """
 
     # Also with a compute_loss_func, of which Trainer supposes that it divides by all items of the step.
@@ -50,6 +52,10 @@ class SpeechTrainer(Trainer):
         # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
         # not be divided over gradient accumulation steps.
         self.model_accepts_loss_kwargs = False
+        if isinstance(self.model, PreTrainedModel) and pools_padding(
+            self.model
+        ):  # judged alone, a clip is embedded as it is after training
+            self.args.per_device_eval_batch_size = 1
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
