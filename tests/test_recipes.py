@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -23,6 +24,7 @@ from prune_ssl.errors import RecipeError
 from prune_ssl.models.filterbank import gabor_filters
 from prune_ssl.pipeline import run
 from prune_ssl.pipeline.preparation import prepare
+from prune_ssl.profiling import table
 from prune_ssl.recipes import DistillationPart, load_recipe
 from prune_ssl.recipes.schema import Scheduler
 from prune_ssl.recipes.smoke import smoke_version
@@ -434,6 +436,25 @@ def test_the_global_thread_count_is_left_alone(recipe):
     before = torch.get_num_threads()
     run_cli("run", recipe)
     assert torch.get_num_threads() == before
+
+
+def test_latency_budgets_are_measured_at_the_end_and_said_of_each_model(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("PRUNE_SSL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(table, "CONV_POINTS", 2)
+    monkeypatch.setattr(table, "POINTS", 3)
+    budgets = [f"latency={percent}%@cpu,threads=1,seconds=0.4" for percent in (95, 85)]
+    result = run_cli(
+        "run", recipe, f'pruning.budgets=["{budgets[0]}","{budgets[1]}"]', "pruning.budget=" + budgets[1]
+    )
+    assert result.exit_code == 0, result.output
+    asked = re.findall(
+        r"Latency of 0\.4 s, cpu, threads=1, float32: .*asked: .*\((\d+)\.\d%\)", result.output
+    )
+    assert [int(percent) for percent in asked] in ([95, 85], [94, 84])  # limits are whole nanoseconds
+    for path in (tmp_path / "out").glob("report*.json"):
+        (term,) = json.loads(path.read_text())["budget"]
+        assert term["achieved"] > 0
+        assert term["fraction"] > 0
 
 
 def test_a_progressive_recipe_hands_over_a_model_for_each_budget(recipe, tmp_path):

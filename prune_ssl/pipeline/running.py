@@ -1,5 +1,6 @@
 """Runs a recipe, stage by stage: dense training, pruning or a student, cut, recovery, report."""
 
+import copy
 import json
 import re
 import shutil
@@ -114,14 +115,13 @@ def _run_pruning(
     trainer.train(resume_from_checkpoint=begun)
     if not part.budgets:
         small = trainer.finalize()
-        made = Finished(part.budget, small, trainer.plan, trainer.results)
-        outcome = _hand_over(recipe, ready, made, dense, trainer.history, say, limits=trainer.gates.limits)
+        made = Finished(part.budget, small, trainer.plan, trainer.results, trainer.gates.limits)
+        outcome = _hand_over(recipe, ready, made, dense, trainer.history, say)
     else:
         for made in trainer.finalize_all():
             last = made.model is trainer.model
             name = "" if last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-            limits = trainer.gates.limits
-            outcome = _hand_over(recipe, ready, made, dense, trainer.history, say, name, limits)
+            outcome = _hand_over(recipe, ready, made, dense, trainer.history, say, name)
     on_first(lambda: shutil.rmtree(folder / "pruning", ignore_errors=True))  # the models are handed over
     return outcome
 
@@ -178,21 +178,24 @@ def _hand_over(
     history: list[dict[str, Any]],
     say: Say,
     suffix: str = "",
-    limits: Sequence[Limit] = (),
 ) -> Outcome:
-    """Save one model of a run, measure it, and write its reports."""
+    """Save one model of a run, measure it, and write its reports.
+
+    It goes to the CPU, where the dense one is, wherever it was trained: the two are timed in turns.
+    """
     folder, config = recipe.folder, made.model.config
     config.apply_spec_augment = ready.spec_augment  # type: ignore[union-attr]
     processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
 
     def write() -> None:
         save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=made.plan)
+        made.model.cpu()
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
         written = _report(recipe, made, dense, history, model_folder, ready.task)
         for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that a run has ended
             written.save(folder / f"report{suffix}.{kind}")
         shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
-        for line in latency_lines(limits, made.model, dense):
+        for line in latency_lines(made.limits, made.model, dense):
             say(line)
 
     on_first(write)
@@ -205,18 +208,21 @@ def _unsaid(_line: str) -> None:
 
 
 def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -> list[str]:
-    """Measure the latencies that a budget constrains, small beside dense, and say how they compare."""
+    """Measure the latencies that a budget constrains, where it says, and say how small and dense compare."""
     lines = []
     for limit in limits:
         at = limit.constraint.at
         if limit.constraint.metric != "latency" or at.seconds is None:
             continue
-        found = measure_interleaved(
-            {"dense": dense, "small": small}, at.seconds, at.threads, min_iterations=15
-        )
+        placed = {
+            name: copy.deepcopy(model).to(at.device, getattr(torch, at.dtype))
+            for name, model in (("dense", dense), ("small", small))
+        }
+        found = measure_interleaved(placed, at.seconds, at.threads, min_iterations=15)
         times = {name: latency[0].median_ms for name, latency in found.items()}
         lines.append(
-            f"Latency of {at.seconds:g} s, threads={at.threads}: {times['small']:.1f} ms, dense "
+            f"Latency of {at.seconds:g} s, {at.device}, threads={at.threads}, {at.dtype}: "
+            f"{times['small']:.1f} ms, dense "
             f"{times['dense']:.1f} ms ({100 * times['small'] / times['dense']:.1f}%); asked: "
             f"{limit.constraint.shown(limit.maximum)} ({100 * limit.fraction:.1f}%)"
         )
@@ -339,6 +345,9 @@ def _report(
     model_folder: Path,
     task: Task,
 ) -> Report:
+    # What a latency budget constrains is in the report as well, where it means the report's device and dtype.
+    conditions = [limit.constraint.at for limit in made.limits if limit.constraint.metric == "latency"]
+    timed = [at for at in conditions if (at.device, at.dtype) == ("cpu", "float32")]
     results = {
         stage: {key: value for key, value in found.items() if task.loss_is_judged or key != f"{stage}_loss"}
         for stage, found in made.results.items()
@@ -346,8 +355,8 @@ def _report(
     return report(
         made.model,
         baseline=dense,
-        seconds=recipe.report.seconds,
-        threads=recipe.report.threads,
+        seconds=sorted({*recipe.report.seconds, *(at.seconds for at in timed if at.seconds)}),
+        threads=sorted({*recipe.report.threads, *(at.threads for at in timed)}),
         min_iterations=recipe.report.iterations,
         min_seconds=recipe.report.min_seconds,
         history=history,
