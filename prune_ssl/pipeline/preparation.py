@@ -92,8 +92,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe, say)
-    settings = _task_settings(recipe)
-    task = task_class(recipe.task).from_folder(clips, loaded, settings)
+    task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
     if recipe.dense is None and not task.has_head(loaded):
         say(
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
@@ -112,7 +111,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     _check_lengths(clips, graph)
     check_batches(recipe, clips)
     judged_clips(recipe, clips)
-    for note in task.check(clips, model, settings):
+    for note in task.check(clips, model, _task_settings(recipe)):
         say(f"  note: {note}")
     random = recipe.model.name is None
     fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}

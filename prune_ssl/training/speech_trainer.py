@@ -52,9 +52,8 @@ class SpeechTrainer(Trainer):
         # These models take **kwargs in forward but do not use num_items_in_batch: without this the loss would
         # not be divided over gradient accumulation steps.
         self.model_accepts_loss_kwargs = False
-        if isinstance(self.model, PreTrainedModel) and pools_padding(
-            self.model
-        ):  # judged alone, a clip is embedded as it is after training
+        # Judged alone, a clip is embedded as it is after training.
+        if isinstance(self.model, PreTrainedModel) and pools_padding(self.model):
             self.args.per_device_eval_batch_size = 1
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
