@@ -7,7 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from test_recipes import corpus, recipe, run_cli  # noqa: F401
+from test_recipes import corpus, recipe, run_cli, without_bfloat16  # noqa: F401
 
 from prune_ssl import sweep as sweep_module
 from prune_ssl.errors import ArtifactError, RecipeError
@@ -74,6 +74,18 @@ def test_a_trial_that_fails_is_left_out_and_said(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep_module, "run", lambda *a, **k: calls.append(k) or run(*a, **k))
     sweep(loaded, cells, tmp_path / "sweep", said.append)
     assert len(calls) == 1
+
+
+def test_a_machine_that_cannot_train_fails_each_trial_in_a_line(recipe, tmp_path, without_bfloat16):  # noqa: F811
+    said = []
+    with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
+        sweep(
+            load_recipe(recipe, ["bf16=true"]),
+            trials(["80%", "70%"], ["gates"], [0]),
+            tmp_path / "s",
+            said.append,
+        )
+    assert sum("Set bf16=false" in line for line in said) == 2
 
 
 def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):  # noqa: F811
