@@ -8,7 +8,6 @@ from test_curriculum import Listening, StopAt, Unlabelled
 from test_recipes import corpus, recipe, run_cli  # noqa: F401
 
 from prune_ssl import DistillationConfig
-from prune_ssl import DistillationConfig
 from prune_ssl.data import CorruptedDataset, Corruption
 from prune_ssl.errors import PruneError, RecipeError
 from prune_ssl.pipeline.arguments import check_arguments, dense_arguments
@@ -61,11 +60,17 @@ def test_a_run_that_was_stopped_hears_the_same_batches(tmp_path):
 
     def heard(name, *callbacks, resume=None):
         torch.manual_seed(0)
-        settings = {"max_steps": 10, "seed": 5, "save_strategy": "steps", "save_steps": 3, "report_to": "none"}
+        settings = {
+            "max_steps": 10,
+            "seed": 5,
+            "save_strategy": "steps",
+            "save_steps": 3,
+            "report_to": "none",
+        }
         more = {"use_cpu": True, "disable_tqdm": True, "dataloader_pin_memory": False}
         trainer = Listening(
             model=tiny_model("hubert", "Model", hidden_size=8),
-            args=SpeechArguments(str(tmp_path / name), batch_seconds=1.0, **settings, **more),
+            args=SpeechArguments(str(tmp_path / name), batch_seconds=2.0, **settings, **more),
             distillation=DistillationConfig(losses={"l1": 1.0}, task_weight=0),
             teacher=tiny_model("hubert", "Model"),
             train_dataset=CorruptedDataset(clean, Corruption(curriculum=0.5)),
