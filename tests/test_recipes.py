@@ -217,7 +217,7 @@ def test_settings_that_transformers_refuses_end_a_dry_run_too(recipe, monkeypatc
     def refuse(**given):
         raise ValueError(f"no {Path(given['output_dir']).name} today")
 
-    monkeypatch.setattr("prune_ssl.pipeline.arguments.TrainingArguments", refuse)
+    monkeypatch.setattr("prune_ssl.pipeline.arguments.SpeechArguments", refuse)
     result = run_cli("run", recipe, "--dry-run", "bf16=true")
     assert result.exit_code == 2
     assert "no dense-training today." in result.output

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from test_recipes import corpus, recipe, run_cli  # noqa: F401
+from test_recipes import corpus, recipe, run_cli, without_bfloat16  # noqa: F401
 
 from prune_ssl import sweep as sweep_module
 from prune_ssl.cli import sweep as sweep_command
@@ -101,6 +101,18 @@ def test_a_sweep_takes_method_and_budgets_from_the_recipe(recipe, tmp_path, monk
     assert run_cli("sweep", recipe, *cuts, "--out", tmp_path).exit_code == 0
     assert [(cell.budget, cell.method) for cell in asked[0]] == [("macs=80%", "gates"), ("macs=60%", "gates")]
     assert [cell.method for cell in asked[1]] == ["iterative/taylor"]
+
+
+def test_a_machine_that_cannot_train_fails_each_trial_in_a_line(recipe, tmp_path, without_bfloat16):  # noqa: F811
+    said = []
+    with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
+        sweep(
+            load_recipe(recipe, ["bf16=true"]),
+            trials(["80%", "70%"], ["gates"], [0]),
+            tmp_path / "s",
+            said.append,
+        )
+    assert sum("Set bf16=false" in line for line in said) == 2
 
 
 def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):  # noqa: F811
