@@ -49,6 +49,8 @@ class Study:
     overrides: tuple[str, ...]
     setting: str
     """Said above its tables."""
+    start: Path | None = None
+    """The model that is pruned, if not the dense one of the seed."""
     best_of: str | None = None
     """Take the best methods of this study at the same budget instead of all."""
 
@@ -70,8 +72,8 @@ class Cell:
 
     @property
     def dense(self) -> Path:
-        """The dense model of the seed, which the control run trains."""
-        return replace(self, method=CONTROL, percent=100).folder / "dense"
+        """The model that is pruned: the dense one of the seed, which the control run trains, or a given one."""
+        return self.study.start or replace(self, method=CONTROL, percent=100).folder / "dense"
 
     @property
     def report(self) -> Path:

@@ -2,8 +2,10 @@
 
     python benchmarks/progressive.py --data PATH/TO/CORPORA --out out/methods --page docs/progressive.md
 
-The separate runs are the HJ-Pruning-MAC cells of method_table.py (same folder: what is there is not run
-again), all from the same dense model. Cost is in processor seconds: run it on a quiet machine.
+All runs are HJ-Pruning-MAC with the settings of method_table.py, and start from the model that its control run
+leaves: the dense one after as many steps more as a run has. From a dense model that is still learning, every
+step is worth accuracy, and a progressive run, whose larger models have a quarter of the steps, tells nothing
+else. What has a report is not run again. Cost is in processor seconds: run it on a quiet machine.
 """
 
 import argparse
@@ -53,9 +55,11 @@ def main() -> int:
 
 def run_seed(args: argparse.Namespace, seed: int) -> tuple[list[Cell], Cell]:
     """Run what a seed lacks; return the separate runs, the largest budget first, and the progressive one."""
-    first = Cell(STUDIES[args.study], METHOD, args.budgets[0], seed, args.out / args.study)
+    control = Cell(STUDIES[args.study], CONTROL, 100, seed, args.out / args.study)
+    study = replace(control.study, start=control.folder / "model")
+    first = Cell(study, METHOD, args.budgets[0], seed, args.out / "progressive")
     cells = [first.of(METHOD, percent) for percent in sorted(args.budgets, reverse=True)]
-    for cell in (first.of(CONTROL, 100), *cells):
+    for cell in (control, *cells):
         if not cell.report.is_file():
             run_cell(cell, args.data, [])
     together = replace(first, method="progressive", percent=min(args.budgets))
