@@ -72,7 +72,7 @@ class Cell:
 
     @property
     def dense(self) -> Path:
-        """The model that is pruned: the dense one of the seed, which the control run trains, or a given one."""
+        """The model that is pruned: a given one, or the dense one of the seed, which the control trains."""
         return self.study.start or replace(self, method=CONTROL, percent=100).folder / "dense"
 
     @property

@@ -2,10 +2,10 @@
 
     python benchmarks/progressive.py --data PATH/TO/CORPORA --out out/methods --page docs/progressive.md
 
-All runs are HJ-Pruning-MAC with the settings of method_table.py, and start from the model that its control run
-leaves: the dense one after as many steps more as a run has. From a dense model that is still learning, every
-step is worth accuracy, and a progressive run, whose larger models have a quarter of the steps, tells nothing
-else. What has a report is not run again. Cost is in processor seconds: run it on a quiet machine.
+All runs are HJ-Pruning-MAC with the settings of method_table.py, and start from the model that its control
+run leaves: the dense one after as many steps more as a run has. From a dense model that is still learning,
+every step is worth accuracy, and a progressive run, whose larger models have a quarter of the steps, tells
+nothing else. What has a report is not run again. Cost is in processor seconds: run it on a quiet machine.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def main() -> int:
 def run_seed(args: argparse.Namespace, seed: int) -> tuple[list[Cell], Cell]:
     """Run what a seed lacks; return the separate runs, the largest budget first, and the progressive one."""
     control = Cell(STUDIES[args.study], CONTROL, 100, seed, args.out / args.study)
-    study = replace(control.study, start=control.folder / "model")
+    # The control's model is one of ours, of which nothing was cut.
+    overrides = (*control.study.overrides, "model.allow_pruned=true")
+    study = replace(control.study, start=control.folder / "model", overrides=overrides)
     first = Cell(study, METHOD, args.budgets[0], seed, args.out / "progressive")
     cells = [first.of(METHOD, percent) for percent in sorted(args.budgets, reverse=True)]
     for cell in (control, *cells):
