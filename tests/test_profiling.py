@@ -108,16 +108,6 @@ def test_noise_in_a_table_is_evened_out_both_ways():
     assert (np.diff(both, axis=1) >= 0).all()
 
 
-def test_what_lies_between_the_modules_is_told_from_what_grows_with_them():
-    sums = np.linspace(10, 100, 20)
-    wholes = 1.2 * sums + 7
-    wholes[[3, 11]] += 500  # calls that something else interrupted
-    slope, rest = table._line(sums, wholes)
-    assert (slope, rest) == (pytest.approx(1.2), pytest.approx(7))
-    assert table._line(sums, 0.5 * sums) == (1.0, 0.0)
-    assert table._line([5.0, 5.0], [8.0, 9.0]) == (1.0, 3.5)
-
-
 def test_a_device_that_is_not_there_or_a_missing_length_is_refused(model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BudgetError, match="no CUDA device"):

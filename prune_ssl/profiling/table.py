@@ -135,10 +135,9 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
     """Time the modules of cut copies of `model` inside whole forward passes, on a grid of widths.
 
     Every pair of widths of neighbouring convolutions occurs in one of CONV_POINTS^2 copies; heads and
-    neurons run through their widths meanwhile. Modules of equal shape share their times. The dense model is
-    timed again beside each copy, and the copy's times are scaled by how it fared. A line through the copies'
-    whole times over the sums of their modules' says what lies between the modules, and by how much the
-    modules take longer than each in its own fastest call.
+    neurons run through their widths meanwhile. Modules of equal shape share their times. What lies between
+    the modules is the median over all copies. The dense model is timed again beside each copy, and the
+    copy's times are scaled by how it fared.
 
     Raises:
         BudgetError: the device or the weights are not there, or no length of audio is given.
@@ -150,8 +149,7 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
         dense = _Subject(resize(model, graph, {}), parts, at)
         level, inside = dense.times(DENSE_CALLS)
         _note(times, parts, graph.widths(), inside)
-        sums: list[float] = [sum(inside)]
-        wholes: list[float] = [level]
+        between: list[float] = [level - sum(inside)]
         for keep in _keeps(graph, parts):
             subject = _Subject(resize(model, graph, keep), parts, at)
             before = dense.times(1)[0]
@@ -160,9 +158,7 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
             drift = level / min(before, dense.times(1)[0])
             subject.release()
             _note(times, parts, graph.widths(keep), [drift * each for each in inside])
-            sums.append(drift * sum(inside))
-            wholes.append(drift * whole)
-    slope, rest = _line(sums, wholes)
+            between.append(drift * (whole - sum(inside)))
     return LatencyTable(
         machine=machine_facts(at.device),
         device=at.device,
@@ -170,8 +166,8 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
         seconds=at.seconds or 0,
         dtype=at.dtype,
         dense_ns=round(level),
-        rest_ns=round(rest),
-        segments=tuple(_segments(parts, times, slope)),
+        rest_ns=max(round(median(between)), 0),
+        segments=tuple(_segments(parts, times)),
     )
 
 
@@ -336,26 +332,13 @@ def _note(
         times.setdefault((part.alike, place), []).append(fastest)
 
 
-def _line(sums: Sequence[float], wholes: Sequence[float]) -> tuple[float, float]:
-    """Return slope (1 or more) and intercept (0 or more) of the line with the median slope of all pairs."""
-    x, y = np.asarray(sums), np.asarray(wholes)
-    one, other = np.triu_indices(len(x), 1)
-    apart = np.abs(x[one] - x[other]) > 0.1 * x.max()  # pairs of like models tell noise only
-    slopes = (y[one] - y[other])[apart] / (x[one] - x[other])[apart]
-    slope = max(float(np.median(slopes)) if len(slopes) else 1.0, 1.0)
-    return slope, max(float(np.median(y - slope * x)), 0.0)
-
-
-def _segments(
-    parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], list[float]], slope: float
-) -> list[Segment]:
+def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], list[float]]) -> list[Segment]:
     segments = []
     for part in parts:
         points = np.stack(np.meshgrid(*part.grid, indexing="ij"), -1)
         found = np.array(
             [median(times[part.alike, tuple(map(int, p))]) for p in points.reshape(-1, points.shape[-1])]
         )
-        found *= slope
         found = found.reshape(points.shape[:-1])
         for axis in range(found.ndim):  # noise must not make a narrower module look slower
             found = _rising(found, axis)
