@@ -1,5 +1,6 @@
 """Tiny random models of every supported family, and the switches that tests need."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,14 @@ def first_output(model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Ten
     with torch.no_grad():
         outputs = model(*args, **kwargs)
     return next(value for value in outputs.values() if isinstance(value, torch.Tensor) and value.dim() >= 2)
+
+
+def checksum(model: torch.nn.Module) -> str:
+    """Return a hash of all weights."""
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(name.encode() + value.detach().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def relative_difference(found: torch.Tensor, wanted: torch.Tensor) -> float:

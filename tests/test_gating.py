@@ -173,7 +173,7 @@ def test_rates_follow_from_the_number_of_steps():
     assert schedule.initial_keep(100) == 0.95
     assert schedule.initial_keep(50_000) == 0.99
     assert 0.95 < schedule.initial_keep(1500) < 0.99
-    assert [schedule.ramp(step, 100, 0.5, 0.9, [0.4]) for step in (0, 25, 50, 99)] == pytest.approx(
+    assert [schedule.ramp(step, 100, 0.5, 0.9, 0.4) for step in (0, 25, 50, 99)] == pytest.approx(
         [0.9, 0.65, 0.4, 0.4]
     )
 

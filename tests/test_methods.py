@@ -1,4 +1,4 @@
-"""Methods without gates, and progressive runs: every model within its budget, cut from the right weights."""
+"""Methods without gates: every model within its budget, cut from the right weights."""
 
 from dataclasses import replace
 
@@ -17,7 +17,6 @@ from prune_ssl.training.cutting import (
     budget_of_round,
     composed,
     cut,
-    milestone_recovery,
     rounds_of,
 )
 from prune_ssl.training.rounds import planned_steps
@@ -120,76 +119,6 @@ def test_a_method_without_gates_has_no_checkpoint_to_name(tmp_path):
         make_trainer(tmp_path, pruning=config("one_shot")).train(resume_from_checkpoint="checkpoint-3")
 
 
-# -- progressive runs
-
-
-def progressive(folder, **more):
-    torch.manual_seed(2)
-    return PruningTrainer(
-        model=tiny_model(num_labels=2),
-        args=arguments(folder, **({"max_steps": 30, "seed": 4} | more)),
-        pruning=PruningConfig(
-            budget="macs=40%", milestones=("macs=80%", "macs=60%"), seconds=1.0, round_to=1, recovery=0.5
-        ),
-        train_dataset=Tones(16),
-        eval_dataset=Tones(6),
-    )
-
-
-def test_one_run_gives_a_model_for_each_budget(tmp_path):
-    trainer = progressive(tmp_path)
-    dense = trainer.graph.cost(seconds=1.0).macs
-    trainer.train()
-    shares, plans = [], []
-    for made in trainer.finalize_all():
-        cost = trace(made.model).cost(seconds=1.0)
-        assert cost == trainer.graph.cost(made.plan.keep, seconds=1.0)
-        assert set(made.results) == {"dense", "cut", "recovered"}
-        assert not made.model.training
-        shares.append(cost.macs / dense)
-        plans.append(made.plan)
-        assert made.budget == ("macs=80%", "macs=60%", "macs=40%")[len(shares) - 1]
-    for share, asked in zip(shares, (0.8, 0.6, 0.4), strict=True):
-        assert 0.9 * asked < share <= asked
-    assert plans[-1] == trainer.plan
-    assert made.model is trainer.model
-
-
-def test_milestones_do_not_change_the_last_model(tmp_path):
-    """The same training, finalized with and without its milestones, ends in the same weights."""
-    ends = []
-    for name in ("all", "last"):
-        trainer = progressive(tmp_path / name)
-        trainer.train()
-        small = list(trainer.finalize_all())[-1].model if name == "all" else trainer.finalize()
-        ends.append((trainer.plan, {key: value.clone() for key, value in small.state_dict().items()}))
-    assert ends[0][0] == ends[1][0]
-    assert all(torch.equal(value, ends[1][1][name]) for name, value in ends[0][1].items())
-
-
-def test_a_progressive_run_resumes_with_its_milestones(tmp_path):
-    class Stopped(Exception):
-        pass
-
-    whole = progressive(tmp_path / "whole")
-    whole.train()
-    wanted = [made.plan for made in whole.finalize_all()]
-    trainer = progressive(tmp_path / "cut", save_strategy="steps", save_steps=4)
-    plain = trainer.compute_loss
-
-    def stopping(*args, **kwargs):
-        if trainer.state.global_step == 14:
-            raise Stopped
-        return plain(*args, **kwargs)
-
-    trainer.compute_loss = stopping
-    with pytest.raises(Stopped):
-        trainer.train()
-    again = progressive(tmp_path / "cut", save_strategy="steps", save_steps=4)
-    again.train(resume_from_checkpoint=True)
-    assert [made.plan for made in again.finalize_all()] == wanted
-
-
 def test_epochs_count_as_steps_for_the_rounds(tmp_path):
     args = TrainingArguments(
         **{
@@ -208,12 +137,3 @@ def test_epochs_count_as_steps_for_the_rounds(tmp_path):
         model=tiny_model(num_labels=2), args=args, pruning=config("iterative"), train_dataset=Tones(16)
     )
     assert planned_steps(trainer) == 8
-
-
-@pytest.mark.parametrize("milestones", [1, 3, 7])
-@pytest.mark.parametrize("recovery", [0.0, 0.5, 1.0, 1.5, 4.0])
-def test_milestones_together_add_at_most_half_of_a_run(milestones, recovery):
-    share = milestone_recovery(recovery, milestones)
-    assert 0 <= share <= 0.35
-    assert milestones * share * recovery <= 0.5 * (1 + recovery) + 1e-12
-    assert share > 0 or recovery == 0

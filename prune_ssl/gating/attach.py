@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from prune_ssl.errors import ModelError
+from prune_ssl.errors import BudgetError, ModelError
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.gates import Gates
 from prune_ssl.gating.modules import GATE, GATED, FactorLinear, SplitLinear, WeightGate, swap_class
@@ -33,10 +33,12 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
         `gates.clamp_()` after each step, then `gates.finalize()` and `gates.detach()`.
 
     Raises:
-        BudgetError: the budget cannot be met.
+        BudgetError: the budget cannot be met, or the config has milestones.
         ModelError: the model is not the one that was traced, or has gates already.
     """
     check_same_model(model, graph)
+    if config.milestones:
+        raise BudgetError("milestones: only PruningTrainer has them; gates learn one budget at a time.")
     if any(hasattr(module, GATE) for module in model.modules()):
         raise ModelError("gates are attached to this model already; call gates.detach() first.")
     widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)

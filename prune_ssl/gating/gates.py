@@ -1,6 +1,6 @@
 """Gates: one learned hard-concrete mask over all units, its budget penalty, and its final plan."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, sqrt
 from typing import Any
@@ -49,7 +49,6 @@ class Gates(nn.Module):
     ) -> None:
         super().__init__()
         self.graph, self.config, self.limits, self.widths = graph, config, tuple(limits), widths
-        self.milestones = [resolve(each, graph, widths, config.seconds) for each in config.milestones]
         fixed = {n for n, options in widths.items() if config.layout == "stock" and len(options) == 1}
         self.groups: dict[str, Group] = {
             n: g for n, g in graph.groups.items() if g.kind in config.kinds and n not in fixed
@@ -85,12 +84,6 @@ class Gates(nn.Module):
     def plan_steps(self, steps: int) -> None:
         """Fix the number of training steps, and with it the initial gates, learning rates and target ramp."""
         self.steps = steps
-        ends = [0, *self.milestone_steps]
-        if len(set(ends)) < len(ends):
-            raise BudgetError(
-                f"{steps} steps are too few for {len(self.milestones)} milestones: each needs steps of its "
-                "own in the warm-up. Train longer, or leave milestones out."
-            )
         keep = self.config.initial_keep or schedule.initial_keep(steps)
         with torch.no_grad():
             self.log_alpha.fill_(hard_concrete.log_alpha_for(keep))
@@ -221,20 +214,9 @@ class Gates(nn.Module):
         """Return the target fraction of each constraint at `step`."""
         self._require_steps()
         return [
-            schedule.ramp(step, self.steps, self.warmup, start, goals, self.config.schedule)
-            for start, goals in zip(self.start, self.goals, strict=True)
+            schedule.ramp(step, self.steps, self.warmup, start, limit.fraction, self.config.schedule)
+            for start, limit in zip(self.start, self.limits, strict=True)
         ]
-
-    @property
-    def goals(self) -> list[list[float]]:
-        """For each constraint the fractions to reach: those of the milestones, then the budget's."""
-        return [[limits[index].fraction for limits in self._stages()] for index in range(len(self.limits))]
-
-    @property
-    def milestone_steps(self) -> list[int]:
-        """The steps after which the milestones have been held."""
-        self._require_steps()
-        return schedule.stage_ends(self.steps, self.warmup, len(self.milestones) + 1)
 
     def penalty(self, step: int) -> torch.Tensor:
         """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
@@ -341,8 +323,7 @@ class Gates(nn.Module):
             "stream": bytes(self._stream().get_state().tolist()).hex(),
             "tables": [
                 None if limit.constraint.table is None else limit.constraint.table.to_json()
-                for limits in self._stages()
-                for limit in limits
+                for limit in self.limits
             ],
         }
 
@@ -355,29 +336,17 @@ class Gates(nn.Module):
         self._task_pull, self._measured = state["task_pull"], state["measured"]
         self._loss_scale, self._seed = state["loss_scale"], state["seed"]
         self._stream().set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
-        tables = iter(state["tables"])
-        *milestones, limits = [self._with_tables(limits, tables) for limits in self._stages()]
-        self.milestones, self.limits = milestones, limits
-
-    def _stages(self) -> list[tuple[Limit, ...]]:
-        return [*self.milestones, self.limits]
-
-    def _with_tables(self, limits: Sequence[Limit], tables: Iterator[str | None]) -> tuple[Limit, ...]:
-        budget = []
-        for limit in limits:
-            text = next(tables)
-            table = None if text is None else LatencyTable.from_json(text)
-            budget.append(replace(limit.constraint, table=table))
-        return resolve(tuple(budget), self.graph, self.widths, self.config.seconds)
+        budget = tuple(
+            replace(limit.constraint, table=None if text is None else LatencyTable.from_json(text))
+            for limit, text in zip(self.limits, state["tables"], strict=True)
+        )
+        self.limits = resolve(budget, self.graph, self.widths, self.config.seconds)
 
     # -- the end
 
     @torch.no_grad()
-    def finalize(self, milestone: int | None = None) -> Plan:
+    def finalize(self) -> Plan:
         """Project the gates to the exact budget: likeliest units, rounded widths, never above any limit.
-
-        Args:
-            milestone: the number of a milestone, whose budget is then taken (None: the budget).
 
         Returns:
             The keep, and E[z | z > 0] of each kept unit, which `resize` folds into the consumers.
@@ -388,11 +357,10 @@ class Gates(nn.Module):
         start = {name: round(float(values.sum())) for name, values in chances.items()}
         # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by
         # probability.
-        limits = self.limits if milestone is None else self.milestones[milestone]
-        prices = unit_prices(self.graph, limits)
+        prices = unit_prices(self.graph, self.limits)
         scores = {name: values.double() * prices[name] for name, values in chances.items()}
         ties = ties_of(self.graph, self.config.layout)
-        keep = solve(self.graph, scores, limits, self.widths, start, ties=ties)
+        keep = solve(self.graph, scores, self.limits, self.widths, start, ties=ties)
         open_means = self._open_means()
         scales = {}
         for name, span in self.spans.items():

@@ -1,7 +1,7 @@
 """How fast gates and targets move, as functions of the number of steps."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 # A gate must be able to travel from open to closed well inside the run: about this far in log-odds, in this
 # part of the steps. With a fixed rate of 0.02 (DPHuBERT's, made for 50,000 steps) a run of 420 steps cannot
@@ -52,7 +52,6 @@ def _length(steps: int) -> float:
 
 
 STEEPNESS = 5.0  # of the sigmoid ramp: from sigmoid(5) to sigmoid(-5), stretched to end at 1 and 0
-STAGE_HOLD = 0.3  # part of a stage during which its target stands still, so that the gates catch up
 
 
 def _linear(time: float) -> float:
@@ -72,21 +71,7 @@ SHAPES: dict[str, Callable[[float], float]] = {"linear": _linear, "cubic": _cubi
 """Name -> what is left of the way to the goal at a time from 0 to 1. Cubic is Zhu & Gupta 2017, eq. 1."""
 
 
-def ramp(
-    step: int, steps: int, warmup: float, start: float, goals: Sequence[float], shape: str = "linear"
-) -> float:
-    """Return the target at `step`: from `start` to each of `goals` in turn over the warm-up, then the last.
-
-    Every goal has an equal stage of the warm-up; all but the last are held for the end of theirs.
-    """
-    stage = warmup * steps / len(goals)
-    index = min(int(step / stage), len(goals) - 1) if stage else len(goals) - 1
-    moving = stage * (1.0 if index == len(goals) - 1 else 1.0 - STAGE_HOLD)
-    time = min((step - index * stage) / max(moving, 1.0), 1.0)
-    before = goals[index - 1] if index else start
-    return goals[index] + (before - goals[index]) * SHAPES[shape](time)
-
-
-def stage_ends(steps: int, warmup: float, stages: int) -> list[int]:
-    """Return the steps after which each goal but the last has been held."""
-    return [round((index + 1) * warmup * steps / stages) for index in range(stages - 1)]
+def ramp(step: int, steps: int, warmup: float, start: float, goal: float, shape: str = "linear") -> float:
+    """Return the target at `step`: from `start` to `goal` over the warm-up (a part of `steps`), then that."""
+    time = min(step / max(warmup * steps, 1.0), 1.0)
+    return goal + (start - goal) * SHAPES[shape](time)

@@ -110,18 +110,13 @@ def _run_pruning(
 ) -> Outcome:
     """Prune the model, recover, and hand over the model of each budget."""
     part, folder = pruning_part(recipe), recipe.folder
-    say(f"Pruning to {part.budget}: {part.steps} steps, then the cut and recovery")
+    after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
+    say(f"Pruning to {' ; '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = _pruning_trainer(recipe, ready, ready.model, shared)
     trainer.train(resume_from_checkpoint=begun)
-    if not part.budgets:
-        small = trainer.finalize()
-        made = Finished(part.budget, small, trainer.plan, trainer.results, trainer.gates.limits)
-        outcome = _hand_over(recipe, ready, made, dense, trainer.history, say)
-    else:
-        for made in trainer.finalize_all():
-            last = made.model is trainer.model
-            name = "" if last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-            outcome = _hand_over(recipe, ready, made, dense, trainer.history, say, name)
+    for made in trainer.finalize_all():
+        name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
+        outcome = _hand_over(recipe, ready, made, dense, say, name)
     on_first(lambda: shutil.rmtree(folder / "pruning", ignore_errors=True))  # the models are handed over
     return outcome
 
@@ -136,8 +131,8 @@ def _run_student(
     set_seed(recipe.seed)
     student = new_student(recipe, dense, ready.task)
     say(f"Distilling {recipe.student.shown}: {recipe.student.steps} steps")
-    made, history = distil(recipe, student, ready.teacher or dense, losses, shared, begun)
-    outcome = _hand_over(recipe, ready, made, dense, history, say)
+    made = distil(recipe, student, ready.teacher or dense, losses, shared, begun)
+    outcome = _hand_over(recipe, ready, made, dense, say)
     on_first(lambda: shutil.rmtree(recipe.folder / "distillation", ignore_errors=True))
     return outcome
 
@@ -175,7 +170,6 @@ def _hand_over(
     ready: "Ready",
     made: Finished,
     dense: PreTrainedModel,
-    history: list[dict[str, Any]],
     say: Say,
     suffix: str = "",
 ) -> Outcome:
@@ -191,7 +185,7 @@ def _hand_over(
         save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=made.plan)
         made.model.cpu()
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
-        written = _report(recipe, made, dense, history, model_folder, ready.task)
+        written = _report(recipe, made, dense, model_folder, ready.task)
         for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that a run has ended
             written.save(folder / f"report{suffix}.{kind}")
         shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
@@ -341,7 +335,6 @@ def _report(
     recipe: Recipe,
     made: Finished,
     dense: nn.Module,
-    history: list[dict[str, Any]],
     model_folder: Path,
     task: Task,
 ) -> Report:
@@ -359,7 +352,7 @@ def _report(
         threads=sorted({*recipe.report.threads, *(at.threads for at in timed)}),
         min_iterations=recipe.report.iterations,
         min_seconds=recipe.report.min_seconds,
-        history=history,
+        history=made.history,
         results=results,
         made="pruned" if recipe.student is None else "student",
         budget=made.budget or None,

@@ -61,7 +61,7 @@ def distil(
     losses: DistillationConfig,
     shared: dict[str, Any],
     resume: bool = False,
-) -> tuple[Finished, list[dict[str, Any]]]:
+) -> Finished:
     """Train the student.
 
     Args:
@@ -96,4 +96,4 @@ def distil(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    return Finished("", student.eval(), None, results), history
+    return Finished("", student.eval(), None, results, history=history)

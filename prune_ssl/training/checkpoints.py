@@ -1,4 +1,4 @@
-"""What a pruning run writes beside Trainer's own files: gates, progress, moments of milestones, cuts."""
+"""What a pruning run writes beside Trainer's own files: gates, progress, cuts."""
 
 import json
 from pathlib import Path
@@ -44,16 +44,6 @@ def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
     return progress
 
 
-def moment_of(model: nn.Module, gates: Gates) -> dict[str, torch.Tensor]:
-    """Return a copy of weights and gates; call it on every process, FSDP gathers them."""
-    return _copied(model) | {GATES_FILE: gates.log_alpha.detach().cpu()}
-
-
-def save_moment(path: Path, moment: dict[str, torch.Tensor]) -> None:
-    """Put it aside."""
-    _write(path, moment)
-
-
 def _copied(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
     return {prefix + name: value.detach().clone().cpu() for name, value in gathered(module)}
 
@@ -64,14 +54,6 @@ def _write(path: Path, state: dict[str, torch.Tensor], said: dict[str, Any] | No
     scratch = path.with_name(f"{PARTIAL}{path.name}")
     save_file(state, scratch, metadata=None if said is None else {PROGRESS_FILE: json.dumps(said)})
     scratch.replace(path)
-
-
-def load_moment(path: Path, model: nn.Module, gates: Gates) -> None:
-    """Put weights and gates back as `moment_of` found them."""
-    state = load_file(path)
-    with torch.no_grad():
-        gates.log_alpha.copy_(state.pop(GATES_FILE))
-    model.load_state_dict(state)
 
 
 def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: dict[str, Any]) -> None:

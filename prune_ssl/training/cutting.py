@@ -17,9 +17,6 @@ from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.sharding import check_alike
 
 CALIBRATION_BATCHES = 8
-# All milestones together recover for at most this part of a whole run's steps, each for at most that part of
-# the budget's own recovery: four models of one run then take 1.5 times the steps of one.
-MILESTONES_SHARE, MILESTONE_RECOVERY = 0.5, 0.35
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def budget_of_round(limits: Sequence[Limit], config: PruningConfig, index: int, 
             limit.constraint,
             fraction=None,
             absolute=max(
-                int(limit.dense * ramp(index + 1, rounds, 1.0, 1.0, [limit.fraction], config.schedule)),
+                int(limit.dense * ramp(index + 1, rounds, 1.0, 1.0, limit.fraction, config.schedule)),
                 limit.maximum,
             ),
         )
@@ -56,7 +53,7 @@ def cut(
 ) -> Cut:
     """Cut a model further, in place, to a budget by the config's criterion."""
     graph = trace(before.model)
-    budget = _for_what_is_left(budget, dense, graph)
+    budget = for_what_is_left(budget, dense, graph)
     keep = select(
         graph,
         before.model,
@@ -74,8 +71,8 @@ def cut(
     return Cut(model, composed(dense, before.keep, keep))
 
 
-def _for_what_is_left(budget: Budget, dense: PruningGraph, graph: PruningGraph) -> Budget:
-    """Take groups that earlier cuts emptied out of the tables of the dense model."""
+def for_what_is_left(budget: Budget, dense: PruningGraph, graph: PruningGraph) -> Budget:
+    """Return the budget with tables of the dense model that leave out groups which earlier cuts emptied."""
     gone = dense.groups.keys() - graph.groups.keys()
     return tuple(
         limit if limit.table is None else replace(limit, table=limit.table.without(gone)) for limit in budget
@@ -104,10 +101,3 @@ def agreed(plan: Plan, accelerator: Accelerator) -> Plan:
     text = json.dumps([sorted(plan.keep.items()), sorted(plan.scales.items())])
     check_alike(hashlib.sha256(text.encode()).digest(), "cuts", accelerator)
     return plan
-
-
-def milestone_recovery(recovery: float, milestones: int) -> float:
-    """Return what part of the recovery steps each milestone's model gets."""
-    if recovery == 0:
-        return 0.0
-    return min(MILESTONE_RECOVERY, MILESTONES_SHARE * (1 + recovery) / (recovery * milestones))

@@ -1,12 +1,12 @@
 """PruningTrainer: gate training as a transformers.Trainer, then finalize (cut) and recovery."""
 
+import copy
 import dataclasses
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
@@ -21,34 +21,17 @@ from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
 from prune_ssl.profiling import with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import Limit
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training.checkpoints import (
-    load_gates,
-    load_moment,
-    moment_of,
-    save_gates,
-    save_moment,
-)
-from prune_ssl.training.cutting import agreed, milestone_recovery
+from prune_ssl.training.checkpoints import load_gates, save_gates
+from prune_ssl.training.cutting import agreed, for_what_is_left
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.processes import from_first, launched
 from prune_ssl.training.progress import use_budget_progress
-from prune_ssl.training.rounds import train_in_rounds
+from prune_ssl.training.rounds import planned_steps, train_in_rounds
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
+from prune_ssl.training.stages import Finished, Stage, budget_of, finalize_stages, stages_of
 
-
-@dataclass(frozen=True)
-class Finished:
-    """One of the models of a run, and what it was asked to keep."""
-
-    budget: str
-    model: nn.Module
-    plan: Plan | None
-    """None: nothing was pruned, it is a student."""
-    results: dict[str, dict[str, float]] = field(default_factory=dict)
-    limits: tuple[Limit, ...] = ()
-    """The budget, resolved."""
+RECOVERY, STAGE = "recovery", "stage-"  # folders of later phases
 
 
 class _AfterStep(TrainerCallback):
@@ -65,11 +48,6 @@ class _AfterStep(TrainerCallback):
     ) -> None:
         self.trainer.gates.clamp_()
         self.trainer.gates.zero_grad()
-        ends = self.trainer.gates.milestone_steps
-        if state.global_step in ends:
-            path, model = self.trainer.milestone_file(ends.index(state.global_step)), self.trainer.model
-            moment = moment_of(cast(nn.Module, model), self.trainer.gates)
-            self.trainer.on_main(lambda: save_moment(path, moment))
 
 
 class PruningTrainer(DistillationTrainer):
@@ -81,8 +59,12 @@ class PruningTrainer(DistillationTrainer):
     one (`PruningConfig.recovery`) and returns it. Recovery has a trainer of its own with the same arguments,
     data, callbacks, collator and `compute_loss_func`; a given optimiser, and a `compute_loss` of a subclass,
     serve gate training only. With `PruningConfig.method` "iterative" or "one_shot" `train()` cuts by a
-    criterion instead, and all training is like that of recovery; with `milestones` `finalize_all()` gives a
-    model for each. Under several processes all draw the same gates and make the same cut.
+    criterion instead, and all training is like that of recovery. Under several processes all draw the same
+    gates and make the same cut.
+
+    With `milestones` the run is progressive: the steps of gate training are shared among the budgets,
+    `train()` trains the gates of the first, and `finalize_all()` gives its model and goes on from there to
+    the next. Later stages have trainers of their own (a given optimiser serves the first one's gates only).
 
     Attributes:
         gates: the gates; `gates.summary(step)` says where they stand.
@@ -113,11 +95,15 @@ class PruningTrainer(DistillationTrainer):
         self._layerdrop = _without_layerdrop(model)
         self.graph: PruningGraph = trace(model)
         self.pruning = pruning = from_first(lambda: _with_tables(pruning, model, self.graph))
-        self.gates = attach_gates(model, self.graph, pruning)
+        self.stages = self._planned_stages()
+        budget = (*pruning.milestones, pruning.budget)[0]
+        self.gates = attach_gates(
+            model, self.graph, dataclasses.replace(pruning, budget=budget, milestones=())
+        )
         if pruning.method != "gates":
             self.gates.detach()
-        self._resuming: str | bool | None = None
-        self._finished = False
+        self.resuming: str | bool | None = None
+        self._finished: Finished | None = None
         self.plan: Plan | None = None
         self.history: list[dict[str, Any]] = []
         self.results: dict[str, dict[str, float]] = {}
@@ -206,9 +192,11 @@ class PruningTrainer(DistillationTrainer):
             raise BudgetError(
                 "this trainer has cut its model already; make a new PruningTrainer to prune again."
             )
-        self._resuming = resume_from_checkpoint
+        self.resuming = resume_from_checkpoint
         if self.pruning.method != "gates":
             return self._train_by_cuts()
+        if not resume_from_checkpoint:
+            self._forget_earlier_run()
         self.evaluate_dense()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -223,14 +211,14 @@ class PruningTrainer(DistillationTrainer):
 
     def _train_by_cuts(self) -> TrainOutput:
         """Cut by the criterion and train what is left, in rounds; the last round trains to the end."""
-        if isinstance(self._resuming, str):
+        if isinstance(self.resuming, str):
             raise PruneError(
                 f"method {self.pruning.method!r} resumes from its newest cut and checkpoint: "
                 "train(resume_from_checkpoint=True)."
             )
         if self.args.world_size > 1:
             raise PruneError(f"method {self.pruning.method!r} runs on one process; gates run on several.")
-        made, steps = train_in_rounds(self, bool(self._resuming))
+        made, steps = train_in_rounds(self, bool(self.resuming))
         self.model = self.model_wrapped = made.model
         self.plan = Plan(made.keep)
         self.state.global_step = steps
@@ -243,83 +231,120 @@ class PruningTrainer(DistillationTrainer):
 
         The small model becomes `trainer.model`. Calling again returns it.
         """
-        model = self.model
-        assert isinstance(model, nn.Module)
-        if self._finished:
-            return model
-        if self.plan is None:
-            self.plan = agreed(self.gates.finalize(), self.accelerator)
-            self.release()
-            model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
-        small = self._recovered(model, "recovery", 1.0, self.results, self.history)
-        self.model = self.model_wrapped = small
-        self._finished = True
-        return small
+        *_, last = self.finalize_all()
+        return last.model
 
     def finalize_all(self) -> Iterator[Finished]:
         """Yield the models of the milestones, largest first, and at last that of the budget.
 
-        Each is cut from the weights that the run had when its target had been held, and recovers briefly.
+        Each stage starts from what the one before left; the plans are in units of the dense model. Calling
+        again yields the last one.
+        """
+        if self._finished is not None:
+            yield self._finished
+            return
+        if self.stages:
+            yield from map(self._noted, finalize_stages(self))
+            return
+        small = self.cut_and_recovered()
+        small, limits = self.handed_over(small), self.gates.limits
+        yield self._noted(Finished(budget_of(limits), small, self.plan, self.results, limits, self.history))
+
+    def _noted(self, made: Finished) -> Finished:
+        """Note where the run stands; the last model becomes the trainer's."""
+        self.plan, self.results, self.history = made.plan, made.results, made.history
+        if made.last:
+            self.model = self.model_wrapped = made.model
+            self._finished = made
+        return made
+
+    def cut_and_recovered(self, steps: int | None = None) -> nn.Module:
+        """Cut the model, judge it, fine-tune it, judge it again, and return it as it is then.
+
+        Args:
+            steps: of recovery (None: what the config says).
         """
         model = self.model
         assert isinstance(model, nn.Module)
-        self.release()
-        last = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        gates = self.gates.log_alpha.detach().clone()
-        for index, milestone in enumerate(self.gates.milestones):
-            load_moment(self.milestone_file(index), model, self.gates)
-            plan = agreed(self.gates.finalize(index), self.accelerator)
-            small = agreed_weights(resize(model, self.graph, plan), self.accelerator)
-            results = {"dense": self.results["dense"]} if "dense" in self.results else {}
-            share = milestone_recovery(self.pruning.recovery, len(self.gates.milestones))
-            small = self._recovered(small, f"recovery-{index + 1}", share, results, [])
-            budget = ",".join(str(limit.constraint) for limit in milestone)
-            yield Finished(budget, small, plan, results, tuple(milestone))
-        model.load_state_dict(last)
-        with torch.no_grad():
-            self.gates.log_alpha.copy_(gates)
-        small = self.finalize()
-        assert self.plan is not None
-        budget = ",".join(str(limit.constraint) for limit in self.gates.limits)
-        yield Finished(budget, small, self.plan, self.results, self.gates.limits)
-
-    def _recovered(
-        self,
-        small: nn.Module,
-        name: str,
-        share: float,
-        results: dict[str, dict[str, float]],
-        history: list[dict[str, Any]],
-    ) -> nn.Module:
-        """Judge the cut model, fine-tune it for a share of the recovery steps, judge it again; return it."""
+        if self.plan is None:
+            self.plan = agreed(self.gates.finalize(), self.accelerator)
+            self.release()
+            model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
         if self.distiller is not None:
-            self.distiller.attach(small)
-        steps = round(share * self.pruning.recovery * (self.state.global_step or self.gates.steps))
+            self.distiller.attach(model)
+        if steps is None:
+            steps = round(self.pruning.recovery * (self.state.global_step or self.gates.steps))
         rate = self.pruning.recovery_learning_rate or self.args.learning_rate
-        recovery = self.later_trainer(small, steps, name, rate)
-        if self.eval_dataset is not None and "cut" not in results:
-            results["cut"] = recovery.evaluate(metric_key_prefix="cut")
+        recovery = self.later_trainer(model, steps, RECOVERY, rate)
+        recovery.phase += self.phase.removeprefix(PruningTrainer.phase)
+        if self.eval_dataset is not None and "cut" not in self.results:
+            self.results["cut"] = recovery.evaluate(metric_key_prefix="cut")
         if recovery.args.max_steps > 0:
-            recovery.train(resume_from_checkpoint=bool(self._resuming))
-            self.note_losses(recovery, "recovery", 0, history)
+            recovery.train(resume_from_checkpoint=bool(self.resuming))
+            self.note_losses(recovery, "recovery")
             if self.eval_dataset is not None:
-                results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
+                self.results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
         self.release()
+        return small
+
+    def handed_over(self, small: nn.Module) -> nn.Module:
+        """Return a model that was cut and recovered as its user gets it: in its layout, in eval mode."""
         small = to_stock(small) if self.pruning.layout == "stock" else small
         _restore_layerdrop(small, self._layerdrop)
         return small.eval()
+
+    # -- progressive runs
+
+    def _planned_stages(self) -> list[Stage]:
+        """Plan the stages of a progressive run, of which this trainer trains the first; none otherwise."""
+        if not self.pruning.milestones:
+            return []
+        stages = stages_of(self.pruning, self.graph, planned_steps(self))
+        self.args = copy.copy(self.args)  # `replace` would reset the state of this trainer's accelerator
+        self.args.max_steps = stages[0].steps
+        if self.args.warmup_steps >= 1:  # below that it is a part of the steps
+            self.args.warmup_steps = round(self.args.warmup_steps / len(stages))
+        return stages
+
+    def stage_trainer(self, small: nn.Module, number: int) -> "PruningTrainer":
+        """Return the trainer of stage `number` (from 1) for what the one before left."""
+        stage = self.stages[number - 1]
+        budget = for_what_is_left(stage.absolute, self.graph, trace(small))
+        if self.distiller is not None:
+            self.distiller.attach(small)
+        # A subclass may compute another loss; one with arguments of its own cannot be made here.
+        kind = type(self) if type(self).__init__ is PruningTrainer.__init__ else PruningTrainer
+        trainer = kind(
+            model=small,
+            args=dataclasses.replace(
+                self.args,
+                output_dir=str(Path(self.args.output_dir or ".") / f"{STAGE}{number}"),
+                max_steps=stage.steps,
+            ),
+            pruning=dataclasses.replace(self.pruning, budget=budget, milestones=()),
+            **self._handed_on(),
+        )
+        trainer.phase, trainer.starts_easy = f"{PruningTrainer.phase}-{number}", False
+        trainer.results |= {name: found for name, found in self.results.items() if name == "dense"}
+        return trainer
+
+    def _forget_earlier_run(self) -> None:
+        """Drop what `resume_from_checkpoint` would else take for this run's later phases."""
+        if self.args.save_strategy == "no":
+            return
+        folder = Path(self.args.output_dir or ".")
+        for left in (folder / RECOVERY, *folder.glob(f"{STAGE}*")):
+            shutil.rmtree(left, ignore_errors=True)
 
     def note_losses(
         self,
         trainer: DistillationTrainer,
         phase: str,
-        before: int,
-        history: list[dict[str, Any]] | None = None,
+        before: int = 0,
     ) -> None:
-        """Add the losses that another trainer logged, `before` steps into a phase, to a history."""
-        kept = self.history if history is None else history
-        kept += [
+        """Add the losses that another trainer logged, `before` steps into a phase, to the history."""
+        self.history += [
             {"phase": phase, "step": before + entry["step"], "loss": entry["loss"]}
             for entry in trainer.state.log_history
             if "loss" in entry
@@ -336,19 +361,25 @@ class PruningTrainer(DistillationTrainer):
         trainer = DistillationTrainer(
             model=small,
             args=args,
-            data_collator=self.data_collator,
-            train_dataset=self.train_dataset,
-            eval_dataset=self.eval_dataset,
-            processing_class=self.processing_class,
-            compute_metrics=self.compute_metrics,
-            compute_loss_func=self.compute_loss_func,
-            preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
-            callbacks=self._given_callbacks,
-            distiller=self.distiller,
+            **self._handed_on(),
         )
         trainer.phase, trainer.starts_easy = name, False
         use_budget_progress(trainer, name)
         return trainer
+
+    def _handed_on(self) -> dict[str, Any]:
+        """Return what trainers of later phases take over."""
+        return {
+            "data_collator": self.data_collator,
+            "train_dataset": self.train_dataset,
+            "eval_dataset": self.eval_dataset,
+            "processing_class": self.processing_class,
+            "compute_metrics": self.compute_metrics,
+            "compute_loss_func": self.compute_loss_func,
+            "preprocess_logits_for_metrics": self.preprocess_logits_for_metrics,
+            "callbacks": self._given_callbacks,
+            "distiller": self.distiller,
+        }
 
     # -- checkpoints
 
@@ -362,10 +393,6 @@ class PruningTrainer(DistillationTrainer):
         super().load_extra(folder)
         progress = load_gates(folder, self.gates)
         self.results, self.history = progress["results"], progress["history"]
-
-    def milestone_file(self, index: int) -> Path:
-        """Where weights and gates of a milestone are put aside, for `finalize_all` to make a model of."""
-        return Path(self.args.output_dir or ".") / f"milestone-{index + 1}.safetensors"
 
 
 def _with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) -> PruningConfig:
