@@ -20,9 +20,9 @@ from torch import nn
 from prune_ssl import resize, trace
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.measuring import build_model, measure_interleaved
-from prune_ssl.measuring.latency import Latency
 from prune_ssl.profiling import with_latency
 from prune_ssl.profiling.machine import cpu_model
+from prune_ssl.profiling.timing import Latency
 from prune_ssl.selection import Budget, Constraint, allowed_widths, resolve, score_units, select
 from prune_ssl.selection.solver import worth
 from prune_ssl.tracing import PruningGraph

@@ -11,9 +11,9 @@ from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import BudgetError, ModelError
 from prune_ssl.gating import Plan
 from prune_ssl.models import is_pruned, load_model
-from prune_ssl.profiling import with_latency
+from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import KINDS, UNIT_KINDS, Layout, Normalise, select
+from prune_ssl.selection import KINDS, UNIT_KINDS, Budget, Layout, Normalise, select
 from prune_ssl.tracing import trace
 
 
@@ -57,18 +57,22 @@ def prune(
     graph = trace(dense, only=only or ("*",), ignore=ignore or ())
     limits = with_latency(budget, dense, graph, seconds, say=say)
     chosen = [kind.strip() for kind in kinds.split(",")]
-    keep = select(
-        graph,
-        dense,
-        limits,
-        criterion,
-        round_to,
-        chosen,
-        seconds,
-        normalise=cast(Normalise, normalise),
-        isomorphic=isomorphic,
-        layout=cast(Layout, layout),
-    )
+
+    def choose(limits: Budget) -> dict[str, tuple[int, ...]]:
+        return select(
+            graph,
+            dense,
+            limits,
+            criterion,
+            round_to,
+            chosen,
+            seconds,
+            normalise=cast(Normalise, normalise),
+            isomorphic=isomorphic,
+            layout=cast(Layout, layout),
+        )
+
+    keep = choose(fit_latency(limits, dense, graph, choose, say).budget)
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)

@@ -13,7 +13,7 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.gating import hard_concrete, schedule
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.modules import restore_class
-from prune_ssl.selection import Limit, resolve, solve, ties_of, unit_prices
+from prune_ssl.selection import Budget, Limit, resolve, solve, ties_of, unit_prices
 from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.tracing import Group, PruningGraph
 
@@ -336,10 +336,19 @@ class Gates(nn.Module):
         self._task_pull, self._measured = state["task_pull"], state["measured"]
         self._loss_scale, self._seed = state["loss_scale"], state["seed"]
         self._stream().set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
-        budget = tuple(
-            replace(limit.constraint, table=None if text is None else LatencyTable.from_json(text))
-            for limit, text in zip(self.limits, state["tables"], strict=True)
+        self.constrain(
+            tuple(
+                replace(limit.constraint, table=None if text is None else LatencyTable.from_json(text))
+                for limit, text in zip(self.limits, state["tables"], strict=True)
+            )
         )
+
+    def constrain(self, budget: Budget) -> None:
+        """Take another budget of the same kind: with other amounts or tables.
+
+        Raises:
+            BudgetError: it cannot be met; nothing has changed then.
+        """
         self.limits = resolve(budget, self.graph, self.widths, self.config.seconds)
 
     # -- the end

@@ -13,9 +13,9 @@ from transformers import AutoConfig, AutoModel
 
 from prune_ssl.errors import ArtifactError, ModelError, PruneError
 from prune_ssl.measuring.environment import describe_environment
-from prune_ssl.measuring.latency import Latency, measure_interleaved, speed_up
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
 from prune_ssl.models import load_model
+from prune_ssl.profiling.timing import Latency, measure_interleaved, speed_up
 
 ARCH_PREFIX = "arch:"
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring.environment import describe_environment
-from prune_ssl.measuring.latency import Latency, audio_lengths, measure_interleaved
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
+from prune_ssl.profiling.timing import Latency, audio_lengths, measure_interleaved
 from prune_ssl.tracing import trace
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prune_ssl.measuring.latency import random_waveform
+from prune_ssl.profiling.timing import random_waveform
 from prune_ssl.selection.calibration import evaluating
 
 PEAK_MEMORY_SCOPE = {

@@ -1,6 +1,19 @@
-"""Profiling: what the parts of a model take on this machine at which widths, for latency budgets."""
+"""Owns timing, and what widths cost on this machine: latency tables, measured and corrected."""
 
+from prune_ssl.profiling.fitting import Fit, fit_latency
 from prune_ssl.profiling.machine import cpu_model, thread_count
 from prune_ssl.profiling.table import measure_table, with_latency
+from prune_ssl.profiling.timing import Latency, SpeedUp, measure_interleaved, speed_up
 
-__all__ = ["cpu_model", "measure_table", "thread_count", "with_latency"]
+__all__ = [
+    "Fit",
+    "Latency",
+    "SpeedUp",
+    "cpu_model",
+    "fit_latency",
+    "measure_interleaved",
+    "measure_table",
+    "speed_up",
+    "thread_count",
+    "with_latency",
+]

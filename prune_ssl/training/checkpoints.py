@@ -1,6 +1,7 @@
-"""What a pruning run writes beside Trainer's own files: gates, progress, cuts."""
+"""What a pruning run writes beside Trainer's own files: gates, progress, cuts and their latencies."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import nn
 
 from prune_ssl.errors import PruneError
 from prune_ssl.gating import Gates
+from prune_ssl.profiling import Fit
+from prune_ssl.selection import Budget
+from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.training.cutting import Cut
 from prune_ssl.training.resumable import PARTIAL
 from prune_ssl.training.sharding import gathered
@@ -54,6 +58,24 @@ def _write(path: Path, state: dict[str, torch.Tensor], said: dict[str, Any] | No
     scratch = path.with_name(f"{PARTIAL}{path.name}")
     save_file(state, scratch, metadata=None if said is None else {PROGRESS_FILE: json.dumps(said)})
     scratch.replace(path)
+
+
+def save_fit(path: Path, fit: Fit) -> None:
+    """Put aside what latencies were measured at a cut."""
+    tables = [None if each.table is None else each.table.to_json() for each in fit.budget]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f"{PARTIAL}{path.name}")
+    scratch.write_text(json.dumps({"share": fit.share, "tables": tables}) + "\n")
+    scratch.replace(path)
+
+
+def load_fit(path: Path, budget: Budget) -> Fit:
+    """Return a budget with the tables that were put aside."""
+    said = json.loads(path.read_text())
+    tables = [None if text is None else LatencyTable.from_json(text) for text in said["tables"]]
+    return Fit(
+        tuple(replace(each, table=table) for each, table in zip(budget, tables, strict=True)), said["share"]
+    )
 
 
 def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: dict[str, Any]) -> None:

@@ -16,9 +16,10 @@ from prune_ssl.training.cutting import composed
 if TYPE_CHECKING:
     from prune_ssl.training.trainer import PruningTrainer
 
-# All stages together take at most this many times the steps of a run to one budget. Later stages start from
-# what earlier ones trained, so that each needs fewer steps than a run of its own.
-RUN_SHARE = 1.5
+# All stages together take at most this many times the steps of a run to one budget, which is some 1.6 times
+# its cost: later models are smaller. The first stage recovers for longer, as the others start from what it
+# and those after it trained.
+RUN_SHARE, FIRST_SHARE = 1.7, 2.0
 
 PRUNING = "pruning"  # the phase of gate training, in histories
 
@@ -51,11 +52,17 @@ class Stage:
     recovery: int
     """Optimiser steps after the cut."""
 
-    @property
-    def absolute(self) -> Budget:
-        """The budget as amounts, which mean the same for a model that was cut before."""
+    def budget(self, latency_share: float) -> Budget:
+        """Return the budget for a model that was cut before: in amounts, which mean the same for it.
+
+        A part of the dense latency is a part of what that model takes, whose measured `latency_share` of the
+        dense one's is given.
+        """
         return tuple(
-            replace(limit.constraint, fraction=None, absolute=limit.maximum) for limit in self.limits
+            replace(limit.constraint, fraction=min(limit.fraction / latency_share, 1.0))
+            if limit.constraint.metric == "latency" and limit.constraint.fraction is not None
+            else replace(limit.constraint, fraction=None, absolute=limit.maximum)
+            for limit in self.limits
         )
 
 
@@ -79,17 +86,18 @@ def stages_of(config: PruningConfig, graph: PruningGraph, steps: int) -> list[St
             f"{steps} steps are too few for {count} budgets: each needs steps of its own. Train longer, or "
             "leave milestones out."
         )
-    most = (RUN_SHARE * (1 + config.recovery) - 1) / count
-    recovery = round(min(config.recovery, most) * steps)
+    part = (RUN_SHARE * (1 + config.recovery) - 1) / (FIRST_SHARE + count - 1)
+    recoveries = [min(config.recovery, FIRST_SHARE * part), *[min(config.recovery, part)] * (count - 1)]
     return [
-        Stage(each, steps * (index + 1) // count - steps * index // count, recovery)
-        for index, each in enumerate(limits)
+        Stage(each, steps * (index + 1) // count - steps * index // count, round(recovery * steps))
+        for index, (each, recovery) in enumerate(zip(limits, recoveries, strict=True))
     ]
 
 
 def finalize_stages(first: "PruningTrainer") -> Iterator[Finished]:
     """Cut and recover what the trainer of the first stage trained, then go on from there, stage by stage."""
     trainer, keep, history, steps = first, dict[str, tuple[int, ...]](), list[dict[str, Any]](), 0
+    latency_share = 1.0
     for number, stage in enumerate(first.stages, 1):
         small = trainer.cut_and_recovered(stage.recovery)
         gates = [entry for entry in trainer.history if entry["phase"] == PRUNING]
@@ -98,6 +106,7 @@ def finalize_stages(first: "PruningTrainer") -> Iterator[Finished]:
         assert trainer.plan is not None
         keep = composed(first.graph, keep, trainer.plan.keep)
         steps, last = steps + stage.steps, number == len(first.stages)
+        latency_share *= trainer.latency_share
         goes_on = None if last else copy.deepcopy(small)
         yield Finished(
             budget_of(stage.limits),
@@ -109,7 +118,7 @@ def finalize_stages(first: "PruningTrainer") -> Iterator[Finished]:
             last,
         )
         if goes_on is not None:
-            trainer = first.stage_trainer(goes_on, number + 1)
+            trainer = first.stage_trainer(goes_on, number + 1, latency_share)
             trainer.train(resume_from_checkpoint=bool(first.resuming))
 
 

@@ -19,10 +19,11 @@ from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
-from prune_ssl.profiling import with_latency
+from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.resizing import resize, to_stock
+from prune_ssl.selection import Budget
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training.checkpoints import load_gates, save_gates
+from prune_ssl.training.checkpoints import load_fit, load_gates, save_fit, save_gates
 from prune_ssl.training.cutting import agreed, for_what_is_left
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.processes import from_first, launched
@@ -31,6 +32,7 @@ from prune_ssl.training.rounds import planned_steps, train_in_rounds
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
 from prune_ssl.training.stages import Finished, Stage, budget_of, finalize_stages, stages_of
 
+LATENCY_FILE = "latency.json"  # what was measured at the cut
 RECOVERY, STAGE = "recovery", "stage-"  # folders of later phases
 
 
@@ -70,6 +72,7 @@ class PruningTrainer(DistillationTrainer):
         gates: the gates; `gates.summary(step)` says where they stand.
         plan: what was kept, once finalized.
         history: one entry per logging step: phase, step, expected and target fractions, keeps by kind.
+        latency_share: part of the latency that the cut left, as measured (1: no latency budget).
         results: the evaluation metrics "dense" (before), "cut" (right after the cut), "recovered".
     """
 
@@ -105,6 +108,7 @@ class PruningTrainer(DistillationTrainer):
         self.resuming: str | bool | None = None
         self._finished: Finished | None = None
         self.plan: Plan | None = None
+        self.latency_share = 1.0
         self.history: list[dict[str, Any]] = []
         self.results: dict[str, dict[str, float]] = {}
         self.add_callback(_AfterStep(self))
@@ -196,7 +200,7 @@ class PruningTrainer(DistillationTrainer):
         if self.pruning.method != "gates":
             return self._train_by_cuts()
         if not resume_from_checkpoint:
-            self._forget_earlier_run()
+            self.on_main(self._forget_earlier_run)
         self.evaluate_dense()
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -267,8 +271,9 @@ class PruningTrainer(DistillationTrainer):
         model = self.model
         assert isinstance(model, nn.Module)
         if self.plan is None:
-            self.plan = agreed(self.gates.finalize(), self.accelerator)
             self.release()
+            self.latency_share = self._fit_latency(model)
+            self.plan = agreed(self.gates.finalize(), self.accelerator)
             model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
         if self.distiller is not None:
             self.distiller.attach(model)
@@ -287,6 +292,29 @@ class PruningTrainer(DistillationTrainer):
         small = cast(nn.Module, recovery.accelerator.unwrap_model(recovery.model))
         self.release()
         return small
+
+    def _fit_latency(self, model: nn.Module) -> float:
+        """Make the table of a latency budget agree with what is measured; return the share that is left.
+
+        What was measured is put aside: a resumed run must make the same cut.
+        """
+        budget = tuple(limit.constraint for limit in self.gates.limits)
+        if all(limit.metric != "latency" for limit in budget) or self.plan is not None:
+            return 1.0
+
+        def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
+            self.gates.constrain(budget)
+            return self.gates.finalize().keep
+
+        path = self._folder / LATENCY_FILE
+        if self.resuming and path.is_file():
+            fit = load_fit(path, budget)
+        else:
+            fit = from_first(lambda: fit_latency(budget, model, self.graph, choose))
+            if self.args.save_strategy != "no":
+                self.on_main(lambda: save_fit(path, fit))
+        self.gates.constrain(fit.budget)
+        return fit.share
 
     def handed_over(self, small: nn.Module) -> nn.Module:
         """Return a model that was cut and recovered as its user gets it: in its layout, in eval mode."""
@@ -307,10 +335,16 @@ class PruningTrainer(DistillationTrainer):
             self.args.warmup_steps = round(self.args.warmup_steps / len(stages))
         return stages
 
-    def stage_trainer(self, small: nn.Module, number: int) -> "PruningTrainer":
-        """Return the trainer of stage `number` (from 1) for what the one before left."""
+    def stage_trainer(self, small: nn.Module, number: int, latency_share: float) -> "PruningTrainer":
+        """Return the trainer of stage `number` (from 1) for what the one before left.
+
+        Args:
+            small: that model.
+            number: of the stage.
+            latency_share: the part of the dense model's latency that it was measured to take.
+        """
         stage = self.stages[number - 1]
-        budget = for_what_is_left(stage.absolute, self.graph, trace(small))
+        budget = for_what_is_left(stage.budget(latency_share), self.graph, trace(small))
         if self.distiller is not None:
             self.distiller.attach(small)
         # A subclass may compute another loss; one with arguments of its own cannot be made here.
@@ -319,7 +353,7 @@ class PruningTrainer(DistillationTrainer):
             model=small,
             args=dataclasses.replace(
                 self.args,
-                output_dir=str(Path(self.args.output_dir or ".") / f"{STAGE}{number}"),
+                output_dir=str(self._folder / f"{STAGE}{number}"),
                 max_steps=stage.steps,
             ),
             pruning=dataclasses.replace(self.pruning, budget=budget, milestones=()),
@@ -333,9 +367,13 @@ class PruningTrainer(DistillationTrainer):
         """Drop what `resume_from_checkpoint` would else take for this run's later phases."""
         if self.args.save_strategy == "no":
             return
-        folder = Path(self.args.output_dir or ".")
-        for left in (folder / RECOVERY, *folder.glob(f"{STAGE}*")):
+        for left in (self._folder / RECOVERY, *self._folder.glob(f"{STAGE}*")):
             shutil.rmtree(left, ignore_errors=True)
+        (self._folder / LATENCY_FILE).unlink(missing_ok=True)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.args.output_dir or ".")
 
     def note_losses(
         self,
@@ -354,7 +392,7 @@ class PruningTrainer(DistillationTrainer):
         """Return a trainer with this one's data and arguments for what a cut left."""
         args = dataclasses.replace(
             self.args,
-            output_dir=str(Path(self.args.output_dir or ".") / name),
+            output_dir=str(self._folder / name),
             max_steps=steps,
             learning_rate=rate,
         )

@@ -10,7 +10,7 @@ from torch import nn
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.inputs import input_shape
-from prune_ssl.profiling import thread_count
+from prune_ssl.profiling.machine import thread_count
 from prune_ssl.selection.calibration import evaluating
 
 WARMUP_ITERATIONS = 10
