@@ -14,7 +14,7 @@ from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
 
 ROUNDS = 4
-CALLS = 15  # of each model, in turns
+CALLS, LEAST_SECONDS = 15, 1.0  # of each model, in turns
 SLACK = 0.04  # part of the budget that may be left over
 AIM = 0.985  # of the budget: in the middle of what is accepted, as every timing is noisy
 
@@ -90,7 +90,14 @@ def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) ->
         name: resize(model, graph, units).to(at.device, getattr(torch, at.dtype))
         for name, units in (("whole", {}), ("cut", keep))
     }
-    found = measure_interleaved(placed, at.seconds, at.threads, min_iterations=CALLS, max_seconds=None)
+    found = measure_interleaved(
+        placed,
+        at.seconds,
+        at.threads,
+        min_iterations=CALLS,
+        min_seconds=LEAST_SECONDS,
+        max_seconds=None,
+    )
     return found["whole"][0].median_ms, found["cut"][0].median_ms
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.gating.schedule import ramp
+from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Limit, select
 from prune_ssl.selection.calibration import Batch
@@ -35,6 +36,8 @@ def rounds_of(config: PruningConfig, steps: int) -> list[int]:
 
 def budget_of_round(limits: Sequence[Limit], config: PruningConfig, index: int, rounds: int) -> Budget:
     """Return what the model may cost after cut `index` of `rounds`: absolute, down the schedule's ramp."""
+    if rounds == 1:
+        return tuple(limit.constraint for limit in limits)
     return tuple(
         replace(
             limit.constraint,
@@ -49,24 +52,42 @@ def budget_of_round(limits: Sequence[Limit], config: PruningConfig, index: int, 
 
 
 def cut(
-    before: Cut, dense: PruningGraph, config: PruningConfig, budget: Budget, batches: Iterable[Batch]
+    before: Cut,
+    dense: PruningGraph,
+    config: PruningConfig,
+    budget: Budget,
+    batches: Iterable[Batch],
+    measured: bool = False,
 ) -> Cut:
-    """Cut a model further, in place, to a budget by the config's criterion."""
+    """Cut a model further, in place, to a budget by the config's criterion.
+
+    Args:
+        before: the model, and what earlier cuts left of it.
+        dense: the graph of the dense model.
+        config: criterion and kinds.
+        budget: of the dense model.
+        batches: for criteria that look at data.
+        measured: time the cut, and correct a latency budget by that (for the dense model only).
+    """
     graph = trace(before.model)
-    budget = for_what_is_left(budget, dense, graph)
-    keep = select(
-        graph,
-        before.model,
-        budget,
-        config.criterion,
-        config.round_to,
-        config.kinds,
-        config.seconds,
-        batches=batches,
-        normalise=config.normalise,
-        isomorphic=config.isomorphic,
-        layout=config.layout,
-    )
+    budget, batches = for_what_is_left(budget, dense, graph), list(batches)
+
+    def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
+        return select(
+            graph,
+            before.model,
+            budget,
+            config.criterion,
+            config.round_to,
+            config.kinds,
+            config.seconds,
+            batches=batches,
+            normalise=config.normalise,
+            isomorphic=config.isomorphic,
+            layout=config.layout,
+        )
+
+    keep = choose(fit_latency(budget, before.model, graph, choose).budget if measured else budget)
     model = resize(before.model, graph, keep, inplace=True)
     return Cut(model, composed(dense, before.keep, keep))
 

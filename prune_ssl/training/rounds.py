@@ -76,7 +76,8 @@ def _cut_further(trainer: "PruningTrainer", made: Cut, index: int, rounds: int) 
     """Make cut `index`; which clips calibrate it does not depend on what was drawn before (resuming)."""
     set_seed(trainer.args.seed)
     budget = budget_of_round(trainer.gates.limits, trainer.pruning, index, rounds)
-    return cut(made, trainer.graph, trainer.pruning, budget, _calibration_batches(trainer, made.model))
+    batches = _calibration_batches(trainer, made.model)
+    return cut(made, trainer.graph, trainer.pruning, budget, batches, measured=rounds == 1)
 
 
 def _calibration_batches(trainer: "PruningTrainer", model: nn.Module) -> Iterator[Batch]:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -16,10 +17,10 @@ from prune_ssl.training.cutting import composed
 if TYPE_CHECKING:
     from prune_ssl.training.trainer import PruningTrainer
 
-# All stages together take at most this many times the steps of a run to one budget, which is some 1.6 times
-# its cost: later models are smaller. The first stage recovers for longer, as the others start from what it
-# and those after it trained.
-RUN_SHARE, FIRST_SHARE = 1.7, 2.0
+# All stages together take at most this many times the steps of a run to one budget, and about as many times
+# its cost: a run's later steps are cheaper, and so are later models. The first stage gets more than each of
+# the others, which start from what it and those after it trained.
+RUN_SHARE, FIRST_SHARE = 1.6, 2
 
 PRUNING = "pruning"  # the phase of gate training, in histories
 
@@ -72,7 +73,7 @@ def budget_of(limits: Iterable[Limit]) -> str:
 
 
 def stages_of(config: PruningConfig, graph: PruningGraph, steps: int) -> list[Stage]:
-    """Share the steps of gate training evenly among the budgets, and give each its steps of recovery.
+    """Share the steps of gate training among the budgets, and give each its steps of recovery.
 
     Raises:
         BudgetError: a budget cannot be met, or there are fewer steps than budgets.
@@ -81,16 +82,18 @@ def stages_of(config: PruningConfig, graph: PruningGraph, steps: int) -> list[St
     budgets = (*config.milestones, config.budget)
     limits = [resolve(budget, graph, widths, config.seconds) for budget in budgets]
     count = len(budgets)
-    if steps < count:
+    if steps < FIRST_SHARE + count - 1:
         raise BudgetError(
             f"{steps} steps are too few for {count} budgets: each needs steps of its own. Train longer, or "
             "leave milestones out."
         )
-    part = (RUN_SHARE * (1 + config.recovery) - 1) / (FIRST_SHARE + count - 1)
-    recoveries = [min(config.recovery, FIRST_SHARE * part), *[min(config.recovery, part)] * (count - 1)]
+    parts = FIRST_SHARE + count - 1
+    ends = [0, *(steps * (FIRST_SHARE + index) // parts for index in range(count))]
+    most = (RUN_SHARE * (1 + config.recovery) - 1) / parts
+    recoveries = [min(config.recovery, FIRST_SHARE * most), *[min(config.recovery, most)] * (count - 1)]
     return [
-        Stage(each, steps * (index + 1) // count - steps * index // count, round(recovery * steps))
-        for index, (each, recovery) in enumerate(zip(limits, recoveries, strict=True))
+        Stage(each, end - start, round(recovery * steps))
+        for each, (start, end), recovery in zip(limits, pairwise(ends), recoveries, strict=True)
     ]
 
 

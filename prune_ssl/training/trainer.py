@@ -328,11 +328,12 @@ class PruningTrainer(DistillationTrainer):
         """Plan the stages of a progressive run, of which this trainer trains the first; none otherwise."""
         if not self.pruning.milestones:
             return []
-        stages = stages_of(self.pruning, self.graph, planned_steps(self))
+        planned = planned_steps(self)
+        stages = stages_of(self.pruning, self.graph, planned)
         self.args = copy.copy(self.args)  # `replace` would reset the state of this trainer's accelerator
         self.args.max_steps = stages[0].steps
-        if self.args.warmup_steps >= 1:  # below that it is a part of the steps
-            self.args.warmup_steps = round(self.args.warmup_steps / len(stages))
+        if self.args.warmup_steps >= 1:  # below that it is a part of the steps; last stages are shortest
+            self.args.warmup_steps = self.args.warmup_steps * stages[-1].steps // planned
         return stages
 
     def stage_trainer(self, small: nn.Module, number: int, latency_share: float) -> "PruningTrainer":
