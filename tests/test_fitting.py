@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import checksum, tiny_model
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_budgets import fake_table
 from test_training import Tones, arguments
@@ -43,14 +43,16 @@ class Machine:
         return self.whole_ms, self.whole_ms * self.timed[-1]
 
 
-@given(share=st.floats(0.05, 0.95), level=st.none() | st.floats(0.5, 500))
-def test_a_corrected_table_says_what_was_measured(share, level):
-    keep = choose(latency("latency=60%"))
-    found = LatencyCost(fitting.corrected(TABLE, GRAPH, keep, share, level), GRAPH)
-    whole, cut = found.value(GRAPH.widths()), found.value(GRAPH.widths(keep))
-    if found.table.rest_ns:  # what no group changes cannot take less than nothing
-        assert cut / whole == pytest.approx(share, abs=0.01)
-        assert whole == pytest.approx(WHOLE if level is None else level * 1e6, rel=0.01)
+@settings(max_examples=15)
+@given(factor=st.floats(0.5, 1.5), level=st.floats(0.5, 500))
+def test_a_corrected_table_scales_what_widths_save(factor, level):
+    found = LatencyCost(fitting.corrected(TABLE, WHOLE, factor, level), GRAPH)
+    for text in ("latency=80%", "latency=60%"):
+        widths = GRAPH.widths(choose(latency(text)))
+        if found.table.rest_ns:  # what no group changes cannot take less than nothing
+            saved = factor * (WHOLE - COST.value(widths))
+            assert found.value(widths) == pytest.approx(level * (WHOLE - saved), rel=0.01)
+            assert found.value(GRAPH.widths()) == pytest.approx(level * WHOLE, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,7 @@ def test_a_corrected_table_says_what_was_measured(share, level):
         lambda share: share + 0.08 * (1 - share),
         lambda share: share - 0.10 * (1 - share),
         lambda share: share**0.8,
+        lambda share: 1.4 * share - 0.2,
         lambda share: share,
     ],
 )

@@ -14,9 +14,9 @@ from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
 
 ROUNDS = 4
-CALLS, LEAST_SECONDS = 15, 1.0  # of each model, in turns
+CALLS, LEAST_SECONDS = 25, 1.0  # of each model, in turns
 SLACK = 0.04  # part of the budget that may be left over
-AIM = 0.985  # of the budget: in the middle of what is accepted, as every timing is noisy
+AIM = 0.985  # of the budget: near the middle of what is accepted, as every timing is noisy
 
 Keep = Mapping[str, Sequence[int]]
 
@@ -39,10 +39,11 @@ def fit_latency(
 ) -> Fit:
     """Correct the table of a latency budget until the cut that it leads to takes no longer, measured.
 
-    A table adds up its modules, which are a few percent off in a model where all are narrower. So the cut is
-    made, timed in turns with the uncut model, and chosen again with what the widths save scaled to what they
-    saved. It ends within 4% below the budget, or with the best of four cuts. A percentage is of the uncut
-    model timed beside it, an absolute latency is compared with the median in ms.
+    A table adds up its modules, which is a few percent off in a model where all are narrower. So the cut is
+    made, timed in turns with the uncut model, and chosen again with what widths save scaled: to what they
+    saved in the first cut, then so that cuts on both sides of the budget close in on it. It ends within 4%
+    below the budget, or with the best of four cuts. A percentage is of the uncut model timed beside it, an
+    absolute latency is compared with the median in ms.
 
     Args:
         budget: with its tables (`with_latency`); one without a latency comes back as it is.
@@ -51,36 +52,67 @@ def fit_latency(
         choose: what a budget keeps (`select`, or gates); it is called with corrected budgets.
         say: called with one line for each cut that was timed.
     """
-    attempts: list[tuple[float, Fit]] = []
     limit = next((each for each in budget if each.metric == "latency"), None)
-    keep: Keep = {} if limit is None else choose(budget)
-    while limit is not None and keep and len(attempts) < ROUNDS:
+    if limit is None or limit.table is None:
+        return Fit(budget)
+    cost, attempts = LatencyCost(limit.table, graph), list[_Attempt]()
+    whole, fit, keep = cost.value(graph.widths()), Fit(budget), choose(budget)
+    while keep and len(attempts) < ROUNDS:
         whole_ms, cut_ms = _timed(model, graph, keep, limit.at)
         goal = limit.fraction if limit.fraction is not None else (limit.absolute or 0) / 1e6 / whole_ms
         share = cut_ms / whole_ms
-        attempts.append((share / goal, Fit(budget, share)))
+        attempts.append(
+            _Attempt(cost.value(graph.widths(keep)) / whole, share / goal, replace(fit, share=share))
+        )
         if say is not None:
             said = f"Timed a cut: {cut_ms:.1f} ms, uncut {whole_ms:.1f} ms ({share:.1%}"
             say(f"{said}; asked: {goal:.1%})")
         if 1 - SLACK <= share / goal <= 1:
             break
-        assert limit.table is not None
-        level = None if limit.fraction is not None else whole_ms
-        limit = replace(limit, table=corrected(limit.table, graph, keep, share / AIM, level))
-        budget = tuple(limit if each.metric == "latency" else each for each in budget)
+        # In the uncorrected table the next cut is to take `aim`, and that is to be what was asked for.
+        aim = _next_aim(attempts, goal)
+        level = 1.0 if limit.fraction is not None else whole_ms * 1e6 / whole
+        table = corrected(limit.table, whole, (1 - goal) / (1 - aim), level)
+        fit = Fit(tuple(replace(each, table=table) if each is limit else each for each in budget))
         try:
-            before, keep = keep, choose(budget)
+            before, keep = keep, choose(fit.budget)
         except BudgetError:
             break  # less than what was timed cannot be reached
         if keep == before:
             break  # something else limits it
-    within = [attempt for attempt in attempts if attempt[0] <= 1]
-    best = max(within, key=_part) if within else min(attempts, key=_part, default=None)
-    return Fit(budget) if best is None else best[1]
+    within = [attempt for attempt in attempts if attempt.used <= 1]
+    if not attempts:
+        return fit
+    best = max(within, key=_Attempt.by_use) if within else min(attempts, key=_Attempt.by_use)
+    return best.fit
 
 
-def _part(attempt: tuple[float, Fit]) -> float:
-    return attempt[0]
+@dataclass(frozen=True)
+class _Attempt:
+    """A cut that was timed."""
+
+    predicted: float
+    """Its part of the uncut model's time in the uncorrected table."""
+    used: float
+    """What it took, of the budget."""
+    fit: Fit
+
+    def by_use(self) -> float:
+        return self.used
+
+
+def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
+    """Return which part of the uncut model's time in the table the next cut is to take."""
+    over = [attempt for attempt in attempts if attempt.used > AIM]
+    under = [attempt for attempt in attempts if attempt.used <= AIM]
+    if over and under:
+        high, low = min(over, key=_Attempt.by_use), max(under, key=_Attempt.by_use)
+        part = (AIM - low.used) / (high.used - low.used)
+        return low.predicted + part * (high.predicted - low.predicted)
+    nearest = min(attempts, key=lambda attempt: abs(attempt.used - AIM))
+    share = goal * nearest.used
+    saved = (1 - nearest.predicted) / (1 - share) if share < 1 else 1.0
+    return max(1 - saved * (1 - goal * AIM), 0.0)
 
 
 def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) -> tuple[float, float]:
@@ -101,24 +133,16 @@ def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) ->
     return found["whole"][0].median_ms, found["cut"][0].median_ms
 
 
-def corrected(
-    table: LatencyTable, graph: PruningGraph, keep: Keep, share: float, whole_ms: float | None = None
-) -> LatencyTable:
-    """Scale what widths save, so that `keep` takes `share` of the uncut model's time.
+def corrected(table: LatencyTable, whole_ns: int, factor: float, level: float = 1.0) -> LatencyTable:
+    """Return a table in which every width saves `factor` times what it saved, at another level.
 
     Args:
         table: of the model.
-        graph: of the model.
-        keep: what was timed.
-        share: its latency, of the uncut model's.
-        whole_ms: what the uncut model took, which is then the table's level too (None: its own).
+        whole_ns: what the uncut model takes in it.
+        factor: of what is saved.
+        level: of all times: what the uncut model takes now, of what it took.
     """
-    cost = LatencyCost(table, graph)
-    whole = cost.value(graph.widths())
-    saved = whole - cost.value(graph.widths(keep))
-    factor = (1 - share) * whole / saved if saved > 0 and share < 1 else 1.0
-    level = 1.0 if whole_ms is None else whole_ms * 1e6 / whole
-    rest = whole - factor * (whole - table.rest_ns)
+    rest = whole_ns - factor * (whole_ns - table.rest_ns)
     return replace(
         table,
         dense_ns=round(level * table.dense_ns),

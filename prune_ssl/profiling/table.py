@@ -22,7 +22,7 @@ from transformers import PretrainedConfig
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.models.inputs import input_shape
-from prune_ssl.profiling.machine import machine_facts, thread_count
+from prune_ssl.profiling.machine import machine_facts, steady_heap, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, parse_budget
 from prune_ssl.selection.latency import TABLE_VERSION, LatencyTable, Segment
@@ -145,7 +145,7 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
     _check_measurable(model, at)
     parts = _parts(graph)
     times: dict[tuple[str, tuple[int, ...]], list[float]] = {}
-    with thread_count(at.threads), torch.inference_mode():
+    with thread_count(at.threads), steady_heap(), torch.inference_mode():
         dense = _Subject(resize(model, graph, {}), parts, at)
         level, inside = dense.times(DENSE_CALLS)
         _note(times, parts, graph.widths(), inside)

@@ -10,7 +10,7 @@ from torch import nn
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.inputs import input_shape
-from prune_ssl.profiling.machine import thread_count
+from prune_ssl.profiling.machine import steady_heap, thread_count
 from prune_ssl.selection.calibration import evaluating
 
 WARMUP_ITERATIONS = 10
@@ -115,7 +115,7 @@ def measure_interleaved(
 
     Each model sees the same random waveform, shape (1, N) with N = 16,000 x seconds, in eval and inference
     mode. Modes of the modules and the thread count are put back afterwards; the global random state is not
-    touched.
+    touched. Freed memory is kept meanwhile (`steady_heap`), as a process that serves a model keeps it.
 
     Args:
         models: name -> model; the names key the result.
@@ -136,7 +136,7 @@ def measure_interleaved(
     counts = _thread_counts(threads, models)
     _check_request(counts, min_iterations, max_seconds)
     latencies: dict[str, list[Latency]] = {name: [] for name in models}
-    with evaluating(models.values()), torch.inference_mode():
+    with evaluating(models.values()), torch.inference_mode(), steady_heap():
         for length in lengths:
             calls = {name: _forward_call(name, model, length) for name, model in models.items()}
             for count in counts:

@@ -12,7 +12,7 @@ import torch
 from prune_ssl.errors import BudgetError
 from prune_ssl.tracing import PruningGraph
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -299,7 +299,7 @@ class PruningTrainer(DistillationTrainer):
         What was measured is put aside: a resumed run must make the same cut.
         """
         budget = tuple(limit.constraint for limit in self.gates.limits)
-        if all(limit.metric != "latency" for limit in budget) or self.plan is not None:
+        if all(limit.metric != "latency" for limit in budget):
             return 1.0
 
         def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
