@@ -10,7 +10,7 @@ from prune_ssl.errors import PruneError
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import load_model
-from prune_ssl.profiling import with_latency
+from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.report import Report, report
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import select
@@ -34,6 +34,7 @@ __all__ = [
     "Report",
     "__version__",
     "attach_gates",
+    "fit_latency",
     "load_model",
     "load_pretrained",
     "measure",

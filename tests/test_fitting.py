@@ -12,8 +12,9 @@ from test_training import Tones, arguments
 
 from prune_ssl import PruningConfig, PruningTrainer, select, trace
 from prune_ssl.profiling import fit_latency, fitting
-from prune_ssl.selection import parse_budget
+from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.latency import LatencyCost
+from prune_ssl.training.stages import stages_of
 
 MODEL = tiny_model(num_labels=2)
 GRAPH = trace(MODEL)
@@ -171,3 +172,14 @@ def test_later_stages_refer_to_what_earlier_ones_were_measured_to_take(tmp_path,
         assert found[-1] == pytest.approx(timed[-1])
     assert 0.7 <= found[0] <= 0.8
     assert 0.52 <= found[1] <= 0.6
+
+
+def test_a_stage_that_is_slower_than_its_table_said_asks_for_no_more_than_can_be_reached():
+    """A trained run must not end because a timing leaves less room for the next budget than there was."""
+    config = PruningConfig(budget=latency("latency=20%"), milestones=(latency("latency=80%"),), round_to=1)
+    *_, last = stages_of(config, GRAPH, 100)
+    for share in (0.8, 1.0, 100.0):
+        budget = last.budget(share, GRAPH, GRAPH, config)
+        (limit,) = resolve(budget, GRAPH, allowed_widths(GRAPH, 1), 1.0)
+        assert limit.fraction <= 0.2 / share + 0.2
+    assert limit.fraction > 0.2 / share

@@ -135,9 +135,9 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
     """Time the modules of cut copies of `model` inside whole forward passes, on a grid of widths.
 
     Every pair of widths of neighbouring convolutions occurs in one of CONV_POINTS^2 copies; heads and
-    neurons run through their widths meanwhile. Modules of equal shape share their times. What lies between
-    the modules is the median over all copies. The dense model is timed again beside each copy, and the
-    copy's times are scaled by how it fared.
+    neurons run through their widths meanwhile, in every layer from another one on. Modules of equal shape
+    share their times. What lies between the modules is the median over all copies. The dense model is timed
+    again beside each copy, and the copy's times are scaled by how it fared.
 
     Raises:
         BudgetError: the device or the weights are not there, or no length of audio is given.
@@ -222,16 +222,18 @@ def _grid(group: Group) -> tuple[int, ...]:
 
 
 def _keeps(graph: PruningGraph, parts: list[_Part]) -> Iterator[dict[str, list[int]]]:
-    grids = {part.axes[-1]: part.grid[-1] for part in parts}
+    # Modules of one shape have different widths in one copy: what slows that copy down as a whole then makes
+    # no width look slow.
+    turns = {part.name: sum(each.alike == part.alike for each in parts[:at]) for at, part in enumerate(parts)}
     for run in range(CONV_POINTS**2):
         keep = {}
-        for name, grid in grids.items():
-            frontend = FRONTEND.match(name)
-            index = run
+        for part in parts:
+            grid, frontend = part.grid[-1], FRONTEND.match(part.name)
+            index = run + turns[part.name]
             if frontend:  # even layers take one digit of the run's number, odd layers the other
                 index = run // CONV_POINTS if int(frontend.group(1)) % 2 else run
                 index %= CONV_POINTS
-            keep[name] = list(range(grid[index % len(grid)]))
+            keep[part.axes[-1]] = list(range(grid[index % len(grid)]))
         yield keep
 
 

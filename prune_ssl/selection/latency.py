@@ -12,7 +12,7 @@ import torch
 from prune_ssl.errors import BudgetError
 from prune_ssl.tracing import PruningGraph
 
-TABLE_VERSION = 3
+TABLE_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from torch import nn
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.selection import Budget, Limit, allowed_widths, resolve
+from prune_ssl.selection.budget import reachable
+from prune_ssl.selection.latency import LatencyCost
 from prune_ssl.tracing import PruningGraph
-from prune_ssl.training.cutting import composed
+from prune_ssl.training.cutting import composed, for_what_is_left
 
 if TYPE_CHECKING:
     from prune_ssl.training.trainer import PruningTrainer
@@ -53,18 +55,31 @@ class Stage:
     recovery: int
     """Optimiser steps after the cut."""
 
-    def budget(self, latency_share: float) -> Budget:
+    def budget(
+        self, latency_share: float, dense: PruningGraph, graph: PruningGraph, config: PruningConfig
+    ) -> Budget:
         """Return the budget for a model that was cut before: in amounts, which mean the same for it.
 
-        A part of the dense latency is a part of what that model takes, whose measured `latency_share` of the
-        dense one's is given.
+        A part of the dense latency becomes a part of what that model takes; at least what it can reach, since
+        a timing that differs from the table must not end a run.
+
+        Args:
+            latency_share: that model's measured latency, of the dense one's.
+            dense: graph of the dense model.
+            graph: of that model.
+            config: kinds and rounding.
         """
-        return tuple(
-            replace(limit.constraint, fraction=min(limit.fraction / latency_share, 1.0))
-            if limit.constraint.metric == "latency" and limit.constraint.fraction is not None
-            else replace(limit.constraint, fraction=None, absolute=limit.maximum)
-            for limit in self.limits
-        )
+        widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
+        constraints = for_what_is_left(tuple(limit.constraint for limit in self.limits), dense, graph)
+        budget = []
+        for limit, constraint in zip(self.limits, constraints, strict=True):
+            if constraint.table is None or constraint.fraction is None:
+                budget.append(replace(constraint, fraction=None, absolute=limit.maximum))
+                continue
+            smallest, whole = reachable(graph, LatencyCost(constraint.table, graph), widths)
+            fraction = max(limit.fraction / latency_share, (smallest + 1) / whole)
+            budget.append(replace(constraint, fraction=min(fraction, 1.0)))
+        return tuple(budget)
 
 
 def budget_of(limits: Iterable[Limit]) -> str:

@@ -24,7 +24,7 @@ from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Budget
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import load_fit, load_gates, save_fit, save_gates
-from prune_ssl.training.cutting import agreed, for_what_is_left
+from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.processes import from_first, launched
 from prune_ssl.training.progress import use_budget_progress
@@ -345,7 +345,7 @@ class PruningTrainer(DistillationTrainer):
             latency_share: the part of the dense model's latency that it was measured to take.
         """
         stage = self.stages[number - 1]
-        budget = for_what_is_left(stage.budget(latency_share), self.graph, trace(small))
+        budget = stage.budget(latency_share, self.graph, trace(small), self.pruning)
         if self.distiller is not None:
             self.distiller.attach(small)
         # A subclass may compute another loss; one with arguments of its own cannot be made here.
