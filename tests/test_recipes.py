@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from conftest import TINY, tiny_model
 from safetensors.torch import load_file
 from transformers import Wav2Vec2FeatureExtractor, get_scheduler
@@ -455,6 +456,18 @@ def test_latency_budgets_are_measured_at_the_end_and_said_of_each_model(recipe, 
         (term,) = json.loads(path.read_text())["budget"]
         assert term["achieved"] > 0
         assert term["fraction"] > 0
+
+
+def test_an_override_of_budgets_replaces_the_budget_of_the_file_and_the_other_way_round(recipe, tmp_path):
+    assert load_recipe(recipe, ["pruning.budgets=[80%, 60%]"]).pruning.budget == "macs=60%"
+    file = tmp_path / "progressive.yaml"
+    data = yaml.safe_load(Path(recipe).read_text())
+    data["pruning"] = data["pruning"] | {"budgets": ["80%", "60%"], "budget": "macs=60%"}
+    file.write_text(yaml.safe_dump(data))
+    alone = load_recipe(file, ["pruning.budget=params=50%"]).pruning
+    assert (alone.budgets, alone.budget) == ((), "params=50%")
+    with pytest.raises(RecipeError, match="the last of budgets is macs=60%; leave it out"):
+        load_recipe(file, ["pruning.budgets=[80%, 60%]", "pruning.budget=macs=50%"])
 
 
 def test_a_progressive_recipe_hands_over_a_model_for_each_budget(recipe, tmp_path):

@@ -111,7 +111,7 @@ def _run_pruning(
     """Prune the model, recover, and hand over the model of each budget."""
     part, folder = pruning_part(recipe), recipe.folder
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
-    say(f"Pruning to {' ; '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
+    say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = _pruning_trainer(recipe, ready, ready.model, shared)
     trainer.train(resume_from_checkpoint=begun)
     for made in trainer.finalize_all():

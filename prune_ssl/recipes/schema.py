@@ -1,6 +1,7 @@
 """The schema of a YAML recipe, and its overrides."""
 
 import dataclasses
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -391,9 +392,20 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: wanted a mapping of keys, found {type(data).__name__}.")
+    _drop_other_budget(data, overrides or [])
     for override in overrides or []:
         _apply(data, override)
     return make_recipe(data, str(path))
+
+
+def _drop_other_budget(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Let an override of `pruning.budgets` replace the file's `budget` too, and the other way round."""
+    given, part = {override.partition("=")[0] for override in overrides}, data.get("pruning")
+    pair = {"budget": "pruning.budget", "budgets": "pruning.budgets"}
+    if isinstance(part, dict) and len(given.intersection(pair.values())) == 1:
+        for name, key in pair.items():
+            if key not in given:
+                part.pop(name, None)
 
 
 def make_recipe(data: dict[str, Any], where: str = "recipe") -> Recipe:
