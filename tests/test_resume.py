@@ -184,11 +184,11 @@ def test_rounds_resume_to_the_same_keep_and_weights(
 def test_a_stop_between_two_rounds_repeats_neither(whole_by_cuts, tmp_path, monkeypatch):
     plain, calls = rounds.cut, []
 
-    def stopping(*args):
+    def stopping(*args, **kwargs):
         calls.append(1)
         if len(calls) == 2:
             raise Stopped
-        return plain(*args)
+        return plain(*args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(rounds, "cut", stopping)
