@@ -52,7 +52,7 @@ def steady_heap() -> Iterator[None]:
     that must have them back, page by page, takes up to a tenth longer. Memory is handed back at the end.
     Without glibc nothing is changed.
     """
-    library = ctypes.CDLL(None)
+    library = ctypes.CDLL(None) if platform.system() == "Linux" else None
     mallopt, trim = (getattr(library, name, None) for name in ("mallopt", "malloc_trim"))
     if mallopt is None or trim is None:
         yield
