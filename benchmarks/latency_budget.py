@@ -48,10 +48,10 @@ def run(name: str, threads: int, seconds: float, criterion: str, iterations: int
     torch.manual_seed(0)
     model = build_model(name).eval()
     graph = trace(model)
-    scores = score_units(graph, model, criterion)
-    (half,) = with_latency(f"latency=50%@cpu,threads={threads},seconds={seconds}", model, graph, say=say)
+    scores = score_units(model, graph, criterion)
+    (half,) = with_latency(model, graph, f"latency=50%@cpu,threads={threads},seconds={seconds}", say=say)
     chosen = partial(select, graph, model, criterion=criterion, round_to=ROUND, seconds=seconds)
-    (half,) = fit_latency((half,), model, graph, lambda budget: chosen(budget=budget), say).budget
+    (half,) = fit_latency(model, graph, (half,), lambda budget: chosen(budget=budget), say).budget
     keeps: dict[str, Keep] = {
         "`latency=50%`": chosen(budget=(half,)),
         "`macs=50%`": chosen(budget="macs=50%"),

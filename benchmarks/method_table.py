@@ -30,8 +30,8 @@ from prune_ssl.errors import PruneError
 from prune_ssl.models import FAMILIES, backbone_of
 from prune_ssl.pipeline import run, trainer_for
 from prune_ssl.recipes import Recipe, load_recipe
-from prune_ssl.report.pareto import SweepPoint
-from prune_ssl.sweep import point_of
+from prune_ssl.reporting.pareto import SweepPoint
+from prune_ssl.sweeping import point_of
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "ks_digits_hj_mac.yaml"
 SECONDS = 1.0  # at which MACs are counted, as in the recipe
@@ -111,7 +111,7 @@ def sections_of_uniform(cell: Cell) -> str:
     """The parameters that a uniform cut to this share of the MACs leaves in the frontend and the encoder."""
     model = load_pretrained(cell.dense)
     graph = trace(model)
-    keep = select(graph, model, macs(cell), criterion="uniform", seconds=SECONDS)
+    keep = select(model, graph, macs(cell), criterion="uniform", seconds=SECONDS)
     sections = graph.cost(keep, SECONDS).by_section
     return ",".join(f"{name}.params={sections[name].params}" for name in ("frontend", "encoder"))
 

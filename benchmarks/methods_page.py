@@ -6,7 +6,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean
 
-from prune_ssl.report.pareto import SweepPoint, pareto_html, pareto_svg
+from prune_ssl.reporting.pareto import SweepPoint, pareto_html, pareto_svg
 
 
 @dataclass(frozen=True)

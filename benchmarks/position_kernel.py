@@ -80,7 +80,7 @@ def variants(dense: nn.Module, seconds: float = 1.0) -> Iterator[tuple[str, nn.M
         part = change_(small, amount)
         params = sum(parameter.numel() for parameter in small.parameters())
         yield name, small, params, whole.macs - (1 - part) * position.macs
-        keep = select(graph, dense, f"params={params}", kinds=("ffn",), round_to=1)
+        keep = select(dense, graph, f"params={params}", kinds=("ffn",), round_to=1)
         cost = graph.cost(keep, seconds)
         yield f"FFN as {name}", resize(dense, graph, keep), cost.params, cost.macs
 

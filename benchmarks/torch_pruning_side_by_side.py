@@ -129,7 +129,7 @@ def ours(model: Any, seconds: float) -> list[str]:
     """Prune with prune_ssl; return what came of it."""
     start = time.perf_counter()
     graph = trace(model)
-    keep = select(graph, model, "macs=50%", seconds=seconds)
+    keep = select(model, graph, "macs=50%", seconds=seconds)
     small = resize(model, graph, keep)
     took = time.perf_counter() - start
     small.set_attn_implementation("eager")  # type: ignore[operator]

@@ -11,7 +11,7 @@ from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import load_model
 from prune_ssl.profiling import fit_latency, with_latency
-from prune_ssl.report import Report, report
+from prune_ssl.reporting import Report, report
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import select
 from prune_ssl.tracing import Cost, Group, PruningGraph, trace

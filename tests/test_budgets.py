@@ -52,7 +52,7 @@ def test_a_memory_budget_bounds_the_saved_file_and_is_used(tmp_path, family, hea
     graph = trace(model)
     widths = allowed_widths(graph, 1)
     (limit,) = resolve(f"memory=80%,dtype={dtype}", graph, widths, 1.0)
-    keep = select(graph, model, f"memory={limit.maximum}B,dtype={dtype}", round_to=1)
+    keep = select(model, graph, f"memory={limit.maximum}B,dtype={dtype}", round_to=1)
     small = resize(model, graph, keep)
     folder = save_pretrained(small, tmp_path / "small", dtype=getattr(torch, dtype))
     size = (folder / "model.safetensors").stat().st_size
@@ -75,7 +75,7 @@ def test_gates_take_a_memory_budget():
 def test_an_unreachable_memory_budget_names_bytes():
     model = tiny_model()
     with pytest.raises(BudgetError, match=r"Reachable: [\d,]+ B to [\d,]+ B"):
-        select(trace(model), model, "memory=1KB")
+        select(model, trace(model), "memory=1KB")
 
 
 # -- latency
@@ -179,7 +179,7 @@ def test_a_latency_budget_is_met_by_the_table_and_no_usable_step_fits(percent):
     graph = trace(model)
     (constraint,) = parse_budget(f"latency={percent}%")
     budget = (type(constraint)("latency", fraction=percent / 100, table=fake_table(graph)),)
-    keep = select(graph, model, budget, round_to=1)
+    keep = select(model, graph, budget, round_to=1)
     widths = allowed_widths(graph, 1)
     (limit,) = resolve(budget, graph, widths, 1.0)
     found = graph.widths(keep)
@@ -243,7 +243,7 @@ def test_near_its_floor_a_noisy_latency_budget_is_met_too(seed):
 def test_a_latency_budget_without_a_table_says_how_to_get_one():
     model = tiny_model()
     with pytest.raises(BudgetError, match=r"prune_ssl\.with_latency\(budget, model, graph"):
-        select(trace(model), model, "latency=50%")
+        select(model, trace(model), "latency=50%")
     with pytest.raises(BudgetError, match="not a latency table"):
         LatencyTable.from_json("{}")
 

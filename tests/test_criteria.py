@@ -8,8 +8,8 @@ from torch.func import functional_call
 from prune_ssl import select, trace
 from prune_ssl.errors import BudgetError
 from prune_ssl.selection import CRITERIA, allowed_widths, resolve, score_units, unit_prices
+from prune_ssl.selection.choosing import uniform_widths
 from prune_ssl.selection.criteria import compared
-from prune_ssl.selection.select import uniform_widths
 
 NEEDS_DATA = [name for name, criterion in CRITERIA.items() if criterion.needs != "weights"]
 
@@ -34,7 +34,7 @@ SOME = ("conv.0", "conv.6", "layer.1.heads", "layer.2.ffn")
 def test_taylor_is_the_derivative_of_the_loss_when_all_slices_of_a_unit_shrink_together(model, batches):
     graph = trace(model)
     parameters = {name: p.detach() for name, p in model.named_parameters()}
-    found = score_units(graph, model, "taylor", batches)
+    found = score_units(model, graph, "taylor", batches)
     for name in SOME:
         group = graph.groups[name]
         for unit in (0, group.size - 1):
@@ -66,7 +66,7 @@ def test_fisher_is_half_the_sum_of_squared_weights_times_mean_squared_gradients(
             if parameter.grad is not None:
                 squares[name] += parameter.grad**2 / len(batches)
     model.zero_grad()
-    found = score_units(graph, model, "fisher", batches)
+    found = score_units(model, graph, "fisher", batches)
     for name in SOME:
         group = graph.groups[name]
         for unit in range(group.size):
@@ -95,7 +95,7 @@ def test_activation_weighs_columns_by_the_size_of_what_they_read(model, batches)
             model(**batch)
     for handle in handles:
         handle.remove()
-    found = score_units(graph, model, "activation", batches)
+    found = score_units(model, graph, "activation", batches)
     for name, key, weight, weights_of_unit in (
         ("conv.6", "feature", model.hubert.feature_projection.projection.weight, 9 * 8 // 4 + 16),
         ("layer.2.ffn", "ffn", layer.output_dense.weight, 16 + 16),
@@ -116,7 +116,7 @@ def test_magnitude_is_the_relative_squared_norm_times_the_number_of_weights(mode
     feed_forward = model.hubert.encoder.layers[2].feed_forward
     rows, columns = feed_forward.intermediate_dense.weight, feed_forward.output_dense.weight
     norms = torch.stack([(rows[i] ** 2).sum() + (columns[:, i] ** 2).sum() for i in range(24)]).detach()
-    found = score_units(trace(model), model, "magnitude")["layer.2.ffn"]
+    found = score_units(model, trace(model), "magnitude")["layer.2.ffn"]
     assert torch.allclose(found, 32 * norms / norms.mean())
 
 
@@ -139,7 +139,7 @@ def test_scoring_leaves_the_model_as_it_was(model, batches, criterion):
     model.classifier.weight.grad = torch.ones_like(model.classifier.weight)
     model.hubert.feature_extractor.conv_layers[0].conv.weight.requires_grad = False
     before = state(model)
-    score_units(graph, model, criterion, batches)
+    score_units(model, graph, criterion, batches)
     for key, value in state(model).items():
         assert str(value) == str(before[key]), key
 
@@ -150,8 +150,8 @@ def test_scoring_leaves_the_model_as_it_was(model, batches, criterion):
 def test_every_criterion_selects_within_the_budget(model, batches, criterion, isomorphic, normalise):
     graph = trace(model)
     keep = select(
-        graph,
         model,
+        graph,
         "macs=60%",
         criterion,
         round_to=1,
@@ -204,8 +204,8 @@ def test_blocks_and_layers_do_not_go_before_every_unit(batches, criterion):
     for seed in range(6):
         torch.manual_seed(seed)
         keep = select(
-            graph,
             model,
+            graph,
             "encoder.params=70%",
             criterion,
             round_to=1,
@@ -223,7 +223,7 @@ def test_random_takes_units_of_every_kind_alike():
     graph, kept = trace(model), {"conv": [], "heads": [], "ffn": []}
     for seed in range(20):
         torch.manual_seed(seed)
-        widths = graph.widths(select(graph, model, "params=60%", "random", round_to=1))
+        widths = graph.widths(select(model, graph, "params=60%", "random", round_to=1))
         for name, group in graph.groups.items():
             if group.kind in kept:
                 kept[group.kind].append(widths[name] / group.size)
@@ -261,7 +261,7 @@ def test_uniform_cuts_every_group_by_the_same_fraction():
     found = uniform_widths(graph, limits, widths)
     fractions = {found[name] / graph.groups[name].size for name in widths if len(widths[name]) > 1}
     assert max(fractions) - min(fractions) <= 0.2 + 1e-9  # two steps of 4 in 40, the second for what was left
-    keep = select(graph, model, "macs=50%", "uniform", round_to=4, seconds=1.0)
+    keep = select(model, graph, "macs=50%", "uniform", round_to=4, seconds=1.0)
     assert graph.widths(keep) == found
 
 
@@ -270,33 +270,33 @@ def test_a_criterion_without_its_data_is_refused(criterion):
     model = tiny_model()
     graph = trace(model)
     with pytest.raises(BudgetError, match=f"criterion '{criterion}' looks at .* give batches="):
-        select(graph, model, "macs=60%", criterion)
+        select(model, graph, "macs=60%", criterion)
     with pytest.raises(BudgetError, match="calibration batches are empty"):
-        select(graph, model, "macs=60%", criterion, batches=[])
+        select(model, graph, "macs=60%", criterion, batches=[])
 
 
 def test_a_model_without_a_loss_or_an_unknown_option_is_refused():
     bare = tiny_model(head="Model")
     with pytest.raises(BudgetError, match="HubertModel gives no loss"):
-        select(trace(bare), bare, "macs=60%", "taylor", batches=[{"input_values": torch.randn(1, 4000)}])
+        select(bare, trace(bare), "macs=60%", "taylor", batches=[{"input_values": torch.randn(1, 4000)}])
     model = tiny_model()
     with pytest.raises(BudgetError, match="normalise: found 'size'"):
-        select(trace(model), model, "macs=60%", normalise="size")
+        select(model, trace(model), "macs=60%", normalise="size")
     with pytest.raises(BudgetError, match="unknown criterion 'luck'; wanted one of magnitude, taylor"):
-        select(trace(model), model, "macs=60%", "luck")
+        select(model, trace(model), "macs=60%", "luck")
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_whole_blocks_layers_and_the_residual_width_have_scores_too(model, batches, criterion):
     graph = trace(model)
-    scores = score_units(graph, model, criterion, batches)
+    scores = score_units(model, graph, criterion, batches)
     for name, group in graph.groups.items():
         assert scores[name].shape == (group.size,)
         assert bool((scores[name] >= 0).all())
         if criterion != "random":
             assert float(scores[name].sum()) > 0, name
     kinds = ("conv", "heads", "ffn", "hidden", "block", "layer")
-    keep = select(graph, model, "macs=50%", criterion, 1, kinds, 1.0, batches=batches)
+    keep = select(model, graph, "macs=50%", criterion, 1, kinds, 1.0, batches=batches)
     assert graph.cost(keep, 1.0).macs <= 0.5 * graph.cost(seconds=1.0).macs
 
 
@@ -310,5 +310,5 @@ def test_taylor_of_a_block_is_the_derivative_when_all_its_parameters_shrink_toge
         scaled = parameters | {path: parameters[path] * scale for path in group.members if path in parameters}
         loss = functional_call(model, scaled, kwargs=batch).loss
         slopes.append(float(torch.autograd.grad(loss, scale)[0].abs()))
-    found = score_units(graph, model, "taylor", batches)["layer.1.feed_forward"]
+    found = score_units(model, graph, "taylor", batches)["layer.1.feed_forward"]
     assert float(found) == pytest.approx(sum(slopes) / 3, rel=1e-6)

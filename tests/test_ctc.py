@@ -261,7 +261,7 @@ def test_a_pruned_model_works_in_transformers_pipeline(
     task = kind.from_folder(folder_of(*texts))
     model = task.with_head(tiny_model(family, "ForCTC"))
     graph = prune_ssl.trace(model)
-    small = prune_ssl.resize(model, graph, prune_ssl.select(graph, model, "macs=50%", round_to=1))
+    small = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=50%", round_to=1))
     processor = task.processor(Wav2Vec2FeatureExtractor())
     prune_ssl.save_pretrained(small, tmp_path / "model", processor=processor)
     wave = np.random.default_rng(3).standard_normal(24_000).astype(np.float32)

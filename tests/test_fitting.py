@@ -28,7 +28,7 @@ def latency(text, table=TABLE):
 
 
 def choose(budget):
-    return select(GRAPH, MODEL, budget, round_to=1, seconds=1.0)
+    return select(MODEL, GRAPH, budget, round_to=1, seconds=1.0)
 
 
 class Machine:
@@ -69,7 +69,7 @@ def test_a_corrected_table_scales_what_widths_save(factor, level):
 @pytest.mark.parametrize("asked", [0.4, 0.6, 0.8])
 def test_what_is_chosen_takes_as_long_as_asked_where_the_table_is_wrong(monkeypatch, truth, asked):
     machine = Machine(monkeypatch, truth)
-    fit = fit_latency(latency(f"latency={100 * asked:g}%"), MODEL, GRAPH, choose)
+    fit = fit_latency(MODEL, GRAPH, latency(f"latency={100 * asked:g}%"), choose)
     assert 0.85 * asked <= fit.share <= asked  # one unit of this model is several percent
     chosen = truth(COST.value(GRAPH.widths(choose(fit.budget))) / WHOLE)
     assert chosen == pytest.approx(fit.share)
@@ -79,21 +79,28 @@ def test_what_is_chosen_takes_as_long_as_asked_where_the_table_is_wrong(monkeypa
 def test_an_absolute_latency_is_that_of_the_clock(monkeypatch):
     Machine(monkeypatch, lambda share: share, whole_ms=2 * WHOLE / 1e6)  # twice as slow as in the table
     asked = WHOLE / 1e6
-    fit = fit_latency(latency(f"latency={asked * 1000:.0f}us"), MODEL, GRAPH, choose)
+    fit = fit_latency(MODEL, GRAPH, latency(f"latency={asked * 1000:.0f}us"), choose)
     assert 0.45 <= fit.share <= 0.5
+
+
+def test_an_absolute_latency_is_held_where_the_table_sees_nothing_to_cut(monkeypatch):
+    Machine(monkeypatch, lambda share: share, whole_ms=2 * WHOLE / 1e6)
+    budget = latency(f"latency={1.2 * WHOLE / 1000:.0f}us")
+    assert choose(budget) == {}
+    assert 0.5 <= fit_latency(MODEL, GRAPH, budget, choose).share <= 0.6
 
 
 def test_without_a_latency_nothing_is_timed(monkeypatch):
     machine = Machine(monkeypatch, lambda share: share)
     budget = parse_budget("macs=50%")
-    assert fit_latency(budget, MODEL, GRAPH, choose) == fitting.Fit(budget)
+    assert fit_latency(MODEL, GRAPH, budget, choose) == fitting.Fit(budget)
     assert not machine.timed
 
 
 def test_a_latency_below_what_can_be_reached_ends_with_the_fastest_cut(monkeypatch):
     """The table promised more than the machine holds; a trained model must not be lost for that."""
     Machine(monkeypatch, lambda share: 0.7 + 0.3 * share)
-    fit = fit_latency(latency("latency=30%"), MODEL, GRAPH, choose)
+    fit = fit_latency(MODEL, GRAPH, latency("latency=30%"), choose)
     assert 0.7 < fit.share < 0.85
     assert choose(fit.budget)
 
@@ -101,9 +108,24 @@ def test_a_latency_below_what_can_be_reached_ends_with_the_fastest_cut(monkeypat
 def test_where_another_constraint_limits_the_cut_it_is_timed_but_once_more(monkeypatch):
     machine = Machine(monkeypatch, lambda share: 0.5 * share)
     budget = latency("latency=90%,macs=40%")
-    fit = fit_latency(budget, MODEL, GRAPH, choose)
+    fit = fit_latency(MODEL, GRAPH, budget, choose)
     assert choose(fit.budget) == choose(budget)
     assert len(machine.timed) == 1
+
+
+@pytest.mark.parametrize("milliseconds", [WHOLE / 1e6 + 1, 900_000])
+def test_a_cut_that_no_width_of_the_table_tells_does_not_end_a_run(monkeypatch, milliseconds):
+    """Hidden size is timed as fixed, and an absolute latency may be more than the uncut model takes."""
+    monkeypatch.setattr(fitting, "_timed", lambda *_: (10.0, 6.0))
+    graph = trace(MODEL)
+
+    def hidden(budget):
+        return select(MODEL, graph, budget, round_to=1, seconds=1.0, kinds=("hidden",))
+
+    budget = latency(f"latency={milliseconds:.3f}ms,macs=95%")
+    fit = fit_latency(MODEL, graph, budget, hidden)
+    assert fit.share == 0.6
+    assert hidden(fit.budget)
 
 
 def test_real_models_are_timed_and_left_as_they_were():

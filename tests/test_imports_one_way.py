@@ -1,6 +1,10 @@
 """A room may import only rooms to its left."""
 
 import ast
+import importlib
+import inspect
+import pkgutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,11 +26,11 @@ ORDER = (
     "probing",
     "artifacts",
     "measuring",
-    "report",
+    "reporting",
     "assets",
     "recipes",
     "pipeline",
-    "sweep",
+    "sweeping",
     "cli",
 )
 ROOT = Path(prune_ssl.__file__).parent
@@ -56,3 +60,14 @@ def test_a_room_imports_only_rooms_to_its_left(file: Path) -> None:
     assert room in ORDER, f"{room} has no place in the order: add it to ORDER"
     wrong = {name for name in rooms_imported(file) if ORDER.index(name) > ORDER.index(room)}
     assert not wrong, f"{room} imports {sorted(wrong)}, which come after it: {' -> '.join(ORDER)}"
+
+
+NAMES = sorted(module.name for module in pkgutil.walk_packages(prune_ssl.__path__, "prune_ssl."))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("__main__")])
+def test_no_function_hides_a_module_or_bears_its_name(name: str) -> None:
+    module = importlib.import_module(name)
+    parent, _, leaf = name.rpartition(".")
+    assert getattr(sys.modules[parent], leaf) is module
+    assert not inspect.isfunction(getattr(module, leaf, None))

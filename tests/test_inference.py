@@ -11,7 +11,7 @@ from transformers import Wav2Vec2FeatureExtractor, pipeline
 from typer.testing import CliRunner
 
 import prune_ssl
-from prune_ssl.cli.main import app
+from prune_ssl.cli.app import app
 from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.tasks import Classification, Joint, Recognition, Slots, Task, Verification
 
@@ -37,7 +37,7 @@ def save_pruned(task: Task, head: str, folder: Path) -> torch.nn.Module:
     """A pruned wav2vec 2.0 model with the task's head, in a folder."""
     model = task.with_head(tiny_model("wav2vec2", head))
     graph = prune_ssl.trace(model)
-    small = prune_ssl.resize(model, graph, prune_ssl.select(graph, model, "macs=60%", round_to=1)).eval()
+    small = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=60%", round_to=1)).eval()
     prune_ssl.save_pretrained(small, folder, processor=task.processor(EXTRACTOR))
     return small
 

@@ -134,7 +134,7 @@ def test_one_encoder_learns_both_and_is_cut(tmp_path: Path) -> None:
     assert result["eval_accuracy"] == 1.0
     assert result["eval_eer"] <= 0.1
     graph = prune_ssl.trace(model)
-    small = prune_ssl.resize(model, graph, prune_ssl.select(graph, model, "macs=80%", round_to=1))
+    small = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=80%", round_to=1))
     prune_ssl.save_pretrained(small, tmp_path / "model")
     loaded = prune_ssl.load_pretrained(tmp_path / "model")
     assert task.has_head(loaded)

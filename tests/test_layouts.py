@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from prune_ssl.cli.main import app
+from prune_ssl.cli.app import app
 from prune_ssl.data import FolderConfig, SurveyConfig, check_folder, find_trials, survey
-from prune_ssl.data.survey import flat_share
+from prune_ssl.data.surveys import flat_share
 from prune_ssl.errors import DataError
 
 

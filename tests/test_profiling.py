@@ -64,17 +64,17 @@ def test_wider_modules_take_longer_in_the_table():
 
 def test_a_table_is_measured_once_and_then_read(model, tmp_path):
     graph, said = trace(model), []
-    budget = with_latency("latency=95%,seconds=0.5,macs=90%", model, graph, cache=tmp_path, say=said.append)
+    budget = with_latency(model, graph, "latency=95%,seconds=0.5,macs=90%", cache=tmp_path, say=said.append)
     assert len(said) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
-    again = with_latency("latency=60%", model, graph, seconds=0.5, cache=tmp_path, say=said.append)
+    again = with_latency(model, graph, "latency=60%", seconds=0.5, cache=tmp_path, say=said.append)
     assert len(said) == 1
     assert again[0].table == budget[0].table
-    other = with_latency("latency=60%", model, graph, seconds=0.25, cache=tmp_path, say=said.append)
+    other = with_latency(model, graph, "latency=60%", seconds=0.25, cache=tmp_path, say=said.append)
     assert len(said) == 2
     assert other[0].table.seconds == 0.25
-    assert with_latency("macs=50%", model, graph) == prune_ssl.selection.parse_budget("macs=50%")
-    keep = select(graph, model, budget, round_to=8, seconds=0.5)
+    assert with_latency(model, graph, "macs=50%") == prune_ssl.selection.parse_budget("macs=50%")
+    keep = select(model, graph, budget, round_to=8, seconds=0.5)
     latency, macs = resolve(budget, graph, allowed_widths(graph), 0.5)
     for limit in (latency, macs):
         assert limit.polynomial.value(graph.widths(keep)) <= limit.maximum
@@ -113,13 +113,13 @@ def test_a_device_that_is_not_there_or_a_missing_length_is_refused(model, monkey
     with pytest.raises(BudgetError, match="no CUDA device"):
         measure_table(model, trace(model), dataclasses.replace(AT, device="cuda"))
     with pytest.raises(BudgetError, match="no CUDA device"):
-        with_latency("latency=50%@cuda", model, trace(model))
+        with_latency(model, trace(model), "latency=50%@cuda")
     with pytest.raises(BudgetError, match="needs an audio length"):
         measure_table(model, trace(model), Conditions())
     with torch.device("meta"):
         empty = type(model)(model.config)
     with pytest.raises(BudgetError, match="has no weights"):
-        with_latency("latency=50%", empty, trace(empty))
+        with_latency(empty, trace(empty), "latency=50%")
 
 
 def test_models_whose_parameters_have_the_same_shapes_have_tables_of_their_own(tmp_path, monkeypatch):
@@ -138,10 +138,10 @@ def test_models_whose_parameters_have_the_same_shapes_have_tables_of_their_own(t
         {"hidden_act": "relu"},
     ):
         model = tiny_model(**more)
-        with_latency("latency=60%", model, trace(model), seconds=0.5, cache=tmp_path)
+        with_latency(model, trace(model), "latency=60%", seconds=0.5, cache=tmp_path)
     assert len(measured) == 4
     labelled = tiny_model(num_labels=3)
-    with_latency("latency=60%", labelled, trace(labelled), seconds=0.5, cache=tmp_path)
+    with_latency(labelled, trace(labelled), "latency=60%", seconds=0.5, cache=tmp_path)
     same = tiny_model(num_labels=3, id2label={0: "a", 1: "b", 2: "c"})
-    with_latency("latency=60%", same, trace(same), seconds=0.5, cache=tmp_path)
+    with_latency(same, trace(same), "latency=60%", seconds=0.5, cache=tmp_path)
     assert len(measured) == 5

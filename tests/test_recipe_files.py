@@ -9,7 +9,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import prune_ssl
-from prune_ssl.cli.main import app
+from prune_ssl.cli.app import app
 from prune_ssl.pipeline import plan_architecture, run
 from prune_ssl.recipes import load_recipe, pruning_part
 from prune_ssl.recipes.catalogue import BEGIN, END, load_all, markdown_table, with_table

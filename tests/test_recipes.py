@@ -18,8 +18,8 @@ from transformers import Wav2Vec2FeatureExtractor, get_scheduler
 from typer.testing import CliRunner
 
 import prune_ssl
+from prune_ssl.cli.app import app
 from prune_ssl.cli.doctor import _mismatch
-from prune_ssl.cli.main import app
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import RecipeError
 from prune_ssl.models.filterbank import gabor_filters
@@ -541,5 +541,5 @@ def test_a_verification_recipe_says_its_margin(tmp_path):
     ready = prepare(smoke, False, lambda line: None)
     assert ready.model.objective.margin == 0.1
     graph = prune_ssl.trace(ready.model)
-    keep = prune_ssl.select(graph, ready.model, "macs=90%", round_to=1)
+    keep = prune_ssl.select(ready.model, graph, "macs=90%", round_to=1)
     assert prune_ssl.resize(ready.model, graph, keep).objective.margin == 0.1

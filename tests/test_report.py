@@ -13,10 +13,10 @@ from rich.console import Console
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Latency, SpeedUp
-from prune_ssl.report import Report, ReportData, render, report
-from prune_ssl.report.content import sections
-from prune_ssl.report.model import Comparison
-from prune_ssl.report.plots import PLOTS, draw
+from prune_ssl.reporting import Report, ReportData, render, report
+from prune_ssl.reporting.content import sections
+from prune_ssl.reporting.model import Comparison
+from prune_ssl.reporting.plots import PLOTS, draw
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 

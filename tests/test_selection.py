@@ -76,7 +76,7 @@ def test_a_malformed_budget_is_refused_with_what_was_wanted(text, message):
 def test_an_unreachable_budget_names_the_reachable_range(tiny):
     model, graph = tiny
     with pytest.raises(BudgetError, match=r"Reachable: [\d,]+ to [\d,]+ \(\d+\.\d% to 100%\)"):
-        select(graph, model, "macs=1%")
+        select(model, graph, "macs=1%")
     with pytest.raises(BudgetError, match="cannot be met"):
         attach_gates(model, graph, PruningConfig(budget="params=1%"))
 
@@ -129,8 +129,8 @@ def test_finalize_of_random_gates_meets_the_budget_on_base_shapes(base, metric, 
 
 def test_the_best_scored_units_are_kept(tiny):
     model, graph = tiny
-    scores = score_units(graph, model, "magnitude")
-    for name, units in select(graph, model, "macs=60%", round_to=1).items():
+    scores = score_units(model, graph, "magnitude")
+    for name, units in select(model, graph, "macs=60%", round_to=1).items():
         dropped = set(range(graph.groups[name].size)) - set(units)
         if units and dropped:
             assert min(scores[name][list(units)]) >= max(scores[name][list(dropped)])
@@ -138,7 +138,7 @@ def test_the_best_scored_units_are_kept(tiny):
 
 def test_kinds_that_are_not_named_stay_whole(tiny):
     model, graph = tiny
-    keep = select(graph, model, "params=80%", round_to=1, kinds=["ffn"])
+    keep = select(model, graph, "params=80%", round_to=1, kinds=["ffn"])
     assert keep
     assert all(name.endswith(".ffn") for name in keep)
 

@@ -33,7 +33,7 @@ KINDS = ("conv", "heads", "ffn", "layer")
 def test_the_stock_model_is_the_cut_model(family, head, norm):
     model = tiny_model(family, head, norm).double()
     graph = trace(model)
-    keep = select(graph, model, "macs=70%", "random", 2, KINDS, 1.0, layout="stock")
+    keep = select(model, graph, "macs=70%", "random", 2, KINDS, 1.0, layout="stock")
     cut = resize(model, graph, keep)
     stock = to_stock(cut)
     assert type(stock) is type(model)
@@ -76,7 +76,7 @@ def test_a_stock_model_may_have_no_layer_at_all(family, head, norm):
 def test_a_saved_stock_model_loads_without_prune_ssl(tmp_path):
     model = tiny_model("wav2vec2", "ForSequenceClassification")
     graph = trace(model)
-    stock = to_stock(resize(model, graph, select(graph, model, "params=80%", layout="stock", round_to=1)))
+    stock = to_stock(resize(model, graph, select(model, graph, "params=80%", layout="stock", round_to=1)))
     audio = torch.randn(1, 8000)
     folder = save_pretrained(stock, tmp_path / "model")
     save_file({"audio": audio, "wanted": first_output(stock, audio)}, tmp_path / "wanted.safetensors")

@@ -14,16 +14,16 @@ from transformers import Wav2Vec2FeatureExtractor
 from typer.testing import CliRunner
 
 import prune_ssl
-from prune_ssl.cli.main import app
+from prune_ssl.cli.app import app
 from prune_ssl.data import Clip, SpeechCollator
 from prune_ssl.errors import DataError
 from prune_ssl.probing import MEASURES, PROBES, overall_score, probe, superb_score
 from prune_ssl.probing.heads import Probe, WeightedSum
-from prune_ssl.probing.probe import _batches
+from prune_ssl.probing.probes import _batches
 from prune_ssl.probing.states import FrozenStates
 
 # The package's `probe` is the function.
-probing = importlib.import_module("prune_ssl.probing.probe")
+probing = importlib.import_module("prune_ssl.probing.probes")
 
 # As their papers print them, in the order of ORDER; then the overall and the SUPERB score.
 PUBLISHED: dict[str, tuple[tuple[float, ...], float | None, int]] = {
@@ -138,7 +138,7 @@ def test_a_probe_learns_on_a_frozen_encoder(pruned: bool, tmp_path: Path) -> Non
     model = tiny_model("wav2vec2", "ForCTC")
     if pruned:
         graph = prune_ssl.trace(model)
-        model = prune_ssl.resize(model, graph, prune_ssl.select(graph, model, "macs=70%", round_to=1))
+        model = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=70%", round_to=1))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     settings = replace(PROBES["ks"], steps=60, batch_size=8)
     lines: list[str] = []

@@ -15,8 +15,8 @@ from prune_ssl.cli import sweep as sweep_command
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
-from prune_ssl.report.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
-from prune_ssl.sweep import Trial, sweep, trials
+from prune_ssl.reporting.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
+from prune_ssl.sweeping import Trial, sweep, trials
 
 
 def test_trials_are_all_combinations():

@@ -81,7 +81,7 @@ def test_masked_equals_resized_and_the_cost_is_counted(model, seed):
 
 def test_a_budget_is_met(model):
     graph = trace(model)
-    keep = select(graph, model, "macs=90%", round_to=1, seconds=0.2)
+    keep = select(model, graph, "macs=90%", round_to=1, seconds=0.2)
     assert 0.87 <= graph.cost(keep, 0.2).macs / graph.cost(seconds=0.2).macs <= 0.9
 
 

@@ -303,7 +303,7 @@ def test_a_trainer_learns_to_tell_voices_and_the_cut_model_keeps_its_embeddings(
     result = trainer.evaluate()
     assert (result["eval_eer"], result["eval_min_dcf"]) == (0.0, 0.0)
     graph = prune_ssl.trace(model)
-    small = prune_ssl.resize(model, graph, prune_ssl.select(graph, model, "macs=80%", round_to=1))
+    small = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=80%", round_to=1))
     prune_ssl.save_pretrained(small, tmp_path / "model")
     waves = torch.from_numpy(np.stack([clip.waveform() for clip in TEST[:2]]))
     with torch.no_grad():

@@ -263,7 +263,7 @@ def write_split(clips: Sequence[Clip], folder: Path) -> None:
             writer.writerow([name, clip.label, clip.speaker, f"{len(clip.samples) / SAMPLE_RATE_HZ:.4f}"])
 
 
-def make_words(folder: Path, seed: int, takes: int = 1) -> dict[str, int]:
+def write_words(folder: Path, seed: int, takes: int = 1) -> dict[str, int]:
     """Make the splits and the README in `folder`, replacing what is there. Returns clips by split."""
     made = {split: list(synthesise(split, range(takes), seed)) for split in VARIANTS}
     shutil.rmtree(folder, ignore_errors=True)
@@ -294,7 +294,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--takes", type=int, default=1, help="clips of each word by each speaker")
     arguments = parser.parse_args()
-    counts = make_words(arguments.folder, arguments.seed, arguments.takes)
+    counts = write_words(arguments.folder, arguments.seed, arguments.takes)
     size_bytes = sum(path.stat().st_size for path in arguments.folder.rglob("*") if path.is_file())
     print(f"{counts} clips, {size_bytes:,} bytes, in {arguments.folder}")
 

@@ -279,7 +279,7 @@ def write_card(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def train_demo_model(arguments: argparse.Namespace) -> dict[str, float]:
+def train_model(arguments: argparse.Namespace) -> dict[str, float]:
     """Train, save, measure it on the unseen speakers, write the card. Returns accuracies."""
     torch.set_num_threads(arguments.threads)
     set_seed(arguments.seed)
@@ -316,7 +316,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    accuracies = train_demo_model(arguments)
+    accuracies = train_model(arguments)
     size_bytes = (arguments.folder / "model.safetensors").stat().st_size
     print(f"accuracy {accuracies}; {size_bytes:,} bytes of weights, in {arguments.folder}")
 

@@ -11,7 +11,7 @@ from prune_ssl.measuring import bench_table, benchmark_models, write_rows
 
 
 @one_line_errors
-def bench(
+def bench_command(
     models: Annotated[
         list[str], typer.Argument(help="Folders, hub names, or arch:wav2vec2-base and the like.")
     ],

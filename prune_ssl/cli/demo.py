@@ -13,7 +13,7 @@ from prune_ssl.recipes import load_recipe
 
 
 @one_line_errors
-def demo(
+def demo_command(
     out: Annotated[Path, typer.Option(help="Folder for the model and the report.")] = Path("runs/demo"),
     budget: Annotated[str, typer.Option(help="What to keep.")] = "macs=50%",
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.data import SurveyConfig, survey
-from prune_ssl.data.survey import KINDS
+from prune_ssl.data.surveys import KINDS
 
 PACKAGES = (
     *("torch", "torchaudio", "transformers", "torch-pruning", "datasets", "evaluate", "accelerate"),
@@ -23,7 +23,7 @@ doctor_app = typer.Typer(help="Is this environment, or this data, all right?")
 
 @doctor_app.callback(invoke_without_command=True)
 @one_line_errors
-def doctor(context: typer.Context) -> None:
+def doctor_command(context: typer.Context) -> None:
     """Check the installed packages, and say what to do about what is wrong."""
     if context.invoked_subcommand is not None:
         return

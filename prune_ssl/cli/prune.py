@@ -18,7 +18,7 @@ from prune_ssl.tracing import trace
 
 
 @one_line_errors
-def prune(
+def prune_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
     out: Annotated[Path, typer.Argument(help="Folder for the smaller model.")],
     budget: Annotated[
@@ -55,13 +55,13 @@ def prune(
     if is_pruned(dense) and not allow_pruned:
         raise ModelError(f"{model} was pruned by prune_ssl already; give --allow-pruned to prune it further.")
     graph = trace(dense, only=only or ("*",), ignore=ignore or ())
-    limits = with_latency(budget, dense, graph, seconds, say=say)
+    limits = with_latency(dense, graph, budget, seconds, say=say)
     chosen = [kind.strip() for kind in kinds.split(",")]
 
     def choose(limits: Budget) -> dict[str, tuple[int, ...]]:
         return select(
-            graph,
             dense,
+            graph,
             limits,
             criterion,
             round_to,
@@ -72,7 +72,7 @@ def prune(
             layout=cast(Layout, layout),
         )
 
-    keep = choose(fit_latency(limits, dense, graph, choose, say).budget)
+    keep = choose(fit_latency(dense, graph, limits, choose, say).budget)
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)

@@ -8,7 +8,7 @@ import typer
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.errors import ArtifactError
 from prune_ssl.models import load_model
-from prune_ssl.report import report
+from prune_ssl.reporting import report
 
 
 @one_line_errors

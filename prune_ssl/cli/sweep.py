@@ -7,7 +7,7 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.recipes import load_recipe, pruning_part
-from prune_ssl.sweep import sweep, trials
+from prune_ssl.sweeping import sweep, trials
 
 
 @one_line_errors

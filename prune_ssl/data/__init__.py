@@ -18,7 +18,7 @@ from prune_ssl.data.layouts import SPLITS
 from prune_ssl.data.metadata import SLOT_MARK
 from prune_ssl.data.recordings import Recordings
 from prune_ssl.data.streaming import StreamConfig, StreamedClips, read_stream, require_sampled_labels
-from prune_ssl.data.survey import Finding, Survey, SurveyConfig, survey
+from prune_ssl.data.surveys import Finding, Survey, SurveyConfig, survey
 from prune_ssl.data.trials import Trial, all_pairs, find_trials, read_trials
 
 __all__ = [

@@ -180,7 +180,7 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:
         )
     config, graph = pruning_config(recipe), trace(model)
     widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
-    budget = with_latency(config.budget, model, graph, config.seconds, say=say)
+    budget = with_latency(model, graph, config.budget, config.seconds, say=say)
     for limit in resolve(budget, graph, widths, config.seconds):
         smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
         most, dense = (limit.constraint.shown(amount) for amount in (limit.maximum, limit.dense))

@@ -38,7 +38,7 @@ from prune_ssl.pipeline.preparation import (
 from prune_ssl.pipeline.student import distil, new_student
 from prune_ssl.recipes import Recipe, load_recipe, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
-from prune_ssl.report import Report, report
+from prune_ssl.reporting import Report, report
 from prune_ssl.selection import Limit
 from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import Cost, PruningGraph, trace

@@ -1,6 +1,6 @@
 """The SUPERB probe: what a frozen encoder, pruned or not, knows of a task; and SUPERB's scores."""
 
-from prune_ssl.probing.probe import Probed, Trained, probe
+from prune_ssl.probing.probes import Probed, Trained, probe
 from prune_ssl.probing.scores import MEASURES, overall_score, superb_score
 from prune_ssl.probing.settings import PROBES, ProbeSettings
 

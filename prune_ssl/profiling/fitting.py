@@ -31,9 +31,9 @@ class Fit:
 
 
 def fit_latency(
-    budget: Budget,
     model: nn.Module,
     graph: PruningGraph,
+    budget: Budget,
     choose: Callable[[Budget], Keep],
     say: Callable[[str], None] | None = None,
 ) -> Fit:
@@ -46,9 +46,9 @@ def fit_latency(
     absolute latency is compared with the median in ms.
 
     Args:
-        budget: with its tables (`with_latency`); one without a latency comes back as it is.
         model: the model that is to be cut, without gates; it is not changed.
         graph: what `trace(model)` gave.
+        budget: with its tables (`with_latency`); one without a latency comes back as it is.
         choose: what a budget keeps (`select`, or gates); it is called with corrected budgets.
         say: called with one line for each cut that was timed.
     """
@@ -57,7 +57,7 @@ def fit_latency(
         return Fit(budget)
     cost, attempts = LatencyCost(limit.table, graph), list[_Attempt]()
     whole, fit, keep = cost.value(graph.widths()), Fit(budget), choose(budget)
-    while keep and len(attempts) < ROUNDS:
+    while (keep or limit.absolute is not None) and len(attempts) < ROUNDS:
         whole_ms, cut_ms = _timed(model, graph, keep, limit.at)
         goal = limit.fraction if limit.fraction is not None else (limit.absolute or 0) / 1e6 / whole_ms
         share = cut_ms / whole_ms
@@ -67,10 +67,12 @@ def fit_latency(
         if say is not None:
             said = f"Timed a cut: {cut_ms:.1f} ms, uncut {whole_ms:.1f} ms ({share:.1%}"
             say(f"{said}; asked: {goal:.1%})")
-        if 1 - SLACK <= share / goal <= 1:
+        if 1 - SLACK <= share / goal <= 1 or goal >= 1:
             break
         # In the uncorrected table the next cut is to take `aim`, and that is to be what was asked for.
         aim = _next_aim(attempts, goal)
+        if aim >= 1:
+            break  # what was cut is not in the table (hidden size)
         level = 1.0 if limit.fraction is not None else whole_ms * 1e6 / whole
         table = corrected(limit.table, whole, (1 - goal) / (1 - aim), level)
         fit = Fit(tuple(replace(each, table=table) if each is limit else each for each in budget))
@@ -111,7 +113,10 @@ def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
         return low.predicted + part * (high.predicted - low.predicted)
     nearest = min(attempts, key=lambda attempt: abs(attempt.used - AIM))
     share = goal * nearest.used
-    saved = (1 - nearest.predicted) / (1 - share) if share < 1 else 1.0
+    told = (
+        share < 1 and nearest.predicted < 1
+    )  # else the table knows nothing of what was cut, if anything was
+    saved = (1 - nearest.predicted) / (1 - share) if told else 1.0
     return max(1 - saved * (1 - goal * AIM), 0.0)
 
 

@@ -39,9 +39,9 @@ FRONTEND = re.compile(r"conv\.(\d+)$")
 
 
 def with_latency(
-    budget: str | Budget,
     model: nn.Module,
     graph: PruningGraph,
+    budget: str | Budget,
     seconds: float = 10.0,
     *,
     cache: Path | None = None,
@@ -50,9 +50,9 @@ def with_latency(
     """Return the budget with what this machine takes: from the cache, or measured now (a minute or two).
 
     Args:
-        budget: text or constraints; those without a latency come back as they are.
         model: the dense model, without gates; it is not changed.
         graph: what `trace(model)` gave.
+        budget: text or constraints; those without a latency come back as they are.
         seconds: audio length of a latency that names none.
         cache: folder of the tables (None: `$PRUNE_SSL_CACHE` or `~/.cache/prune_ssl`).
         say: called with one line before a measurement.

@@ -10,8 +10,8 @@ from prune_ssl.selection.budget import (
     resolve,
     split_budget,
 )
+from prune_ssl.selection.choosing import select
 from prune_ssl.selection.criteria import CRITERIA, Normalise, score_units, unit_prices
-from prune_ssl.selection.select import select
 from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, check_kinds, solve
 from prune_ssl.selection.stock import STOCK_KINDS, Layout, ties_of
 

@@ -251,7 +251,7 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
         if constraint.table is None:
             raise BudgetError(
                 f"budget {constraint}: what widths cost on this machine is not known. Give "
-                "prune_ssl.with_latency(budget, model, graph, seconds) as the budget, which measures it once "
+                "prune_ssl.with_latency(model, graph, budget, seconds) as the budget, which measures it once "
                 "(PruningTrainer and the command line do so themselves)."
             )
         return LatencyCost(constraint.table, graph)

@@ -122,7 +122,7 @@ CRITERIA: dict[str, Criterion] = {
 
 
 def score_units(
-    graph: PruningGraph, model: nn.Module, criterion: str, batches: Iterable[Batch] | None = None
+    model: nn.Module, graph: PruningGraph, criterion: str, batches: Iterable[Batch] | None = None
 ) -> dict[str, torch.Tensor]:
     """Return a score (units,) for every group; higher means keep.
 

@@ -74,8 +74,8 @@ def cut(
 
     def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
         return select(
-            graph,
             before.model,
+            graph,
             budget,
             config.criterion,
             config.round_to,
@@ -87,7 +87,7 @@ def cut(
             layout=config.layout,
         )
 
-    keep = choose(fit_latency(budget, before.model, graph, choose).budget if measured else budget)
+    keep = choose(fit_latency(before.model, graph, budget, choose).budget if measured else budget)
     model = resize(before.model, graph, keep, inplace=True)
     return Cut(model, composed(dense, before.keep, keep))
 

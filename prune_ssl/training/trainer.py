@@ -310,7 +310,7 @@ class PruningTrainer(DistillationTrainer):
         if self.resuming and path.is_file():
             fit = load_fit(path, budget)
         else:
-            fit = from_first(lambda: fit_latency(budget, model, self.graph, choose))
+            fit = from_first(lambda: fit_latency(model, self.graph, budget, choose))
             if self.args.save_strategy != "no":
                 self.on_main(lambda: save_fit(path, fit))
         self.gates.constrain(fit.budget)
@@ -437,7 +437,7 @@ class PruningTrainer(DistillationTrainer):
 def _with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) -> PruningConfig:
     """Give latency budgets what this machine takes."""
     budget, *milestones = (
-        with_latency(each, model, graph, pruning.seconds) for each in (pruning.budget, *pruning.milestones)
+        with_latency(model, graph, each, pruning.seconds) for each in (pruning.budget, *pruning.milestones)
     )
     return dataclasses.replace(pruning, budget=budget, milestones=tuple(milestones))
 

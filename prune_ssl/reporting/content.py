@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from prune_ssl.measuring import Latency
-from prune_ssl.report import formatting as form
-from prune_ssl.report.model import DIVERGENCE_LIMIT, ModelFacts, ReportData, plural_threads
+from prune_ssl.reporting import formatting as form
+from prune_ssl.reporting.model import DIVERGENCE_LIMIT, ModelFacts, ReportData, plural_threads
 
 STAGES = {
     "dense": "dense",

@@ -12,8 +12,8 @@ import yaml
 from prune_ssl.errors import ArtifactError, PruneError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import Recipe, load_recipe, make_recipe
-from prune_ssl.report import Report
-from prune_ssl.report.pareto import SweepPoint, pareto_csv, pareto_html
+from prune_ssl.reporting import Report
+from prune_ssl.reporting.pareto import SweepPoint, pareto_csv, pareto_html
 from prune_ssl.selection import parse_budget
 
 Say = Callable[[str], None]

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from prune_ssl.report.formatting import quantity
-from prune_ssl.report.model import ReportData
+from prune_ssl.reporting.formatting import quantity
+from prune_ssl.reporting.model import ReportData
 
 DENSE, SMALL = "#9aa5b1", "#2f7fd1"
 """Grey for the dense model and blue for the pruned one: both readable on white and on near-black."""

@@ -4,9 +4,9 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from prune_ssl.report import plots
-from prune_ssl.report.content import Section, Table, sections
-from prune_ssl.report.model import ReportData
+from prune_ssl.reporting import plots
+from prune_ssl.reporting.content import Section, Table, sections
+from prune_ssl.reporting.model import ReportData
 
 _TEXT_TABLES = frozenset({"measured on", "value"})
 """Headings of columns that hold text, not numbers."""

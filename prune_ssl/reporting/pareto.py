@@ -9,7 +9,7 @@ from importlib.resources import files
 from math import ceil, floor, log10
 from string import Template
 
-from prune_ssl.report.formatting import PERCENT_METRICS, metric_value, milliseconds, quantity
+from prune_ssl.reporting.formatting import PERCENT_METRICS, metric_value, milliseconds, quantity
 
 LOWER_IS_BETTER = frozenset({"cer", "eer", "loss", "min_dcf", "per", "wer"})
 COLOURS = (

@@ -11,9 +11,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo.demo)
+app.command("demo")(demo.demo_command)
 app.command("trace")(trace.trace_command)
-app.command("prune")(prune.prune)
+app.command("prune")(prune.prune_command)
 app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
@@ -21,7 +21,7 @@ app.command("report")(report.report_command)
 app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)
 app.command("verify")(infer.verify_command)
-app.command("bench")(bench.bench)
+app.command("bench")(bench.bench_command)
 app.add_typer(superb.superb_app, name="superb")
 app.add_typer(doctor.doctor_app, name="doctor")
 

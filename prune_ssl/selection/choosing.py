@@ -14,8 +14,8 @@ from prune_ssl.tracing import PruningGraph
 
 
 def select(
-    graph: PruningGraph,
     model: nn.Module,
+    graph: PruningGraph,
     budget: str | Budget,
     criterion: str = "magnitude",
     round_to: int = 8,
@@ -30,8 +30,8 @@ def select(
     """Choose which units to keep, in one shot, without training.
 
     Args:
-        graph: what `trace(model)` gave.
         model: the dense model; its parameters, gradients and modes stay as they are.
+        graph: what `trace(model)` gave.
         budget: what to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
         criterion: a key of `CRITERIA`.
         round_to: conv and FFN widths become multiples of this.
@@ -51,7 +51,7 @@ def select(
     """
     widths, ties = allowed_widths(graph, round_to, kinds, layout), ties_of(graph, layout)
     limits = resolve(budget, graph, widths, seconds)
-    scores = score_units(graph, model, criterion, batches)
+    scores = score_units(model, graph, criterion, batches)
     if criterion == "uniform":
         start = uniform_widths(graph, limits, widths)
         return solve(graph, scores, limits, widths, start, improve=False, ties=ties)

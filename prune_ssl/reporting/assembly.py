@@ -10,9 +10,9 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, measure_side_by_side, speed_up
-from prune_ssl.report import content, plots, render
-from prune_ssl.report.formatting import is_task_metric, metric_name
-from prune_ssl.report.model import (
+from prune_ssl.reporting import content, plots, render
+from prune_ssl.reporting.formatting import is_task_metric, metric_name
+from prune_ssl.reporting.model import (
     BudgetFacts,
     Comparison,
     ModelFacts,
