@@ -70,4 +70,5 @@ def test_no_function_hides_a_module_or_bears_its_name(name: str) -> None:
     module = importlib.import_module(name)
     parent, _, leaf = name.rpartition(".")
     assert getattr(sys.modules[parent], leaf) is module
-    assert not inspect.isfunction(getattr(module, leaf, None))
+    own = [item for item in vars(module).values() if getattr(item, "__module__", None) == name]
+    assert not any(inspect.isfunction(item) and item.__name__ == leaf for item in own)

@@ -1,0 +1,1 @@
+"""Seeded cases of what people give the tool, one module per kind: `make(rng, place) -> Case`."""

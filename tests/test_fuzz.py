@@ -1,0 +1,23 @@
+"""A few cases of every kind of fuzzing; benchmarks/fuzz.py runs them by the thousand."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from fuzzing.driver import KINDS, run_case  # noqa: E402
+
+CASES = 25
+
+
+WRITTEN = [kind for kind in KINDS if (BENCHMARKS / "fuzzing" / f"{kind}.py").is_file()]
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_people_give_is_taken_rightly_or_refused(kind: str) -> None:
+    found = [run_case(kind, 1, index) for index in range(CASES)]
+    assert not [each for each in found if each.is_fault]
+    assert {"taken", "refused"} <= {each.outcome for each in found}  # the cases must reach both
