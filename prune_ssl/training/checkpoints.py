@@ -16,6 +16,7 @@ from prune_ssl.profiling import Fit
 from prune_ssl.selection import Budget
 from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.training.cutting import Cut
+from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.resumable import PARTIAL
 from prune_ssl.training.sharding import gathered
 
@@ -39,6 +40,7 @@ def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = dict(load_file(folder / GATES_FILE))
+        require_finite_resumed(state, folder / GATES_FILE)
         progress: dict[str, Any] = json.loads((folder / PROGRESS_FILE).read_text())
     except OSError as error:
         raise PruneError(
@@ -91,6 +93,7 @@ def load_cut(
     with safe_open(path, "pt") as file:
         said = json.loads(file.metadata()[PROGRESS_FILE])
     weights = load_file(path)
+    require_finite_resumed(weights, path)
     names = [name for name in weights if name.startswith(LEARNED_OF_CUT)]
     beside = {name.removeprefix(LEARNED_OF_CUT): weights.pop(name) for name in names}
     if learned is not None:
