@@ -15,9 +15,10 @@ from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.errors import ArtifactError, PruneError
+from prune_ssl.errors import ArtifactError, ModelError, PruneError
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
+from prune_ssl.models.finite import require_finite
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 
@@ -72,22 +73,27 @@ def save_pretrained(
         dtype: dtype of the saved weights (None: as they are).
 
     Raises:
-        ArtifactError: the folder exists, or the model is not one that can be saved.
+        ArtifactError: the folder exists, or the model is not one that can be saved; one of its numbers is not
+            finite, perhaps in that dtype only.
     """
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
             f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "
             "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
         )
+    state = model.state_dict()
+    if dtype is not None:
+        state = {name: value.to(dtype) for name, value in state.items()}
+    try:
+        require_finite(state, type(model).__name__, f"It was not saved to {folder}: train or load it anew.")
+    except ModelError as error:
+        raise ArtifactError(str(error)) from error
     path = prepare_folder(folder, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         new = Path(scratch) / path.name
         if isinstance(model, PreTrainedModel):
-            state = None
-            if dtype is not None:
-                state = {name: value.to(dtype) for name, value in model.state_dict().items()}
-            model.save_pretrained(new, state_dict=state)
+            model.save_pretrained(new, state_dict=None if dtype is None else state)
         else:
             new.mkdir()
             save_weights(model if dtype is None else copy.deepcopy(model).to(dtype), str(new / WEIGHTS_FILE))

@@ -183,7 +183,7 @@ class FiniteTrainer(Trainer):
         """
         outcome = super().train(*args, **kwargs)
         self._require_finite_state("at the end")
-        self._require_finite_answers()
+        self.require_finite_answers()
         return outcome
 
     def _require_finite_state(self, when: str) -> None:
@@ -197,7 +197,7 @@ class FiniteTrainer(Trainer):
         if not all_finite(state.values()):
             self._stop(f"{shown_names(not_finite(state))} is not finite {when}", named=False)
 
-    def _require_finite_answers(self) -> None:
+    def require_finite_answers(self) -> None:
         """Let the trained model hear its last batch: weights of 1e30 are finite, what they give is not."""
         inputs, model = self._last_inputs, self.model
         self._last_inputs = None

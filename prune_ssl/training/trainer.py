@@ -134,6 +134,12 @@ class PruningTrainer(DistillationTrainer):
         yield from super().learned_beside()
         yield from self.gates.named_parameters(prefix="gates")
 
+    def require_finite_answers(self) -> None:
+        """Look at the answers with all gates open."""
+        self.gates.hold({})
+        super().require_finite_answers()
+        self.gates.hold(None)
+
     def release(self) -> None:
         """Take the gates off the model as well."""
         super().release()
