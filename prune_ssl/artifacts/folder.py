@@ -87,8 +87,8 @@ def save_pretrained(
         dtype: dtype of the saved weights (None: as they are).
 
     Raises:
-        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved; one of
-            its numbers is not finite, perhaps in that dtype only.
+        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved, or a
+            number of it is not finite, perhaps in that dtype only.
     """
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(

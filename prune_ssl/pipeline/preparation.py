@@ -98,14 +98,8 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
             "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
         )
     model = task.with_head(loaded)
-    if recipe.model.filterbank:
-        first_convolution(model).requires_grad_(False)
-    if recipe.data.margin is not None:
-        model.get_submodule("objective").margin = recipe.data.margin  # type: ignore[assignment]
-    losses = {} if recipe.distillation is None else recipe.distillation.losses
     spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
-    if recipe.task == "representation" and MASKING not in losses:
-        model.config.apply_spec_augment = False
+    set_up_(recipe, model)
     with first_before_others():  # who find the latency table that it measured
         graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
     _check_lengths(clips, graph)
@@ -124,6 +118,22 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     augmentation_of(recipe)  # its folders are there
     corruption = corruption_of(recipe)
     return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
+
+
+def set_up_(recipe: Recipe, model: nn.Module) -> None:
+    """Give a model, in place, what the recipe says of its training and its config does not.
+
+    A filterbank stays as it is; an objective has the recipe's margin; a model without labels masks nothing,
+    unless it learns from masking.
+    """
+    whole: Any = model
+    if recipe.model.filterbank:
+        first_convolution(whole).requires_grad_(False)
+    if recipe.data.margin is not None:
+        whole.get_submodule("objective").margin = recipe.data.margin
+    losses = {} if recipe.distillation is None else recipe.distillation.losses
+    if recipe.task == "representation" and MASKING not in losses:
+        whole.config.apply_spec_augment = False
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:

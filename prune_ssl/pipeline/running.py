@@ -34,6 +34,7 @@ from prune_ssl.pipeline.preparation import (
     distillation_config,
     prepare,
     pruning_config,
+    set_up_,
 )
 from prune_ssl.pipeline.student import distil, new_student
 from prune_ssl.recipes import Recipe, load_recipe, pruning_part
@@ -43,6 +44,7 @@ from prune_ssl.selection import Limit
 from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
+from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import is_first, on_first
@@ -94,7 +96,9 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     if not begun:
         on_first(lambda: _begin(recipe, folder))
     if recipe.dense is not None and begun and (folder / "dense").is_dir():
-        model.load_state_dict(load_pretrained(folder / "dense").state_dict())
+        state = load_pretrained(folder / "dense").state_dict()
+        require_finite_resumed(state, folder / "dense")
+        model.load_state_dict(state)
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
@@ -141,12 +145,14 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
     """Return the trainer of a recipe's pruning phase for a model of the caller's, on the recipe's data.
 
     For a model that something else made of the recipe's; with method `one_shot` and a budget of 100% it is
-    trained as `run` trains its own cut models. Nothing is written before training.
+    trained as `run` trains its own cut models: a filterbank of the recipe stays as it is in this model too.
+    Nothing is written before training.
 
     Raises:
         PruneError: the recipe's model, data or budget cannot be used.
     """
     ready = prepare(recipe, True, say)
+    set_up_(recipe, model)
     processor = ready.task.processor(ready.extractor)
     shared = trainer_arguments(recipe, ready.clips, ready.task, ready.model, processor, ready.corruption)
     return _pruning_trainer(recipe, ready, model, shared)
