@@ -112,6 +112,11 @@ class FiniteTrainer(Trainer):
         vars(self)["compute_loss"] = checked
         try:
             loss = super().training_step(model, inputs, *args, **kwargs)
+        except ValueError as error:
+            if "`mask_length`" not in str(error):
+                raise
+            self._clips_of_step.append((_numbers(clips), []))
+            self._stop_at_masks(error)
         finally:
             if replaced is None:
                 del vars(self)["compute_loss"]
@@ -119,6 +124,16 @@ class FiniteTrainer(Trainer):
                 vars(self)["compute_loss"] = replaced
         self._clips_of_step.append((_numbers(clips), []))
         return loss
+
+    def _stop_at_masks(self, error: ValueError) -> NoReturn:
+        """End training where transformers finds a batch too short for the model's SpecAugment."""
+        config: Any = getattr(self.model, "config", None)
+        raise TrainingError(
+            f"{self.title}, step {self.state.global_step + 1}: the model's SpecAugment masks "
+            f"{config.mask_time_length} frames or {config.mask_feature_length} features at once, more than "
+            f"this batch has. {self._clips_said()} Set a smaller model.config.mask_time_length "
+            "(mask_feature_length), or model.config.apply_spec_augment=False, or leave these clips out."
+        ) from error
 
     def forget_clips(self) -> None:
         """Begin a new step."""
