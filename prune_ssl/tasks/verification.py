@@ -49,6 +49,7 @@ class Verification:
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = False
     whole_clips: ClassVar[bool] = False
+    blanks: ClassVar[bool] = False
 
     speakers: tuple[str, ...]
     trials: tuple[Trial, ...] | None = None
