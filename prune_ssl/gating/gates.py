@@ -3,7 +3,6 @@
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
 from math import isfinite, sqrt
 from typing import Any
 
@@ -17,8 +16,8 @@ from prune_ssl.gating.learning import STUCK, TRAIN_MODE, Learning, far_from_budg
 from prune_ssl.gating.modules import restore_class
 from prune_ssl.gating.plan import Plan
 from prune_ssl.gating.processes import mean_over_processes
+from prune_ssl.gating.state import restore_, state_of
 from prune_ssl.selection import Budget, Limit, resolve, solve, ties_of, unit_prices
-from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
@@ -338,38 +337,14 @@ class Gates(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold beside the tensors, as plain data; part of `state_dict()`."""
-        return {
-            "steps": self.steps,
-            "start": self.start,
-            "task_pull": self._task_pull,
-            "measured": self._measured,
-            "loss_scale": self._loss_scale,
-            "seed": self._seed,
-            "learned": asdict(self.learned),
-            "stream": bytes(self._stream().get_state().tolist()).hex(),
-            "tables": [
-                None if limit.constraint.table is None else limit.constraint.table.to_json()
-                for limit in self.limits
-            ],
-        }
+        return state_of(self)
 
     def set_extra_state(self, state: Any) -> None:
         """Take up where `get_extra_state` was called, with the latencies that were measured there.
 
         On another machine they differ, and limits that move in mid-training would be a budget of their own.
         """
-        self.steps, self.start = int(state["steps"]), list(state["start"])
-        self._task_pull, self._measured = state["task_pull"], state["measured"]
-        self._loss_scale, self._seed = state["loss_scale"], state["seed"]
-        self.learned = Learning(**state["learned"])
-        self._seen = (self.learned.drawn, self.learned.whole)
-        self._stream().set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
-        self.constrain(
-            tuple(
-                replace(limit.constraint, table=None if text is None else LatencyTable.from_json(text))
-                for limit, text in zip(self.limits, state["tables"], strict=True)
-            )
-        )
+        restore_(self, state)
 
     def constrain(self, budget: Budget) -> None:
         """Take another budget of the same kind: with other amounts or tables.

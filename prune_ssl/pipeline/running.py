@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers import (
 
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.distillation import make_student
-from prune_ssl.errors import ArtifactError
+from prune_ssl.errors import ArtifactError, PruneWarning
 from prune_ssl.gating import Plan
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.pipeline.arguments import DENSE_TRAINING, dense_arguments, pruning_arguments
@@ -117,10 +118,14 @@ def _run_pruning(
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = _pruning_trainer(recipe, ready, ready.model, shared)
-    trainer.train(resume_from_checkpoint=begun)
-    for made in trainer.finalize_all():
-        name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-        outcome = _hand_over(recipe, ready, made, dense, say, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PruneWarning)  # they are said here, a line each
+        trainer.train(resume_from_checkpoint=begun)
+        for made in trainer.finalize_all():
+            for line in made.warnings:
+                say(f"  warning: {line}")
+            name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
+            outcome = _hand_over(recipe, ready, made, dense, say, name)
     on_first(lambda: shutil.rmtree(folder / "pruning", ignore_errors=True))  # the models are handed over
     return outcome
 

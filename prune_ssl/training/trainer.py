@@ -22,16 +22,23 @@ from transformers.trainer_utils import TrainOutput
 from prune_ssl.errors import BudgetError, GatingError, PruneError, PruneWarning
 from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
 from prune_ssl.models.checkpointing import refuse_reentrant_arguments
-from prune_ssl.profiling import fit_latency, with_latency
+from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Budget
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import load_fit, load_gates, save_fit, save_gates
 from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
-from prune_ssl.training.processes import from_first, launched
+from prune_ssl.training.processes import from_first
 from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.rounds import planned_steps, train_in_rounds
+from prune_ssl.training.settings import (
+    constant,
+    refuse_unsupported,
+    restore_layerdrop,
+    with_tables,
+    without_layerdrop,
+)
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
 from prune_ssl.training.stages import Finished, Stage, budget_of, finalize_stages, stages_of
 
@@ -92,7 +99,7 @@ class PruningTrainer(DistillationTrainer):
             ModelError, TraceError: the model cannot be pruned.
         """
         super().__init__(*args, **kwargs)
-        _refuse_unsupported(self.args, self.lr_scheduler)
+        refuse_unsupported(self.args, self.lr_scheduler)
         if pruning.method == "gates":
             refuse_reentrant_arguments(self.args, "gates")
         self._given_callbacks = list(kwargs.get("callbacks") or ())
@@ -101,9 +108,9 @@ class PruningTrainer(DistillationTrainer):
             self.distiller.check_prunable(pruning.kinds)
         model = self.model
         assert isinstance(model, nn.Module)
-        self._layerdrop = _without_layerdrop(model)
+        self._layerdrop = without_layerdrop(model)
         self.graph: PruningGraph = trace(model)
-        self.pruning = pruning = from_first(lambda: _with_tables(pruning, model, self.graph))
+        self.pruning = pruning = from_first(lambda: with_tables(pruning, model, self.graph))
         self.stages = self._planned_stages()
         budget = (*pruning.milestones, pruning.budget)[0]
         self.gates = attach_gates(
@@ -163,7 +170,7 @@ class PruningTrainer(DistillationTrainer):
                 f"lr_scheduler_type {self.args.lr_scheduler_type!r} cannot leave the gates' learning rate "
                 "alone; use linear, cosine, constant, constant_with_warmup, polynomial or inverse_sqrt."
             )
-        scheduler.lr_lambdas[-2:] = [_constant, _constant]
+        scheduler.lr_lambdas[-2:] = [constant, constant]
         for index, group in zip((-2, -1), self.gates.parameter_groups(), strict=True):
             rate = group["lr"]
             scheduler.base_lrs[index] = scheduler._last_lr[index] = rate
@@ -373,7 +380,7 @@ class PruningTrainer(DistillationTrainer):
     def handed_over(self, small: nn.Module) -> nn.Module:
         """Return a model that was cut and recovered as its user gets it: in its layout, in eval mode."""
         small = to_stock(small) if self.pruning.layout == "stock" else small
-        _restore_layerdrop(small, self._layerdrop)
+        restore_layerdrop(small, self._layerdrop)
         return small.eval()
 
     # -- progressive runs
@@ -492,46 +499,3 @@ class PruningTrainer(DistillationTrainer):
         super().load_extra(folder)
         progress = load_gates(folder, self.gates)
         self.results, self.history = progress["results"], progress["history"]
-
-
-def _with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) -> PruningConfig:
-    """Give latency budgets what this machine takes."""
-    budget, *milestones = (
-        with_latency(model, graph, each, pruning.seconds) for each in (pruning.budget, *pruning.milestones)
-    )
-    return dataclasses.replace(pruning, budget=budget, milestones=tuple(milestones))
-
-
-def _refuse_unsupported(args: TrainingArguments, scheduler: Any) -> None:
-    """Refuse settings under which gates would silently learn something else."""
-    problems = {
-        "DataParallel (one process, several GPUs; use torchrun)": args.n_gpu > 1,
-        "DeepSpeed": args.deepspeed is not None,
-        "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
-        "torch_compile": args.torch_compile,
-        "a learning rate scheduler of its own, which would move the gates' rates too (choose one by "
-        "lr_scheduler_type)": scheduler is not None,
-        f"{launched()} processes that know nothing of each other (without a GPU, set use_cpu=True and "
-        "ddp_backend='gloo' in the TrainingArguments)": launched() > args.world_size,
-    }
-    for name, found in problems.items():
-        if found:
-            raise PruneError(f"PruningTrainer does not support {name} yet: train without it.")
-
-
-def _constant(_step: int) -> float:
-    return 1.0
-
-
-def _without_layerdrop(model: nn.Module) -> float | None:
-    """Switch LayerDrop off while gates train (a dropped layer tells its gates nothing); return its value."""
-    config = getattr(model, "config", None)
-    value = getattr(config, "layerdrop", None)
-    if value is not None:
-        config.layerdrop = 0.0  # type: ignore[union-attr]
-    return value
-
-
-def _restore_layerdrop(model: nn.Module, value: float | None) -> None:
-    if value is not None:
-        model.config.layerdrop = value  # type: ignore[union-attr]
