@@ -15,6 +15,7 @@ from prune_ssl.recipes import Recipe, load_recipe, make_recipe
 from prune_ssl.reporting import Report
 from prune_ssl.reporting.pareto import SweepPoint, pareto_csv, pareto_html
 from prune_ssl.selection import parse_budget
+from prune_ssl.writing import check_place, make_folder, write_text
 
 Say = Callable[[str], None]
 SETTINGS = "sweep.yaml"
@@ -59,7 +60,8 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
         ArtifactError: no trial has a result, or `out` holds a sweep of other settings.
     """
     recipes = {cell: _recipe_of(recipe, cell, out) for cell in cells}
-    out.mkdir(parents=True, exist_ok=True)
+    check_place(out)
+    make_folder(out)
     _check_settings(recipe, out)
     failed: list[str] = []
     for index, (cell, each) in enumerate(recipes.items()):
@@ -89,7 +91,7 @@ def _check_settings(recipe: Recipe, out: Path) -> None:
     shared = {key: value for key, value in shared.items() if key not in OWN_OF_PRUNING}
     path = out / SETTINGS
     if not path.is_file():
-        path.write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(shared, sort_keys=False))
         return
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     changed = sorted(key for key in before.keys() | shared.keys() if before.get(key) != shared.get(key))
@@ -138,8 +140,8 @@ def _with_dense(recipe: Recipe, each: Recipe, cell: Trial, out: Path, say: Say) 
 def _write(recipe: Recipe, recipes: dict[Trial, Recipe], out: Path) -> None:
     points = _points(recipes)
     if points:
-        (out / "pareto.csv").write_text(pareto_csv(points), encoding="utf-8")
-        (out / "pareto.html").write_text(pareto_html(points, f"Sweep of {recipe.name}"), encoding="utf-8")
+        write_text(out / "pareto.csv", pareto_csv(points))
+        write_text(out / "pareto.html", pareto_html(points, f"Sweep of {recipe.name}"))
 
 
 def _points(recipes: dict[Trial, Recipe]) -> list[SweepPoint]:

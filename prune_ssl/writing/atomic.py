@@ -146,12 +146,12 @@ def clear_leftovers(path: str | Path) -> None:
             _clear(left, kind, target)
 
 
-def clear_below(folder: str | Path) -> None:
-    """Do as `clear_leftovers` for everything in a folder, however deep."""
+def clear_below(folder: str | Path, deep: bool = True) -> None:
+    """Do as `clear_leftovers` for everything in a folder, and in the folders in it."""
     top = Path(os.path.realpath(folder))
     for left, kind, name in _leftovers(top) if top.is_dir() else ():
         _clear(left, kind, left.with_name(name))
-    for each in sorted(top.iterdir()) if top.is_dir() else ():
+    for each in sorted(top.iterdir()) if deep and top.is_dir() else ():
         if each.is_dir() and not each.is_symlink() and not _LEFTOVER.fullmatch(each.name):
             clear_below(each)
 
