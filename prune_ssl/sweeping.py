@@ -11,7 +11,9 @@ import yaml
 
 from prune_ssl.errors import ArtifactError, PruneError, RecipeError
 from prune_ssl.pipeline import run
+from prune_ssl.pipeline.folders import clear_finished, has_result, held, is_clear
 from prune_ssl.recipes import Recipe, load_recipe, make_recipe
+from prune_ssl.recipes.written import recipe_as_data, recipe_as_yaml
 from prune_ssl.reporting import Report
 from prune_ssl.reporting.pareto import SweepPoint, pareto_csv, pareto_html
 from prune_ssl.selection import parse_budget
@@ -65,7 +67,7 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
     _check_settings(recipe, out)
     failed: list[str] = []
     for index, (cell, each) in enumerate(recipes.items()):
-        if not (each.folder / "report.json").is_file():
+        if not has_result(each.folder):
             say(f"[{index + 1}/{len(recipes)}] {cell.method}, {cell.budget}, seed {cell.seed}")
             try:
                 _with_dense(recipe, each, cell, out, say)
@@ -73,6 +75,9 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
                 failed.append(cell.name)
                 say(f"failed: {error}")
                 continue
+        elif not is_clear(each.folder):
+            with held(each.folder):
+                clear_finished(each.folder)
         _write(recipe, recipes, out)
     points = _points(recipes)
     if not points:
@@ -87,7 +92,7 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
 
 def _check_settings(recipe: Recipe, out: Path) -> None:
     """Note the settings that all trials share; refuse a folder whose trials were made with others."""
-    shared = _flat({key: value for key, value in recipe.model_dump(mode="json").items() if key not in OWN})
+    shared = _flat({key: value for key, value in recipe_as_data(recipe).items() if key not in OWN})
     shared = {key: value for key, value in shared.items() if key not in OWN_OF_PRUNING}
     path = out / SETTINGS
     if not path.is_file():
@@ -111,7 +116,7 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _recipe_of(recipe: Recipe, cell: Trial, out: Path) -> Recipe:
     method, _, criterion = cell.method.partition("/")
-    data = recipe.model_dump(mode="json")
+    data = recipe_as_data(recipe)
     data["pruning"] |= {"budget": cell.budget, "budgets": [], "method": method}
     if criterion:
         data["pruning"]["criterion"] = criterion
@@ -129,11 +134,11 @@ def _with_dense(recipe: Recipe, each: Recipe, cell: Trial, out: Path, say: Say) 
     if recipe.dense is not None:
         known = sorted(path.parent for path in out.glob(f"*-s{cell.seed}/dense/model.safetensors"))
         if known and known[0].parent != each.folder:
-            data: dict[str, Any] = each.model_dump(mode="json")
+            data = recipe_as_data(each)
             data["model"] |= {"name": str(known[0]), "config": {}}
             each = make_recipe(data | {"dense": None}, f"sweep, {cell.name}")
     written = each.folder / "recipe.yaml"
-    begun = written.is_file() and load_recipe(written) == each
+    begun = written.is_file() and recipe_as_yaml(load_recipe(written)) == recipe_as_yaml(each)
     run(each, overwrite=not begun, say=say, resume=begun)
 
 

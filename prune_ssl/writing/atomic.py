@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, and go as a whole."""
 
+import errno
 import os
 import re
 import secrets
@@ -171,8 +172,17 @@ def temporary_folder() -> Iterator[Path]:
     Raises:
         ArtifactError: there is no place for temporary files, or it is full.
     """
-    with told_as_one_error("the folder for temporary files (TMPDIR)"), tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+    what = "the folder for temporary files (TMPDIR)"
+    with told_as_one_error(what):
+        made = tempfile.TemporaryDirectory()
+    with made as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # it may be about what is read
+            with told_as_one_error(what):
+                raise
 
 
 def _beside(target: Path, kind: str) -> Path:
