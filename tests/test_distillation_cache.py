@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
-from killing import forked, hidden
+from faulting.forks import forked, hidden
 from test_distillation_training import FOR_ALL_MODELS, Unlabelled, audio, distil
 from test_training import Tones, arguments
 

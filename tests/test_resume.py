@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import checksum, tiny_model
-from killing import hidden
+from faulting.forks import hidden
 from safetensors.torch import load_file
 from test_budgets import fake_table
 from test_training import Tones, arguments

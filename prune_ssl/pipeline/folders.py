@@ -18,6 +18,7 @@ from prune_ssl.writing import (
     check_room,
     clear_below,
     lock,
+    lock_name,
     make_folder,
     real_place,
     remove,
@@ -130,7 +131,8 @@ def clear_finished(folder: Path) -> None:
 
 def is_clear(folder: Path) -> bool:
     """Whether there is nothing for `clear_finished` to do."""
-    return not any((folder / name).exists() for name in TRAININGS) and not any(folder.rglob(".*"))
+    kept = [folder / name for name in TRAININGS] + [folder.with_name(lock_name(folder))]
+    return not any(path.exists() for path in kept) and not any(folder.rglob(".*"))
 
 
 def has_result(folder: Path) -> bool:
