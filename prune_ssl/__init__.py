@@ -7,6 +7,7 @@ layers.
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import PruneError
+from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import load_model
@@ -34,6 +35,7 @@ __all__ = [
     "Report",
     "__version__",
     "attach_gates",
+    "export",
     "fit_latency",
     "load_model",
     "load_pretrained",

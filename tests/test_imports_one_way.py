@@ -25,6 +25,7 @@ ORDER = (
     "training",
     "probing",
     "artifacts",
+    "exporting",
     "measuring",
     "reporting",
     "assets",
