@@ -1,4 +1,4 @@
-"""Exports are the model: every family and target, pruned, at lengths and batches that the export did not see."""
+"""Exports are the model: every family and target, pruned, on inputs that the export did not try."""
 
 import json
 import sys
@@ -80,7 +80,7 @@ def test_other_graphs_are_the_pruned_model(tmp_path, target):
     model = pruned("hubert", "ForSequenceClassification")
     made = export(model, tmp_path / "out", target, processor=NORMALISED)
     assert difference(model, made, False) <= 1e-4
-    assert not any(name.startswith(".") for name in map(lambda path: path.name, tmp_path.iterdir()))
+    assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
 @needs_onnx
@@ -106,7 +106,7 @@ def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch):
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     model = tiny_model("hubert", "ForSequenceClassification")
-    with pytest.raises(ExportError, match="'onxx' is not known; .* Did you mean 'onnx'?"):
+    with pytest.raises(ExportError, match=r"'onxx' is not known; .* Did you mean 'onnx'\?"):
         export(model, tmp_path / "out", "onxx")
     with pytest.raises(ExportError, match="does not transcribe"):
         export(model, tmp_path / "out", "sherpa-onnx", processor=NORMALISED)
@@ -117,9 +117,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
     with pytest.raises(ArtifactError, match="exists already"):
         export(model, tmp_path / "taken", "pt2")
     monkeypatch.setattr("prune_ssl.exporting.targets.find_spec", lambda name: None)
-    with pytest.raises(
-        ExportError, match=r"needs openvino, not installed here: pip install 'prune_ssl\[openv"
-    ):
+    with pytest.raises(ExportError, match=r"needs openvino, .*pip install 'prune_ssl\[openvino\]'"):
         export(model, tmp_path / "out", "openvino")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 

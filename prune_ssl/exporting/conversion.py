@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ MOST_INLINE_BYTES = 1_900_000_000
 
 
 def write_onnx(
-    model: PreTrainedModel, inputs: dict[str, torch.Tensor], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
 ) -> None:
     """Write a graph with dynamic batch and time, its weights inside where they fit.
 
@@ -32,11 +33,11 @@ def write_onnx(
         said: metadata to put into it.
     """
     import onnx_ir
-    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
-    config = OnnxConfig(dynamic_shapes=dynamic_axes(inputs), opset_version=OPSET)
+    exporters: Any = import_module("transformers.exporters")
+    config = exporters.OnnxConfig(dynamic_shapes=dynamic_axes(inputs), opset_version=OPSET)
     with _quiet(model):
-        graph = OnnxExporter().export(model, inputs, config=config).program
+        graph = exporters.OnnxExporter().export(model, dict(inputs), config=config).program
     graph.metadata_props.update(said)
     size = sum(value.numel() * value.element_size() for value in model.parameters())
     beside = f"{path.name}.data" if size > MOST_INLINE_BYTES else None
@@ -44,29 +45,26 @@ def write_onnx(
 
 
 def write_openvino(
-    model: PreTrainedModel, inputs: dict[str, torch.Tensor], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
 ) -> None:
     """Write OpenVINO's graph (.xml) and its float32 weights (.bin)."""
     import openvino
-    from transformers.exporters.exporter_openvino import OpenVINOConfig, OpenVINOExporter
 
-    config = OpenVINOConfig(dynamic_shapes=dynamic_axes(inputs), stateful=False)
+    exporters: Any = import_module("transformers.exporters")
+    config = exporters.OpenVINOConfig(dynamic_shapes=dynamic_axes(inputs), stateful=False)
     with _quiet(model):
-        graph = OpenVINOExporter().export(model, inputs, config=config).program
+        graph = exporters.OpenVINOExporter().export(model, dict(inputs), config=config).program
     for name, text in said.items():
         graph.set_rt_info(text, ["prune_ssl", name])
     openvino.save_model(graph, str(path), compress_to_fp16=False)
 
 
-def write_pt2(
-    model: PreTrainedModel, inputs: dict[str, torch.Tensor], path: Path, said: Mapping[str, str]
-) -> None:
+def write_pt2(model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]) -> None:
     """Write what `torch.export.load` reads, for AOTInductor, ExecuTorch and the like."""
-    from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
-
-    config = DynamoConfig(dynamic_shapes=dynamic_axes(inputs))
+    exporters: Any = import_module("transformers.exporters")
+    config = exporters.DynamoConfig(dynamic_shapes=dynamic_axes(inputs))
     with _quiet(model):
-        program = DynamoExporter().export(model, inputs, config=config).program
+        program = exporters.DynamoExporter().export(model, dict(inputs), config=config).program
     torch.export.save(program, str(path), extra_files={"prune_ssl.json": json.dumps(dict(said))})
 
 
@@ -84,12 +82,14 @@ class Tensors(nn.Module):
 
 
 def write_torchscript(
-    model: PreTrainedModel, inputs: dict[str, torch.Tensor], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
 ) -> None:
     """Write a traced graph for `torch.jit.load`: mobile and C++ programs that still use it."""
     wrapped = Tensors(model, list(inputs)).eval()
     with _quiet(model), torch.no_grad():
-        traced = torch.jit.trace(wrapped, tuple(inputs.values()), check_trace=False)
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            wrapped, tuple(inputs.values()), check_trace=False
+        )
         torch.jit.save(traced, str(path), _extra_files={"prune_ssl.json": json.dumps(dict(said)).encode()})
 
 

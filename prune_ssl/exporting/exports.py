@@ -62,8 +62,8 @@ def export(
 ) -> Exported:
     """Write a dense or pruned model for a runtime, and compare it with PyTorch before it is kept.
 
-    Batch and time are dynamic in every graph. A model that was made for an attention mask takes one; the frontend
-    of others hears padding, so their graph takes clips of one length (or one at a time).
+    Batch and time are dynamic in every graph. A model that was made for an attention mask takes one. The
+    frontend of others hears padding, so their graph takes clips of one length (or one at a time).
 
     Args:
         model: a model of transformers, dense or pruned, or the folder of one.
@@ -113,9 +113,9 @@ def _write(
         if each is not None:
             each.save_pretrained(folder)
     if target.name == "sherpa-onnx":
-        write_sherpa(folder, symbols_of(beside.tokenizer, model.get_submodule("lm_head").out_features))
+        write_sherpa(folder, symbols_of(beside.tokenizer, model))
     if target.name == "onnx-asr":
-        symbols = symbols_of(beside.tokenizer, model.get_submodule("lm_head").out_features)
+        symbols = symbols_of(beside.tokenizer, model)
         write_onnx_asr(folder, symbols, {"samples_per_frame": said["samples_per_frame"]})
     size = sum(each.stat().st_size for each in folder.iterdir() if each.name.startswith(file.stem))
     notes = _notes(model, target, masked)
@@ -172,7 +172,7 @@ def _labels(model: PreTrainedModel) -> list[str] | None:
     """Return the names of a classifier's outputs, None for other heads."""
     if not type(model).__name__.endswith(("ForSequenceClassification", "ForAudioFrameClassification")):
         return None
-    names: Mapping[int, str] = model.config.id2label or {}
+    names: Mapping[Any, str] = model.config.id2label or {}
     return [names[index] for index in sorted(names)]
 
 
@@ -181,9 +181,7 @@ def _notes(model: PreTrainedModel, target: Target, masked: bool) -> tuple[str, .
     if not masked:
         notes.append("no attention mask: give clips one at a time, or batches of one length")
     elif getattr(model.config, "feat_extract_norm", "layer") == "group":
-        notes.append(
-            "the frontend's group norm hears padding: batches of unlike lengths change outputs a little"
-        )
+        notes.append("the frontend's group norm hears padding: batches of unlike lengths change outputs")
     if target.name == "openvino":
         notes.append(
             "OpenVINO computes in bfloat16 by itself where the processor has it; INFERENCE_PRECISION_HINT=f32 "

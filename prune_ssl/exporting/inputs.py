@@ -1,5 +1,6 @@
 """What an exported graph takes: example inputs by length and batch, and which of their axes may vary."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def example(
     return inputs
 
 
-def dynamic_axes(inputs: dict[str, torch.Tensor]) -> dict[str, dict[int, Any]]:
+def dynamic_axes(inputs: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
     """Return the axes of every input that may vary: clips and time."""
     dynamic = torch.export.Dim.DYNAMIC
     return {name: {0: dynamic, 1: dynamic} for name in inputs}

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 Lengths = npt.NDArray[np.int64]
 
 
-class WaveformCtc(_AsrWithCtcDecoding):  # type: ignore[misc]
+class WaveformCtc(_AsrWithCtcDecoding):
     """A CTC model on normalised 16 kHz audio; `config.json` says frames and samples per frame."""
 
     def __init__(self, files: dict[str, Path], preprocessor: Callable[[str], Any], options: Any) -> None:
@@ -35,7 +35,8 @@ class WaveformCtc(_AsrWithCtcDecoding):  # type: ignore[misc]
 
     @property
     def _subsampling_factor(self) -> int:
-        return round(self.config["samples_per_frame"] / 160)  # in windows of 10 ms
+        settings: Any = self.config
+        return round(int(settings["samples_per_frame"]) / 160)  # in windows of 10 ms
 
     def _encode(self, waveforms: Floats, lengths: Lengths) -> tuple[Floats, Lengths]:
         """Normalise and run clip by clip: the graph takes no mask, so padding would be heard."""

@@ -20,13 +20,14 @@ NEVER = -1e4
 """Bias of a symbol that is never to be printed."""
 
 
-def symbols_of(tokenizer: Any, outputs: int) -> list[str]:
+def symbols_of(tokenizer: Any, model: PreTrainedModel) -> list[str]:
     """Return the symbol of every output of a CTC head, as both runtimes write them: V names.
 
     Outputs beyond the tokenizer's tokens get names of their own; they are never printed (`silenced`).
     """
+    head: Any = model.get_submodule("lm_head")
     known = {index: token for token, index in tokenizer.get_vocab().items()}
-    names = [known.get(index, f"<unused{index}>") for index in range(outputs)]
+    names = [known.get(index, f"<unused{index}>") for index in range(head.out_features)]
     delimiter = getattr(tokenizer, "word_delimiter_token", None)
     names = [SPACE if delimiter is not None and name == delimiter else name for name in names]
     names[tokenizer.pad_token_id] = BLANK

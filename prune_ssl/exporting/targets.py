@@ -1,4 +1,4 @@
-"""The table of export targets: what each writes, how near it must come to PyTorch, and what it needs installed."""
+"""The table of export targets: what each writes, how near it must come to PyTorch, what it needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from prune_ssl.errors import ExportError
 
 EXACT, OF_INT8 = 1e-4, 0.5
-"""Largest difference from PyTorch, of the output's largest value. Integers move values by some percent: the bound
-for them only tells a broken graph from a coarse one; the task's metric tells what they cost."""
+"""Largest difference from PyTorch, of the output's largest value. Integers move values by some percent: their
+bound only tells a broken graph from a coarse one; the task's metric tells what they cost."""
 
 
 @dataclass(frozen=True)
