@@ -188,9 +188,7 @@ def _notes(model: PreTrainedModel, target: Target, masked: bool) -> tuple[str, .
             "keeps float32, as it was compared"
         )
     if target.name == "onnx-int8":
-        notes.append(
-            "integer weights move outputs by some percent: judge the task's metric before you ship it"
-        )
+        notes.append("integer weights move outputs by some percent: judge the metric before you ship it")
     if target.name == "pt2":
         notes.append("torch.export.load unpickles: open only files that you trust")
     return tuple(notes)
