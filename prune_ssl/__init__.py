@@ -17,8 +17,9 @@ from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import select
 from prune_ssl.tracing import Cost, Group, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
+from prune_ssl.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Cost",

@@ -184,8 +184,8 @@ def _notes(model: PreTrainedModel, target: Target, masked: bool) -> tuple[str, .
         notes.append("the frontend's group norm hears padding: batches of unlike lengths change outputs")
     if target.name == "openvino":
         notes.append(
-            "OpenVINO computes in bfloat16 by itself where the processor has it; INFERENCE_PRECISION_HINT=f32 "
-            "keeps float32, as it was compared"
+            "OpenVINO computes in bfloat16 by itself where the processor has it; it was compared in float32 "
+            "(INFERENCE_PRECISION_HINT=f32)"
         )
     if target.name == "onnx-int8":
         notes.append("integer weights move outputs by some percent: judge the metric before you ship it")
