@@ -72,8 +72,8 @@ def save_pretrained(
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
-    The folder is written beside its place and moved there, so that no half-written one is ever seen; one that
-    is replaced goes once the new one stands (`prune_ssl.writing`).
+    The folder is written beside its place and moved there, so that no half-written one is ever seen. One
+    that is replaced goes once the new one stands (`prune_ssl.writing`).
     It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported. A pruned
     model's folder also has modeling_pruned.py: with `trust_remote_code=True` transformers loads it where
     prune_ssl is not installed.

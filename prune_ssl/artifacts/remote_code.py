@@ -31,7 +31,7 @@ _HEADER = '''"""A pruned speech model's classes, for programs in which prune_ssl
     model = {auto}.from_pretrained(FOLDER, trust_remote_code=True)
 
 Put together by prune_ssl {version} from its own definitions (Apache-2.0); needs torch and transformers only.
-Where prune_ssl is installed, prune_ssl.load_pretrained(FOLDER) loads the same model without running this file.
+With prune_ssl installed, prune_ssl.load_pretrained(FOLDER) loads the same model without running this file.
 """'''
 
 
