@@ -75,8 +75,8 @@ def save_pretrained(
     The folder is written beside its place and moved there, so that no half-written one is ever seen. One
     that is replaced goes once the new one stands (`prune_ssl.writing`).
     It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported. The
-    folder of a pruned model also has modeling_pruned.py: with `trust_remote_code=True` transformers loads it where
-    prune_ssl is not installed.
+    folder of a pruned model also has modeling_pruned.py: with `trust_remote_code=True` transformers loads it
+    where prune_ssl is not installed.
 
     A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
     folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.

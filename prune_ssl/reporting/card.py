@@ -103,7 +103,7 @@ def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
     found = {} if stage is None else data.results[stage]
     metrics = {name: value for name, value in found.items() if is_task_metric(name)}
     named = source.base_model if source.base_model and HUB_NAME.fullmatch(source.base_model) else None
-    passed_on = {key: source.source_card.get(key) for key in ("language", "license", "datasets")}
+    passed_on: dict[str, Any] = {key: source.source_card.get(key) for key in ("language", "license", "datasets")}
     results = [
         EvalResult(
             task_type=task,
