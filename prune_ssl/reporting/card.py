@@ -13,6 +13,8 @@ from prune_ssl.reporting.model import ReportData
 from prune_ssl.reporting.render import escaped, markdown_table
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+PASSED_ON = ("language", "license", "datasets")
+"""What of the base model's card holds for the pruned model too."""
 PIPELINES = {
     "ForCTC": ("automatic-speech-recognition", "AutoModelForCTC"),
     "ForSequenceClassification": ("audio-classification", "AutoModelForAudioClassification"),
@@ -103,7 +105,7 @@ def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
     found = {} if stage is None else data.results[stage]
     metrics = {name: value for name, value in found.items() if is_task_metric(name)}
     named = source.base_model if source.base_model and HUB_NAME.fullmatch(source.base_model) else None
-    passed_on: dict[str, Any] = {key: source.source_card.get(key) for key in ("language", "license", "datasets")}
+    passed_on: dict[str, Any] = {key: source.source_card.get(key) for key in PASSED_ON}
     results = [
         EvalResult(
             task_type=task,
