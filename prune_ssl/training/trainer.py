@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +40,7 @@ from prune_ssl.training.settings import (
 )
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
 from prune_ssl.training.stages import Finished, Stage, budget_of, finalize_stages, stages_of
+from prune_ssl.writing import remove
 
 LATENCY_FILE = "latency.json"  # what was measured at the cut
 RECOVERY, STAGE = "recovery", "stage-"  # folders of later phases
@@ -430,8 +430,8 @@ class PruningTrainer(DistillationTrainer):
         if self.args.save_strategy == "no":
             return
         for left in (self._folder / RECOVERY, *self._folder.glob(f"{STAGE}*")):
-            shutil.rmtree(left, ignore_errors=True)
-        (self._folder / LATENCY_FILE).unlink(missing_ok=True)
+            remove(left)
+        remove(self._folder / LATENCY_FILE)
 
     @property
     def _folder(self) -> Path:
