@@ -22,9 +22,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from faulting.runs import METHODS, TRAIN, Outcome, Replacements, WholeRuns, count_training_steps
 
-KILLS = {"gates": 100, "progressive": 20, "one_shot": 16, "iterative": 20, "student": 12, "overwrite": 100}
-TWICE = {"gates": 24}
-FULL_DISKS = {"gates": 40, "overwrite": 100}
+KILLS = {"gates": 72, "progressive": 10, "one_shot": 8, "iterative": 10, "student": 6, "overwrite": 100}
+TWICE = {"gates": 12}
+FULL_DISKS = {"gates": 24, "overwrite": 100}
 ROWS = {"kill": KILLS, "twice": TWICE, "enospc": FULL_DISKS}
 WORDS = {"kill": "`kill -9`", "twice": "`kill -9`, and again when resumed", "enospc": "a full disk"}
 FAULTS = ("lost", "refused", "different", "stray", "traceback")
