@@ -153,7 +153,7 @@ class WholeRuns:
             step: counted from 1.
         """
         twice, how = how == "twice", how.replace("twice", "kill")
-        folder, said = self.place / f"{how}-{step}", self.place / "said"
+        folder, said = self.place / f"{how}-{step}", self.place / f"said-{how}-{step}"
         folder.mkdir()
         kind, path = self.steps[step - 1]
         shown = path.replace(f"{self.place / 'whole'}/", "")
