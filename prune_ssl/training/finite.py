@@ -187,7 +187,7 @@ class FiniteTrainer(Trainer):
             self._stop(f"{shown_names(not_finite(learned))} is not finite after the optimiser's step")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self._require_finite_state("before a checkpoint was written")
+        self.require_finite_state("before a checkpoint was written")
         super()._save_checkpoint(model, trial)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -197,12 +197,16 @@ class FiniteTrainer(Trainer):
             TrainingError: a number is not finite: at any step, or in what the trained model answers.
         """
         outcome = super().train(*args, **kwargs)
-        self._require_finite_state("at the end")
+        self.require_finite_state("at the end")
         self.require_finite_answers()
         return outcome
 
-    def _require_finite_state(self, when: str) -> None:
-        """Look at the whole model: a callback may have changed what no optimiser does."""
+    def require_finite_state(self, when: str) -> None:
+        """Look at the whole model: a callback may have changed what no optimiser does.
+
+        Raises:
+            TrainingError: a number of it is not finite.
+        """
         model = cast(nn.Module, self.model)
         state = {
             **dict(model.named_parameters()),
@@ -213,7 +217,11 @@ class FiniteTrainer(Trainer):
             self._stop(f"{shown_names(not_finite(state))} is not finite {when}", named=False)
 
     def require_finite_answers(self) -> None:
-        """Let the trained model hear its last batch: weights of 1e30 are finite, what they give is not."""
+        """Let the trained model hear its last batch: weights of 1e30 are finite, what they give is not.
+
+        Raises:
+            TrainingError: what it gives is not.
+        """
         inputs, model = self._last_inputs, self.model
         self._last_inputs = None
         if inputs is None or not isinstance(model, PreTrainedModel) or model.main_input_name not in inputs:

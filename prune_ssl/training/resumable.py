@@ -139,6 +139,7 @@ class ResumableTrainer(SpeechTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint beside its place, move it there, and only then drop older ones."""
+        self.require_finite_state("before a checkpoint was written")
         folder, limit = Path(self.args.output_dir or "."), self.args.save_total_limit
         name = f"checkpoint-{self.state.global_step}"
         with self._new_folder(folder / name) as new:
