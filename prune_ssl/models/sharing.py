@@ -30,11 +30,12 @@ class SharedMapAttention:
     scaling: float
     dropout: float
     training: bool
+    config: Any
 
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map (B, T, D) to (B, T, D) and the attention map (B, H, T, T)."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Map (B, T, D) to (B, T, D) and, in eager mode as all layers, the attention map (B, H, T, T)."""
         values = self._heads(self.v_proj(hidden_states))
         if self.source:
             weights = attention = self.source[0].hand_over()
@@ -45,7 +46,7 @@ class SharedMapAttention:
         if self.gives:
             self.given = attention
         context = (weights @ values).transpose(1, 2).flatten(2)
-        return self.out_proj(context), weights
+        return self.out_proj(context), weights if self.config._attn_implementation == "eager" else None
 
     def hand_over(self) -> torch.Tensor:
         """Return the map of this forward pass, once: what is kept would outlive the step."""

@@ -255,7 +255,7 @@ def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) 
     layer = backbone.get_submodule(family.layer.format(i=index))
     keep_bias = group.kind != "block"
     if part in ("heads", "attention"):
-        empty_attention(layer, family.attention, keep_bias)
+        empty_attention(layer, family.attention, getattr(backbone, "config", None), keep_bias)
     elif part in ("conv", "convolution") and family.convolution is not None:
         empty_convolution(layer, family.convolution)
     for ffn in family.ffns:
