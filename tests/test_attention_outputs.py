@@ -1,4 +1,4 @@
-"""What transformers records of a pruned model: maps and hidden states, None where there is nothing any more."""
+"""What transformers records of a pruned model: maps and hidden states, None where nothing is left."""
 
 import pytest
 import torch
@@ -99,12 +99,10 @@ def test_the_backbone_of_a_model_with_a_head_is_saved_and_loaded_alone(tmp_path)
     save_pretrained(small.hubert, tmp_path / "bare")
     bare = load_pretrained(tmp_path / "bare")
     inputs = batch(small)
-    assert torch.equal(
-        bare(**inputs).last_hidden_state, small.hubert.eval()(**inputs).last_hidden_state
-    )
+    assert torch.equal(bare(**inputs).last_hidden_state, small.hubert.eval()(**inputs).last_hidden_state)
 
 
-def test_layers_that_reuse_maps_give_them_in_eager_mode_only():
+def test_layers_that_reuse_maps_give_them_when_all_layers_do():
     model = reuse_attention(tiny_model("hubert", "ForCTC"), [1])
     inputs = batch(model)
     first, second, _ = recorded(model, inputs).attentions

@@ -108,7 +108,8 @@ def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
     path = family.layer.format(i=index)
     layer = backbone.get_submodule(path)
     config = getattr(backbone, "config", None)
-    removed: Any = removed_layer_of(type(layer))(config, family.layers_return_bias)
+    stock: Any = type(layer)
+    removed: Any = removed_layer_of(stock)(config, family.layers_return_bias)
     attention: Any = layer._modules.get(family.attention.path)
     if getattr(attention, "rel_attn_embed", None) is not None:
         empty_attention(layer, family.attention, config, keep_bias=False)

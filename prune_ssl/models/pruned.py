@@ -238,7 +238,8 @@ class PrunedLayers:
         _, backbone = backbone_of(self)  # type: ignore[arg-type]
         _turn_backbone(backbone)
         if family.attention.style == "position bias":
-            config._attn_implementation = self._check_and_adjust_attn_implementation(asked, is_init_check=True)
+            found = self._check_and_adjust_attn_implementation(asked, is_init_check=True)
+            config._attn_implementation = found
         _shape_around_layers(self, backbone, family, config)  # type: ignore[arg-type]
         for index, sizes in (config.pruned_layers or {}).items():
             shrink_layer(backbone, family, int(index), sizes, config)
@@ -266,7 +267,7 @@ class PrunedLayers:
 
 
 def _recorded(stock: Any) -> dict[str, Any]:
-    """Return what transformers records of a class: maps of our attentions as well, and None for those gone."""
+    """Return what transformers records of a class: our attentions' maps too, and None for those gone."""
     recorded: dict[str, Any] = dict(stock._can_record_outputs)
     maps = [recorded["attentions"]]
     if "WavLM" in stock.__name__:

@@ -56,13 +56,15 @@ def resize(
     check_same_model(model, graph)
     plan = keep if isinstance(keep, Plan) else Plan(graph.check(keep))
     kept = graph.check(plan.keep)
-    replaced = _cut_tensors(model, graph, kept, plan.scales)
+    replaced = cut_tensors(model, graph, kept, plan.scales)
     small = _swap_in(model, replaced) if inplace else _copy_with(model, replaced)
-    _restructure(small, graph, kept, plan.scales)
+    restructure(small, graph, kept, plan.scales)
+    if graph.family in FAMILIES and isinstance(small, PreTrainedModel):
+        restate_config(small, graph, FAMILIES[graph.family], kept)
     return small
 
 
-def _cut_tensors(
+def cut_tensors(
     model: nn.Module,
     graph: PruningGraph,
     kept: Mapping[str, Sequence[int]],
@@ -175,13 +177,13 @@ def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Modul
     return model
 
 
-def _restructure(
+def restructure(
     model: nn.Module,
     graph: PruningGraph,
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
 ) -> None:
-    """Empty and remove what lost all its units, and make modules and config state their new sizes."""
+    """Empty and remove what lost all its units, and make modules state their new sizes."""
     restate_sizes(model, graph, kept)
     if graph.family not in FAMILIES:
         return
@@ -190,8 +192,6 @@ def _restructure(
     for name, group in graph.groups.items():
         if name in kept and not kept[name]:
             _empty(model, backbone, family, group)
-    if isinstance(model, PreTrainedModel):
-        restate_config(model, graph, family, kept)
 
 
 def _restate_heads(

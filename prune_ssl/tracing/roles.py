@@ -227,7 +227,12 @@ class Roles:
         """
         if not self.family.attention.positions:
             root = f"{path}.{self.family.attention.values}"
-            self._require(root, {part.module for part in self.couplings.coupled(root, name)}, wanted, True)
+            self._require(
+                root,
+                {part.module for part in self.couplings.coupled(root, name, attention=True)},
+                wanted,
+                True,
+            )
             return
         owner = type(self.twin.get_submodule(path)).__module__
         refuse_unless(owner.startswith(STOCK), path, f"its class is of {owner}, not the stock one")
