@@ -106,7 +106,7 @@ class Tester:
 
 
 def pruned_bare(family: str) -> Any:
-    """Return a tiny bare model with a layer of fewer heads and neurons, one without heads, one that is gone."""
+    """Return a tiny bare model: a layer of fewer heads and neurons, one without heads, one that is gone."""
     model = tiny_model(family, "Model", num_hidden_layers=4)
     graph = trace(model)
     ffn = next(name for name in graph.groups if name.startswith("layer.1.ffn"))

@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.errors import ArtifactError, PruneError
+from prune_ssl.errors import ArtifactError, KeepError, PruneError
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
+from prune_ssl.tracing.graph import units_of
 
 PLAN_FILE = "pruning_plan.json"
 PLAN_VERSION = 1
@@ -106,8 +108,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
     return {
         "prune_format_version": PLAN_VERSION,
-        "keep": {name: list(units) for name, units in plan.keep.items()},
-        "scales": {name: list(values) for name, values in plan.scales.items()},
+        "keep": {name: list(units_of(name, units)) for name, units in plan.keep.items()},
+        "scales": {name: [float(value) for value in values] for name, values in plan.scales.items()},
     }
 
 
@@ -119,14 +121,32 @@ def load_plan(folder: str | Path) -> Plan:
     """
     path = Path(folder) / PLAN_FILE
     try:
-        data = json.loads(path.read_text())
-        keep = {str(name): tuple(int(unit) for unit in units) for name, units in data["keep"].items()}
-        scales = {
-            str(name): tuple(float(v) for v in values) for name, values in data.get("scales", {}).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _plan_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, KeepError) as error:
         raise ArtifactError(f"cannot read a pruning plan from {path}: {error}") from error
-    return Plan(keep, scales)
+
+
+def _plan_of(data: Any) -> Plan:
+    """Return the plan that `plan_as_json` made plain, checked as far as it can be without a graph."""
+    version = data.get("prune_format_version") if isinstance(data, dict) else None
+    if type(version) is not int or version != PLAN_VERSION:
+        raise ValueError(
+            f"prune_format_version: found {version!r}, wanted {PLAN_VERSION}. A newer prune_ssl may have "
+            "written it."
+        )
+    keep, scales = data.get("keep"), data.get("scales", {})
+    if not isinstance(keep, dict) or not isinstance(scales, dict):
+        raise ValueError("wanted 'keep' and 'scales' that map names of groups to lists.")
+    kept = {name: units_of(name, units) for name, units in keep.items()}
+    for name, units in kept.items():
+        if len(set(units)) < len(units) or any(unit < 0 for unit in units):
+            raise ValueError(f"keep of {name}: wanted distinct numbers of units from 0.")
+    for name, values in scales.items():
+        numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+        fits = numbers and (name not in kept or len(values) == len(kept[name]))
+        if not fits or not all(isfinite(value) for value in values):
+            raise ValueError(f"scales of {name}: wanted one finite number for each unit that stays.")
+    return Plan(kept, {name: tuple(map(float, values)) for name, values in scales.items()})
 
 
 def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:

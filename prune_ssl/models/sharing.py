@@ -113,9 +113,9 @@ def share_maps_(attentions: Sequence[nn.Module | None], reusing: Sequence[int]) 
             block.source = (below,)
             del block.q_proj, block.k_proj
     # A tuple of maps says nothing of the layers in between: it has one of each layer, or none.
-    sharing = [each for each in attentions if isinstance(each, SharedMapAttention)]
-    for each in sharing:
-        each.all_give_maps = len(sharing) == len(attentions)
+    sharing: list[Any] = [each for each in attentions if isinstance(each, SharedMapAttention)]
+    for attention in sharing:
+        attention.all_give_maps = len(sharing) == len(attentions)
 
 
 class BareFeatureProjection(nn.Module):

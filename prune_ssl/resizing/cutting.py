@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from prune_ssl.errors import KeepError
 from prune_ssl.gating import Plan
 from prune_ssl.gating.attach import check_same_model
 from prune_ssl.models import FAMILIES, Family
@@ -54,14 +55,36 @@ def resize(
         ModelError: the model is not the one that was traced, or its class cannot be rebuilt from a config.
     """
     check_same_model(model, graph)
-    plan = keep if isinstance(keep, Plan) else Plan(graph.check(keep))
-    kept = graph.check(plan.keep)
+    plan = checked_plan(graph, keep)
+    kept = plan.keep
     replaced = cut_tensors(model, graph, kept, plan.scales)
     small = _swap_in(model, replaced) if inplace else _copy_with(model, replaced)
     restructure(small, graph, kept, plan.scales)
     if graph.family in FAMILIES and isinstance(small, PreTrainedModel):
         restate_config(small, graph, FAMILIES[graph.family], kept)
     return small
+
+
+def checked_plan(graph: PruningGraph, keep: Mapping[str, Sequence[int]] | Plan) -> Plan:
+    """Return a plan whose units are sorted, and their scales with them.
+
+    Raises:
+        KeepError: units or scales do not fit the graph.
+    """
+    if not isinstance(keep, Plan):
+        return Plan(graph.check(keep))
+    kept, scales = graph.check(keep.keep), {}
+    for name, values in keep.scales.items():
+        if name not in graph.groups:
+            graph.check({name: ()})  # says which name is meant
+        units = keep.keep.get(name, range(graph.groups[name].size))
+        if len(values) != len(units) or not all(isfinite(value) for value in values):
+            raise KeepError(
+                f"scales of {name}: found {len(values)}, wanted one finite number for each of the "
+                f"{len(units)} units that stay."
+            )
+        scales[name] = tuple(value for _, value in sorted(zip(units, values, strict=True)))
+    return Plan(kept, scales)
 
 
 def cut_tensors(

@@ -1,9 +1,9 @@
 """The law masked = cut, tried once on a copy of a model with parts that no family table describes.
 
 The dependency graph sees operations, not what they do to a unit: a softmax or a norm over the units, a view
-that mixes them, a head that reads them elsewhere. Of a group that is right, the gated model and the cut one are the
-same function, whatever the weights; so a copy with weights that are moved away from zero is gated and cut at
-random, in double precision, and what both give for noise is compared.
+that mixes them, a head that reads them elsewhere. For a group that is right, the gated model and the cut one
+are the same function, whatever the weights; so a copy with weights that are moved away from zero is gated and
+cut at random, in double precision, and what both give for noise is compared.
 """
 
 import copy
@@ -142,7 +142,7 @@ class _Trial:
         for one, other in zip(masked, cut, strict=True):
             if one.shape != other.shape and self.known and "hidden" in keep:
                 width = one.shape[-1] // self.graph.groups["hidden"].size
-                one = one.unflatten(-1, (-1, width))[..., keep["hidden"], :].flatten(-2)
+                one = one.view(*one.shape[:-1], -1, width)[..., keep["hidden"], :].flatten(-2)
             if one.shape != other.shape:
                 return f"its units are outputs of the model: {tuple(one.shape)} becomes {tuple(other.shape)}"
             scale = float(one.abs().max()) or 1.0
@@ -150,8 +150,8 @@ class _Trial:
         if worst <= self.tolerance:
             return ""
         return (
-            f"masked and cut differ by {worst:.2g} of the output, tried once on noise: its units are mixed or "
-            "read where the graph does not see it"
+            f"masked and cut differ by {worst:.2g} of the output, tried once on noise: its units are mixed "
+            "or read where the graph does not see it"
         )
 
 

@@ -27,17 +27,17 @@ from prune_ssl.tracing.twin import encoder_kernel, find_clocks, kernels_of, make
 def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[str] = ()) -> PruningGraph:
     """Find the groups of coupled units of a speech SSL model and the cost of any keep of them.
 
-    The model is not changed, and one of a known family is neither run nor copied: the work happens on a meta-device twin. Groups are `conv.{i}` for
-    every frontend layer, `layer.{i}.heads`, `layer.{i}.ffn` (conformers: `.ffn1`, `.ffn2`, `.conv`), whole
-    blocks `layer.{i}.attention` and `layer.{i}.feed_forward`, whole layers `layer.{i}`, dimensions inside the
-    heads `layer.{i}.head_dim`, and `hidden`.
+    The model is not changed, and one of a known family is neither run nor copied: the work happens on a
+    meta-device twin. Groups are `conv.{i}` for every frontend layer, `layer.{i}.heads`, `layer.{i}.ffn`
+    (conformers: `.ffn1`, `.ffn2`, `.conv`), whole blocks `layer.{i}.attention` and `layer.{i}.feed_forward`,
+    whole layers `layer.{i}`, dimensions inside the heads `layer.{i}.head_dim`, and `hidden`.
 
     A module of no known family that maps a waveform (1, N) gets the groups that the graph alone justifies
     (convolution channels, FFN neurons); `not_pruned` names what stands in the way of the others.
 
-    A model with a part that no table describes (one of no known family, a subclass or module of one's own, an
-    activation that was exchanged) is copied and the copy is run on a second of noise: every group is gated and
-    cut at random once, and one of which both differ is not offered; `not_pruned` has the difference.
+    A model with a part that no table describes (one of no known family, a subclass or module of one's own,
+    an activation that was exchanged) is copied and the copy is run on a second of noise: every group is gated
+    and cut at random once, and one of which both differ is not offered; `not_pruned` has the difference.
 
     Args:
         model: a model of a known family of transformers, bare or with a head, a pruned one as well; one of
