@@ -2,8 +2,6 @@
 
 import copy
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -22,6 +20,15 @@ from prune_ssl.models import load_model
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from prune_ssl.tracing.graph import units_of
+from prune_ssl.writing import (
+    check_place,
+    check_room,
+    is_taken,
+    new_folder,
+    put_back,
+    told_as_one_error,
+    write_text,
+)
 
 PLAN_FILE = "pruning_plan.json"
 PLAN_VERSION = 1
@@ -30,20 +37,26 @@ WEIGHTS_FILE = "model.safetensors"
 Keep = Mapping[str, Sequence[int]]
 
 
-def prepare_folder(folder: str | Path, overwrite: bool = False) -> Path:
+def prepare_folder(folder: str | Path, overwrite: bool = False, as_whole: bool = True) -> Path:
     """Return `folder` as a path that may be written.
 
+    Args:
+        folder: the folder.
+        overwrite: it may hold something.
+        as_whole: it is to be replaced, not written into.
+
     Raises:
-        ArtifactError: it exists, is not an empty folder, and `overwrite` is not set.
+        ArtifactError: it exists, is not an empty folder, and `overwrite` is not set; or it cannot be written.
     """
     path = Path(folder)
-    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
-    if taken and not overwrite:
-        raise ArtifactError(
-            f"{path} exists already; nothing was written. Give another folder, or --overwrite."
-        )
-    if path.is_file():
-        raise ArtifactError(f"{path} is a file, wanted a folder.")
+    check_place(path, as_whole)
+    with told_as_one_error(path):
+        if is_taken(path) and not overwrite:
+            raise ArtifactError(
+                f"{path} exists already; nothing was written. Give another folder, or --overwrite."
+            )
+        if path.is_file():
+            raise ArtifactError(f"{path} is a file, wanted a folder.")
     return path
 
 
@@ -58,7 +71,8 @@ def save_pretrained(
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
-    The folder is written beside its place and moved there, so that no half-written one is ever seen.
+    The folder is written beside its place and moved there, so that no half-written one is ever seen; one that
+    is replaced goes once the new one stands (`prune_ssl.writing`).
     It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported.
 
     A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
@@ -74,7 +88,7 @@ def save_pretrained(
         dtype: dtype of the saved weights (None: as they are).
 
     Raises:
-        ArtifactError: the folder exists, or the model is not one that can be saved.
+        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved.
     """
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
@@ -82,26 +96,24 @@ def save_pretrained(
             "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
         )
     path = prepare_folder(folder, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        new = Path(scratch) / path.name
+    state = model.state_dict()
+    check_room(path, sum(_bytes(value, dtype) for value in state.values()), "the weights")
+    with new_folder(path, replace=overwrite) as new:
         if isinstance(model, PreTrainedModel):
-            state = None
-            if dtype is not None:
-                state = {name: value.to(dtype) for name, value in model.state_dict().items()}
-            model.save_pretrained(new, state_dict=state)
+            cast = None if dtype is None else {name: value.to(dtype) for name, value in state.items()}
+            model.save_pretrained(new, state_dict=cast)
         else:
-            new.mkdir()
             save_weights(model if dtype is None else copy.deepcopy(model).to(dtype), str(new / WEIGHTS_FILE))
         if processor is not None:
             processor.save_pretrained(new)
         if plan is not None:
             whole = plan if isinstance(plan, Plan) else Plan({name: tuple(plan[name]) for name in plan})
-            (new / PLAN_FILE).write_text(json.dumps(plan_as_json(whole), indent=1) + "\n")
-        if path.exists():
-            shutil.rmtree(path)
-        new.rename(path)
+            write_text(new / PLAN_FILE, json.dumps(plan_as_json(whole), indent=1) + "\n")
     return path
+
+
+def _bytes(value: torch.Tensor, dtype: torch.dtype | None) -> int:
+    return value.numel() * (value.element_size() if dtype is None else dtype.itemsize)
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -162,6 +174,7 @@ def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None 
             factory's model exactly.
     """
     path = Path(folder)
+    put_back(path)
     if not path.is_dir():
         raise ArtifactError(f"{path} is not a folder; wanted one that save_pretrained wrote.")
     needs_factory = (path / PLAN_FILE).is_file() and not (path / "config.json").is_file()
