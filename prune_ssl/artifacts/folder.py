@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from prune_ssl.errors import ArtifactError, KeepError, PruneError
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
+from prune_ssl.models.arguments import as_model
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from prune_ssl.tracing.graph import units_of
@@ -61,7 +62,7 @@ def prepare_folder(folder: str | Path, overwrite: bool = False, as_whole: bool =
 
 
 def save_pretrained(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     folder: str | Path,
     *,
     overwrite: bool = False,
@@ -79,7 +80,8 @@ def save_pretrained(
     folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
 
     Args:
-        model: a model of transformers, dense or resized; or any other that `resize` gave.
+        model: a model of transformers, dense or resized, or its folder or hub name; or any other that
+            `resize` gave.
         folder: where to write; created with its parents.
         overwrite: replace what is there.
         processor: feature extractor or processor of transformers to save with it.
@@ -90,6 +92,7 @@ def save_pretrained(
     Raises:
         ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved.
     """
+    model = as_model(model, "save_pretrained")
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
             f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from math import isfinite, sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from transformers import PreTrainedModel
 
 from prune_ssl.errors import KeepError
 from prune_ssl.gating import Plan
-from prune_ssl.gating.attach import check_same_model
 from prune_ssl.models import FAMILIES, Family
 from prune_ssl.models.layers import (
     attention_size,
@@ -27,10 +27,11 @@ from prune_ssl.models.layers import (
 from prune_ssl.models.wavlm import PrunedWavLMAttention, Residual
 from prune_ssl.resizing.restate import restate_config, restate_sizes
 from prune_ssl.tracing import Group, PruningGraph
+from prune_ssl.tracing.arguments import as_model_and_graph
 
 
 def resize(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     graph: PruningGraph,
     keep: Mapping[str, Sequence[int]] | Plan,
     inplace: bool = False,
@@ -42,7 +43,7 @@ def resize(
     left becomes its output bias, a removed block gives zeros, a removed layer passes its input on.
 
     Args:
-        model: the model that was traced, without gates attached.
+        model: the model that was traced, without gates attached, or its folder or hub name.
         graph: what `trace(model)` gave.
         keep: group name -> kept units (groups not named stay whole), or a plan of `Gates.finalize`.
         inplace: cut `model` itself instead of a copy, to save memory.
@@ -54,7 +55,7 @@ def resize(
         KeepError: the keep does not fit the graph.
         ModelError: the model is not the one that was traced, or its class cannot be rebuilt from a config.
     """
-    check_same_model(model, graph)
+    model = as_model_and_graph(model, graph, "resize")
     plan = checked_plan(graph, keep)
     kept = plan.keep
     replaced = cut_tensors(model, graph, kept, plan.scales)

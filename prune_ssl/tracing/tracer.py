@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
+from prune_ssl.models.arguments import as_model
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
 from prune_ssl.tracing.coupling import Couplings, stored_name
@@ -24,7 +26,9 @@ from prune_ssl.tracing.strangers import broken_by, strange_part
 from prune_ssl.tracing.twin import encoder_kernel, find_clocks, kernels_of, make_twin, open_attention
 
 
-def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[str] = ()) -> PruningGraph:
+def trace(
+    model: nn.Module | str | Path, *, only: Sequence[str] = ("*",), ignore: Sequence[str] = ()
+) -> PruningGraph:
     """Find the groups of coupled units of a speech SSL model and the cost of any keep of them.
 
     The model is not changed, and one of a known family is neither run nor copied: the work happens on a
@@ -41,7 +45,7 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
 
     Args:
         model: a model of a known family of transformers, bare or with a head, a pruned one as well; one of
-            torchaudio; or any module that maps a waveform.
+            torchaudio; any module that maps a waveform; or a folder or hub name of one.
         only: patterns (`*` as in file names) of the groups to find.
         ignore: patterns of groups to leave out.
 
@@ -49,6 +53,8 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
         ModelError: no known family, or gates are attached.
         TraceError: the graph contradicts the family's roles, or meets what it does not know.
     """
+    model = as_model(model, "trace")
+    only, ignore = ((each,) if isinstance(each, str) else tuple(each) for each in (only, ignore))
     known = isinstance(model, PreTrainedModel) or type(model).__module__.startswith("torchaudio.models.")
     family = family_of(model) if known else UNKNOWN
     if any(hasattr(module, "prune_ssl_gate") for module in model.modules()):
