@@ -2,6 +2,7 @@
 
 import copy
 import random
+import threading
 from collections import OrderedDict
 
 import numpy as np
@@ -457,3 +458,50 @@ def test_a_stock_model_is_never_run(monkeypatch):
     assert trace(tiny_model("wav2vec2")).groups
     with pytest.raises(AssertionError):
         trace(subclass_of(PlainForSequenceClassification, "hubert"))
+
+
+def test_an_architecture_without_weights_is_judged_with_random_ones():
+    for name in ("softmax", "layer_norm", "residual"):
+        with torch.device("meta"):
+            model = made(name)
+        assert trace(model).groups.keys() == trace(made(name)).groups.keys()
+
+
+def test_a_linear_that_was_exchanged_is_named():
+    model = tiny_model("hubert")
+    layer = model.hubert.encoder.layers[1].feed_forward
+    layer.intermediate_dense = nn.Sequential(layer.intermediate_dense, nn.Identity())
+    graph = trace(model)
+    path = "hubert.encoder.layers.1.feed_forward.intermediate_dense"
+    assert graph.not_pruned[path] == "it is a Sequential, wanted a Linear"
+    assert "is a Sequential" in graph.not_pruned["hidden"]
+    assert {"layer.0.ffn", "layer.1.heads"} <= graph.groups.keys()
+
+
+def test_gates_and_hooks_of_ones_own_are_not_copied_with_the_model():
+    """A bound method as hook would copy all that its owner holds."""
+
+    class Owner:
+        def __init__(self):
+            self.calls = 0
+
+        def __deepcopy__(self, memo):
+            raise AssertionError("the hook's owner was copied")
+
+        def hook(self, _module, _args, _output):
+            self.calls += 1
+
+    owner, model = Owner(), made("relu")
+    model.first.register_forward_hook(owner.hook)
+    assert FIRST in trace(model).groups
+    stock = tiny_model()
+    stock.hubert.register_forward_hook(owner.hook)
+    assert trace(stock).groups
+
+
+def test_a_model_that_cannot_be_copied_is_refused_in_one_line():
+    model = made("relu")
+    model.lock = threading.Lock()
+    with pytest.raises(PruneError, match="cannot be copied") as caught:
+        trace(model)
+    assert "\n" not in str(caught.value)

@@ -160,7 +160,9 @@ def _copy_of(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     random = torch.Generator().manual_seed(1)
     memo: dict[int, Any] = shared_hooks(model)
     for tensor in [*model.parameters(), *model.buffers()]:
-        value = tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None, copy=True)
+        value = torch.zeros(tensor.shape, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        if not tensor.is_meta:  # an architecture without weights gets random ones
+            value.copy_(tensor.detach())
         if tensor.is_floating_point():
             size = float(value.std()) if value.numel() > 1 else 0.0
             value += 0.1 * max(size, 0.1) * torch.rand(value.shape, generator=random).to(dtype)

@@ -62,8 +62,7 @@ def trace(
     prefix = backbone_of(model)[0] if known else ""
     tracer = _Tracer(model, family, f"{prefix}." if prefix else "")
     graph = tracer.run(only, ignore)
-    weightless = any(parameter.is_meta for parameter in model.parameters())
-    if not weightless and (family is UNKNOWN or strange_part(model)):
+    if family is UNKNOWN or strange_part(model):
         graph = tracer.without(graph, broken_by(model, graph, family is not UNKNOWN))
     if not graph.groups:
         asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
