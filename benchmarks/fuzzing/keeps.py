@@ -212,6 +212,9 @@ def act(model: nn.Module, graph: PruningGraph, given: Any, place: Path | None) -
     difference = float((wanted - found).abs().max() / wanted.abs().max().clamp_min(1e-12))
     assert difference < TOLERANCE, f"masked and cut differ by {difference:.1e}"
     if place is not None and graph.family in FAMILIES:
+        for module in small.modules():  # transformers' rotary table is no buffer: it would stay in double
+            if hasattr(module, "cached_rotary_positional_embedding"):
+                module.cached_sequence_length = None
         save_pretrained(small.float(), place / "small", plan=plan)
         loaded = load_pretrained(place / "small")
         inputs = {name: each.float() if each.is_floating_point() else each for name, each in inputs.items()}
