@@ -14,13 +14,17 @@ from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.errors import ArtifactError, KeepError, PruneError
+from prune_ssl.artifacts import remote_code
+from prune_ssl.errors import ArtifactError, KeepError, ModelError, PruneError
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
 from prune_ssl.models.arguments import as_model
+from prune_ssl.models.finite import require_finite
+from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from prune_ssl.tracing.graph import units_of
+from prune_ssl.version import VERSION
 from prune_ssl.writing import (
     check_place,
     check_room,
@@ -31,7 +35,7 @@ from prune_ssl.writing import (
     write_text,
 )
 
-PLAN_FILE = "pruning_plan.json"
+PLAN_FILE, CONFIG_FILE = "pruning_plan.json", "config.json"
 PLAN_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 
@@ -72,9 +76,11 @@ def save_pretrained(
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
-    The folder is written beside its place and moved there, so that no half-written one is ever seen; one that
-    is replaced goes once the new one stands (`prune_ssl.writing`).
-    It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported.
+    The folder is written beside its place and moved there, so that no half-written one is ever seen. One
+    that is replaced goes once the new one stands (`prune_ssl.writing`).
+    It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported. The
+    folder of a pruned model also has modeling_pruned.py: with `trust_remote_code=True` transformers loads it
+    where prune_ssl is not installed.
 
     A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
     folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
@@ -90,7 +96,8 @@ def save_pretrained(
         dtype: dtype of the saved weights (None: as they are).
 
     Raises:
-        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved.
+        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved, or a
+            number of it is not finite, perhaps in that dtype only.
     """
     model = as_model(model, "save_pretrained")
     if not isinstance(model, PreTrainedModel) and plan is None:
@@ -98,13 +105,20 @@ def save_pretrained(
             f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "
             "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
         )
-    path = prepare_folder(folder, overwrite)
     state = model.state_dict()
-    check_room(path, sum(_bytes(value, dtype) for value in state.values()), "the weights")
+    if dtype is not None:
+        state = {name: value.to(dtype) for name, value in state.items()}
+    try:
+        require_finite(state, type(model).__name__, f"It was not saved to {folder}: train or load it anew.")
+    except ModelError as error:
+        raise ArtifactError(str(error)) from error
+    path = prepare_folder(folder, overwrite)
+    check_room(path, sum(value.nbytes for value in state.values()), "the weights")
     with new_folder(path, replace=overwrite) as new:
         if isinstance(model, PreTrainedModel):
-            cast = None if dtype is None else {name: value.to(dtype) for name, value in state.items()}
-            model.save_pretrained(new, state_dict=cast)
+            model.save_pretrained(new, state_dict=None if dtype is None else state)
+            if isinstance(model, PrunedLayers):
+                _add_code(model, new)
         else:
             save_weights(model if dtype is None else copy.deepcopy(model).to(dtype), str(new / WEIGHTS_FILE))
         if processor is not None:
@@ -115,8 +129,12 @@ def save_pretrained(
     return path
 
 
-def _bytes(value: torch.Tensor, dtype: torch.dtype | None) -> int:
-    return value.numel() * (value.element_size() if dtype is None else dtype.itemsize)
+def _add_code(model: PreTrainedModel, folder: Path) -> None:
+    """Add the file by which transformers alone can load a pruned model, and name it in config.json."""
+    write_text(folder / remote_code.FILE, remote_code.modelling_file(model, VERSION))
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["auto_map"] = remote_code.auto_map(model)
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The schema of a YAML recipe, and its overrides."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,6 +26,9 @@ Scheduler = Literal[
 ]
 """Of transformers' SchedulerType those that need no settings beside the steps, and no evaluation."""
 
+
+LONGEST_NAME_BYTES = 200
+"""Of a recipe: folders and files are named after it."""
 
 OF_TASKS: dict[str, tuple[str, ...]] = {
     "decoding": ("ctc",),
@@ -290,7 +294,7 @@ class Recipe(Part):
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None
-    """Dense fine-tuning before pruning; leave out for a model that is trained already."""
+    """Dense fine-tuning before pruning; leave out (`dense: null`) for a model that is trained already."""
     pruning: PruningPart | None = None
     """How the model gets small: by pruning, or by being the teacher of a `student`."""
     student: StudentPart | None = None
@@ -313,6 +317,17 @@ class Recipe(Part):
     gradient_accumulation: int = Field(default=1, gt=0)
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_plain_name(cls, name: str) -> str:
+        odd = re.search(r"[/\\\x00-\x1f\x7f]", name)
+        if not name.strip() or odd or name.strip() in (".", "..") or len(name.encode()) > LONGEST_NAME_BYTES:
+            raise ValueError(
+                f"found {name[:80]!r}, wanted a plain name: not empty, without slashes, of at most "
+                f"{LONGEST_NAME_BYTES} bytes. It names the output folder; `output` may be anywhere"
+            )
+        return name
 
     @field_validator("output")
     @classmethod
@@ -443,7 +458,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
 def _explain(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
-        return f"{place}: {error['msg']}"
+        without = place in ("dense", "dense.steps")
+        hint = "; to prune a model that is trained already, leave dense out: dense=null" if without else ""
+        return f"{place}: {error['msg']}{hint}"
     known = _fields_at(error["loc"][:-1])
     near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}."

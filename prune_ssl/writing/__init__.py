@@ -18,8 +18,15 @@ from prune_ssl.writing.atomic import (
     write_bytes,
     write_text,
 )
-from prune_ssl.writing.locks import Held, lock
-from prune_ssl.writing.places import check_place, check_room, is_taken, real_place, told_as_one_error
+from prune_ssl.writing.holding import Held, lock
+from prune_ssl.writing.places import (
+    check_place,
+    check_room,
+    is_taken,
+    lock_name,
+    real_place,
+    told_as_one_error,
+)
 
 __all__ = [
     "Held",
@@ -29,6 +36,7 @@ __all__ = [
     "clear_leftovers",
     "is_taken",
     "lock",
+    "lock_name",
     "make_folder",
     "new_file",
     "new_folder",
