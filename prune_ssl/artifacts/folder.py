@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.artifacts import remote_code
-from prune_ssl.errors import ArtifactError, ModelError, PruneError
+from prune_ssl.errors import ArtifactError, KeepError, ModelError, PruneError
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
+from prune_ssl.models.arguments import as_model
 from prune_ssl.models.finite import require_finite
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
+from prune_ssl.tracing.graph import units_of
 from prune_ssl.version import VERSION
 from prune_ssl.writing import (
     check_place,
@@ -63,7 +66,7 @@ def prepare_folder(folder: str | Path, overwrite: bool = False, as_whole: bool =
 
 
 def save_pretrained(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     folder: str | Path,
     *,
     overwrite: bool = False,
@@ -83,7 +86,8 @@ def save_pretrained(
     folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
 
     Args:
-        model: a model of transformers, dense or resized; or any other that `resize` gave.
+        model: a model of transformers, dense or resized, or its folder or hub name; or any other that
+            `resize` gave.
         folder: where to write; created with its parents.
         overwrite: replace what is there.
         processor: feature extractor or processor of transformers to save with it.
@@ -95,6 +99,7 @@ def save_pretrained(
         ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved, or a
             number of it is not finite, perhaps in that dtype only.
     """
+    model = as_model(model, "save_pretrained")
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
             f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "
@@ -136,8 +141,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
     return {
         "prune_format_version": PLAN_VERSION,
-        "keep": {name: list(units) for name, units in plan.keep.items()},
-        "scales": {name: list(values) for name, values in plan.scales.items()},
+        "keep": {name: list(units_of(name, units)) for name, units in plan.keep.items()},
+        "scales": {name: [float(value) for value in values] for name, values in plan.scales.items()},
     }
 
 
@@ -149,14 +154,32 @@ def load_plan(folder: str | Path) -> Plan:
     """
     path = Path(folder) / PLAN_FILE
     try:
-        data = json.loads(path.read_text())
-        keep = {str(name): tuple(int(unit) for unit in units) for name, units in data["keep"].items()}
-        scales = {
-            str(name): tuple(float(v) for v in values) for name, values in data.get("scales", {}).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _plan_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, KeepError) as error:
         raise ArtifactError(f"cannot read a pruning plan from {path}: {error}") from error
-    return Plan(keep, scales)
+
+
+def _plan_of(data: Any) -> Plan:
+    """Return the plan that `plan_as_json` made plain, checked as far as it can be without a graph."""
+    version = data.get("prune_format_version") if isinstance(data, dict) else None
+    if type(version) is not int or version != PLAN_VERSION:
+        raise ValueError(
+            f"prune_format_version: found {version!r}, wanted {PLAN_VERSION}. A newer prune_ssl may have "
+            "written it."
+        )
+    keep, scales = data.get("keep"), data.get("scales", {})
+    if not isinstance(keep, dict) or not isinstance(scales, dict):
+        raise ValueError("wanted 'keep' and 'scales' that map names of groups to lists.")
+    kept = {name: units_of(name, units) for name, units in keep.items()}
+    for name, units in kept.items():
+        if len(set(units)) < len(units) or any(unit < 0 for unit in units):
+            raise ValueError(f"keep of {name}: wanted distinct numbers of units from 0.")
+    for name, values in scales.items():
+        numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+        fits = numbers and (name not in kept or len(values) == len(kept[name]))
+        if not fits or not all(isfinite(value) for value in values):
+            raise ValueError(f"scales of {name}: wanted one finite number for each unit that stays.")
+    return Plan(kept, {name: tuple(map(float, values)) for name, values in scales.items()})
 
 
 def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:

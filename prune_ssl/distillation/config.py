@@ -10,6 +10,7 @@ from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES
 from prune_ssl.distillation.hidden import HIDDEN_LOSSES
 from prune_ssl.distillation.relations import POWERS, GramScale
 from prune_ssl.errors import DistillationError
+from prune_ssl.models.arguments import check_types
 
 RELATIONS = ("attention", "layer_gram", "intra_gram")
 OUTPUTS = ("logits", "embedding")
@@ -71,6 +72,7 @@ class DistillationConfig:
     """At most so many 10^9 bytes are kept, in the folder with all that was there before."""
 
     def __post_init__(self) -> None:
+        check_types(self, DistillationError)
         object.__setattr__(self, "losses", dict(self.losses))
         for name in ("layers", "relation_layers"):
             object.__setattr__(self, name, _pairs(name, getattr(self, name)))

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 from prune_ssl.distillation.taps import depth_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of
+from prune_ssl.models.arguments import as_model, check_types, shown
 from prune_ssl.models.pruned import PRUNED_CLASSES
 
 # Kernel and stride of the thin frontend (methods 6.1): two 1x1 convolutions more, which change channels.
@@ -37,6 +39,9 @@ class StudentConfig:
     """Layers that take the attention map of the layer below, as in `reuse_attention`."""
     init: Literal["teacher", "random"] = "teacher"
     """`teacher` copies every parameter of the same shape, and the leading entries of larger ones."""
+
+    def __post_init__(self) -> None:
+        check_types(self, DistillationError)
 
 
 STUDENTS: dict[str, StudentConfig] = {
@@ -70,11 +75,11 @@ STUDENTS: dict[str, StudentConfig] = {
 """The students of the papers, for a Base teacher (methods 5, 6.1, 7)."""
 
 
-def make_student(teacher: PreTrainedModel, config: StudentConfig | str) -> PreTrainedModel:
+def make_student(teacher: PreTrainedModel | str | Path, config: StudentConfig | str) -> PreTrainedModel:
     """Make a bare student of the teacher's family; the teacher is untouched.
 
     Args:
-        teacher: a stock model of transformers, bare or with a head.
+        teacher: a stock model of transformers, bare or with a head, or its folder or hub name.
         config: a shape, or the name of one in `STUDENTS`.
 
     Returns:
@@ -88,8 +93,11 @@ def make_student(teacher: PreTrainedModel, config: StudentConfig | str) -> PreTr
         if config not in STUDENTS:
             raise DistillationError(f"there is no student {config!r}; wanted one of {', '.join(STUDENTS)}.")
         config = STUDENTS[config]
-    backbone: Any = backbone_of(teacher)[1]
-    chosen = _layers(config.layers, depth_of(teacher))
+    if not isinstance(config, StudentConfig):
+        raise DistillationError(f"make_student: found {shown(config)}, wanted a StudentConfig or a name.")
+    model = as_model(teacher, "make_student")
+    backbone: Any = backbone_of(model)[1]
+    chosen = _layers(config.layers, depth_of(model))
     fields = _fields(config, backbone.config, len(chosen))
     special: dict[str, Any] = {"bare_projection": True} if config.thin_frontend else {}
     if config.reuse is not None:
@@ -109,7 +117,7 @@ def make_student(teacher: PreTrainedModel, config: StudentConfig | str) -> PreTr
 
 
 def reuse_attention(
-    model: PreTrainedModel, layers: Literal["even"] | Sequence[int] = "even"
+    model: PreTrainedModel | str | Path, layers: Literal["even"] | Sequence[int] = "even"
 ) -> PreTrainedModel:
     """Return a copy of `model` in which some layers take the attention map of the layer below (ARM).
 
@@ -125,6 +133,7 @@ def reuse_attention(
         ModelError: the first layer is named, or head counts differ.
         DistillationError: the class of the model is not known.
     """
+    model = cast(PreTrainedModel, as_model(model, "reuse_attention"))
     cls: Any = type(model)
     target: Any = cls if cls in PRUNED_CLASSES.values() else PRUNED_CLASSES.get(cls)
     if target is None:

@@ -12,9 +12,11 @@ from prune_ssl.errors import BudgetError, ModelError
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.gates import Gates
 from prune_ssl.gating.modules import GATE, GATED, FactorLinear, SplitLinear, WeightGate, swap_class
+from prune_ssl.models.arguments import as_own_model, shown
 from prune_ssl.models.checkpointing import checkpointing_layers, refuse_reentrant
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
+from prune_ssl.tracing.arguments import check_graph, check_same_model
 
 
 def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -> Gates:
@@ -39,6 +41,12 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
         BudgetError: the budget cannot be met, or the config has milestones.
         ModelError: the model is not the one that was traced, or has gates already.
     """
+    check_graph(model, graph, "attach_gates")
+    model = as_own_model(model, "attach_gates", "gates are put on it and learn with it")
+    if not isinstance(config, PruningConfig):
+        raise BudgetError(
+            f"attach_gates: found {shown(config)}, wanted prune_ssl.PruningConfig(budget='macs=50%', ...)."
+        )
     check_same_model(model, graph)
     if config.milestones:
         raise BudgetError("milestones: only PruningTrainer has them; gates learn one budget at a time.")
@@ -74,24 +82,6 @@ def reattach(model: nn.Module, gates: Gates) -> None:
 
     gates._backbone = weakref.ref(backbone)
     gates._handles.append(backbone.register_forward_pre_hook(draw))
-
-
-def check_same_model(model: nn.Module, graph: PruningGraph) -> None:
-    """Refuse a model whose parameters are not those that `graph` was traced on.
-
-    Raises:
-        ModelError: a parameter is missing, new, or of another shape.
-    """
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    if shapes == graph.shapes:
-        return
-    odd = sorted(
-        name for name in shapes.keys() | graph.shapes.keys() if shapes.get(name) != graph.shapes.get(name)
-    )
-    raise ModelError(
-        f"this model is not the one that was traced: {odd[0]} has shape {shapes.get(odd[0])}, the graph says "
-        f"{graph.shapes.get(odd[0])} ({len(odd)} parameters differ). Trace this model again."
-    )
 
 
 def _attach_group(model: nn.Module, gates: Gates, group: Group) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating.schedule import SHAPES
+from prune_ssl.models.arguments import check_types, shown
 from prune_ssl.selection import (
     CRITERIA,
     STOCK_KINDS,
@@ -13,8 +14,8 @@ from prune_ssl.selection import (
     Budget,
     Layout,
     Normalise,
+    as_budget,
     check_kinds,
-    parse_budget,
 )
 
 
@@ -60,6 +61,11 @@ class PruningConfig:
     """`stock`: a model of the stock class, of which conv channels, one FFN width and whole layers may go."""
 
     def __post_init__(self) -> None:
+        check_types(self, BudgetError, but=("budget", "milestones", "criterion"))
+        given: Any = self.milestones
+        if not isinstance(given, list | tuple):
+            raise BudgetError(f"milestones: found {shown(given)}, wanted a list of budgets.")
+        object.__setattr__(self, "milestones", tuple(given))
         _check_milestones([*self.milestones, self.budget])
         _check_choice("method", self.method, ("gates", "iterative", "one_shot"))
         if self.milestones and self.method != "gates":
@@ -103,7 +109,7 @@ def _check_choice(name: str, found: str, wanted: tuple[str, ...]) -> None:
 
 def _check_milestones(texts: list[str | Budget]) -> None:
     """Refuse budgets of one run that constrain different things, or do not get smaller."""
-    budgets = [parse_budget(text) if isinstance(text, str) else text for text in texts]
+    budgets = [as_budget(text) for text in texts]
     for before, after in pairwise(budgets):
         if [each.kind for each in before] != [each.kind for each in after]:
             raise BudgetError(

@@ -10,6 +10,7 @@ from torch import nn
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
+from prune_ssl.models.arguments import as_model
 from prune_ssl.profiling.timing import Latency, audio_lengths, measure_interleaved
 from prune_ssl.tracing import trace
 
@@ -37,7 +38,7 @@ class Measurement:
 
 
 def measure(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     seconds: float | Sequence[float] = (1.0, 5.0, 10.0),
     threads: int | Sequence[int] | None = None,
     with_latency: bool = True,
@@ -52,7 +53,8 @@ def measure(
     was.
 
     Args:
-        model: any model that `trace` takes, dense or pruned; its first argument is a waveform, shape (B, N).
+        model: any model that `trace` takes, dense or pruned, or its folder or hub name; its first argument is
+            a waveform, shape (B, N).
         seconds: audio length or lengths for MACs and latency.
         threads: thread count or counts for latency; None means 1 and torch's present setting.
         with_latency: False skips every forward pass, so latency and peak memory stay empty.
@@ -66,7 +68,7 @@ def measure(
         ArtifactError: `folder` holds no safetensors file.
     """
     measured = measure_side_by_side(
-        {"model": model},
+        {"model": as_model(model, "measure")},
         seconds,
         threads,
         with_latency=with_latency,

@@ -1,5 +1,6 @@
 """What remains of emptied parts: blocks that give their bias or nothing, layers that pass their input on."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,32 +32,54 @@ class Nothing(nn.Module):
         return hidden_states[..., :0]
 
 
+class NoMap(nn.Module):
+    """Stands where an attention map would be made: transformers records its None in the map's place.
+
+    Recording appends the whole output of a module when it is no tuple, and skips a None inside a tuple. So
+    nothing is recorded where the other layers record nothing either: their fused kernels make no maps.
+    """
+
+    def __init__(self, config: Any, always: bool = False) -> None:
+        """Follow the attention implementation of a `config`, unless maps are made on demand, `always`."""
+        super().__init__()
+        self.config, self.always = config, always
+
+    def forward(self) -> Any:
+        """Return None to be recorded, or what is not recorded."""
+        eager = getattr(self.config, "_attn_implementation", None) == "eager"
+        return None if eager or self.always else (None, None)
+
+
 class BiasAttention(nn.Module):
     """An attention block with no head left: every frame gets the output projection's bias, or zeros."""
 
-    def __init__(self, output: str, what_is_left: BiasOnly) -> None:
+    def __init__(self, output: str, what_is_left: BiasOnly, config: Any) -> None:
         super().__init__()
         self.num_heads = 0
         self.output = output
         self.add_module(output, what_is_left)
+        self.no_map = NoMap(config)
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, None]:
         """Map (B, T, D) to (bias broadcast to (B, T, D), no attention map)."""
         bias: torch.Tensor = self.get_submodule(self.output)(hidden_states)
+        self.no_map()
         return bias, None
 
 
 class BiasPostNormAttention(nn.Module):
     """SEW-D's attention block with no head left: its output part (dense, residual, norm) on the bias."""
 
-    def __init__(self, output: nn.Module) -> None:
+    def __init__(self, output: nn.Module, config: Any) -> None:
         super().__init__()
         self.output = output
+        self.no_map = NoMap(config)
 
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: Any, query_states: Any = None, **kwargs: Any
     ) -> torch.Tensor:
         """Map (B, T, D) to (B, T, D)."""
+        self.no_map()
         residual = hidden_states if query_states is None else query_states
         mapped: torch.Tensor = self.output(hidden_states, residual)
         return mapped
@@ -73,10 +96,15 @@ class EmptyConvolution(nn.Module):
 class RemovedLayer(nn.Module):
     """A whole layer that is gone: passes its input on, so that models keep their number of hidden states."""
 
-    hands_on_bias = False  # WavLM's layers return the position bias that all share beside their output
+    def __init__(self, config: Any, hands_on_bias: bool = False) -> None:
+        """Follow a `config`; WavLM's layers return the position bias that all share beside their output."""
+        nn.Module.__init__(self)  # not that of the stock layer
+        self.hands_on_bias = hands_on_bias
+        self.no_map = NoMap(config, always=hands_on_bias)
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return (B, T, D) as it came, in the form that the stock layer returns."""
+        self.no_map()
         if not self.hands_on_bias:
             return hidden_states
         bias = kwargs.get("position_bias")
@@ -85,6 +113,7 @@ class RemovedLayer(nn.Module):
         return hidden_states, bias
 
 
+@cache
 def removed_layer_of(cls: type[nn.Module]) -> type[nn.Module]:
     """Return a RemovedLayer class that is also a `cls`, so that transformers records its hidden state."""
     return type(f"Removed{cls.__name__}", (RemovedLayer, cls), {"__init__": RemovedLayer.__init__})

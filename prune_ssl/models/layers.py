@@ -75,7 +75,7 @@ def what_is_left(linear: nn.Module, keep_bias: bool) -> BiasOnly:
     return left
 
 
-def empty_attention(layer: nn.Module, roles: AttentionRoles, keep_bias: bool) -> None:
+def empty_attention(layer: nn.Module, roles: AttentionRoles, config: Any, keep_bias: bool) -> None:
     """Replace the attention by its output bias (all heads gone) or by zeros (the block gone)."""
     block = layer.get_submodule(roles.path)
     left = what_is_left(block.get_submodule(roles.output), keep_bias)
@@ -84,9 +84,9 @@ def empty_attention(layer: nn.Module, roles: AttentionRoles, keep_bias: bool) ->
         empty = (BiasFusedWavLMAttention if roles.fused else BiasWavLMAttention)(block, left)
     elif roles.style == "post-norm":
         block.set_submodule(roles.output, left)
-        empty = BiasPostNormAttention(block.output)  # type: ignore[arg-type]
+        empty = BiasPostNormAttention(block.output, config)  # type: ignore[arg-type]
     else:
-        empty = BiasAttention(roles.output, left)
+        empty = BiasAttention(roles.output, left, config)
     empty.train(block.training)
     layer.set_submodule(roles.path, empty)
 
@@ -107,11 +107,12 @@ def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
     """Replace a whole layer by one that passes its input on."""
     path = family.layer.format(i=index)
     layer = backbone.get_submodule(path)
-    removed: Any = removed_layer_of(type(layer))()
-    removed.hands_on_bias = family.layers_return_bias
+    config = getattr(backbone, "config", None)
+    stock: Any = type(layer)
+    removed: Any = removed_layer_of(stock)(config, family.layers_return_bias)
     attention: Any = layer._modules.get(family.attention.path)
     if getattr(attention, "rel_attn_embed", None) is not None:
-        empty_attention(layer, family.attention, keep_bias=False)
+        empty_attention(layer, family.attention, config, keep_bias=False)
         removed.add_module(family.attention.path, layer.get_submodule(family.attention.path))
     removed.train(layer.training)
     backbone.set_submodule(path, removed)

@@ -9,9 +9,10 @@ import transformers
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
-from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, OutputRecorder
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.empty import NoMap
 from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
 from prune_ssl.models.layers import (
     empty_attention,
@@ -23,6 +24,7 @@ from prune_ssl.models.layers import (
     submodule_or_none,
 )
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
+from prune_ssl.models.wavlm import PrunedWavLMAttention
 
 HEADS = (
     ("Model", "AutoModel"),
@@ -32,6 +34,7 @@ HEADS = (
     ("ForXVector", "AutoModelForAudioXVector"),
     ("ForPreTraining", "AutoModelForPreTraining"),
 )
+OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the stock one that computes it
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
 # cannot be used: stock classes refuse to be built from it), and the parts of it that are gone.
@@ -128,7 +131,7 @@ def _shrink_attention(layer: nn.Module, family: Family, sizes: Mapping[str, Any]
     size = sizes.get("head_dim", original)
     block = layer.get_submodule(roles.path)
     if heads == 0:
-        empty_attention(layer, roles, keep_bias="attention" not in sizes.get("removed", ()))
+        empty_attention(layer, roles, config, keep_bias="attention" not in sizes.get("removed", ()))
         return
     for path in roles.projections:
         _widen(block, path, outputs=heads * size)
@@ -218,7 +221,7 @@ class PrunedLayers:
     config_class: type[PreTrainedConfig] | None
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
-        stated, attention = config.num_attention_heads, config._attn_implementation
+        stated, asked = config.num_attention_heads, config._attn_implementation
         if config.head_size is not None:
             # Stock constructors want a hidden size that the number of heads divides; every layer is given its
             # own heads below.
@@ -231,8 +234,12 @@ class PrunedLayers:
         finally:
             config.num_attention_heads = stated
             if family.attention.style == "position bias":
-                config._attn_implementation = attention or "sdpa"
+                config._attn_implementation = asked
         _, backbone = backbone_of(self)  # type: ignore[arg-type]
+        _turn_backbone(backbone)
+        if family.attention.style == "position bias":
+            found = self._check_and_adjust_attn_implementation(asked, is_init_check=True)
+            config._attn_implementation = found
         _shape_around_layers(self, backbone, family, config)  # type: ignore[arg-type]
         for index, sizes in (config.pruned_layers or {}).items():
             shrink_layer(backbone, family, int(index), sizes, config)
@@ -244,6 +251,44 @@ class PrunedLayers:
     def _can_set_attn_implementation(cls) -> bool:
         # transformers decides this by reading the source file of the class, which for ours is this one.
         return True
+
+    def _check_and_adjust_attn_implementation(self, asked: str | None, *args: Any, **kwargs: Any) -> str:
+        """Refuse what our own attentions cannot run; transformers calls this whenever one is asked for."""
+        config: Any = self.config  # type: ignore[attr-defined]
+        own = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)].attention.style == "position bias"
+        found: str = super()._check_and_adjust_attn_implementation(asked, *args, **kwargs)  # type: ignore[misc]
+        if (own or config.reused_maps) and found not in OWN_IMPLEMENTATIONS:
+            what = "attention maps that layers reuse" if config.reused_maps else "its position biases"
+            raise ValueError(
+                f"{type(self).__name__} does not support attn_implementation={asked!r}: {what} need one of "
+                f"{', '.join(OWN_IMPLEMENTATIONS)}."
+            )
+        return found
+
+
+def _recorded(stock: Any) -> dict[str, Any]:
+    """Return what transformers records of a class: our attentions' maps too, and None for those gone."""
+    recorded: dict[str, Any] = dict(stock._can_record_outputs)
+    maps = [recorded["attentions"]]
+    if "WavLM" in stock.__name__:
+        maps.append(OutputRecorder(PrunedWavLMAttention, index=1, layer_name="encoder"))
+    return recorded | {"attentions": [*maps, OutputRecorder(NoMap, layer_name="encoder")]}
+
+
+def _turn_backbone(backbone: nn.Module) -> None:
+    """Give the backbone inside a model with a head its pruned class: what can be recorded goes by class."""
+    backbone.__class__ = PRUNED_CLASSES.get(type(backbone), type(backbone))  # type: ignore[arg-type]
+    _record_anew(backbone)
+
+
+def _record_anew(backbone: Any) -> None:
+    """Let transformers learn what this class records: it does so when one is made, and hooks modules once."""
+    _CAN_RECORD_REGISTRY[backbone] = backbone._can_record_outputs
+    for module in backbone.modules():
+        for number, hook in list(module._forward_hooks.items()):
+            if "output_capturing_hook" in getattr(hook, "__qualname__", ""):
+                del module._forward_hooks[number]
+    backbone._output_capturing_hooks_installed = False
 
 
 def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
@@ -261,6 +306,7 @@ def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
                 "config_class": config_class,
                 "__module__": __name__,
                 "__doc__": f"{stock.__name__}, pruned.",
+                "_can_record_outputs": _recorded(stock),
             }
             if FAMILIES[family].attention.style == "position bias":
                 body["_supports_sdpa"] = True  # our attention can, the stock one cannot
@@ -305,9 +351,7 @@ def to_pruned_class(model: PreTrainedModel, fields: Mapping[str, Any]) -> None:
     fused = target._supports_sdpa and not cls._supports_sdpa  # ours can what the stock attention could not
     config._attn_implementation = "sdpa" if fused else model.config._attn_implementation
     model.__class__ = target
-    # transformers learns which outputs (hidden states) a class can record when one is constructed; this one
-    # was not.
-    _CAN_RECORD_REGISTRY[model] = model._can_record_outputs
+    _turn_backbone(backbone_of(model)[1])
     stale = model.config
     parts: Iterable[Any] = model.modules()
     for module in parts:  # every submodule of transformers keeps a reference of its own

@@ -22,6 +22,7 @@ class SharedMapAttention:
     source: "tuple[SharedMapAttention, ...]"  # in a tuple, so that it is not a submodule
     gives: bool
     given: torch.Tensor | None
+    all_give_maps: bool
     q_proj: nn.Linear
     k_proj: nn.Linear
     v_proj: nn.Linear
@@ -30,11 +31,12 @@ class SharedMapAttention:
     scaling: float
     dropout: float
     training: bool
+    config: Any
 
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map (B, T, D) to (B, T, D) and the attention map (B, H, T, T)."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Map (B, T, D) to (B, T, D) and the attention map (B, H, T, T), where every layer gives its own."""
         values = self._heads(self.v_proj(hidden_states))
         if self.source:
             weights = attention = self.source[0].hand_over()
@@ -45,7 +47,8 @@ class SharedMapAttention:
         if self.gives:
             self.given = attention
         context = (weights @ values).transpose(1, 2).flatten(2)
-        return self.out_proj(context), weights
+        recorded = self.all_give_maps or self.config._attn_implementation == "eager"
+        return self.out_proj(context), weights if recorded else None
 
     def hand_over(self) -> torch.Tensor:
         """Return the map of this forward pass, once: what is kept would outlive the step."""
@@ -109,6 +112,10 @@ def share_maps_(attentions: Sequence[nn.Module | None], reusing: Sequence[int]) 
                 )
             block.source = (below,)
             del block.q_proj, block.k_proj
+    # A tuple of maps says nothing of the layers in between: it has one of each layer, or none.
+    sharing: list[Any] = [each for each in attentions if isinstance(each, SharedMapAttention)]
+    for attention in sharing:
+        attention.all_give_maps = len(sharing) == len(attentions)
 
 
 class BareFeatureProjection(nn.Module):

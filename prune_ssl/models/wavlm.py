@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.empty import BiasOnly
+from prune_ssl.models.empty import BiasOnly, NoMap
 
 # Dimensions of the original residual stream that are left, and what each is scaled by where it is read.
 Residual = tuple[list[int], list[float] | None]
@@ -49,8 +49,8 @@ class PrunedWavLMAttention(PositionBias):
 
     The position bias travels between layers for all original heads; a layer takes its own, and gates it by
     what it reads in the original slices of the residual stream, where zeros stand for dimensions that are
-    gone. Unlike the stock module it can use a fused
-    kernel, and gives every head's own map when it does not.
+    gone. Unlike the stock module it can use a fused kernel, and gives every head's own map when it does not,
+    or when `output_attentions` is asked for.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class PrunedWavLMAttention(PositionBias):
         if attention_mask is not None:
             padding = attention_mask.ne(1)[:, None, None, :]
             bias = bias.masked_fill(padding, torch.finfo(bias.dtype).min)
-        mixed, maps = self._attend(self._project(hidden_states), bias)
+        asked = bool(kwargs.get("output_attentions"))
+        mixed, maps = self._attend(self._project(hidden_states), bias, asked)
         return self.out_proj(mixed), maps, position_bias
 
     def _take(self, stock: Any) -> None:
@@ -108,7 +109,7 @@ class PrunedWavLMAttention(PositionBias):
         return self.q_proj(hidden_states), self.k_proj(hidden_states), self.v_proj(hidden_states)
 
     def _attend(
-        self, projected: Sequence[torch.Tensor], bias: torch.Tensor
+        self, projected: Sequence[torch.Tensor], bias: torch.Tensor, with_maps: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the values mixed, (B, T, H * d), and the maps (B, H, T, T) where they are made."""
         batch, length, _ = projected[0].shape
@@ -118,7 +119,7 @@ class PrunedWavLMAttention(PositionBias):
         dropout = self.dropout if self.training else 0.0
         bias = bias.to(queries.dtype)
         maps = None
-        if getattr(self.config, "_attn_implementation", None) == "eager":
+        if with_maps or getattr(self.config, "_attn_implementation", None) == "eager":
             scores = torch.matmul(queries, keys.transpose(2, 3)) * self.scaling + bias
             maps = nn.functional.dropout(scores.softmax(-1), dropout, self.training)
             mixed = torch.matmul(maps, values)
@@ -189,6 +190,7 @@ class BiasWavLMAttention(PositionBias):
         super().__init__()
         self.num_heads = 0
         self.num_buckets, self.max_distance = stock.num_buckets, stock.max_distance
+        self.no_map = NoMap(None, always=True)
         self._keep(what_is_left)
         self.take_table(stock)
 
@@ -205,6 +207,7 @@ class BiasWavLMAttention(PositionBias):
         """Map (B, T, D) to (bias broadcast to (B, T, D), no map, position bias)."""
         if position_bias is None:
             position_bias = self.compute_bias(hidden_states.shape[1])
+        self.no_map()
         return self.out_proj(hidden_states), None, position_bias
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -9,9 +10,10 @@ from torch import nn
 from prune_ssl.errors import BudgetError
 from prune_ssl.profiling.timing import measure_interleaved
 from prune_ssl.resizing import resize
-from prune_ssl.selection import Budget, Conditions
+from prune_ssl.selection import Budget, Conditions, as_budget
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
+from prune_ssl.tracing.arguments import as_model_and_graph
 
 ROUNDS = 4
 CALLS, LEAST_SECONDS = 25, 1.0  # of each model, in turns
@@ -31,7 +33,7 @@ class Fit:
 
 
 def fit_latency(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     graph: PruningGraph,
     budget: Budget,
     choose: Callable[[Budget], Keep],
@@ -46,12 +48,13 @@ def fit_latency(
     absolute latency is compared with the median in ms.
 
     Args:
-        model: the model that is to be cut, without gates; it is not changed.
+        model: the model that is to be cut, without gates, or its folder or hub name; it is not changed.
         graph: what `trace(model)` gave.
         budget: with its tables (`with_latency`); one without a latency comes back as it is.
         choose: what a budget keeps (`select`, or gates); it is called with corrected budgets.
         say: called with one line for each cut that was timed.
     """
+    model, budget = as_model_and_graph(model, graph, "fit_latency"), as_budget(budget)
     limit = next((each for each in budget if each.metric == "latency"), None)
     if limit is None or limit.table is None:
         return Fit(budget)

@@ -25,9 +25,10 @@ from prune_ssl.errors import ArtifactError, BudgetError
 from prune_ssl.models.inputs import input_shape
 from prune_ssl.profiling.machine import machine_facts, steady_heap, thread_count
 from prune_ssl.resizing import resize
-from prune_ssl.selection import Budget, Conditions, parse_budget
+from prune_ssl.selection import Budget, Conditions, as_budget
 from prune_ssl.selection.latency import TABLE_VERSION, LatencyTable, Segment
 from prune_ssl.tracing import Group, PruningGraph
+from prune_ssl.tracing.arguments import as_model_and_graph
 from prune_ssl.writing import write_text
 
 CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
@@ -41,7 +42,7 @@ FRONTEND = re.compile(r"conv\.(\d+)$")
 
 
 def with_latency(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     graph: PruningGraph,
     budget: str | Budget,
     seconds: float = 10.0,
@@ -52,7 +53,7 @@ def with_latency(
     """Return the budget with what this machine takes: from the cache, or measured now (a minute or two).
 
     Args:
-        model: the dense model, without gates; it is not changed.
+        model: the dense model, without gates, or its folder or hub name; it is not changed.
         graph: what `trace(model)` gave.
         budget: text or constraints; those without a latency come back as they are.
         seconds: audio length of a latency that names none.
@@ -62,8 +63,8 @@ def with_latency(
     Raises:
         BudgetError: malformed, or a device or weights that are not there.
     """
-    constraints = parse_budget(budget) if isinstance(budget, str) else budget
-    made = []
+    constraints, made = as_budget(budget), []
+    model = as_model_and_graph(model, graph, "with_latency")
     for constraint in constraints:
         if constraint.metric == "latency" and constraint.table is None:
             at = replace(constraint.at, seconds=constraint.at.seconds or seconds)

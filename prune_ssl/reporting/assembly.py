@@ -10,6 +10,7 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, measure_side_by_side, speed_up
+from prune_ssl.models.arguments import as_model
 from prune_ssl.models.finite import require_finite
 from prune_ssl.reporting import content, plots, render
 from prune_ssl.reporting.formatting import is_task_metric, metric_name
@@ -91,8 +92,8 @@ _WRITERS: dict[str, Callable[[ReportData], str]] = {
 
 
 def report(
-    model: nn.Module,
-    baseline: nn.Module | None = None,
+    model: nn.Module | str | Path,
+    baseline: nn.Module | str | Path | None = None,
     *,
     title: str = "Pruning report",
     budget: str | None = None,
@@ -113,8 +114,8 @@ def report(
     """Measure a model beside the dense one that it came from and report what it costs; both stay unchanged.
 
     Args:
-        model: the pruned model (or any other, to report it alone).
-        baseline: the dense model; timed in turns with `model`.
+        model: the pruned model (or any other, to report it alone), or its folder or hub name.
+        baseline: the dense model, likewise; timed in turns with `model`.
         title: heading.
         budget: what was asked to be kept, such as `macs=50%`.
         history: logged steps of gate training: step, expected, target (fractions of the dense cost), phase,
@@ -137,6 +138,8 @@ def report(
         ModelError: `trace` does not know a model, its forward pass fails, or a number of it is not finite.
         ArtifactError: `folder` holds no safetensors file.
     """
+    model = as_model(model, "report")
+    baseline = None if baseline is None else as_model(baseline, "report: baseline")
     models = {"pruned": model} if baseline is None else {"dense": baseline, "pruned": model}
     for name, each in models.items():
         require_finite(

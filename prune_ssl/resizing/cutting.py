@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import isfinite, sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from prune_ssl.errors import KeepError
 from prune_ssl.gating import Plan
-from prune_ssl.gating.attach import check_same_model
 from prune_ssl.models import FAMILIES, Family
 from prune_ssl.models.layers import (
     attention_size,
@@ -26,10 +27,11 @@ from prune_ssl.models.layers import (
 from prune_ssl.models.wavlm import PrunedWavLMAttention, Residual
 from prune_ssl.resizing.restate import restate_config, restate_sizes
 from prune_ssl.tracing import Group, PruningGraph
+from prune_ssl.tracing.arguments import as_model_and_graph
 
 
 def resize(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     graph: PruningGraph,
     keep: Mapping[str, Sequence[int]] | Plan,
     inplace: bool = False,
@@ -41,7 +43,7 @@ def resize(
     left becomes its output bias, a removed block gives zeros, a removed layer passes its input on.
 
     Args:
-        model: the model that was traced, without gates attached.
+        model: the model that was traced, without gates attached, or its folder or hub name.
         graph: what `trace(model)` gave.
         keep: group name -> kept units (groups not named stay whole), or a plan of `Gates.finalize`.
         inplace: cut `model` itself instead of a copy, to save memory.
@@ -53,16 +55,40 @@ def resize(
         KeepError: the keep does not fit the graph.
         ModelError: the model is not the one that was traced, or its class cannot be rebuilt from a config.
     """
-    check_same_model(model, graph)
-    plan = keep if isinstance(keep, Plan) else Plan(graph.check(keep))
-    kept = graph.check(plan.keep)
-    replaced = _cut_tensors(model, graph, kept, plan.scales)
+    model = as_model_and_graph(model, graph, "resize")
+    plan = checked_plan(graph, keep)
+    kept = plan.keep
+    replaced = cut_tensors(model, graph, kept, plan.scales)
     small = _swap_in(model, replaced) if inplace else _copy_with(model, replaced)
-    _restructure(small, graph, kept, plan.scales)
+    restructure(small, graph, kept, plan.scales)
+    if graph.family in FAMILIES and isinstance(small, PreTrainedModel):
+        restate_config(small, graph, FAMILIES[graph.family], kept)
     return small
 
 
-def _cut_tensors(
+def checked_plan(graph: PruningGraph, keep: Mapping[str, Sequence[int]] | Plan) -> Plan:
+    """Return a plan whose units are sorted, and their scales with them.
+
+    Raises:
+        KeepError: units or scales do not fit the graph.
+    """
+    if not isinstance(keep, Plan):
+        return Plan(graph.check(keep))
+    kept, scales = graph.check(keep.keep), {}
+    for name, values in keep.scales.items():
+        if name not in graph.groups:
+            graph.check({name: ()})  # says which name is meant
+        units = keep.keep.get(name, range(graph.groups[name].size))
+        if len(values) != len(units) or not all(isfinite(value) for value in values):
+            raise KeepError(
+                f"scales of {name}: found {len(values)}, wanted one finite number for each of the "
+                f"{len(units)} units that stay."
+            )
+        scales[name] = tuple(value for _, value in sorted(zip(units, values, strict=True)))
+    return Plan(kept, scales)
+
+
+def cut_tensors(
     model: nn.Module,
     graph: PruningGraph,
     kept: Mapping[str, Sequence[int]],
@@ -175,13 +201,13 @@ def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Modul
     return model
 
 
-def _restructure(
+def restructure(
     model: nn.Module,
     graph: PruningGraph,
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
 ) -> None:
-    """Empty and remove what lost all its units, and make modules and config state their new sizes."""
+    """Empty and remove what lost all its units, and make modules state their new sizes."""
     restate_sizes(model, graph, kept)
     if graph.family not in FAMILIES:
         return
@@ -190,8 +216,6 @@ def _restructure(
     for name, group in graph.groups.items():
         if name in kept and not kept[name]:
             _empty(model, backbone, family, group)
-    if isinstance(model, PreTrainedModel):
-        restate_config(model, graph, family, kept)
 
 
 def _restate_heads(
@@ -255,7 +279,7 @@ def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) 
     layer = backbone.get_submodule(family.layer.format(i=index))
     keep_bias = group.kind != "block"
     if part in ("heads", "attention"):
-        empty_attention(layer, family.attention, keep_bias)
+        empty_attention(layer, family.attention, getattr(backbone, "config", None), keep_bias)
     elif part in ("conv", "convolution") and family.convolution is not None:
         empty_convolution(layer, family.convolution)
     for ffn in family.ffns:

@@ -1,6 +1,7 @@
 """to_stock(): a pruned model whose sizes a stock config can say becomes a model of the stock class."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -9,13 +10,14 @@ from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import FAMILIES, Family, backbone_of, is_pruned
+from prune_ssl.models.arguments import as_model
 from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
 
 OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
 
 
-def to_stock(model: nn.Module) -> PreTrainedModel:
+def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     """Return the same function as a model of the stock class, which loads without prune_ssl.
 
     What `layout="stock"` chooses can always be said in a stock config: a width for every convolution, one FFN
@@ -25,6 +27,7 @@ def to_stock(model: nn.Module) -> PreTrainedModel:
     Raises:
         ModelError: a stock config cannot say the model's sizes; the message names the first.
     """
+    model = as_model(model, "to_stock")
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"{type(model).__name__} has no stock class: wanted a model of transformers.")
     if not is_pruned(model):

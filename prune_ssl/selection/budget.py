@@ -7,6 +7,7 @@ from math import inf
 from typing import Any, Literal
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.models.arguments import shown
 from prune_ssl.selection.costs import CostFunction, PolynomialCost, saved_overhead
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
@@ -134,6 +135,22 @@ def parse_budget(text: str) -> Budget:
     return tuple(constraints)
 
 
+def as_budget(given: Any) -> Budget:
+    """Return the constraints of a budget that is given as text or as constraints.
+
+    Raises:
+        BudgetError: it is something else, or the text does not follow the grammar.
+    """
+    if isinstance(given, str):
+        return parse_budget(given)
+    if isinstance(given, tuple) and given and all(isinstance(each, Constraint) for each in given):
+        return given
+    hint = ""
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 < given <= 100:
+        hint = f" Did you mean 'macs={100 * given if given <= 1 else given:g}%'?"
+    raise BudgetError(f"budget: found {shown(given)}; {GRAMMAR}.{hint}")
+
+
 def split_budget(text: str) -> list[str]:
     """Return the terms of a budget as they were written, each with its options."""
     terms: list[str] = []
@@ -224,7 +241,7 @@ def resolve(
     Raises:
         BudgetError: a limit is below what can be reached; the message gives the reachable range.
     """
-    constraints = parse_budget(budget) if isinstance(budget, str) else budget
+    constraints = as_budget(budget)
     limits = []
     for constraint in constraints:
         polynomial = _cost_function(constraint, graph, seconds)

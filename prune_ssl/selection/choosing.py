@@ -2,19 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 
 from torch import nn
 
-from prune_ssl.selection.budget import Budget, Limit, resolve
+from prune_ssl.selection.budget import Budget, Limit, as_budget, resolve
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.selection.criteria import CRITERIA, Normalise, compared, score_units, unit_prices
 from prune_ssl.selection.solver import allowed_widths, solve
 from prune_ssl.selection.stock import Layout, ties_of
 from prune_ssl.tracing import PruningGraph
+from prune_ssl.tracing.arguments import as_model_and_graph
 
 
 def select(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     graph: PruningGraph,
     budget: str | Budget,
     criterion: str = "magnitude",
@@ -30,7 +32,8 @@ def select(
     """Choose which units to keep, in one shot, without training.
 
     Args:
-        model: the dense model; its parameters, gradients and modes stay as they are.
+        model: the dense model, or its folder or hub name; its parameters, gradients and modes stay as they
+            are.
         graph: what `trace(model)` gave.
         budget: what to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
         criterion: a key of `CRITERIA`.
@@ -48,7 +51,10 @@ def select(
 
     Raises:
         BudgetError: a malformed or unreachable budget, an unknown criterion, or one without its batches.
+        ModelError: the graph is another model's.
     """
+    model = as_model_and_graph(model, graph, "select")
+    budget = as_budget(budget)
     widths, ties = allowed_widths(graph, round_to, kinds, layout), ties_of(graph, layout)
     limits = resolve(budget, graph, widths, seconds)
     scores = score_units(model, graph, criterion, batches)

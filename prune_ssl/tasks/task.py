@@ -10,6 +10,8 @@ import torch
 from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
+from prune_ssl.errors import RecipeError
+from prune_ssl.models.arguments import check_types
 from prune_ssl.tasks.beam import BeamSettings
 
 Processor = Wav2Vec2FeatureExtractor | ProcessorMixin
@@ -37,6 +39,9 @@ class TaskSettings:
     """Longer training clips are heard in pieces of this length."""
     speed: float = 1.0
     """Training clips are played up to so many times as fast."""
+
+    def __post_init__(self) -> None:
+        check_types(self, RecipeError)
 
 
 def label_fields(names: Sequence[str]) -> dict[str, Any]:

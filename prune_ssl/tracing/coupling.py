@@ -19,28 +19,34 @@ from prune_ssl.tracing.twin import on_meta, probe_input
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d)
 LEAVES = (nn.Linear, nn.Conv1d, *NORMS)
-# Operations that act on each channel alone, or only move axes: a group may pass through them. The dependency
+# Operations that act on each unit alone, or only move axes: a group may pass through them. The dependency
 # graph takes any operation that it does not know for one of these without a word, so every name is checked.
-TRANSPARENT = {
+ELEMENTWISE = {
+    *("Gelu", "Erf", "Relu", "Silu", "LeakyRelu", "Elu", "Mish", "Softplus", "Hardswish", "Hardsigmoid"),
     *(
-        "Gelu",
-        "Erf",
-        "Relu",
-        "Silu",
-        "LeakyRelu",
         "HardtanhBackward",
+        "Hardtanh",
         "Tanh",
         "Sigmoid",
-        "Mul",
-        "Div",
-        "Add",
-        "Sub",
+        "LogSigmoid",
+        "Exp",
+        "Log",
+        "Log1P",
+        "Sqrt",
+        "Rsqrt",
     ),
+    *("Pow", "Abs", "Neg", "Sin", "Cos", "Clamp", "ClampMin", "ClampMax", "Minimum", "Maximum"),
+    *("Mul", "Div", "Add", "Sub", "Rsub", "Addcmul", "Where", "MaskedFill", "ToCopy"),
     *("NativeDropout", "Dropout", "FusedDropout", "Transpose", "T", "Permute", "Clone", "Alias", "Detach"),
-    *("Addmm", "Mm", "Bmm", "Baddbmm", "Softmax", "SafeSoftmax", "Where", "MaskedFill", "ToCopy"),
+    *("Unsqueeze", "Squeeze", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Expand", "Contiguous"),
+    *("Addmm", "Mm"),  # what a Linear does with a batch, which the graph has beside the module itself
+}
+# What an attention does with queries, keys and values: whole heads pass through it. A softmax or a product of
+# matrices anywhere else mixes units.
+ATTENTION = {
+    *("Bmm", "Baddbmm", "Softmax", "SafeSoftmax"),
     *("ScaledDotProductAttention", "ScaledDotProductFlashAttentionForCpu"),
-    *("ScaledDotProductEfficientAttention", "Contiguous"),
-    *("Unsqueeze", "Squeeze", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Expand"),
+    "ScaledDotProductEfficientAttention",
 }
 MAP_INDICES = index_mapping.update_index_mapping
 STRUCTURAL = (tp.ops.OPTYPE.RESHAPE, tp.ops.OPTYPE.EXPAND)
@@ -56,7 +62,8 @@ class Couplings:
     def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
         self.twin = twin
         # torchaudio's LayerNorm over channels transposes around the norm, which the graph sees as two nodes.
-        self.transparent = TRANSPARENT | ({"NativeLayerNorm"} if not family.stem else set())
+        own_norm = family.name.startswith("torchaudio")
+        self.elementwise = ELEMENTWISE | ({"NativeLayerNorm"} if own_norm else set())
         self.paths = {module: path for path, module in twin.named_modules()}
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             # torch-pruning warns of every plain parameter, which we account for.
@@ -82,8 +89,13 @@ class Couplings:
             vars(node).clear()
         vars(self.graph).clear()
 
-    def coupled(self, root_path: str, group: str) -> list[ParameterSlice]:
+    def coupled(self, root_path: str, group: str, attention: bool = False) -> list[ParameterSlice]:
         """Return the slices that go with the output units of the module at `root_path`.
+
+        Args:
+            root_path: path of a Linear or convolution.
+            group: name to call the units by.
+            attention: the units are values on their way through an attention that is known.
 
         Raises:
             TraceError: the units pass through what is not known to keep them apart.
@@ -92,6 +104,7 @@ class Couplings:
         cut = tp.prune_conv_out_channels if isinstance(root, nn.Conv1d) else tp.prune_linear_out_channels
         size = root.get_parameter("weight").shape[0]
         slices: list[ParameterSlice] = []
+        known = self.elementwise | (ATTENTION if attention else set())
         probe = sorted({0, min(1, size - 1), size // 2, size - 1})  # the graph's time grows with the units
         with _nothing_pruned_since():
             found = self.graph.get_pruning_group(root, cut, probe)
@@ -99,7 +112,7 @@ class Couplings:
             module = dependency.target.module
             path = self.paths.get(module)
             if path is None:
-                _check_transparent(dependency.target, group, self.transparent)
+                _check_transparent(dependency.target, group, known)
                 continue
             refuse_unless(list(units) == probe, path, f"group {group} reaches it out of order")
             if isinstance(module, NORMS):

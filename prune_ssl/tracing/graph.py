@@ -1,11 +1,14 @@
 """The pruning graph: groups of coupled units as pure data, with the cost of any keep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from itertools import islice
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from prune_ssl.errors import KeepError
@@ -15,6 +18,58 @@ from prune_ssl.tracing.cost import Cost, CostTerm, Metric, Polynomial, conv_fram
 Keep = Mapping[str, Sequence[int]]
 Role = Literal["producer", "norm", "consumer", "factor"]
 Kind = Literal["conv", "heads", "ffn", "hidden", "head_dim", "block", "layer"]
+
+
+def units_of(name: str, units: Any, most: int | None = None) -> tuple[int, ...]:
+    """Return the numbers of units that a person, an array or a file gives for a group, as they stand there.
+
+    Args:
+        name: of the group, for the message.
+        units: a list, tuple, range, set or one-dimensional array of whole numbers.
+        most: no more than one beyond so many are read.
+
+    Raises:
+        KeepError: anything else: a width, a mask, text, fractions, nested lists.
+    """
+    if type(units) is tuple and set(map(type, units)) <= {int}:
+        return units
+    wanted = "wanted the numbers of the units that stay, such as [0, 2, 5]"
+    if isinstance(units, int | np.integer) and type(units) is not bool:
+        raise KeepError(
+            f"keep of {name}: found {units}, a width; {wanted} (range({units}) keeps the first {units}; "
+            "prune_ssl.select chooses them)."
+        )
+    if isinstance(units, torch.Tensor | np.ndarray):
+        whole = not units.is_floating_point() if isinstance(units, torch.Tensor) else units.dtype.kind in "iu"
+        if units.ndim != 1 or not whole or units.dtype == torch.bool:
+            shape = tuple(units.shape)
+            raise KeepError(f"keep of {name}: found an array of {units.dtype}, shape {shape}; {wanted}.")
+        units = units.tolist()
+    if isinstance(units, str | bytes | Mapping) or not isinstance(units, Iterable):
+        raise KeepError(f"keep of {name}: found {_short(units)}; {wanted}.")
+    read = list(islice(units, None if most is None else most + 1))
+    odd = [unit for unit in read if isinstance(unit, bool | np.bool_) or not isinstance(unit, Integral)]
+    if odd:
+        raise KeepError(f"keep of {name}: found the unit {_short(odd[0])}; {wanted}.")
+    return tuple(map(int, read))
+
+
+def _entries_of(keep: Any) -> Iterable[tuple[str, Any]]:
+    """Return the groups that a keep names, with their units."""
+    if not isinstance(keep, Mapping):
+        raise KeepError(
+            f"a keep says which units of which groups stay, such as {{'layer.0.ffn': [0, 1, 2]}}; found "
+            f"{_short(keep)}. prune_ssl.select makes one; {{}} keeps all."
+        )
+    odd = [name for name in keep if not isinstance(name, str)]
+    if odd:
+        raise KeepError(f"keep names the group {_short(odd[0])}; wanted text such as 'layer.0.ffn'.")
+    return keep.items()
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
 @dataclass(frozen=True)
@@ -107,16 +162,17 @@ class PruningGraph:
         """Return `keep` with sorted tuples of ints.
 
         Raises:
-            KeepError: an unknown group, a unit out of range or twice, or fewer units than a group needs.
+            KeepError: an unknown group, what is no list of whole numbers, a unit out of range or twice, or
+                fewer units than a group needs.
         """
         checked: dict[str, tuple[int, ...]] = {}
-        for name, units in keep.items():
+        for name, units in _entries_of(keep):
             group = self.groups.get(name)
             if group is None:
                 near = get_close_matches(name, self.groups, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise KeepError(f"keep names the group {name!r}, which this model does not have.{hint}")
-            kept = sorted(int(unit) for unit in units)
+            kept = sorted(units_of(name, units, group.size))
             if kept and not 0 <= kept[0] <= kept[-1] < group.size:
                 raise KeepError(
                     f"keep of {name}: units must be in 0..{group.size - 1}, found {kept[0]}..{kept[-1]}."

@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from prune_ssl.models import Family
+from prune_ssl.models.empty import Nothing
 from prune_ssl.models.families import head_reader_of
 from prune_ssl.models.layers import is_alive, submodule_or_none
 from prune_ssl.tracing.coupling import producer, slice_of, stored_name
@@ -142,8 +143,12 @@ class Residual:
                     self._split_reader(f"{path}.{block}", layer.get_submodule(block))
             self._left_or_writer(layer, path, f"{family.attention.path}.{family.attention.output}")
             for roles in family.ffns:
-                if isinstance(submodule_or_none(layer, roles.first), nn.Linear):
+                first = submodule_or_none(layer, roles.first)
+                if isinstance(first, nn.Linear):
                     self._reader(f"{path}.{roles.first}")
+                elif first is not None and not isinstance(first, Nothing):
+                    name = f"{self.prefix}{path}.{roles.first}"
+                    self.why = f"{name} is a {type(first).__name__}, wanted a Linear"
                 self._left_or_writer(layer, path, roles.second)
             roles_of_conv = family.convolution
             if roles_of_conv is not None and submodule_or_none(

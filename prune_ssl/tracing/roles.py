@@ -8,7 +8,7 @@ from torch import nn
 
 from prune_ssl.errors import TraceError
 from prune_ssl.models import Family
-from prune_ssl.models.empty import RemovedLayer
+from prune_ssl.models.empty import Nothing, RemovedLayer
 from prune_ssl.models.families import FeedForwardRoles
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
 from prune_ssl.models.sharing import SharedMapAttention
@@ -163,7 +163,10 @@ class Roles:
     ) -> Iterator[Group]:
         first, second = submodule_or_none(layer, roles.first), f"{path}.{roles.second}"
         if not isinstance(first, nn.Linear):
-            self.not_pruned[f"{path}.{roles.first}"] = "no FFN neuron is left"
+            gone = first is None or isinstance(first, Nothing)
+            self.not_pruned[f"{path}.{roles.first}"] = (
+                "no FFN neuron is left" if gone else f"it is a {type(first).__name__}, wanted a Linear"
+            )
             return
         name = f"layer.{index}.{roles.group}"
         slices = self.couplings.coupled(f"{path}.{roles.first}", name)
@@ -227,7 +230,12 @@ class Roles:
         """
         if not self.family.attention.positions:
             root = f"{path}.{self.family.attention.values}"
-            self._require(root, {part.module for part in self.couplings.coupled(root, name)}, wanted, True)
+            self._require(
+                root,
+                {part.module for part in self.couplings.coupled(root, name, attention=True)},
+                wanted,
+                True,
+            )
             return
         owner = type(self.twin.get_submodule(path)).__module__
         refuse_unless(owner.startswith(STOCK), path, f"its class is of {owner}, not the stock one")

@@ -3,8 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,29 +15,37 @@ from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
+from prune_ssl.models.arguments import as_model
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
 from prune_ssl.tracing.coupling import Couplings, stored_name
 from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order
 from prune_ssl.tracing.graph import Group, PruningGraph
 from prune_ssl.tracing.roles import Roles
+from prune_ssl.tracing.strangers import broken_by, strange_part
 from prune_ssl.tracing.twin import encoder_kernel, find_clocks, kernels_of, make_twin, open_attention
 
 
-def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[str] = ()) -> PruningGraph:
+def trace(
+    model: nn.Module | str | Path, *, only: Sequence[str] = ("*",), ignore: Sequence[str] = ()
+) -> PruningGraph:
     """Find the groups of coupled units of a speech SSL model and the cost of any keep of them.
 
-    The model is not run, copied or changed: the work happens on a meta-device twin. Groups are `conv.{i}` for
-    every frontend layer, `layer.{i}.heads`, `layer.{i}.ffn` (conformers: `.ffn1`, `.ffn2`, `.conv`), whole
-    blocks `layer.{i}.attention` and `layer.{i}.feed_forward`, whole layers `layer.{i}`, dimensions inside the
-    heads `layer.{i}.head_dim`, and `hidden`.
+    The model is not changed, and one of a known family is neither run nor copied: the work happens on a
+    meta-device twin. Groups are `conv.{i}` for every frontend layer, `layer.{i}.heads`, `layer.{i}.ffn`
+    (conformers: `.ffn1`, `.ffn2`, `.conv`), whole blocks `layer.{i}.attention` and `layer.{i}.feed_forward`,
+    whole layers `layer.{i}`, dimensions inside the heads `layer.{i}.head_dim`, and `hidden`.
 
     A module of no known family that maps a waveform (1, N) gets the groups that the graph alone justifies
     (convolution channels, FFN neurons); `not_pruned` names what stands in the way of the others.
 
+    A model with a part that no table describes (one of no known family, a subclass or module of one's own,
+    an activation that was exchanged) is copied and the copy is run on a second of noise: every group is gated
+    and cut at random once, and one of which both differ is not offered; `not_pruned` has the difference.
+
     Args:
         model: a model of a known family of transformers, bare or with a head, a pruned one as well; one of
-            torchaudio; or any module that maps a waveform.
+            torchaudio; any module that maps a waveform; or a folder or hub name of one.
         only: patterns (`*` as in file names) of the groups to find.
         ignore: patterns of groups to leave out.
 
@@ -43,14 +53,24 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
         ModelError: no known family, or gates are attached.
         TraceError: the graph contradicts the family's roles, or meets what it does not know.
     """
+    model = as_model(model, "trace")
+    only, ignore = ((each,) if isinstance(each, str) else tuple(each) for each in (only, ignore))
     known = isinstance(model, PreTrainedModel) or type(model).__module__.startswith("torchaudio.models.")
     family = family_of(model) if known else UNKNOWN
     if any(hasattr(module, "prune_ssl_gate") for module in model.modules()):
         raise ModelError("gates are attached to this model; call gates.detach() before tracing it.")
     prefix = backbone_of(model)[0] if known else ""
-    graph = _Tracer(model, family, f"{prefix}." if prefix else "").run(only, ignore)
+    tracer = _Tracer(model, family, f"{prefix}." if prefix else "")
+    graph = tracer.run(only, ignore)
+    if family is UNKNOWN or strange_part(model):
+        graph = tracer.without(graph, broken_by(model, graph, family is not UNKNOWN))
     if not graph.groups:
-        raise TraceError(f"no group of units matches only={list(only)}, ignore={list(ignore)}.")
+        asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
+        path, why = next(iter(graph.not_pruned.items()), ("", ""))
+        named = tuple(only) != ("*",) or bool(ignore)
+        raise TraceError(
+            asked if named or not why else f"nothing of {type(model).__name__} can be pruned: {path}: {why}."
+        )
     return graph
 
 
@@ -116,6 +136,7 @@ class _Tracer:
             if not self.tied.isdisjoint(_touched(group))
         }
         groups = {name: group for name, group in groups.items() if name not in tied}
+        self.clocks = clocks
         return PruningGraph(
             family=self.family.name,
             backbone=self.prefix.rstrip("."),
@@ -126,6 +147,12 @@ class _Tracer:
             buffers=self.buffers,
             not_pruned=couplings.not_reached | roles.not_pruned | tied,
         )
+
+    def without(self, graph: PruningGraph, broken: dict[str, str]) -> PruningGraph:
+        """Return the graph without some groups, each with its reason."""
+        groups = {name: group for name, group in graph.groups.items() if name not in broken}
+        terms = tuple(self._terms(groups, self.clocks))
+        return replace(graph, groups=groups, terms=terms, not_pruned=graph.not_pruned | broken)
 
     # -- cost terms
 

@@ -28,7 +28,7 @@ def make_twin(model: nn.Module) -> nn.Module:
     Parameters are never copied: the copy's memo maps each to an empty meta tensor, so a model of any size
     costs kilobytes.
     """
-    memo: dict[int, object] = {}
+    memo: dict[int, Any] = shared_hooks(model)
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta", dtype=torch.float32))
     for buffer in model.buffers():
@@ -40,11 +40,30 @@ def make_twin(model: nn.Module) -> nn.Module:
             # Old-style weight_norm keeps its product as a plain attribute with a graph, which cannot be
             # copied.
             memo.update({id(v): None for v in vars(module).values() if isinstance(v, torch.Tensor)})
-    twin = copy.deepcopy(model, memo)
+    try:
+        twin = copy.deepcopy(model, memo)
+    except Exception as error:  # whatever a stranger holds: locks, open files, tensors with a history
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied, which tracing needs: {error}. Take what is no module, "
+            "parameter or plain value out of it."
+        ) from error
     for module in twin.modules():
         _drop_hooks(module)
         _fold_weight_norm(module)
     return twin.eval()
+
+
+def shared_hooks(model: nn.Module) -> dict[int, Any]:
+    """Return a memo for deepcopy that keeps hooks as they are: a bound method would copy all its owner."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooks = [
+        hook
+        for module in model.modules()
+        for kind in kinds
+        for hook in vars(module)[kind].values()
+        if type(hook).__name__ != "WeightNorm"
+    ]
+    return {id(hook): hook for hook in hooks}
 
 
 def open_attention(backbone: nn.Module, family: Family) -> None:
@@ -197,7 +216,7 @@ def find_clocks(
     for path, leaf in leaves:
         seen = [count.get(path, 0) for count in counts]
         own = [convs.index(path)] if path in convs else []
-        places = [*own, *range(max(len(convs), 2) - 1, len(kernels))]
+        places = [*own, *range(len(convs) - 1 if convs else 1, len(kernels))]
         found = (_linear_clock(seen, [each[place] for each in frames], place) for place in places)
         clock = next((clock for clock in found if clock is not None), None)
         if clock is None:

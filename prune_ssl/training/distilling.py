@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
+from prune_ssl.models.arguments import as_model, shown
 from prune_ssl.models.checkpointing import (
     checkpointing_layers,
     refuse_reentrant,
@@ -90,22 +91,32 @@ class DistillationTrainer(ResumableTrainer):
         self,
         *args: Any,
         distillation: DistillationConfig | None = None,
-        teacher: nn.Module | None = None,
+        teacher: nn.Module | str | Path | None = None,
         distiller: Distiller | None = None,
         **kwargs: Any,
     ) -> None:
         """Take Trainer's arguments and what to distil.
 
         Args:
-            *args: of Trainer.
+            *args: of Trainer; its model may be a folder or hub name.
             distillation: the losses; None for none.
-            teacher: it is frozen in place; None: a copy of the model as it is now.
+            teacher: a model, frozen in place, or its folder or hub name; None: a copy of the model as it is
+                now.
             distiller: one that exists already and is attached to this model, instead of the two above.
             **kwargs: of Trainer.
 
         Raises:
             DistillationError: student and teacher do not fit, or a teacher without losses.
         """
+        if args and args[0] is not None:
+            args = (as_model(args[0], type(self).__name__), *args[1:])
+        elif kwargs.get("model") is not None:
+            kwargs["model"] = as_model(kwargs["model"], type(self).__name__)
+        if distillation is not None and not isinstance(distillation, DistillationConfig):
+            raise DistillationError(
+                f"distillation: found {shown(distillation)}, wanted prune_ssl.DistillationConfig(...)."
+            )
+        teacher = None if teacher is None else as_model(teacher, "teacher")
         super().__init__(*args, **kwargs)
         if distillation is None and teacher is not None:
             raise DistillationError("a teacher but no losses: give distillation=DistillationConfig(...) too.")

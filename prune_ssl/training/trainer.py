@@ -20,6 +20,7 @@ from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.errors import BudgetError, GatingError, PruneError, PruneWarning
 from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
+from prune_ssl.models.arguments import shown
 from prune_ssl.models.checkpointing import refuse_reentrant_arguments
 from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize, to_stock
@@ -98,6 +99,12 @@ class PruningTrainer(DistillationTrainer):
             PruneError: a setting under which gates would learn something else, such as a given scheduler.
             ModelError, TraceError: the model cannot be pruned.
         """
+        given: Any = pruning
+        if not isinstance(given, PruningConfig):
+            wanted = given if isinstance(given, str) else "macs=50%"
+            raise BudgetError(
+                f"pruning: found {shown(given)}, wanted prune_ssl.PruningConfig(budget={wanted!r})."
+            )
         super().__init__(*args, **kwargs)
         refuse_unsupported(self.args, self.lr_scheduler)
         if pruning.method == "gates":

@@ -1,0 +1,195 @@
+"""The law masked = cut, tried once on a copy of a model with parts that no family table describes.
+
+The dependency graph sees operations, not what they do to a unit: a softmax or a norm over the units, a view
+that mixes them, a head that reads them elsewhere. For a group that is right, the gated model and the cut one
+are the same function, whatever the weights; so a copy with weights that are moved away from zero is gated and
+cut at random, in double precision, and what both give for noise is compared.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from math import gcd
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from prune_ssl.gating import Gates, PruningConfig, reattach
+from prune_ssl.models.inputs import input_shape
+from prune_ssl.resizing.cutting import cut_tensors, restructure
+from prune_ssl.selection import KINDS
+from prune_ssl.tracing import PruningGraph
+from prune_ssl.tracing.twin import shared_hooks
+
+Keep = dict[str, list[int]]
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
+SECONDS = 1.0
+EACH_ALONE = 10_000_000
+"""Parameters up to which every group is tried alone as well: larger models only when all together fail."""
+TOGETHER = (("conv", "heads", "ffn", "head_dim", "hidden"), ("block",), ("layer",))
+"""Kinds that are tried together: units that are gone with their layer would show nothing."""
+
+
+def broken_groups(model: nn.Module, graph: PruningGraph, known: bool) -> dict[str, str]:
+    """Return group -> why it breaks the law; the model, its hooks and the random state stay as they are.
+
+    Costs one copy of the weights in double precision and three forward passes over a second of noise for each
+    of TOGETHER, or two more for each group where `EACH_ALONE` says so or a group breaks the law.
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        try:
+            trial = _Trial(model, graph, known)
+        except Exception as error:  # whatever a stranger's forward raises
+            why = f"the model could not be tried on a copy: {_said(error)}"
+            return dict.fromkeys(graph.groups, why)
+        broken: dict[str, str] = {}
+        alone = sum(parameter.numel() for parameter in model.parameters()) <= EACH_ALONE
+        for kinds in TOGETHER:
+            names = [name for name, group in graph.groups.items() if group.kind in kinds]
+            if alone:
+                broken |= {name: why for name in names if (why := trial.why([name]))}
+            broken |= _search(trial, [name for name in names if name not in broken])
+    return broken
+
+
+def _search(trial: "_Trial", names: Sequence[str]) -> dict[str, str]:
+    """Return the groups that break the law, found by halves."""
+    why = trial.why(names)
+    if not why:
+        return {}
+    if len(names) == 1:
+        return {names[0]: why}
+    half = len(names) // 2
+    broken = _search(trial, names[:half]) | _search(trial, names[half:])
+    left = [name for name in names if name not in broken]
+    # Each half alone may be right and both together wrong.
+    return broken | dict.fromkeys(left, why) if left and trial.why(left) else broken
+
+
+class _Trial:
+    """A copy of the model, moved away from special weights, with noise to run it on."""
+
+    def __init__(self, model: nn.Module, graph: PruningGraph, known: bool) -> None:
+        self.graph, self.known = graph, known
+        self.random = np.random.default_rng(0)
+        for dtype in TOLERANCES:
+            self.tolerance = TOLERANCES[dtype]
+            self.copy = _copy_of(model, dtype)
+            shape = input_shape(self.copy, SECONDS)
+            self.noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+            try:
+                self.dense = self._run(self.copy)
+                break
+            except Exception:  # a forward that makes tensors in single precision
+                if dtype == torch.float32:
+                    raise
+
+    def why(self, names: Sequence[str]) -> str:
+        """Return why these groups, cut at random together, break the law; "" when they hold it."""
+        keep = {name: self._some_of(name) for name in names}
+        keep = {name: units for name, units in keep.items() if len(units) < self.graph.groups[name].size}
+        if not keep:
+            return ""
+        try:
+            masked = self._masked(keep)
+            cut = self._run(self._cut(keep))
+        except Exception as error:  # whatever a stranger's forward raises
+            return f"the cut model does not run: {_said(error)}"
+        return self._difference(masked, cut, keep)
+
+    def _some_of(self, name: str) -> list[int]:
+        """Return about half of the units, never the first; a number that no grouping of them divides."""
+        group = self.graph.groups[name]
+        size, least = group.size, group.minimum
+        if size == 1:
+            return [] if least == 0 else [0]
+        count = next((n for n in range(max(size // 2, 2, least), size) if gcd(n, size) == 1), size - 1)
+        return sorted(1 + self.random.choice(size - 1, max(count, least), replace=False))
+
+    def _masked(self, keep: Keep) -> list[torch.Tensor]:
+        groups = {name: group for name, group in self.graph.groups.items() if name in keep}
+        config = PruningConfig(budget="macs=100%", kinds=KINDS, round_to=1)
+        gates = Gates(replace(self.graph, groups=groups, terms=()), config, (), {})
+        gates.to(self.noise.dtype)
+        reattach(self.copy, gates)
+        try:
+            gates.hold(keep)
+            return self._run(self.copy)
+        finally:
+            gates.detach()
+
+    def _cut(self, keep: Keep) -> nn.Module:
+        replaced = cut_tensors(self.copy, self.graph, keep, {})
+        tensors = {**dict(self.copy.named_parameters()), **dict(self.copy.named_buffers())}
+        memo: dict[int, Any] = {id(value): value for value in tensors.values()}  # shared, not copied
+        memo |= {id(tensors[name]): new for name, new in replaced.items()} | shared_hooks(self.copy)
+        small = copy.deepcopy(self.copy, memo)
+        restructure(small, self.graph, keep, {})
+        return small
+
+    def _run(self, model: nn.Module) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        found = list(_tensors(model(self.noise)))
+        if not found:
+            raise ValueError("its output holds no tensor of floating point numbers")
+        # Of a known backbone the first output is enough: later ones are what the units themselves give.
+        return found[:1] if self.known else found
+
+    def _difference(self, masked: list[torch.Tensor], cut: list[torch.Tensor], keep: Keep) -> str:
+        worst = 0.0
+        for one, other in zip(masked, cut, strict=True):
+            if one.shape != other.shape and self.known and "hidden" in keep:
+                width = one.shape[-1] // self.graph.groups["hidden"].size
+                one = one.view(*one.shape[:-1], -1, width)[..., keep["hidden"], :].flatten(-2)
+            if one.shape != other.shape:
+                return f"its units are outputs of the model: {tuple(one.shape)} becomes {tuple(other.shape)}"
+            scale = float(one.abs().max()) or 1.0
+            worst = max(worst, float((one - other).abs().max()) / scale) if one.numel() else worst
+        if worst <= self.tolerance:
+            return ""
+        return (
+            f"masked and cut differ by {worst:.2g} of the output, tried once on noise: its units are mixed "
+            "or read where the graph does not see it"
+        )
+
+
+def _copy_of(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy on the CPU in eval mode, its weights moved by a tenth of their size."""
+    random = torch.Generator().manual_seed(1)
+    memo: dict[int, Any] = shared_hooks(model)
+    for tensor in [*model.parameters(), *model.buffers()]:
+        value = torch.zeros(tensor.shape, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        if not tensor.is_meta:  # an architecture without weights gets random ones
+            value.copy_(tensor.detach())
+        if tensor.is_floating_point():
+            size = float(value.std()) if value.numel() > 1 else 0.0
+            value += 0.1 * max(size, 0.1) * torch.rand(value.shape, generator=random).to(dtype)
+        memo[id(tensor)] = nn.Parameter(value, False) if isinstance(tensor, nn.Parameter) else value
+    for module in model.modules():  # what old-style weight norm computed is no tensor that can be copied
+        for each in vars(module).values():
+            if isinstance(each, torch.Tensor) and each.grad_fn is not None:
+                memo[id(each)] = each.detach().to("cpu", dtype)
+    return copy.deepcopy(model, memo).eval()
+
+
+def _tensors(output: Any) -> Iterator[torch.Tensor]:
+    """Yield the floating point tensors of whatever a model returns, in order."""
+    if isinstance(output, torch.Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping):
+        for each in output.values():
+            yield from _tensors(each)
+    elif isinstance(output, list | tuple):
+        for each in output:
+            yield from _tensors(each)
+    elif is_dataclass(output):
+        for each in fields(output):
+            yield from _tensors(getattr(output, each.name))
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
