@@ -17,6 +17,7 @@ from prune_ssl.reporting.pareto import SweepPoint, pareto_csv, pareto_html
 from prune_ssl.selection import parse_budget
 
 Say = Callable[[str], None]
+BARE_PERCENT = re.compile(r"[0-9.]+%")
 SETTINGS = "sweep.yaml"
 OWN = ("seed", "output")  # what trials of a sweep have of their own
 OWN_OF_PRUNING = ("pruning.budget", "pruning.budgets", "pruning.method")
@@ -43,10 +44,11 @@ def trials(budgets: Sequence[str], methods: Sequence[str], seeds: Sequence[int])
     Raises:
         BudgetError: a malformed budget.
     """
-    full = [budget if "=" in budget else f"macs={budget}" for budget in budgets]
+    full = [f"macs={budget}" if BARE_PERCENT.fullmatch(budget) else budget for budget in budgets]
     for budget in full:
         parse_budget(budget)
-    return [Trial(budget, method, seed) for seed, budget, method in product(seeds, full, methods)]
+    cells = (Trial(budget, method, seed) for seed, budget, method in product(seeds, full, methods))
+    return list(dict.fromkeys(cells))
 
 
 def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -> list[SweepPoint]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
-from prune_ssl.errors import ArtifactError
+from prune_ssl.cli.options import Lengths, Threads, check_writable
 from prune_ssl.models import load_model
 from prune_ssl.reporting import report
 
@@ -16,16 +16,12 @@ def report_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
     save: Annotated[list[Path] | None, typer.Option(help="Write to .json, .md or .html; repeatable.")] = None,
     baseline: Annotated[str | None, typer.Option(help="The dense model, to compare with.")] = None,
-    seconds: Annotated[list[float] | None, typer.Option(help="Audio length; repeatable.")] = None,
-    threads: Annotated[list[int] | None, typer.Option(help="CPU threads; repeatable.")] = None,
+    seconds: Lengths = None,
+    threads: Threads = None,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Count and time a model."""
-    for path in save or []:
-        if path.exists() and not overwrite:
-            raise ArtifactError(
-                f"{path} exists already; nothing was written. Give another name, or --overwrite."
-            )
+    check_writable(save, (".json", ".md", ".html"), overwrite)
     dense = load_model(baseline).eval() if baseline else None
     made = report(
         load_model(model).eval(),

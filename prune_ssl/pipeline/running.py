@@ -17,7 +17,7 @@ from transformers import (
     set_seed,
 )
 
-from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError
 from prune_ssl.gating import Plan
@@ -279,7 +279,8 @@ def _begin(recipe: Recipe, folder: Path) -> None:
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     """Do all checks of a run, print the budget and its reachable range, and stop.
 
-    That this machine lacks bfloat16 is a note: the run may be meant for another one.
+    That this machine lacks bfloat16, or that the output folder is taken, is a note: the run may be meant for
+    another one.
 
     Raises:
         PruneError: as `run` would, before any training.
@@ -287,6 +288,10 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     if overwrite:
         require_replaceable(recipe.folder)
     prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say, only_check=True)
+    try:
+        prepare_folder(recipe.folder, overwrite)
+    except ArtifactError as error:
+        say(f"  note: {error}")
     say("Dry run: all checks passed, nothing was trained or written.")
 
 
