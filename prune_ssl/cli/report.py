@@ -1,5 +1,6 @@
 """prune-ssl report: costs and latency of a model folder, beside its dense model when given."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.options import Lengths, Threads, check_writable
+from prune_ssl.errors import ModelError
 from prune_ssl.models import load_model
 from prune_ssl.reporting import report
 
@@ -22,6 +24,8 @@ def report_command(
 ) -> None:
     """Count and time a model."""
     check_writable(save, (".json", ".md", ".html"), overwrite)
+    if baseline:
+        check_rates(model, baseline)
     dense = load_model(baseline).eval() if baseline else None
     made = report(
         load_model(model).eval(),
@@ -34,3 +38,26 @@ def report_command(
     for path in save or []:
         made.save(path)
         say(f"wrote {path}")
+
+
+def check_rates(model: str, baseline: str) -> None:
+    """Refuse two folders whose models hear audio of different sample rates.
+
+    Raises:
+        ModelError: a second of audio is not the same input to them.
+    """
+    rates = [_rate(Path(name)) for name in (model, baseline)]
+    if None not in rates and rates[0] != rates[1]:
+        raise ModelError(
+            f"{model} takes audio at {rates[0]} Hz, {baseline} at {rates[1]} Hz, so that times and MACs of a "
+            "second cannot be compared. Give the dense model that this one was made of."
+        )
+
+
+def _rate(folder: Path) -> int | None:
+    """Return the sample rate that a model's folder names, or None."""
+    try:
+        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        return int(found["sampling_rate"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
