@@ -27,9 +27,9 @@ CONVENTIONS = (
     "percentile of n calls after a warm-up; dense and pruned model timed in turns in one process. Processor: "
     "low quartile of the processor time, all threads together, which waiting for a core does not change.",
     "A speed-up is the ratio of low quartiles; its interval is the range of eight consecutive repeats and, "
-    "on one thread, the ratio of processor times. It is not claimed (within noise) where that range is at least "
-    "as wide as the gain, or fewer than nine calls were timed; nor where the machine did other work: 90th "
-    "over 10th percentile above 2, a core for less than 80% of the time, or a high load average.",
+    "on one thread, the ratio of processor times. It is not claimed (within noise) where that range is at "
+    "least as wide as the gain, or fewer than nine calls were timed; nor where the machine did other work: "
+    "90th over 10th percentile above 2, a core for less than 80% of the time, or a high load average.",
     "RTF = compute time / audio time (lower is faster); RTFx is its inverse.",
     "Size on disk: bytes of the weights as safetensors.",
 )
