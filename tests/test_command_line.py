@@ -56,6 +56,7 @@ WRONG = {
     ("bench", "--save"): (("bench", "no-model"), tuple(each for each in FILES if each != "taken.json")),
     ("bench", "--seconds"): (("bench", "no-model"), AUDIO),
     ("bench", "--threads"): (("bench", "no-model"), COUNT),
+    ("export", "--to"): (("export", "no-model", "out"), ("", "onx", "ONNX", "tensorrt")),
     ("transcribe", "--beam"): (("transcribe", "no-model", "a.wav"), COUNT),
     ("transcribe", "--lm-weight"): (("transcribe", "no-model", "a.wav"), ("-1", "nan", "inf", "abc", "1e9")),
     ("transcribe", "--word-score"): (("transcribe", "no-model", "a.wav"), ("nan", "inf", "abc", "1e9")),

@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from prune_ssl import __version__
-from prune_ssl.cli import bench, demo, doctor, infer, prune, recipes, report, run, superb, sweep, trace
+from prune_ssl.cli import (
+    bench,
+    demo,
+    doctor,
+    export,
+    infer,
+    prune,
+    recipes,
+    report,
+    run,
+    superb,
+    sweep,
+    trace,
+)
 from prune_ssl.cli.program import Program
 
 
@@ -40,6 +53,7 @@ app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
 app.command("report")(report.report_command)
+app.command("export")(export.export_command)
 app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)
 app.command("verify")(infer.verify_command)

@@ -14,6 +14,7 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.writing import check_place
 
 LEAST_SECONDS, MOST_SECONDS = 0.025, 3_600.0
 """Of audio: one frame of a frontend, and an hour."""
@@ -105,6 +106,7 @@ def check_writable(paths: Sequence[Path] | None, suffixes: Sequence[str], overwr
                 f"{path} exists already; nothing was written. Give another name, or --overwrite."
             )
         check_folder(path.parent)
+        check_place(path)
     if len(set(paths or ())) < len(paths or ()):
         raise ArtifactError("the same file is to be written twice; give each once.")
 

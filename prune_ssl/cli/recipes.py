@@ -9,6 +9,7 @@ from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import ArtifactError
 from prune_ssl.recipes.catalogue import BEGIN, load_all, markdown_table, with_table
 from prune_ssl.recipes.shipped import copy_shipped, shipped_folder
+from prune_ssl.writing import write_text
 
 
 @one_line_errors
@@ -40,5 +41,5 @@ def recipes_command(
         ) from error
     if BEGIN not in text:
         raise ArtifactError(f"{into}: no place for the table: put the line {BEGIN!r} there")
-    into.write_text(with_table(text, table), encoding="utf-8")
+    write_text(into, with_table(text, table))
     say(f"wrote {into}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import datasets
 
 from prune_ssl.errors import DataError
+from prune_ssl.writing import temporary_folder
 
 METADATA_NAME = "metadata.csv"
 FILE_COLUMN = "file_name"
@@ -28,10 +28,19 @@ def target_columns(target: str) -> tuple[str, ...]:
     return tuple(target.replace(SLOT_MARK, "+").split("+"))
 
 
-def with_target(row: dict[str, str], target: str) -> dict[str, str]:
-    """Add the joined target to a row; empty where one of its parts is."""
+def with_target(row: dict[str, str], target: str, blanks: bool = False) -> dict[str, str]:
+    """Add the joined target to a row; empty where one of its parts is.
+
+    Args:
+        row: of a list.
+        target: its columns.
+        blanks: slots may be blank, as long as one is not: "yes|" has a first slot and no second one.
+    """
     slots = [[row.get(name, "").strip() for name in slot.split("+")] for slot in target.split(SLOT_MARK)]
-    whole = all(part for parts in slots for part in parts)
+    given = [parts for parts in slots if any(parts)] if blanks else slots
+    if blanks:
+        slots = [parts if any(parts) else [""] for parts in slots]
+    whole = bool(given) and all(part for parts in given for part in parts)
     return {**row, target: SLOT_MARK.join("_".join(parts) for parts in slots) if whole else ""}
 
 
@@ -88,9 +97,9 @@ def require_columns(path: Path, columns: Sequence[str], target: str | None) -> N
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     features = datasets.Features({name: datasets.Value("string") for name in columns})
     # The builder wants a cache folder even in memory: its own, so that nothing is left in the user's home.
-    with tempfile.TemporaryDirectory() as cache, _no_progress_bars():
+    with temporary_folder() as cache, _no_progress_bars():
         table = datasets.Dataset.from_csv(
-            str(path), features=features, cache_dir=cache, keep_in_memory=True, keep_default_na=False
+            str(path), features=features, cache_dir=str(cache), keep_in_memory=True, keep_default_na=False
         )
         return list(table.to_list())
 

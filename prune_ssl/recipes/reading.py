@@ -92,6 +92,8 @@ def _explain(error: Any, schema: Schema, found: Found, given: dict[Place, str]) 
     elif error["type"] not in ("missing", "value_error"):
         words += f", found {_short(error['input'])}"
     name = ".".join(str(part) for part in place)
+    if name in ("dense", "dense.steps"):
+        words += "; to prune a model that is trained already, leave dense out: dense=null"
     return f"{name + ': ' if name else ''}{words}{_where(place, found, override)}"
 
 

@@ -37,6 +37,8 @@ MOST, MOST_STEPS = 1_000_000, 1_000_000_000
 Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
 Seconds = Annotated[float, Field(ge=0.025, le=3_600)]
 """Of audio: at least what a frontend needs for one frame."""
+LONGEST_NAME_BYTES = 200
+"""Of a recipe: folders and files are named after it."""
 
 OF_TASKS: dict[str, tuple[str, ...]] = {
     "decoding": ("ctc",),
@@ -350,7 +352,7 @@ class Recipe(Part):
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None
-    """Dense fine-tuning before pruning; leave out for a model that is trained already."""
+    """Dense fine-tuning before pruning; leave out (`dense: null`) for a model that is trained already."""
     pruning: PruningPart | None = None
     """How the model gets small: by pruning, or by being the teacher of a `student`."""
     student: StudentPart | None = None
@@ -376,9 +378,13 @@ class Recipe(Part):
 
     @field_validator("name")
     @classmethod
-    def _is_one_folder(cls, name: str) -> str:
-        if not name.strip(" .") or len(name) > 100 or set(name) & set("/\\\n\t"):
-            raise ValueError(f"found {name!r:.60}, wanted a short name without / that a folder can have")
+    def _is_a_plain_name(cls, name: str) -> str:
+        odd = re.search(r"[/\\\x00-\x1f\x7f]", name)
+        if not name.strip() or odd or name.strip() in (".", "..") or len(name.encode()) > LONGEST_NAME_BYTES:
+            raise ValueError(
+                f"found {name[:80]!r}, wanted a plain name: not empty, without slashes, of at most "
+                f"{LONGEST_NAME_BYTES} bytes. It names the output folder; `output` may be anywhere"
+            )
         return name
 
     @field_validator("output")

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from prune_ssl.errors import RecipeError
+from prune_ssl.writing import write_text
 
 IN_WHEEL = Path(__file__).parent / "files"
 """Where a wheel has them (`building.py` puts them there)."""
@@ -57,6 +58,7 @@ def copy_shipped(name: str, folder: Path = Path()) -> Path:
 
     Raises:
         RecipeError: there is no such recipe, or the file exists already.
+        ArtifactError: it cannot be written.
     """
     if name.removesuffix(".yaml") not in shipped_names():
         near = get_close_matches(name, shipped_names(), n=1, cutoff=0.4)
@@ -67,13 +69,7 @@ def copy_shipped(name: str, folder: Path = Path()) -> Path:
         )
     source = shipped_folder() / f"{name.removesuffix('.yaml')}.yaml"
     target = folder / source.name
-    try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
-    except FileExistsError as error:
-        raise RecipeError(
-            f"{target} exists already; nothing was written. Rename it, or copy elsewhere."
-        ) from error
-    except OSError as error:
-        raise RecipeError(f"{target} cannot be written: {error.strerror}.") from error
+    if os.path.lexists(target):
+        raise RecipeError(f"{target} exists already; nothing was written. Rename it, or copy elsewhere.")
+    write_text(target, source.read_text(encoding="utf-8"))
     return target

@@ -11,6 +11,7 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, measure_side_by_side, speed_up
+from prune_ssl.models.finite import require_finite
 from prune_ssl.profiling.timing import audio_lengths
 from prune_ssl.reporting import content, plots, render
 from prune_ssl.reporting.comparable import what_differs
@@ -27,6 +28,7 @@ from prune_ssl.reporting.model import (
 from prune_ssl.selection import parse_budget, split_budget
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.tracing.cost import SECTIONS
+from prune_ssl.writing import write_text
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Report:
         """Write the report as `.json`, `.md` or `.html`, as the suffix says; an existing file is replaced.
 
         Raises:
-            ArtifactError: any other suffix.
+            ArtifactError: any other suffix, or the file cannot be written.
         """
         target = Path(path)
         writer = _WRITERS.get(target.suffix.lower())
@@ -49,9 +51,7 @@ class Report:
                 f"wanted one of {', '.join(_WRITERS)}"
             )
         text = writer(self.data)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        return target
+        return write_text(target, text)
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":
@@ -141,8 +141,8 @@ def report(
         max_seconds: they stop here even when `min_iterations` was not reached; None: never.
 
     Raises:
-        ModelError: `trace` does not know a model, its forward pass fails, or the two have heads of different
-            tasks.
+        ModelError: `trace` does not know a model, its forward pass fails, a number of it is not finite, or
+            the two have heads of different tasks.
         ArtifactError: `folder` holds no safetensors file.
     """
     lengths = audio_lengths(seconds)
@@ -153,6 +153,12 @@ def report(
         dense_graph = trace(baseline)
         notes = what_differs(model, baseline, graph, dense_graph)
     models = {"pruned": model} if baseline is None else {"dense": baseline, "pruned": model}
+    for name, each in models.items():
+        require_finite(
+            each,
+            f"report: the {name} model",
+            "Nothing that it computes means anything: train or load it anew.",
+        )
     measured = measure_side_by_side(
         models,
         seconds,

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
+from prune_ssl.models.checkpointing import (
+    checkpointing_layers,
+    refuse_reentrant,
+    refuse_reentrant_arguments,
+)
+from prune_ssl.training.manifest import told_as_damaged
 from prune_ssl.training.resumable import ResumableTrainer
+from prune_ssl.writing import new_file
 
 LEARNED = "distillation.safetensors"
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
@@ -107,6 +114,8 @@ class DistillationTrainer(ResumableTrainer):
         if distillation is not None:
             if self.args.n_gpu > 1:
                 raise DistillationError("hooks do not work in DataParallel: use one process per GPU.")
+            refuse_reentrant_arguments(self.args, "distillation")
+            refuse_reentrant(checkpointing_layers(model), "distillation")
             teacher = copy.deepcopy(model) if teacher is None else teacher
             distiller = Distiller(distillation, teacher, model)
         self.distiller = distiller.to(self.args.device) if distiller is not None else None
@@ -118,7 +127,7 @@ class DistillationTrainer(ResumableTrainer):
             if self.distiller.asked.cache is not None:
                 self.add_callback(_WatchCache(self))
         self._parts: dict[str, torch.Tensor] = {}
-        self._counted = 0
+        self._counted = self._distilled = 0
         self.clips_found = 0
         self._found, self._heard = 0, 0
         if distiller is not None and not self.label_names:
@@ -127,13 +136,15 @@ class DistillationTrainer(ResumableTrainer):
     def save_extra(self, folder: Path) -> None:
         """Write projections and heads into a checkpoint."""
         if self.distiller is not None:
-            save_file(self.distiller.learned.state_dict(), folder / LEARNED)
+            with new_file(folder / LEARNED) as new:
+                save_file(self.distiller.learned.state_dict(), new)
 
     def load_extra(self, folder: Path) -> None:
         """Read them from one.
 
         Raises:
             DistillationError: the checkpoint does not hold them.
+            ArtifactError: the file is damaged.
         """
         if self.distiller is None:
             return
@@ -142,7 +153,8 @@ class DistillationTrainer(ResumableTrainer):
                 f"cannot resume from {folder}: there is no {LEARNED}, so its run learned without "
                 "distillation. Give a checkpoint of this run, or start anew."
             )
-        self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
+        with told_as_damaged(folder / LEARNED):
+            self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
 
     def _set_signature_columns_if_needed(self) -> None:
         # Trainer drops what the model's forward does not take from every item; this is for the teacher.
@@ -158,6 +170,27 @@ class DistillationTrainer(ResumableTrainer):
             return []
         rate = self.distiller.config.learning_rate or self.args.learning_rate
         return [{"params": learned, "lr": rate, "weight_decay": 0.0}]
+
+    def learned_beside(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield projections and heads."""
+        if self.distiller is not None:
+            yield from self.distiller.learned.named_parameters(prefix="distillation")
+
+    def whole_loss(self, compute_loss: Any, model: nn.Module, inputs: Any, **more: Any) -> Any:
+        """Return what `compute_loss` does, having seen that it holds the losses of distillation.
+
+        Raises:
+            DistillationError: a subclass computes another loss, without them.
+        """
+        before = self._distilled
+        loss = super().whole_loss(compute_loss, model, inputs, **more)
+        if self.distiller is not None and self._distilled == before:
+            raise DistillationError(
+                f"{type(self).__name__}.compute_loss does not call super().compute_loss(), which adds the "
+                "losses of distillation, so nothing would be learned from the teacher. Call it, or give the "
+                "loss of the task as compute_loss_func."
+            )
+        return loss
 
     def release(self) -> None:
         """Take the taps off the student."""
@@ -193,6 +226,7 @@ class DistillationTrainer(ResumableTrainer):
         if self.args.world_size > 1:
             learned = learned + _nothing_of(outputs)
         if model.training:
+            self._distilled += 1
             self._note({"task": task.detach()} | distiller.parts)
             self._found += distiller.asked.found
             self._heard += len(inputs["input_values"])

@@ -1,0 +1,84 @@
+"""Runs something in a forked process that is killed, or finds the disk full, at a step of its writing.
+
+What is imported before the fork need not be imported again: each try takes what the work takes.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from prune_ssl.errors import PruneError
+from prune_ssl.writing.steps import FAULT
+
+KILLED = -signal.SIGKILL
+REFUSED = 2
+"""Exit status of one that ended with a PruneError, as that of the command line."""
+
+
+def forked(act: Callable[[], object], fault: str = "", said: Path | None = None) -> int:
+    """Run `act` in a forked process; return its exit status, or minus the signal that ended it.
+
+    Args:
+        act: what to run.
+        fault: what goes wrong, as `prune_ssl.writing.steps.FAULT` has it.
+        said: file that gets what it prints, and its error or traceback (None: nothing).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.environ[FAULT] = fault
+            sys.stdout = sys.stderr = Path(said or os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            act()
+            status = 0
+        except PruneError as error:
+            print(f"error: {error}")
+            status = REFUSED
+        except SystemExit as error:
+            status = int(error.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextmanager
+def elsewhere(held: AbstractContextManager[object]) -> Iterator[int]:
+    """Enter a context in another process, which leaves it at the end; give that process's number."""
+    ready, over = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(over[1])
+        with held:
+            os.write(ready[1], b"1")
+            os.read(over[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    try:
+        yield child
+    finally:
+        os.close(over[1])
+        os.waitpid(child, 0)
+        for number in (*ready, over[0]):
+            os.close(number)
+
+
+def steps_of(act: Callable[[], object], trace: Path) -> list[tuple[str, str]]:
+    """Run `act` in a forked process; return the kinds and paths of the steps of its writing."""
+    status = forked(act, f"trace@{trace}", trace.with_suffix(".said"))
+    assert status == 0, trace.with_suffix(".said").read_text()
+    lines = trace.read_text(encoding="utf-8").splitlines() if trace.exists() else []
+    return [(kind, path) for _, kind, path in (line.split(" ", 2) for line in lines)]
+
+
+def hidden(folder: Path) -> list[str]:
+    """Return the names of leftovers in a folder, however deep."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*"))
