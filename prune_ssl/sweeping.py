@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from prune_ssl.errors import ArtifactError, PruneError, RecipeError
+from prune_ssl.measuring import speed_up
 from prune_ssl.pipeline import run
 from prune_ssl.pipeline.folders import clear_finished, has_result, held, is_clear
 from prune_ssl.recipes import Recipe, load_recipe, make_recipe
@@ -20,6 +21,7 @@ from prune_ssl.selection import parse_budget
 from prune_ssl.writing import check_place, make_folder, write_text
 
 Say = Callable[[str], None]
+BARE_PERCENT = re.compile(r"[0-9.]+%")
 SETTINGS = "sweep.yaml"
 OWN = ("seed", "output")  # what trials of a sweep have of their own
 OWN_OF_PRUNING = ("pruning.budget", "pruning.budgets", "pruning.method")
@@ -46,10 +48,11 @@ def trials(budgets: Sequence[str], methods: Sequence[str], seeds: Sequence[int])
     Raises:
         BudgetError: a malformed budget.
     """
-    full = [budget if "=" in budget else f"macs={budget}" for budget in budgets]
+    full = [f"macs={budget}" if BARE_PERCENT.fullmatch(budget) else budget for budget in budgets]
     for budget in full:
         parse_budget(budget)
-    return [Trial(budget, method, seed) for seed, budget, method in product(seeds, full, methods)]
+    cells = (Trial(budget, method, seed) for seed, budget, method in product(seeds, full, methods))
+    return list(dict.fromkeys(cells))
 
 
 def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -> list[SweepPoint]:
@@ -173,7 +176,10 @@ def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
         for latency in small.latency
         if (reference := dense.latency_at(latency.seconds, latency.threads)) is not None
     ]
-    longest = max(times, key=lambda pair: (pair[0].seconds, -pair[0].threads)) if times else None
+    # That of the MACs' length where it was timed, else of the longest audio; on the fewest threads.
+    times.sort(key=lambda pair: (pair[0].seconds == at, pair[0].seconds, -pair[0].threads))
+    timed, reference = times[-1] if times else (None, None)
+    speed = speed_up(reference, timed) if reference is not None and timed is not None else None
     return SweepPoint(
         budget=budget,
         method=method,
@@ -186,7 +192,10 @@ def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
         macs_kept=small.macs[at] / dense.macs[at],
         params=small.params,
         params_kept=small.params / dense.params,
-        latency_ms=None if longest is None else longest[0].median_ms,
-        latency_kept=None if longest is None else longest[0].median_ms / longest[1].median_ms,
+        latency_ms=None if timed is None else timed.median_ms,
+        latency_kept=None if speed is None else 1 / speed.ratio,
         folder=str(path.parent / "model"),
+        seconds=at,
+        latency_seconds=None if timed is None else timed.seconds,
+        unsteady=speed.reason if speed is not None and speed.unsteady else "",
     )

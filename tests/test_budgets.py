@@ -242,7 +242,7 @@ def test_near_its_floor_a_noisy_latency_budget_is_met_too(seed):
 
 def test_a_latency_budget_without_a_table_says_how_to_get_one():
     model = tiny_model()
-    with pytest.raises(BudgetError, match=r"prune_ssl\.with_latency\(budget, model, graph"):
+    with pytest.raises(BudgetError, match=r"prune_ssl\.with_latency\(model, graph, budget"):
         select(model, trace(model), "latency=50%")
     with pytest.raises(BudgetError, match="not a latency table"):
         LatencyTable.from_json("{}")

@@ -8,15 +8,18 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from conftest import tiny_model
 from test_recipes import corpus, recipe, run_cli, without_bfloat16  # noqa: F401
 
-from prune_ssl import sweep as sweep_module
+from prune_ssl import sweeping as sweep_module
 from prune_ssl.cli import sweep as sweep_command
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
+from prune_ssl.reporting import report
 from prune_ssl.reporting.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
-from prune_ssl.sweeping import Trial, sweep, trials
+from prune_ssl.sweeping import Trial, point_of, sweep, trials
+from prune_ssl.tracing import trace
 
 
 def test_trials_are_all_combinations():
@@ -121,6 +124,22 @@ def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):  # no
         with pytest.raises(RecipeError, match="method"):
             sweep(loaded, trials(["80%"], ["gates", method], [0]), tmp_path / "sweep")
     assert not list((tmp_path / "sweep").glob("*/"))
+
+
+def test_a_point_says_at_which_length_its_macs_and_its_latency_are(tmp_path):
+    dense = tiny_model(num_labels=2)
+    quick = {"threads": 1, "min_iterations": 3, "min_seconds": 0.0, "results": {"cut": {"accuracy": 0.5}}}
+    found = {}
+    for name, seconds in (("same", (0.2, 0.5)), ("other", (0.5,))):
+        path = tmp_path / f"{name}.json"
+        made = report(dense, baseline=dense, reference_seconds=0.2, seconds=seconds, **quick).save(path)
+        found[name] = point_of(made, "macs=50%", "gates", 0)
+        assert found[name].seconds == 0.2
+        assert found[name].macs == trace(dense).cost(seconds=0.2).macs
+    assert (found["same"].latency_seconds, found["other"].latency_seconds) == (0.2, 0.5)
+    page = pareto_html(list(found.values()), "A")
+    assert "(0.2 s)" in page
+    assert "(0.5 s)" in page
 
 
 def point(value, macs, metric="accuracy", **more):

@@ -1,7 +1,10 @@
 """The prune-ssl program: its commands, in the order of a user's way through them."""
 
+from typing import Annotated
+
 import typer
 
+from prune_ssl import __version__
 from prune_ssl.cli import (
     bench,
     demo,
@@ -16,14 +19,33 @@ from prune_ssl.cli import (
     sweep,
     trace,
 )
+from prune_ssl.cli.program import Program
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"prune-ssl {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="prune-ssl",
-    help="Structured pruning of speech SSL models (wav2vec 2.0, HuBERT): "
-    "smaller, faster, and honest about it.",
+    cls=Program,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Structured pruning of speech SSL models (wav2vec 2.0, HuBERT): smaller, faster, and honest about it."""
+
+
 app.command("demo")(demo.demo_command)
 app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune_command)

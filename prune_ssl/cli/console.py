@@ -46,7 +46,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             err.print(f"error: {error}", markup=False, soft_wrap=True, style="red")
             raise typer.Exit(2) from error
         except KeyboardInterrupt:
-            err.print("stopped; nothing half-written was left in the model folder.")
+            err.print("stopped before it was done.")
             raise typer.Exit(130) from None
 
     return wrapped

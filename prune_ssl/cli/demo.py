@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.options import as_yaml, check_folder
 from prune_ssl.cli.run import show
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
@@ -19,13 +20,14 @@ def demo_command(
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
 ) -> None:
     """Prune the shipped keyword model to half of its MACs: HJ-Pruning-MAC with distillation. No network."""
+    check_folder(out)
     assets = resources.files("prune_ssl") / "assets"
     with resources.as_file(assets) as folder:
         overrides = [
-            f"model.name={folder / 'demo_model'}",
-            f"data.path={folder / 'words'}",
-            f"pruning.budget={budget}",
-            f"output={out}",
+            f"model.name={as_yaml(folder / 'demo_model')}",
+            f"data.path={as_yaml(folder / 'words')}",
+            f"pruning.budget={as_yaml(budget)}",
+            f"output={as_yaml(str(out).replace('{', '{{').replace('}', '}}'))}",
         ]
         recipe = load_recipe(folder / "demo.yaml", overrides)
         say(

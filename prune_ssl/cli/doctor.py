@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out, say
+from prune_ssl.cli.options import number
 from prune_ssl.data import SurveyConfig, survey
 from prune_ssl.data.surveys import KINDS
 
@@ -51,9 +52,15 @@ def doctor_data(
     folder: Annotated[
         Path, typer.Argument(help="Corpus: audiofolder, JSONL, Kaldi, LibriSpeech, SLURP, ...")
     ],
-    min_seconds: Annotated[float, typer.Option(help="Shorter clips are listed.")] = 0.1,
-    max_seconds: Annotated[float, typer.Option(help="Longer clips are listed.")] = 20.0,
-    listed: Annotated[int, typer.Option(help="Clips to name of each kind; the rest are counted.")] = 10,
+    min_seconds: Annotated[
+        float, typer.Option(help="Shorter clips are listed.", callback=number(0, 86_400))
+    ] = 0.1,
+    max_seconds: Annotated[
+        float, typer.Option(help="Longer clips are listed.", callback=number(0, 86_400))
+    ] = 20.0,
+    listed: Annotated[
+        int, typer.Option(help="Clips to name of each kind; the rest are counted.", min=0)
+    ] = 10,
 ) -> None:
     """List broken, silent, clipped, duplicated, too short and too long clips; exit 1 if any is unusable."""
     found = survey(folder, SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds))

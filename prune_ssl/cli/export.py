@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.options import check_choice
 from prune_ssl.exporting import TARGETS, export
 
 
@@ -17,6 +18,7 @@ def export_command(
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
 ) -> None:
     """Write a model for ONNX Runtime, OpenVINO and others; what is written is first compared with PyTorch."""
+    check_choice("--to", to, TARGETS)
     made = export(model, out, to, overwrite=overwrite)
     say(f"{made.target}: {made.file}, {made.size_bytes / 1e6:.1f} MB")
     say(

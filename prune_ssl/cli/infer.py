@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors
+from prune_ssl.cli.options import MOST, number
 from prune_ssl.tasks import BeamSettings
 from prune_ssl.tasks.inference import classify, transcribe, verify
 
@@ -20,9 +21,13 @@ def transcribe_command(
     lm: Annotated[
         Path | None, typer.Option(help="ARPA file of an n-gram model of words: beam search with it.")
     ] = None,
-    beam: Annotated[int, typer.Option(min=1, help="With --lm: hypotheses that are kept.")] = 50,
-    lm_weight: Annotated[float, typer.Option(min=0, help="With --lm: weight of its log10 P.")] = 2.0,
-    word_score: Annotated[float, typer.Option(help="With --lm: added for each word.")] = 0.0,
+    beam: Annotated[int, typer.Option(min=1, max=MOST, help="With --lm: hypotheses that are kept.")] = 50,
+    lm_weight: Annotated[
+        float, typer.Option(help="With --lm: weight of its log10 P.", callback=number(0, 1_000))
+    ] = 2.0,
+    word_score: Annotated[
+        float, typer.Option(help="With --lm: added for each word.", callback=number(-1_000, 1_000))
+    ] = 0.0,
 ) -> None:
     """Print what is said in each file (a CTC model; greedy decoding, or beam search with --lm)."""
     settings = None
@@ -36,7 +41,7 @@ def transcribe_command(
 def classify_command(
     model: Model,
     files: Files,
-    best: Annotated[int, typer.Option(min=1, help="Labels per file, or per slot.")] = 1,
+    best: Annotated[int, typer.Option(min=1, max=MOST, help="Labels per file, or per slot.")] = 1,
 ) -> None:
     """Print the likeliest labels of each file with their probabilities."""
     for path, labels in classify(model, files, best):
@@ -51,7 +56,8 @@ def verify_command(
     reference: Annotated[Path, typer.Argument(help="A recording of the speaker.")],
     files: Files,
     threshold: Annotated[
-        float | None, typer.Option(help="Say same from this score on, else different.")
+        float | None,
+        typer.Option(help="Say same from this score on, else different.", callback=number(-1, 1)),
     ] = None,
 ) -> None:
     """Print how alike the speaker of each file is to that of the reference (cosine, -1 to 1)."""

@@ -8,13 +8,16 @@ from transformers import AutoFeatureExtractor
 
 from prune_ssl.artifacts import prepare_folder, save_pretrained
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.errors import BudgetError, ModelError
+from prune_ssl.cli.options import MOST, Seconds, check_choice, check_folder, traced
+from prune_ssl.errors import ModelError
 from prune_ssl.gating import Plan
 from prune_ssl.models import is_pruned, load_model
 from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import KINDS, UNIT_KINDS, Budget, Layout, Normalise, select
-from prune_ssl.tracing import trace
+from prune_ssl.selection import KINDS, UNIT_KINDS, Budget, Layout, Normalise, parse_budget, select
+
+WITHOUT_DATA = ("magnitude", "uniform", "random")
+"""Criteria that need neither data nor a loss."""
 
 
 @one_line_errors
@@ -38,8 +41,8 @@ def prune_command(
     ] = ",".join(UNIT_KINDS),
     only: Annotated[list[str] | None, typer.Option(help="Pattern of groups that may lose units.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave whole.")] = None,
-    round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
-    seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
+    round_to: Annotated[int, typer.Option(help="Widths become multiples of this.", min=1, max=MOST)] = 8,
+    seconds: Seconds = 10.0,
     layout: Annotated[
         str,
         typer.Option(help="stock: the result loads without prune_ssl (conv channels and one FFN width go)."),
@@ -48,15 +51,18 @@ def prune_command(
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
 ) -> None:
     """Cut a model to a budget in one shot (no training: expect to fine-tune it afterwards)."""
-    if layout not in ("hetero", "stock"):
-        raise BudgetError(f"layout: found {layout!r}, wanted hetero or stock.")
     prepare_folder(out, overwrite)
+    check_folder(out.parent)
+    parse_budget(budget)
+    check_choice("--criterion", criterion, WITHOUT_DATA)
+    check_choice("--normalise", normalise, ("cost", "none"))
+    check_choice("--layout", layout, ("hetero", "stock"))
+    chosen = [check_choice("--kinds", kind.strip(), KINDS) for kind in kinds.split(",")]
     dense = load_model(model)
     if is_pruned(dense) and not allow_pruned:
         raise ModelError(f"{model} was pruned by prune_ssl already; give --allow-pruned to prune it further.")
-    graph = trace(dense, only=only or ("*",), ignore=ignore or ())
+    graph = traced(dense, only, ignore)
     limits = with_latency(dense, graph, budget, seconds, say=say)
-    chosen = [kind.strip() for kind in kinds.split(",")]
 
     def choose(limits: Budget) -> dict[str, tuple[int, ...]]:
         return select(

@@ -8,26 +8,36 @@ import typer
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import ArtifactError
 from prune_ssl.recipes.catalogue import BEGIN, load_all, markdown_table, with_table
+from prune_ssl.recipes.shipped import copy_shipped, shipped_folder
 from prune_ssl.writing import write_text
 
 
 @one_line_errors
 def recipes_command(
-    folder: Annotated[Path, typer.Argument(help="Folder with recipes (*.yaml).")] = Path("recipes"),
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder with recipes (*.yaml); default: those of the package.")
+    ] = None,
     into: Annotated[
         Path | None, typer.Option(help="Write the table into this file, between its marks.")
     ] = None,
+    copy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Write this recipe of the package here, to edit it.")
+    ] = None,
 ) -> None:
     """Print what each recipe does, on which data, by which method, and what it needs."""
-    table = markdown_table(load_all(folder))
+    if copy is not None:
+        say(f"wrote {copy_shipped(copy)}")
+        return
+    table = markdown_table(load_all(folder or shipped_folder()))
     if into is None:
         typer.echo(table, nl=False)
         return
     try:
         text = into.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ArtifactError(
-            f"{into} cannot be read: {error}. Give a file with places for the table."
+            f"{into} cannot be read: {words}; wanted a document with a place for the table."
         ) from error
     if BEGIN not in text:
         raise ArtifactError(f"{into}: no place for the table: put the line {BEGIN!r} there")

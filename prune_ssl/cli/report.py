@@ -1,15 +1,16 @@
 """prune-ssl report: costs and latency of a model folder, beside its dense model when given."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
-from prune_ssl.errors import ArtifactError
+from prune_ssl.cli.options import Lengths, Threads, check_writable
+from prune_ssl.errors import ModelError
 from prune_ssl.models import load_model
 from prune_ssl.reporting import report
-from prune_ssl.writing import check_place
 
 
 @one_line_errors
@@ -17,17 +18,14 @@ def report_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
     save: Annotated[list[Path] | None, typer.Option(help="Write to .json, .md or .html; repeatable.")] = None,
     baseline: Annotated[str | None, typer.Option(help="The dense model, to compare with.")] = None,
-    seconds: Annotated[list[float] | None, typer.Option(help="Audio length; repeatable.")] = None,
-    threads: Annotated[list[int] | None, typer.Option(help="CPU threads; repeatable.")] = None,
+    seconds: Lengths = None,
+    threads: Threads = None,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
 ) -> None:
     """Count and time a model."""
-    for path in save or []:
-        if path.exists() and not overwrite:
-            raise ArtifactError(
-                f"{path} exists already; nothing was written. Give another name, or --overwrite."
-            )
-        check_place(path)
+    check_writable(save, (".json", ".md", ".html"), overwrite)
+    if baseline:
+        check_rates(model, baseline)
     dense = load_model(baseline).eval() if baseline else None
     made = report(
         load_model(model).eval(),
@@ -40,3 +38,26 @@ def report_command(
     for path in save or []:
         made.save(path)
         say(f"wrote {path}")
+
+
+def check_rates(model: str, baseline: str) -> None:
+    """Refuse two folders whose models hear audio of different sample rates.
+
+    Raises:
+        ModelError: a second of audio is not the same input to them.
+    """
+    rates = [_rate(Path(name)) for name in (model, baseline)]
+    if None not in rates and rates[0] != rates[1]:
+        raise ModelError(
+            f"{model} takes audio at {rates[0]} Hz, {baseline} at {rates[1]} Hz, so that times and MACs of a "
+            "second cannot be compared. Give the dense model that this one was made of."
+        )
+
+
+def _rate(folder: Path) -> int | None:
+    """Return the sample rate that a model's folder names, or None."""
+    try:
+        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        return int(found["sampling_rate"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,6 +1,5 @@
 """prune-ssl run: a recipe from audio to a smaller model and its report."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from prune_ssl.training.processes import is_first
 
 @one_line_errors
 def run_command(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
+    recipe: Annotated[str, typer.Argument(help="Recipe (YAML), or the name of one of the package's.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output folder of an earlier run.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on where an earlier run of it was interrupted.")] = False,

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.cli.options import MOST, MOST_SEED, check_choice, number
+from prune_ssl.errors import DataError
 from prune_ssl.models import load_model
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
 from prune_ssl.probing.settings import GRID
@@ -25,19 +26,23 @@ def probe_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name, dense or pruned.")],
     task: Annotated[str, typer.Argument(help=f"One of {', '.join(PROBES)}.")],
     data: Annotated[Path, typer.Argument(help="Folder with train, validation and test; or folder of folds.")],
-    rates: Annotated[list[float] | None, typer.Option(help="Learning rates to try; repeatable.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Default: SUPERB's own.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    rates: Annotated[
+        list[float] | None,
+        typer.Option(help="Learning rates to try; repeatable.", callback=number(1e-12, 100.0)),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=1_000 * MOST, help="Default: SUPERB's own.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST)] = None,
     target: Annotated[str | None, typer.Option(help="Column or columns to predict.")] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
     save: Annotated[
         Path | None,
         typer.Option(help="JSON that gets the result, beside those there."),
     ] = None,
 ) -> None:
     """Train the task's head on the frozen encoder at each learning rate; judge the best one."""
-    if task not in PROBES:
-        raise RecipeError(f"superb: no task {task!r}; wanted one of {', '.join(PROBES)}.")
+    check_choice("TASK", task, PROBES)
+    if not data.is_dir():
+        raise DataError(f"{data} is not a folder; wanted a corpus with train, validation and test.")
     given = {"steps": steps, "batch_size": batch_size, "target": target}
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(PROBES[task], **changes)  # type: ignore[arg-type]

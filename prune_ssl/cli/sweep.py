@@ -6,13 +6,23 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.options import Seeds, check_choice, check_folder
+from prune_ssl.errors import RecipeError
 from prune_ssl.recipes import load_recipe, pruning_part
+from prune_ssl.selection import CRITERIA
 from prune_ssl.sweeping import sweep, trials
+
+CRITERIA_OF_CUTS = tuple(f"/{name}" for name in CRITERIA)
+
+METHODS = (
+    "gates",
+    *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in ("", *CRITERIA_OF_CUTS)),
+)
 
 
 @one_line_errors
 def sweep_command(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML).")],
+    recipe: Annotated[str, typer.Argument(help="Recipe (YAML), or the name of one of the package's.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
     budgets: Annotated[
         list[str] | None, typer.Option(help="50% (of MACs), params=25M, ...; repeatable, or split by spaces.")
@@ -23,7 +33,7 @@ def sweep_command(
             help="gates, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the recipe's."
         ),
     ] = None,
-    seeds: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+    seeds: Seeds = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default: runs/sweep-NAME).")] = None,
 ) -> None:
     """Run or resume a set of runs; what has a report of the same settings is not run again."""
@@ -31,14 +41,18 @@ def sweep_command(
     part = pruning_part(loaded)
     own = part.method if part.method == "gates" else f"{part.method}/{part.criterion}"
     cells = trials(
-        _split(budgets) or list(part.budgets) or [part.budget],
-        _split(methods) or [own],
+        _split("--budgets", budgets) or list(part.budgets) or [part.budget],
+        [check_choice("--methods", each, METHODS) for each in _split("--methods", methods) or [own]],
         seeds or [loaded.seed],
     )
     folder = out or Path("runs") / f"sweep-{loaded.name}"
+    check_folder(folder)
     points = sweep(loaded, cells, folder, say)
     say(f"{len(points)} of {len(cells)} models: {folder / 'pareto.html'}, {folder / 'pareto.csv'}")
 
 
-def _split(texts: list[str] | None) -> list[str]:
-    return [part for text in texts or [] for part in text.split()]
+def _split(option: str, texts: list[str] | None) -> list[str]:
+    parts = [part for text in texts or [] for part in text.split()]
+    if texts and not parts:
+        raise RecipeError(f"{option}: found an empty text; leave it out for what the recipe says.")
+    return list(dict.fromkeys(parts))

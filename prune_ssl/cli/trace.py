@@ -7,20 +7,21 @@ import typer
 from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out
+from prune_ssl.cli.options import Seconds, traced
 from prune_ssl.models import load_model
-from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.tracing import PruningGraph
 
 
 @one_line_errors
 def trace_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
-    seconds: Annotated[float, typer.Option(help="Audio length for the MACs.")] = 10.0,
+    seconds: Seconds = 10.0,
     only: Annotated[list[str] | None, typer.Option(help="Pattern of groups, as 'layer.0.*'.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show the groups of units that can be pruned and what one unit of each costs."""
-    graph = trace(load_model(model), only=only or ("*",), ignore=ignore or ())
+    graph = traced(load_model(model), only, ignore)
     rows = group_rows(graph, seconds)
     cost = graph.cost(seconds=seconds)
     if as_json:

@@ -16,13 +16,14 @@ from prune_ssl.errors import ArtifactError, ModelError, PruneError
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
 from prune_ssl.models import load_model
-from prune_ssl.profiling.timing import Latency, measure_interleaved, speed_up
+from prune_ssl.profiling import Latency, measure_interleaved, speed_up
 from prune_ssl.writing import write_text
 
 ARCH_PREFIX = "arch:"
 
 CAPTION = (
-    "Batch 1; ratios to the first model. MACs: multiply-adds of convolutions, linear layers and attention."
+    "Batch 1; ratios to the first model. CPU: processor time of all threads, low quartile. "
+    "MACs: multiply-adds of convolutions, linear layers and attention."
 )
 
 _LARGE: dict[str, object] = {
@@ -70,6 +71,8 @@ class BenchRow:
     median_ms: float | None = None
     p10_ms: float | None = None
     p90_ms: float | None = None
+    processor_ms: float | None = None
+    """Low quartile of the processor time, all threads together."""
     n: int | None = None
     rtf: float | None = None
     """Compute seconds per audio second."""
@@ -78,8 +81,11 @@ class BenchRow:
     macs_ratio: float | None = None
     """MACs of the first model over these."""
     speed_up: float | None = None
-    """Median time of the first model over this one's; None also where that is within noise."""
+    """Time of the first model over this one's (low quartiles); None also where it is not claimed."""
     within_noise: bool | None = None
+    """Whether no speed-up is claimed."""
+    reason: str = ""
+    """Why not."""
 
 
 def benchmark_models(
@@ -176,19 +182,22 @@ def _row(
         median_ms=latency.median_ms,
         p10_ms=latency.p10_ms,
         p90_ms=latency.p90_ms,
+        processor_ms=latency.processor_ms,
         n=latency.n,
         rtf=latency.rtf,
         rtfx=latency.rtfx,
         macs_ratio=first.macs[latency.seconds] / macs,
         speed_up=1.0 if is_first else None if speed.within_noise else speed.ratio,
         within_noise=False if is_first else speed.within_noise,
+        reason=latency.unsteady if is_first else speed.reason,
     )
 
 
 def bench_table(rows: Iterable[BenchRow]) -> Table:
     """Return rows as a table for the terminal; models that failed are named below it, with their reason."""
     table = Table(caption_justify="left")
-    for column in ("model", "params", "audio", "threads", "MACs", "median", "p10", "p90", "n", "RTF", "RTFx"):
+    names = ("model", "params", "audio", "threads", "MACs", "median", "p10", "p90", "CPU", "n", "RTF", "RTFx")
+    for column in names:
         table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
     table.add_column("MACs ratio", justify="right")
     table.add_column("speed-up", justify="right")
@@ -197,7 +206,10 @@ def bench_table(rows: Iterable[BenchRow]) -> Table:
         if not row.problem:
             table.add_row(row.model, *_cells(row))
     problems = [f"{row.model}: not measured: {row.problem}" for row in rows if row.problem]
-    table.caption = escape("\n".join([CAPTION, *problems]))
+    reasons = [
+        f"{row.model}, {row.seconds:g} s, {row.threads} threads: {row.reason}" for row in rows if row.reason
+    ]
+    table.caption = escape("\n".join([CAPTION, *problems, *reasons]))
     return table
 
 
@@ -210,12 +222,15 @@ def _cells(row: BenchRow) -> list[str]:
         number(row.seconds, "g") + " s",
         str(row.threads),
         number(row.macs, ".3f", 1e9) + " G",
-        *(number(value, ".2f") + " ms" for value in (row.median_ms, row.p10_ms, row.p90_ms)),
+        *(
+            number(value, ".2f") + " ms"
+            for value in (row.median_ms, row.p10_ms, row.p90_ms, row.processor_ms)
+        ),
         str(row.n),
         number(row.rtf, ".4f"),
         number(row.rtfx, ".1f"),
         number(row.macs_ratio, ".2f") + "x",
-        "within noise" if row.within_noise else number(row.speed_up, ".2f") + "x",
+        "not claimed" if row.within_noise else number(row.speed_up, ".2f") + "x",
     ]
 
 

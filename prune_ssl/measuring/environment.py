@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from prune_ssl.profiling import cpu_model
+from prune_ssl.profiling.machine import usable_cores
 
 _PACKAGES = ("prune_ssl", "transformers")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -53,9 +54,7 @@ def _model_facts(model: nn.Module) -> dict[str, str | None]:
 
 
 def _cores() -> str:
-    total = os.cpu_count() or 1
-    # containers and taskset often allow fewer cores than the machine has; only Linux tells
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
+    total, usable = os.cpu_count() or 1, usable_cores()
     return str(total) if usable == total else f"{usable} of {total}"
 
 

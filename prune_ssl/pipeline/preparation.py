@@ -83,13 +83,13 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
         recipe: the recipe.
         overwrite: the output folder may exist.
         say: called with one line for each thing found.
-        only_check: nothing is to be trained on this machine, so it need not be able to.
+        only_check: nothing is to be trained on this machine or written, so it need not be able to.
 
     Raises:
         PruneError: the folder is taken; training settings, data, model, task, losses or budget do not fit.
     """
     check_cache(recipe)
-    folder = prepare_folder(recipe.folder, overwrite, as_whole=False)
+    folder = recipe.folder if only_check else prepare_folder(recipe.folder, overwrite, as_whole=False)
     check_arguments(recipe, only_check, say)
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)
@@ -218,7 +218,7 @@ def architecture(recipe: Recipe) -> Any:
     """
     try:
         return getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Config")(**recipe.model.config)
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
         words = " ".join(str(error).split())
         raise ModelError(f"model.config does not make a {recipe.model.family} config: {words}") from error
 
@@ -230,7 +230,7 @@ def _make_model(recipe: Recipe, say: Say) -> tuple[PreTrainedModel, Wav2Vec2Feat
     config = architecture(recipe)
     try:
         model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
     if recipe.model.filterbank:
         start_as_filterbank_(model)

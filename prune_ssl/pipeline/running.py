@@ -16,10 +16,10 @@ from transformers import (
     set_seed,
 )
 
-from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
 from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
-from prune_ssl.errors import PruneWarning
+from prune_ssl.errors import ArtifactError, PruneWarning
 from prune_ssl.gating import Plan
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.pipeline.arguments import dense_arguments, pruning_arguments
@@ -277,7 +277,11 @@ def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -
             for name, model in (("dense", dense), ("small", small))
         }
         found = measure_interleaved(placed, at.seconds, at.threads, min_iterations=15)
-        times = {name: latency[0].median_ms for name, latency in found.items()}
+        steady = not any(latency[0].unsteady for latency in found.values())
+        times = {
+            name: latency[0].median_ms if steady else latency[0].low_ms or 0
+            for name, latency in found.items()
+        }
         lines.append(
             f"Latency of {at.seconds:g} s, {at.device}, threads={at.threads}, {at.dtype}: "
             f"{times['small']:.1f} ms, dense "
@@ -290,7 +294,8 @@ def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     """Do all checks of a run, print the budget and its reachable range, and stop.
 
-    That this machine lacks bfloat16 is a note: the run may be meant for another one.
+    That this machine lacks bfloat16, or that the output folder is taken, is a note: the run may be meant for
+    another one.
 
     Raises:
         PruneError: as `run` would, before any training.
@@ -298,6 +303,10 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     if overwrite:
         require_replaceable(recipe.folder)
     prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say, only_check=True)
+    try:
+        prepare_folder(recipe.folder, overwrite, as_whole=False)
+    except ArtifactError as error:
+        say(f"  note: {error}")
     say("Dry run: all checks passed, nothing was trained or written.")
 
 

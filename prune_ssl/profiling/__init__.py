@@ -1,9 +1,10 @@
 """Owns timing, and what widths cost on this machine: latency tables, measured and corrected."""
 
+from prune_ssl.profiling.comparing import SpeedUp, speed_up
 from prune_ssl.profiling.fitting import Fit, fit_latency
 from prune_ssl.profiling.machine import cpu_model, thread_count
 from prune_ssl.profiling.table import measure_table, with_latency
-from prune_ssl.profiling.timing import Latency, SpeedUp, measure_interleaved, speed_up
+from prune_ssl.profiling.timing import Latency, measure_interleaved
 
 __all__ = [
     "Fit",

@@ -1,27 +1,44 @@
-"""Owns timing: how long a forward pass takes, for models side by side, and when a gain may be claimed."""
+"""Owns timing: how long a forward pass takes, for models side by side."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.inputs import input_shape
-from prune_ssl.profiling.machine import steady_heap, thread_count
+from prune_ssl.profiling.machine import steady_heap, thread_count, usable_cores
 from prune_ssl.selection.calibration import evaluating
 
 WARMUP_ITERATIONS = 10
 WARMUP_SECONDS = 2.0
 """Warm-up ends at ten calls or two seconds, whichever comes first; at least one call."""
 
-REPEATS = 3
-"""Timed calls are also summarised in this many consecutive repeats; how far these differ is the noise."""
+REPEATS = 8
+"""Timed calls are also summarised in this many consecutive repeats; how far these differ is the noise. What
+is as often too high as too low lies between the least and the greatest of eight in 99 of 100 cases."""
 
-LEAST_SAMPLES_FOR_CLAIM = 3 * REPEATS
-"""Below this many timed calls a repeat's median says nothing, so no speed-up is claimed."""
+LOW = 0.25
+"""The quantile that stands for a call which nothing else on the machine disturbed."""
+
+MOST_SPREAD = 2.0
+"""90th over 10th percentile of steady times. Other programs on the cores make times bimodal, far above it."""
+
+LEAST_PROCESSOR_SHARE = 0.8
+"""Processor time over wall time of a process that need not wait for a core."""
+
+
+class Timed(NamedTuple):
+    """Seconds of one call."""
+
+    wall: float
+    processor: float
+    """Of all threads of the process."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +56,15 @@ class Latency:
     """Audio length of each input."""
     batch_size: int = 1
     repeats_ms: tuple[float, ...] = ()
-    """Medians of the first, second and last third of the calls; models timed in turns share these thirds."""
+    """Low quartiles of consecutive parts of the calls; models that are timed in turns share these parts."""
+    low_ms: float | None = None
+    """Low quartile: what a call takes that nothing else disturbs."""
+    processor_ms: float | None = None
+    """Low quartile of the processor time of the process, summed over its threads. Not on a GPU."""
+    processor_share: float | None = None
+    """Processor time over wall time of all calls."""
+    load: float | None = None
+    """Load average of the machine (1 minute) at the end, over usable cores plus threads."""
 
     @property
     def rtf(self) -> float:
@@ -47,58 +72,20 @@ class Latency:
         return self.median_ms / 1000.0 / (self.seconds * self.batch_size)
 
     @property
+    def unsteady(self) -> str:
+        """Why these times tell little of the model, or nothing: other programs took part of the machine."""
+        if self.p90_ms > MOST_SPREAD * self.p10_ms:
+            return f"the 90th percentile is {self.p90_ms / self.p10_ms:.1f} times the 10th"
+        if self.processor_share is not None and self.processor_share < LEAST_PROCESSOR_SHARE:
+            return f"the process had a core for {self.processor_share:.0%} of the time only"
+        if self.load is not None and self.load > 1:
+            return f"the load average is {self.load:.1f} times the cores and threads in use"
+        return ""
+
+    @property
     def rtfx(self) -> float:
         """Inverse real-time factor: audio seconds per compute second (higher is faster)."""
         return 1.0 / self.rtf
-
-
-@dataclass(frozen=True)
-class SpeedUp:
-    """How many times faster one model ran than another, and whether the timing is steady enough to say so."""
-
-    ratio: float
-    """Median time of the reference over the median of the model: above 1 means that the model is faster."""
-    low: float
-    """The least ratio of medians among the repeats."""
-    high: float
-    """The greatest."""
-    within_noise: bool
-    """True where the repeats differ by at least the gain (`ratio - 1`), or too few calls were timed."""
-    seconds: float
-    threads: int
-
-    def __str__(self) -> str:
-        """Return `1.92x`, or refuse with `within noise`."""
-        return "within noise" if self.within_noise else f"{self.ratio:.2f}x"
-
-
-def speed_up(reference: Latency, model: Latency) -> SpeedUp:
-    """Compare two latencies of the same input length, batch size and thread count.
-
-    Raises:
-        ValueError: the two were not measured under the same conditions, so that their ratio means nothing.
-    """
-    conditions = [(latency.seconds, latency.threads, latency.batch_size) for latency in (reference, model)]
-    if conditions[0] != conditions[1]:
-        raise ValueError(
-            f"speed_up: the reference was timed at (seconds, threads, batch) = {conditions[0]}, "
-            f"the model at {conditions[1]}; "
-            "time both under the same conditions with measure_interleaved"
-        )
-    ratio = reference.median_ms / model.median_ms
-    repeats = [before / after for before, after in zip(reference.repeats_ms, model.repeats_ms, strict=False)]
-    if not repeats:  # latencies from elsewhere: the unkind and the kind end of their percentiles
-        repeats = [reference.p10_ms / model.p90_ms, reference.p90_ms / model.p10_ms]
-    low, high = min(repeats), max(repeats)
-    too_few = min(reference.n, model.n) < LEAST_SAMPLES_FOR_CLAIM
-    return SpeedUp(
-        ratio=ratio,
-        low=low,
-        high=high,
-        within_noise=too_few or high - low >= abs(ratio - 1.0),
-        seconds=model.seconds,
-        threads=model.threads,
-    )
 
 
 def measure_interleaved(
@@ -146,8 +133,9 @@ def measure_interleaved(
                     for call in calls.values():
                         _warm_up(call)
                     times = _time_in_turns(calls, min_iterations, min_seconds, max_seconds)
-                for name, durations in times.items():
-                    latencies[name].append(_summarise(durations, length, count))
+                for name, found in times.items():
+                    on_cpu = next(models[name].parameters()).device.type == "cpu"
+                    latencies[name].append(_summarise(found, length, count, on_cpu))
     return latencies
 
 
@@ -233,33 +221,46 @@ def _time_in_turns(
     min_iterations: int,
     min_seconds: float,
     max_seconds: float | None,
-) -> dict[str, list[float]]:
-    """Return the seconds of each call; every model keeps running until all have enough."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls)
+) -> dict[str, list[Timed]]:
+    """Return the times of each call; every model keeps running until all have enough."""
+    times: dict[str, list[Timed]] = {name: [] for name in calls}
+    spent, order = dict.fromkeys(calls, 0.0), list(calls)
     while True:
         for name in order:
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             calls[name]()
-            times[name].append(time.perf_counter() - start)
+            taken = Timed(time.perf_counter() - start, time.process_time() - processor)
+            times[name].append(taken)
+            spent[name] += taken.wall
         order.reverse()  # A B B A: neither always runs in the other's cache
-        spent = [sum(durations) for durations in times.values()]
-        enough = len(times[order[0]]) >= min_iterations and min(spent) >= min_seconds
-        if enough or (max_seconds is not None and max(spent) >= max_seconds):
+        enough = len(times[order[0]]) >= min_iterations and min(spent.values()) >= min_seconds
+        if enough or (max_seconds is not None and max(spent.values()) >= max_seconds):
             return times
 
 
-def _summarise(durations: list[float], seconds: float, threads: int) -> Latency:
-    milliseconds = torch.tensor(durations, dtype=torch.float64) * 1000.0
-    points = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    p10, median, p90 = torch.quantile(milliseconds, points).tolist()
-    thirds = milliseconds.tensor_split(REPEATS) if len(durations) >= REPEATS else ()
+def _summarise(times: Sequence[Timed], seconds: float, threads: int, on_cpu: bool = True) -> Latency:
+    wall, processor = 1000.0 * torch.tensor(times, dtype=torch.float64).T
+    points = torch.tensor([0.1, LOW, 0.5, 0.9], dtype=torch.float64)
+    p10, low, median, p90 = torch.quantile(wall, points).tolist()
+    parts = wall.tensor_split(min(REPEATS, len(times)))
     return Latency(
         median_ms=median,
         p10_ms=p10,
         p90_ms=p90,
-        n=len(durations),
+        n=len(times),
         threads=threads,
         seconds=seconds,
-        repeats_ms=tuple(third.quantile(0.5).item() for third in thirds),
+        repeats_ms=tuple(part.quantile(LOW).item() for part in parts),
+        low_ms=low,
+        processor_ms=processor.quantile(LOW).item() if on_cpu else None,
+        processor_share=(processor.sum() / wall.sum()).item() if on_cpu else None,
+        load=_load(threads) if on_cpu else None,
     )
+
+
+def _load(threads: int) -> float | None:
+    """Return the load average over what it may be while nobody waits; None where the system has none."""
+    try:
+        return os.getloadavg()[0] / (usable_cores() + threads)
+    except (OSError, AttributeError):
+        return None

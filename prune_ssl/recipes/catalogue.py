@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from prune_ssl.errors import RecipeError
 from prune_ssl.recipes.schema import Recipe, load_recipe, pruning_part
 
 BEGIN = "<!-- recipes: `prune-ssl recipes recipes --into README.md` writes what follows -->"
@@ -15,9 +16,12 @@ def load_all(folder: Path) -> list[tuple[Path, Recipe]]:
     """Load every recipe of a folder, by name.
 
     Raises:
-        RecipeError: one of them is malformed.
+        RecipeError: one of them is malformed, or there is none.
     """
-    return [(path, load_recipe(path)) for path in sorted(folder.glob("*.yaml"))]
+    paths = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+    if not paths:
+        raise RecipeError(f"{folder}: no recipe (*.yaml) in it; wanted a folder of recipes.")
+    return [(path, load_recipe(path)) for path in paths]
 
 
 def markdown_table(recipes: Iterable[tuple[Path, Recipe]]) -> str:

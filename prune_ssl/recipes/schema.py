@@ -3,17 +3,21 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from string import Formatter
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
-from prune_ssl.errors import RecipeError
+from prune_ssl.errors import BudgetError, RecipeError
 from prune_ssl.models import FAMILIES
+from prune_ssl.recipes.model_config import check_config
 from prune_ssl.recipes.parts import AboutPart, AugmentPart, DecodingPart, OptimizerPart, Part, StreamPart
+from prune_ssl.recipes.reading import apply_override, explain
+from prune_ssl.recipes.shipped import recipe_file
+from prune_ssl.recipes.yaml_text import Found, Place, read_file
+from prune_ssl.selection import CRITERIA, check_kinds, parse_budget
 
 Scheduler = Literal[
     "linear",
@@ -27,6 +31,12 @@ Scheduler = Literal[
 """Of transformers' SchedulerType those that need no settings beside the steps, and no evaluation."""
 
 
+BARE_PERCENT = re.compile(r"\s*[0-9.]+\s*%\s*")
+
+MOST, MOST_STEPS = 1_000_000, 1_000_000_000
+Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
+Seconds = Annotated[float, Field(ge=0.025, le=3_600)]
+"""Of audio: at least what a frontend needs for one frame."""
 LONGEST_NAME_BYTES = 200
 """Of a recipe: folders and files are named after it."""
 
@@ -68,6 +78,13 @@ class ModelPart(Part):
         if family not in known:
             raise ValueError(f"found {family!r}, wanted one of {', '.join(known)}")
         return family
+
+    @field_validator("config")
+    @classmethod
+    def _makes_a_model(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "family" in info.data:  # else that is refused already
+            check_config(info.data["family"], config, from_scratch=info.data.get("name") is None)
+        return config
 
 
 class CorruptionPart(Part):
@@ -127,6 +144,13 @@ class DataPart(Part):
     def _in_a_word(cls, augment: Any) -> Any:
         return {True: {}, False: None}[augment] if isinstance(augment, bool) else augment
 
+    @field_validator("path")
+    @classmethod
+    def _is_given(cls, path: str) -> str:
+        if not path.strip():
+            raise ValueError("found an empty text, wanted the folder of the corpus")
+        return path
+
     @model_validator(mode="after")
     def _can_be_streamed(self) -> "DataPart":
         refused = {
@@ -161,7 +185,7 @@ class DataPart(Part):
 class TrainPart(Part):
     """One training phase."""
 
-    steps: int = Field(gt=0)
+    steps: Steps
     learning_rate: float = Field(gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     scheduler: Scheduler = "linear"
@@ -181,19 +205,19 @@ class PruningPart(Part):
     """For the methods without gates."""
     normalise: Literal["cost", "none"] = "cost"
     isomorphic: bool = False
-    rounds: int = Field(default=5, ge=1)
+    rounds: int = Field(default=5, ge=1, le=1_000)
     """Cuts of the iterative method."""
     schedule: Literal["linear", "cubic", "sigmoid"] = "linear"
-    steps: int = Field(gt=0)
+    steps: Steps
     learning_rate: float = Field(gt=0)
-    recovery: float = Field(default=1.0, ge=0)
-    recovery_learning_rate: float | None = None
+    recovery: float = Field(default=1.0, ge=0, le=1_000)
+    recovery_learning_rate: float | None = Field(default=None, gt=0)
     kinds: tuple[str, ...] = ("conv", "heads", "ffn")
-    round_to: int = Field(default=8, ge=1)
-    seconds: float = Field(default=10.0, gt=0)
+    round_to: int = Field(default=8, ge=1, le=MOST)
+    seconds: Seconds = 10.0
     warmup: float | None = Field(default=None, ge=0, le=1)
-    gate_learning_rate: float | None = None
-    initial_keep: float | None = None
+    gate_learning_rate: float | None = Field(default=None, gt=0)
+    initial_keep: float | None = Field(default=None, gt=0.5, lt=1)
     layout: Literal["hetero", "stock"] = "hetero"
     """`stock`: the model loads without prune_ssl; only conv channels, one FFN width and layers may go."""
 
@@ -201,14 +225,48 @@ class PruningPart(Part):
     @classmethod
     def _last_of_budgets(cls, data: Any) -> Any:
         """Let `budgets` stand alone, and short ones like `80%` name MACs."""
-        if not isinstance(data, dict) or not data.get("budgets"):
+        if not isinstance(data, dict) or data.get("budgets") in (None, [], ()):
             return data
-        texts = [text if "=" in str(text) else f"macs={text}" for text in data["budgets"]]
+        given = data["budgets"]
+        if not isinstance(given, (list, tuple)):
+            raise ValueError(f"budgets: found {given!r:.60}, wanted a list such as [80%, 60%]")
+        texts = [_of_macs(text) for text in given]
         if data.get("budget", texts[-1]) != texts[-1]:
             raise ValueError(
                 f"budget is {data['budget']}, but the last of budgets is {texts[-1]}; leave it out"
             )
         return data | {"budgets": tuple(texts), "budget": texts[-1]}
+
+    @field_validator("budget", "budgets", mode="before")
+    @classmethod
+    def _can_be_read(cls, given: Any) -> Any:
+        try:
+            for text in given if isinstance(given, (list, tuple)) else [given]:
+                parse_budget(text)
+        except BudgetError as error:
+            raise ValueError(str(error).removeprefix("budget: ").removesuffix(".")) from error
+        return given
+
+    @field_validator("kinds")
+    @classmethod
+    def _are_known(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            check_kinds(kinds)
+        except BudgetError as error:
+            raise ValueError(str(error).removeprefix("kinds: ")) from error
+        return kinds
+
+    @field_validator("criterion")
+    @classmethod
+    def _is_known(cls, criterion: str) -> str:
+        if criterion not in CRITERIA:
+            raise ValueError(f"found {criterion!r:.60}, wanted one of {', '.join(CRITERIA)}")
+        return criterion
+
+
+def _of_macs(text: Any) -> Any:
+    """Return a budget of a list, in which `80%` is of the MACs."""
+    return f"macs={text}" if isinstance(text, str) and BARE_PERCENT.fullmatch(text) else text
 
 
 class DistillationPart(Part):
@@ -250,7 +308,7 @@ class StudentPart(TrainPart):
     mask_embedding: bool | None = None
     reuse: Literal["even"] | tuple[int, ...] | None = None
     init: Literal["teacher", "random"] | None = None
-    seconds: float = Field(default=10.0, gt=0)
+    seconds: Seconds = 10.0
     """Audio length for MACs."""
 
     @field_validator("name")
@@ -277,10 +335,10 @@ class StudentPart(TrainPart):
 class ReportPart(Part):
     """What the report measures."""
 
-    seconds: tuple[float, ...] = (1.0, 5.0, 10.0)
-    threads: tuple[int, ...] = (1,)
-    iterations: int = Field(default=50, ge=3)
-    min_seconds: float = Field(default=3.0, ge=0)
+    seconds: tuple[Seconds, ...] = Field(default=(1.0, 5.0, 10.0), min_length=1)
+    threads: tuple[Annotated[int, Field(ge=1, le=1_024)], ...] = Field(default=(1,), min_length=1)
+    iterations: int = Field(default=50, ge=3, le=MOST)
+    min_seconds: float = Field(default=3.0, ge=0, le=3_600)
 
 
 class Recipe(Part):
@@ -303,19 +361,19 @@ class Recipe(Part):
     decoding: DecodingPart | None = None
     """Beside greedy decoding; leave out for that alone."""
     report: ReportPart = ReportPart()
-    batch_size: int = Field(default=32, gt=0)
-    eval_batch_size: int = Field(default=32, gt=0)
+    batch_size: int = Field(default=32, gt=0, le=MOST)
+    eval_batch_size: int = Field(default=32, gt=0, le=MOST)
     weight_decay: float = Field(default=0.01, ge=0)
     optimizer: OptimizerPart = OptimizerPart()
     smoke: bool = False
     """Run all stages on a tiny model of the same family and the shipped words, in seconds and offline."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     output: str = "runs/{name}"
     """Folder for everything that the run makes; {name} and {seed} are filled in."""
     bf16: bool = False
     gradient_checkpointing: bool = False
-    gradient_accumulation: int = Field(default=1, gt=0)
-    checkpoint_steps: int | None = Field(default=None, gt=0)
+    gradient_accumulation: int = Field(default=1, gt=0, le=MOST)
+    checkpoint_steps: int | None = Field(default=None, gt=0, le=MOST_STEPS)
     """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
 
     @field_validator("name")
@@ -332,10 +390,15 @@ class Recipe(Part):
     @field_validator("output")
     @classmethod
     def _is_a_pattern(cls, output: str) -> str:
+        problem = ValueError(f"found {output!r:.100}; only {{name}} and {{seed}} are filled in")
         try:
-            output.format(name="", seed=0)
-        except (LookupError, ValueError, AttributeError) as error:
-            raise ValueError(f"found {output!r}; only {{name}} and {{seed}} are filled in") from error
+            parts = list(Formatter().parse(output))
+        except ValueError as error:
+            raise problem from error
+        if any(field not in (None, "name", "seed") or form or turned for _, field, form, turned in parts):
+            raise problem
+        if not output.strip():
+            raise ValueError("found an empty text, wanted a folder")
         return output
 
     @model_validator(mode="after")
@@ -392,25 +455,29 @@ def pruning_part(recipe: Recipe) -> PruningPart:
     return recipe.pruning
 
 
-def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] | None = None) -> Recipe:
     """Read a YAML recipe and apply `key.sub=value` overrides.
+
+    Args:
+        path: a file, or the name of a recipe that comes with the package, without `.yaml`.
+        overrides: in the order in which they are applied.
 
     Raises:
         RecipeError: the file is missing or malformed, a key is unknown (the message names the nearest right
             one), or a value is out of range.
     """
-    try:
-        data = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise RecipeError(f"{path}: wanted a mapping of keys, found {type(data).__name__}.")
-    _drop_other_budget(data, overrides or [])
+    file = recipe_file(path)
+    found = read_file(file)
+    if not isinstance(found.data, dict):
+        words = "is empty" if found.data is None else f"is a {type(found.data).__name__}"
+        raise RecipeError(f"{file} {words}; wanted a recipe: YAML keys such as `name: ...` and `data: ...`.")
+    given: dict[Place, str] = {}
+    _drop_other_budget(found.data, overrides or [])
     for override in overrides or []:
-        _apply(data, override)
-    return make_recipe(data, str(path))
+        place = apply_override(found, override, Recipe)
+        given = {each: text for each, text in given.items() if each[: len(place)] != place}
+        given[place] = override
+    return _checked(found.data, str(file), found, given)
 
 
 def _drop_other_budget(data: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -429,61 +496,11 @@ def make_recipe(data: dict[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: an unknown key or a value out of range.
     """
+    return _checked(data, where, Found(data), {})
+
+
+def _checked(data: object, where: str, found: Found, given: dict[Place, str]) -> Recipe:
     try:
-        return Recipe(**data)
+        return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(f"{where}: " + "; ".join(_explain(each) for each in error.errors())) from error
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"cannot read the override {override!r}; wanted key.sub=value.")
-    *path, leaf = key.split(".")
-    for name in path:
-        if data.get(name) is None:
-            data[name] = {}
-        data = data[name]
-        if not isinstance(data, dict):
-            raise RecipeError(f"override {override!r}: {name} is a value, not a section.")
-    try:
-        data[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        words = " ".join(str(error).split())
-        raise RecipeError(
-            f"override {override!r}: not valid YAML ({words}); put quotes around the value: {key}='\"...\"'."
-        ) from error
-
-
-def _explain(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] != "extra_forbidden":
-        without = place in ("dense", "dense.steps")
-        hint = "; to prune a model that is trained already, leave dense out: dense=null" if without else ""
-        return f"{place}: {error['msg']}{hint}"
-    known = _fields_at(error["loc"][:-1])
-    near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}."
-    return f"unknown key {place!r}; {hint}"
-
-
-def _fields_at(path: tuple[str | int, ...]) -> list[str]:
-    inner: dict[str, type[Part]] = {
-        "augment": AugmentPart,
-        "corruption": CorruptionPart,
-        "stream": StreamPart,
-    }
-    parts: dict[str, type[Part]] = {
-        "about": AboutPart,
-        "model": ModelPart,
-        "data": inner.get(str(path[-1]), DataPart) if path else DataPart,
-        "dense": TrainPart,
-        "pruning": PruningPart,
-        "student": StudentPart,
-        "optimizer": OptimizerPart,
-        "distillation": DistillationPart,
-        "decoding": DecodingPart,
-        "report": ReportPart,
-    }
-    model = parts.get(str(path[0]), Recipe) if path else Recipe
-    return list(model.model_fields)
+        raise RecipeError(f"{where}: {explain(error, Recipe, found, given)}") from error

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table as RichTable
+from rich.text import Text
 from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, measure_side_by_side, speed_up
 from prune_ssl.models.arguments import as_model
 from prune_ssl.models.finite import require_finite
+from prune_ssl.profiling.timing import audio_lengths
 from prune_ssl.reporting import content, plots, render
+from prune_ssl.reporting.comparable import what_differs
 from prune_ssl.reporting.formatting import is_task_metric, metric_name
 from prune_ssl.reporting.model import (
     BudgetFacts,
@@ -77,6 +80,9 @@ class Report:
             shown.add_column(column, justify="left" if index == 0 else "right")
         for row in rows.rows:
             shown.add_row(*row)
+        if self.data.warnings:
+            shown.caption = Text("\n".join(f"Warning: {warning}" for warning in self.data.warnings))
+            shown.caption_justify = "left"
         return shown
 
     def plot(self, name: str) -> str:
@@ -103,7 +109,7 @@ def report(
     made: str = "pruned",
     dense_graph: PruningGraph | None = None,
     folder: str | Path | None = None,
-    reference_seconds: float = 10.0,
+    reference_seconds: float | None = None,
     seconds: Sequence[float] = (1.0, 5.0, 10.0),
     threads: int | Sequence[int] | None = None,
     with_latency: bool = True,
@@ -126,7 +132,8 @@ def report(
         dense_graph: trace of the dense model, for its cost and group sizes where the model itself is gone;
             not used with `baseline`.
         folder: where `model` was saved, to read its size on disk there.
-        reference_seconds: audio length of costs that are shown for one length: sections, budget.
+        reference_seconds: audio length of costs that are shown for one length: sections, budget. None: 10 s
+            where that is one of `seconds`, else the longest of them.
         seconds: audio lengths for MACs and latency; `reference_seconds` is added to the MACs.
         threads: thread count or counts for latency; None means 1 and torch's present setting.
         with_latency: False runs no forward pass.
@@ -135,11 +142,19 @@ def report(
         max_seconds: they stop here even when `min_iterations` was not reached; None: never.
 
     Raises:
-        ModelError: `trace` does not know a model, its forward pass fails, or a number of it is not finite.
+        ModelError: `trace` does not know a model, its forward pass fails, a number of it is not finite, or
+            the two have heads of different tasks.
         ArtifactError: `folder` holds no safetensors file.
     """
     model = as_model(model, "report")
     baseline = None if baseline is None else as_model(baseline, "report: baseline")
+    lengths = audio_lengths(seconds)
+    if reference_seconds is None:
+        reference_seconds = 10.0 if 10.0 in lengths else max(lengths)
+    graph, notes = trace(model), list[str]()
+    if baseline is not None:
+        dense_graph = trace(baseline)
+        notes = what_differs(model, baseline, graph, dense_graph)
     models = {"pruned": model} if baseline is None else {"dense": baseline, "pruned": model}
     for name, each in models.items():
         require_finite(
@@ -158,10 +173,10 @@ def report(
         folders={} if folder is None else {"pruned": folder},
         macs_seconds=[reference_seconds],
     )
-    small = _facts(model, trace(model), measured["pruned"], reference_seconds)
+    small = _facts(model, graph, measured["pruned"], reference_seconds)
     dense = None
-    if baseline is not None:
-        dense = _facts(baseline, trace(baseline), measured["dense"], reference_seconds)
+    if baseline is not None and dense_graph is not None:
+        dense = _facts(baseline, dense_graph, measured["dense"], reference_seconds)
     elif dense_graph is not None:
         dense = _facts(model, dense_graph, _counted(dense_graph, small.measurement.macs), reference_seconds)
     data = ReportData(
@@ -173,6 +188,7 @@ def report(
         budget=_budget_terms(budget, dense, small, float(reference_seconds)),
         results={stage: _task_metrics(stage, values) for stage, values in (results or {}).items()},
         history=[StepRecord.model_validate(dict(record)) for record in history],
+        notes=notes,
         made=made,
         settings={name: str(value) for name, value in (settings or {}).items()},
     )

@@ -24,9 +24,12 @@ CONVENTIONS = (
     "Not counted: normalisation, activations, softmax, biases, feature extraction and decoding.",
     "Batch 1 throughout; MACs and latency are given with the audio length, at 16 kHz.",
     "Latency: waveform tensor in, model output out, in eval and inference mode; median, 10th and 90th "
-    "percentile of n calls after a warm-up; dense and pruned model timed in turns in one process.",
-    "A speed-up is the ratio of medians. It is not claimed (within noise) where the ratios of three repeats "
-    "differ by at least the gain, or where fewer than nine calls were timed.",
+    "percentile of n calls after a warm-up; dense and pruned model timed in turns in one process. Processor: "
+    "low quartile of the processor time, all threads together, which waiting for a core does not change.",
+    "A speed-up is the ratio of low quartiles; its interval is the range of eight consecutive repeats and, "
+    "on one thread, the ratio of processor times. It is not claimed (within noise) where that range is at "
+    "least as wide as the gain, or fewer than nine calls were timed; nor where the machine did other work: "
+    "90th over 10th percentile above 2, a core for less than 80% of the time, or a high load average.",
     "RTF = compute time / audio time (lower is faster); RTFx is its inverse.",
     "Size on disk: bytes of the weights as safetensors.",
 )
@@ -98,8 +101,11 @@ def _summary_values(data: ReportData, facts: ModelFacts) -> list[tuple[str, str]
     measured = facts.measurement
     reference = data.reference_seconds
     values = [("parameters", form.quantity(measured.params))]
-    if reference in measured.macs:
-        values.append((f"MACs, {reference:g} s", form.quantity(measured.macs[reference])))
+    timed = {latency.seconds for latency in data.model.measurement.latency}
+    values += [
+        (f"MACs, {seconds:g} s", form.quantity(measured.macs[seconds]))
+        for seconds in sorted({reference, *timed} & set(measured.macs))
+    ]
     values += [
         (_latency_label(latency), form.milliseconds(latency.median_ms)) for latency in measured.latency
     ]
@@ -111,10 +117,10 @@ def _summary_values(data: ReportData, facts: ModelFacts) -> list[tuple[str, str]
 
 
 def _summary_ratios(data: ReportData, dense: ModelFacts, small: ModelFacts) -> dict[str, str]:
-    before, after, reference = dense.measurement, small.measurement, data.reference_seconds
+    before, after = dense.measurement, small.measurement
     ratios = {"parameters": form.share(after.params, before.params)}
-    if reference in before.macs and reference in after.macs:
-        ratios[f"MACs, {reference:g} s"] = form.share(after.macs[reference], before.macs[reference])
+    for seconds in before.macs.keys() & after.macs.keys():
+        ratios[f"MACs, {seconds:g} s"] = form.share(after.macs[seconds], before.macs[seconds])
     if before.size_bytes and after.size_bytes:
         ratios["size on disk"] = form.share(after.size_bytes, before.size_bytes)
     if before.peak_memory_bytes and after.peak_memory_bytes:
@@ -215,10 +221,11 @@ def _latency(data: ReportData) -> Section | None:
         for name, facts in models.items():
             found = facts.measurement.latency_at(reference.seconds, reference.threads) if facts else None
             if found is not None:
-                times = [form.milliseconds(value) for value in (found.median_ms, found.p10_ms, found.p90_ms)]
+                measured = (found.median_ms, found.p10_ms, found.p90_ms, found.processor_ms)
+                times = ["-" if value is None else form.milliseconds(value) for value in measured]
                 ratios = [f"{found.rtf:.4f}", f"{found.rtfx:.1f}"]
                 rows.append([name, f"{found.seconds:g} s", str(found.threads), *times, str(found.n), *ratios])
-    columns = ["model", "audio", "threads", "median", "p10", "p90", "n", "RTF", "RTFx"]
+    columns = ["model", "audio", "threads", "median", "p10", "p90", "processor", "n", "RTF", "RTFx"]
     return Section("Latency", [Table(columns, rows)]) if rows else None
 
 

@@ -98,6 +98,8 @@ class ReportData(_Facts):
     budget: list[BudgetFacts] = Field(default_factory=list)
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Stage (`dense`, `cut`, `recovered`; of a student `student`, `distilled`) -> metric -> value."""
+    notes: list[str] = Field(default_factory=list)
+    """What must be known of the two models before their numbers are compared."""
     made: str = "pruned"
     """What the model beside the dense one is called."""
     history: list[StepRecord] = Field(default_factory=list)
@@ -107,7 +109,7 @@ class ReportData(_Facts):
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before quoting a number of this report."""
-        found = []
+        found = list(self.notes)
         diverging = [comparison for comparison in self.comparisons if comparison.diverges]
         if diverging:
             cases = "; ".join(
@@ -115,12 +117,23 @@ class ReportData(_Facts):
                 for each in diverging
             )
             found.append(f"MACs do not tell the speed on this machine, quote the measured one: {cases}.")
-        noisy = [comparison for comparison in self.comparisons if comparison.speed_up.within_noise]
+        noisy = [each for each in self.comparisons if each.speed_up.within_noise]
+        disturbed = [each for each in noisy if each.speed_up.unsteady]
+        if disturbed:
+            found.append(
+                f"No speed-up is claimed, as the machine did other work meanwhile: {_reasons(disturbed)}. "
+                "Measure again on a quiet machine."
+            )
+        noisy = [each for each in noisy if not each.speed_up.unsteady]
         if noisy:
             found.append(
                 f"No speed-up is claimed for {', '.join(map(_where, noisy))}: the noise is as large "
                 "as the gain. Measure again on a quiet machine or with more iterations."
             )
+        unsteady = [] if self.comparisons else [each for each in self._latencies() if each.unsteady]
+        if unsteady:
+            cases = "; ".join(f"{_of(each)}: {each.unsteady}" for each in unsteady)
+            found.append(f"Do not quote these latencies, the machine did other work meanwhile: {cases}.")
         short = [latency for latency in self._latencies() if latency.n < FULL_ITERATIONS]
         if short:
             fewest = min(latency.n for latency in short)
@@ -136,8 +149,15 @@ class ReportData(_Facts):
 
 
 def _where(comparison: Comparison) -> str:
-    speed = comparison.speed_up
-    return f"{speed.seconds:g} s of audio on {plural_threads(speed.threads)}"
+    return _of(comparison.speed_up)
+
+
+def _of(timed: SpeedUp | Latency) -> str:
+    return f"{timed.seconds:g} s of audio on {plural_threads(timed.threads)}"
+
+
+def _reasons(comparisons: list[Comparison]) -> str:
+    return "; ".join(f"{_where(each)}: {each.speed_up.reason}" for each in comparisons)
 
 
 def plural_threads(count: int) -> str:

@@ -40,7 +40,14 @@ class SweepPoint:
     params_kept: float
     latency_ms: float | None
     latency_kept: float | None
+    """Of the dense model's: low quartiles, which other work of the machine changes least."""
     folder: str
+    seconds: float | None = None
+    """Audio length of the MACs."""
+    latency_seconds: float | None = None
+    """Audio length of the latency."""
+    unsteady: str = ""
+    """Why the latency is not to be quoted, where the machine did other work meanwhile."""
 
     @property
     def goodness(self) -> float:
@@ -255,13 +262,19 @@ def _cells(point: SweepPoint) -> list[str]:
         f"{metric_value(point.metric, point.value)} {point.metric}",
         metric_value(point.metric, point.cut),
         metric_value(point.metric, point.dense),
-        quantity(point.macs),
+        _at(quantity(point.macs), point.seconds),
         f"{point.macs_kept:.1%}",
         quantity(point.params),
         f"{point.params_kept:.1%}",
-        "-" if point.latency_ms is None else milliseconds(point.latency_ms),
-        "-" if point.latency_kept is None else f"{point.latency_kept:.1%}",
+        "-" if point.latency_ms is None else _at(milliseconds(point.latency_ms), point.latency_seconds),
+        "-"
+        if point.latency_kept is None
+        else f"{point.latency_kept:.1%}{' (unsteady)' * bool(point.unsteady)}",
     ]
+
+
+def _at(cell: str, seconds: float | None) -> str:
+    return cell if seconds is None else f"{cell} ({seconds:g} s)"
 
 
 def _table(points: Sequence[SweepPoint]) -> str:

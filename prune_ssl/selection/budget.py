@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
+from fractions import Fraction
 from typing import Any, Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.models.arguments import shown
 from prune_ssl.selection.costs import CostFunction, PolynomialCost, saved_overhead
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
+from prune_ssl.selection.meant import likely_budgets, plain
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.cost import SECTIONS
 
@@ -25,13 +26,16 @@ UNITS: dict[str, dict[str, int]] = {
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 OPTIONS = ("threads", "seconds", "dtype")  # may follow a latency (dtype a memory as well), after a comma
 GRAMMAR = (
-    "wanted [SECTION.]macs=50%, [SECTION.]params=25M, memory=40MB[,dtype=float16] or "
+    "wanted what is KEPT: [SECTION.]macs=50%, [SECTION.]params=25M, memory=40MB[,dtype=float16] or "
     "latency=12ms[@cpu,threads=1,seconds=5], several separated by commas"
 )
+NUMBER, UNIT = r"[0-9]*\.?[0-9]+", r"%|[A-Za-z]*"
 PATTERN = re.compile(
-    r"^(?:(?P<section>\w+)\.)?(?P<metric>\w+)\s*=\s*(?P<number>[0-9]*\.?[0-9]+)\s*(?P<unit>%|[A-Za-z]*)"
-    r"(?:@(?P<device>\w+))?$"
+    rf"(?:(?P<section>\w+)\.)?(?P<metric>\w+)\s*=\s*(?P<number>{NUMBER})\s*(?P<unit>{UNIT})"
+    r"(?:@(?P<device>\w+))?"
 )
+LONGEST = 400  # characters of a number; the least double in percent has 342
+MOST = 2**63  # more than any model has of anything; all counts fit into 64 bits
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,26 @@ class Constraint:
         where = ""
         if self.metric == "latency":
             where = f"@{self.at.device},threads={self.at.threads}"
-            where += f",seconds={self.at.seconds:g}" if self.at.seconds is not None else ""
+            where += (
+                f",seconds={plain(Fraction(repr(self.at.seconds)))}" if self.at.seconds is not None else ""
+            )
         if self.at.dtype != "float32":
             where += f",dtype={self.at.dtype}"
         if self.fraction is not None:
-            return f"{self.name}={100 * self.fraction:g}%{where}"
-        unit, factor = list(UNITS[self.metric].items())[0 if self.metric != "latency" else 1]
-        return f"{self.name}={(self.absolute or 0) / factor:.10g}{unit}{where}"
+            return f"{self.name}={plain(100 * Fraction(repr(self.fraction)))}%{where}"
+        return f"{self.name}={_with_unit(self.absolute or 0, UNITS[self.metric])}{where}"
+
+
+def _with_unit(amount: int, units: Mapping[str, int]) -> str:
+    """Return an amount that reads back equal: in the largest unit that takes two decimals, or in full.
+
+    A bare number below 1000 would be refused, as nobody means so few parameters or MACs.
+    """
+    for unit, factor in sorted(units.items(), key=lambda pair: -pair[1]):
+        if amount >= factor and amount * 100 % factor == 0 and (unit or amount >= 1000):
+            return f"{plain(Fraction(amount, factor))}{unit}"
+    unit = next(each for each in ("ms", "B", "" if amount >= 1000 else "K") if each in units)
+    return f"{plain(Fraction(amount, units[unit]))}{unit}"
 
 
 Budget = tuple[Constraint, ...]
@@ -120,8 +137,17 @@ def parse_budget(text: str) -> Budget:
     Raises:
         BudgetError: the text does not follow the grammar, or a percentage is outside (0, 100].
     """
+    if not isinstance(text, str):
+        raise BudgetError(
+            f"budget: found {_short(text)} ({type(text).__name__}); {_did_you_mean(text)}{GRAMMAR}."
+        )
     if not text.strip():
         raise BudgetError(f"the budget is empty; {GRAMMAR}.")
+    if re.search(rf"=\s*[0-9]+,[0-9]+\s*({UNIT})\s*(,|$)", text):
+        raise BudgetError(
+            f"budget {_short(text)}: "
+            "a comma is between terms; wanted 1.5G and 1500000, not 1,5G and 1,500,000."
+        )
     constraints: list[Constraint] = []
     for term in split_budget(text):
         part, *options = (part.strip() for part in term.split(","))
@@ -131,7 +157,7 @@ def parse_budget(text: str) -> Budget:
         constraints.append(constraint)
     names = [constraint.name for constraint in constraints]
     if len(set(names)) != len(names):
-        raise BudgetError(f"budget {text!r} names the same quantity twice; give each once.")
+        raise BudgetError(f"budget {_short(text)} names the same quantity twice; give each once.")
     return tuple(constraints)
 
 
@@ -166,52 +192,94 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
     takes = {"latency": OPTIONS, "memory": ("dtype",)}
     name, _, value = (side.strip() for side in option.partition("="))
     if name not in takes.get(before.metric, ()):
-        raise BudgetError(f"{name}={value} in the budget {text!r} must follow what it belongs to: {GRAMMAR}.")
-    readers: dict[str, Callable[[str], Any]] = {"threads": int, "seconds": float, "dtype": str}
-    try:
-        read = readers[name](value)
-    except ValueError:
-        read = None
-    if read is None or (read not in DTYPE_BYTES if name == "dtype" else not 0 < read < inf):
+        raise BudgetError(f"{_in(option, text)} must follow what it belongs to: {GRAMMAR}.")
+    readers: dict[str, Callable[[str], Any]] = {
+        "threads": lambda given: int(given) if re.fullmatch("[0-9]{1,6}", given) else 0,
+        "seconds": lambda given: float(given) if re.fullmatch(NUMBER, given) and len(given) < LONGEST else 0,
+        "dtype": lambda given: given if given in DTYPE_BYTES else "",
+    }
+    read = readers[name](value)
+    if not read or read == float("inf"):
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
-        raise BudgetError(f"{name}={value} in the budget {text!r}: wanted {wanted}.")
+        raise BudgetError(f"{_in(option, text)}: wanted {wanted}.")
     return replace(before, at=replace(before.at, **{name: read}))
 
 
 def _parse_part(part: str, text: str) -> Constraint:
     if part.partition("=")[0].strip() in OPTIONS:
-        raise BudgetError(f"{part} in the budget {text!r} must follow what it belongs to: {GRAMMAR}.")
-    match = PATTERN.match(part)
-    if match is None:
-        raise BudgetError(f"cannot read {part!r} in the budget {text!r}: {GRAMMAR}.")
+        raise BudgetError(f"{_in(part, text)} must follow what it belongs to: {GRAMMAR}.")
+    match = PATTERN.fullmatch(part)
+    if match is None or len(match["number"]) > LONGEST:
+        raise BudgetError(f"cannot read {_in(part, text)}; {_did_you_mean(part)}{GRAMMAR}.")
     metric, section, unit = match["metric"], match["section"], match["unit"]
     if metric not in UNITS:
-        raise BudgetError(f"unknown quantity {metric!r} in the budget {text!r}: {GRAMMAR}.")
+        raise BudgetError(f"unknown quantity {_in(metric, text)}; {_did_you_mean(part)}{GRAMMAR}.")
     if section is not None and (section not in SECTIONS or metric not in ("params", "macs")):
+        if section in SECTIONS:
+            whole = f"{metric} is of the whole model; sections have params and macs"
+            raise BudgetError(f"{_short(part)}: {whole}, as in {section}.macs=50%.")
         raise BudgetError(
-            f"unknown section {section!r} in the budget {text!r}; wanted one of {', '.join(SECTIONS)}."
-            if section not in SECTIONS
-            else f"{part!r}: {metric} is of the whole model; sections have params and macs."
+            f"unknown section {_in(section, text)}; {_did_you_mean(part)}wanted one of {', '.join(SECTIONS)}."
         )
     if match["device"] is not None and (metric != "latency" or match["device"] not in ("cpu", "cuda")):
-        raise BudgetError(f"{part!r}: only a latency has a device, @cpu or @cuda: {GRAMMAR}.")
+        raise BudgetError(f"{_short(part)}: only a latency has a device, @cpu or @cuda: {GRAMMAR}.")
     at = Conditions(device=match["device"] or "cpu")
-    number = float(match["number"])
+    try:
+        fraction, absolute = _amount(metric, Fraction(match["number"]), unit)
+    except ValueError as problem:
+        raise BudgetError(f"{_in(part, text)}: {problem}; {_did_you_mean(part)}{GRAMMAR}.") from problem
+    return Constraint(metric, section, fraction, absolute, at)  # type: ignore[arg-type]
+
+
+def _amount(metric: str, number: Fraction, unit: str) -> tuple[float | None, int | None]:
+    """Return the fraction or the absolute amount.
+
+    Raises:
+        ValueError: there is no such amount; it says why.
+    """
     if unit == "%":
-        if not 0 < number <= 100:
-            raise BudgetError(
-                f"{part!r}: a percentage says what is kept, so it must be above 0 and at most 100."
-            )
-        return Constraint(metric, section, fraction=number / 100, at=at)  # type: ignore[arg-type]
+        fraction = float(number / 100) if number <= 100 else 0.0
+        if not fraction:
+            raise ValueError("a percentage says what is kept, so it must be above 0 and at most 100")
+        return fraction, None
     if unit not in UNITS[metric]:
-        units = ", ".join(name for name in UNITS[metric] if name)
-        raise BudgetError(f"{part!r}: {metric} has the units % and {units}: {GRAMMAR}.")
+        raise ValueError(f"{metric} has the units % and {', '.join(name for name in UNITS[metric] if name)}")
     absolute = round(number * UNITS[metric][unit])
-    if absolute < 1:
-        raise BudgetError(f"{part!r} keeps nothing; did you mean {number:g}% or {number:g}M?")
+    if not 1 <= absolute < MOST:
+        raise ValueError("it keeps nothing" if absolute < 1 else "it is more than any model has")
     if not unit and absolute < 1000:
-        raise BudgetError(f"{part!r} is {absolute} {metric}; did you mean {part}% or {part}M?")
-    return Constraint(metric, section, absolute=absolute, at=at)  # type: ignore[arg-type]
+        raise ValueError(f"that is {absolute} {metric}")
+    return None, absolute
+
+
+def _did_you_mean(given: object) -> str:
+    """Return `did you mean macs=50%? ` where what was given tells, else nothing."""
+    likely = [each for each in likely_budgets(str(given), OPTIONS) if _can_be_read(each)]
+    return f"did you mean {' or '.join(likely)}? " if likely else ""
+
+
+def _can_be_read(text: str) -> bool:
+    if text.startswith(OPTIONS):
+        return True
+    try:
+        for term in text.split(","):
+            match = PATTERN.fullmatch(term)
+            if match is None:
+                return False
+            _amount(match["metric"], Fraction(match["number"]), match["unit"])
+    except (ValueError, KeyError):
+        return False
+    return True
+
+
+def _in(part: str, text: str) -> str:
+    return _short(part) if part == text.strip() else f"{_short(part)} in the budget {_short(text)}"
+
+
+def _short(given: object) -> str:
+    """Return what was given in quotes, on one line, at most about 80 characters of it."""
+    shown = repr(given)
+    return shown if len(shown) <= 80 else f"{shown[:60]}...{shown[-12:]}"
 
 
 def floor_widths(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> dict[str, int]:

@@ -1,0 +1,100 @@
+"""Checks `model.config` of a recipe: fields that a transformers config has, with values that make a model."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+import transformers
+from transformers.activations import ACT2FN
+
+from prune_ssl.models import FAMILIES
+
+NOT_SET = frozenset(
+    {
+        *("architectures", "chunk_size_feed_forward", "dtype", "id2label", "is_encoder_decoder", "label2id"),
+        *("model_type", "output_attentions", "output_hidden_states", "problem_type", "return_dict"),
+        *("transformers_version", "_name_or_path"),
+    }
+)
+"""Fields that transformers or the task sets, not a recipe."""
+PROBABILITY = re.compile(r".*(dropout|layerdrop|_prob)$|.*_dropout_prob$")
+MOST_OF_A_SIZE, MOST_PARAMETERS = 10**6, 2 * 10**10
+
+
+@cache
+def fields_of(family: str) -> Mapping[str, Any]:
+    """Return the fields of a family's config that a recipe may set, with their defaults."""
+    made = getattr(transformers, f"{FAMILIES[family].stem}Config")().to_dict()
+    return {"num_labels": 2} | {name: value for name, value in made.items() if name not in NOT_SET}
+
+
+def check_config(family: str, given: Mapping[str, Any], from_scratch: bool) -> None:
+    """Refuse fields that no config has, and values that make no model.
+
+    Args:
+        family: as the recipe says; of a named model it may be another one.
+        given: `model.config`.
+        from_scratch: the config is to make a model; else it changes a few fields of a named one.
+
+    Raises:
+        ValueError: it names the field.
+    """
+    own = fields_of(family)
+    every = {
+        name: value for each in FAMILIES if FAMILIES[each].stem for name, value in fields_of(each).items()
+    }
+    for name, value in given.items():
+        if name not in every:
+            near = get_close_matches(name, own, n=1, cutoff=0.6)
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"wanted fields of {FAMILIES[family].stem}Config."
+            )
+            raise ValueError(f"unknown field {name!r:.60}; {hint}")
+        problem = _problem_with(name, value, own.get(name, every[name]))
+        if problem:
+            raise ValueError(f"{name}: found {value!r:.60}, wanted {problem}")
+    if from_scratch:
+        _check_together({**own, **given})
+
+
+def _problem_with(name: str, value: Any, default: Any) -> str | None:
+    """Return what is wanted in the place of a value, or None; types are transformers' own to check."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value):
+        return f"a number; YAML reads {value} as text: write it with a point and a sign, as 1.0e-5"
+    if name.endswith(("_act", "_activation")) and isinstance(value, str):
+        return None if value in ACT2FN else f"one of {', '.join(sorted(ACT2FN))}"
+    if PROBABILITY.fullmatch(name) and isinstance(value, (int, float)):
+        return None if 0 <= value <= 1 else "a number from 0 to 1"
+    counted = isinstance(default, int) and not isinstance(default, bool) and default > 0
+    if counted and not name.endswith(("_id", "_masks")) and isinstance(value, int):
+        return None if _is_size(value) else f"a whole number from 1 to {MOST_OF_A_SIZE}"
+    if isinstance(default, (list, tuple)) and isinstance(value, list):
+        right = 0 < len(value) <= 100 and all(map(_is_size, value))
+        return None if right else f"1 to 100 whole numbers from 1 to {MOST_OF_A_SIZE}"
+    return None
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_OF_A_SIZE
+
+
+def _check_together(config: Mapping[str, Any]) -> None:
+    """Refuse sizes that do not fit each other, and models that no machine holds."""
+    names = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size")
+    lists = ("conv_dim", "conv_kernel")
+    if not all(_is_size(config.get(name)) for name in names) or not all(
+        isinstance(config.get(name), (list, tuple)) for name in lists
+    ):
+        return  # which transformers refuses
+    hidden, _, layers, inner = (int(config[name]) for name in names)
+    for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+        if _is_size(config.get(name)) and hidden % config[name]:
+            raise ValueError(f"hidden_size {hidden} is no multiple of {name} {config[name]}")
+    convolutions = zip(config["conv_dim"], [1, *config["conv_dim"]], config["conv_kernel"], strict=False)
+    count = layers * hidden * (4 * hidden + 2 * inner) + sum(a * b * kernel for a, b, kernel in convolutions)
+    if count > MOST_PARAMETERS or layers > 1_000:
+        raise ValueError(
+            f"{layers} layers and about {count:,} parameters; wanted at most 1,000 and {MOST_PARAMETERS:,}"
+        )

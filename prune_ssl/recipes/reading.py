@@ -1,0 +1,183 @@
+"""Overrides of a command line, and what to say of a key or a value that a schema refuses."""
+
+import types
+from collections.abc import Iterable
+from difflib import SequenceMatcher, get_close_matches
+from functools import cache
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from prune_ssl.errors import RecipeError
+from prune_ssl.recipes.parts import Part
+from prune_ssl.recipes.yaml_text import Found, Place, read_text
+
+MOST_ERRORS = 5
+Schema = type[BaseModel]
+
+
+def apply_override(found: Found, override: str, schema: Schema) -> Place:
+    """Set one key of the data to the value of `key.sub=value`, which is YAML, and return its place.
+
+    Raises:
+        RecipeError: it is not of that form, its value is not YAML, or a part of its key is no section.
+    """
+    key, equals, text = override.partition("=")
+    names, shown = key.strip().split("."), _short(override)
+    if not equals or not all(names):
+        raise RecipeError(f"cannot read the override {shown}; wanted key.sub=value{_example(key, schema)}.")
+    data = found.data
+    for depth, name in enumerate(names[:-1]):
+        if data.get(name) is None or data[name] is True:  # true: a section with its defaults
+            data[name] = {}
+        data = data[name]
+        if not isinstance(data, dict):
+            raise RecipeError(f"override {shown}: {'.'.join(names[: depth + 1])} is a value, not a section.")
+    try:
+        read = read_text(text, f"override {shown}", ":")
+    except RecipeError as error:
+        words = f"{str(error).removesuffix('.')}; put quotes around the value: {key}='\"...\"'."
+        raise RecipeError(words) from error
+    data[names[-1]] = read.data
+    place: Place = tuple(names)
+    for old in [each for each in found.texts if each[: len(place)] == place]:
+        del found.texts[old]
+    found.texts.update({(*place, *inner): said for inner, said in read.texts.items()})
+    return place
+
+
+def _example(key: str, schema: Schema) -> str:
+    """Return `, as in pruning.steps=...` for a key without a value that the schema has somewhere."""
+    words = key.replace(":", " ").split()
+    known = all_keys(schema)
+    same = [each for each in known if words and _leaf(each) == _leaf(words[0])]
+    same = [each for each in same if each == words[0]] or same
+    return f", as in {same[0]}=..." if same else ""
+
+
+def explain(error: ValidationError, schema: Schema, found: Found, given: dict[Place, str]) -> str:
+    """Return what is wrong, in one line.
+
+    Args:
+        error: of the data.
+        schema: what refused it.
+        found: the data, and where it stands in its file.
+        given: place -> the override that set it.
+    """
+    errors = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    places = [each["loc"] for each in errors]
+    errors = [
+        each
+        for each in errors  # a list that is too short because its items are wrong is no second fault
+        if each["type"] != "too_short"
+        or not any(p != each["loc"] and p[: len(each["loc"])] == each["loc"] for p in places)
+    ]
+    words = [_explain(each, schema, found, given) for each in errors[:MOST_ERRORS]]
+    return "; ".join(words + [f"and {len(errors) - MOST_ERRORS} more"] * (len(errors) > MOST_ERRORS))
+
+
+def _explain(error: Any, schema: Schema, found: Found, given: dict[Place, str]) -> str:
+    place: Place = error["loc"]
+    override = next((text for each, text in given.items() if place[: len(each)] == each), None)
+    if error["type"] == "extra_forbidden":
+        return _unknown(place, schema, found, override)
+    words = " ".join(str(error["msg"]).removeprefix("Value error, ").split())
+    written = found.texts.get(_in_data(place))
+    if error["type"] == "string_type" and written and not isinstance(error["input"], (list, dict)):
+        words = (
+            f'wanted text, found {written}, which YAML reads as {_kind(error["input"])}: write "{written}"'
+        )
+    elif error["type"] == "model_type":
+        words = f"wanted a section of keys, found {_short(error['input'])}"
+    elif error["type"] not in ("missing", "value_error"):
+        words += f", found {_short(error['input'])}"
+    name = ".".join(str(part) for part in place)
+    if name in ("dense", "dense.steps"):
+        words += "; to prune a model that is trained already, leave dense out: dense=null"
+    return f"{name + ': ' if name else ''}{words}{_where(place, found, override)}"
+
+
+def _where(place: Place, found: Found, override: str | None) -> str:
+    if override is not None:
+        return f" (override {_short(override)})"
+    line = found.lines.get(_in_data(place))
+    return f" (line {line})" if line and place else ""
+
+
+def _in_data(place: Place) -> Place:
+    """Leave out what pydantic adds inside of a union: `int`, `tuple[int, ...]`, `literal['even']`."""
+    added = ("]", ")", "int", "str", "float", "bool")
+    return tuple(part for part in place if isinstance(part, int) or not part.endswith(added))
+
+
+def _unknown(place: Place, schema: Schema, found: Found, override: str | None) -> str:
+    """Name the nearest right key: the same elsewhere, one like it in this section, one like it elsewhere."""
+    leaf, known, siblings = str(place[-1]), all_keys(schema), _fields_at(place[:-1], schema)
+    value = "" if override is None else f"={override.partition('=')[2]}"
+    same = [key for key in known if _leaf(key) == leaf]
+    same = [key for key in same if _has_section(found.data, key)] or same
+    near = get_close_matches(leaf, siblings, n=1, cutoff=0.6)
+    far = get_close_matches(leaf, [_leaf(key) for key in known], n=1, cutoff=0.75)
+    if near and far and _likeness(leaf, far[0]) < _likeness(leaf, near[0]) + 0.1:
+        far = []
+    if same:
+        hint = " or ".join(f"{key}{value}" if value else repr(key) for key in same[:3])
+    elif far:
+        full = next(key for key in known if _leaf(key) == far[0])
+        hint = f"{full}{value}" if value else repr(full)
+    else:
+        hint = repr(near[0]) if near else ""
+    words = f"did you mean {hint}?" if hint else f"wanted one of {', '.join(siblings)}."
+    return f"unknown key {_short('.'.join(map(str, place)))}; {words}{_where(place, found, override)}"
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _has_section(data: object, key: str) -> bool:
+    for name in key.split(".")[:-1]:
+        data = data.get(name) if isinstance(data, dict) else None
+    return isinstance(data, dict)
+
+
+@cache
+def all_keys(schema: Schema) -> tuple[str, ...]:
+    """Return every key of a schema with its sections, as `pruning.budget`; outer ones come first."""
+    return tuple(sorted(_keys(schema, ""), key=lambda key: key.count(".")))
+
+
+def _keys(schema: Schema, prefix: str) -> Iterable[str]:
+    for name, info in schema.model_fields.items():
+        yield prefix + name
+        for inner in _parts_of(info.annotation):
+            yield from _keys(inner, f"{prefix}{name}.")
+
+
+def _parts_of(annotation: Any) -> list[type[Part]]:
+    if get_origin(annotation) in (types.UnionType, Union):
+        return [part for each in get_args(annotation) for part in _parts_of(each)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Part) else []
+
+
+def _fields_at(place: Place, schema: Schema) -> list[str]:
+    """Return the keys of the section at a place."""
+    for name in place:
+        info = schema.model_fields.get(str(name))
+        schema = next(iter(_parts_of(info.annotation)), schema) if info is not None else schema
+    return list(schema.model_fields)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"the number {value!r:.40}"
+
+
+def _short(given: object) -> str:
+    shown = repr(given)
+    return shown if len(shown) <= 100 else f"{shown[:80]}...{shown[-12:]}"
