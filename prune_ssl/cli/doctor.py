@@ -53,10 +53,14 @@ def doctor_data(
     ],
     min_seconds: Annotated[float, typer.Option(help="Shorter clips are listed.")] = 0.1,
     max_seconds: Annotated[float, typer.Option(help="Longer clips are listed.")] = 20.0,
-    listed: Annotated[int, typer.Option(help="Clips to name of each kind; the rest are counted.")] = 10,
+    listed: Annotated[
+        int, typer.Option(min=0, help="Clips to name of each kind; the rest are counted.")
+    ] = 10,
+    outside: Annotated[bool, typer.Option(help="Read files that lie outside of the folder too.")] = False,
 ) -> None:
-    """List broken, silent, clipped, duplicated, too short and too long clips; exit 1 if any is unusable."""
-    found = survey(folder, SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds))
+    """List broken, silent, clipped, loud, duplicated, short and long clips; exit 1 if any is unusable."""
+    limits = SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds, outside=outside)
+    found = survey(folder, limits)
     for split, count in found.counts.items():
         say(f"{split}: {count} clips, {found.seconds[split] / 60:.1f} minutes")
     for kind in KINDS:
