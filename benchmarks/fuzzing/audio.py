@@ -22,7 +22,7 @@ WANTED_HZ = 16_000
 USUAL_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 ODD_HZ = (1_000, 4_000, 11_127, 12_345, 16_001, 31_999, 44_056, 47_951, 192_000, 767_999)
 CONTAINERS = {
-    "wav": ("PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM"),
+    "wav": ("PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE", "ULAW"),
     "wavex": ("PCM_16", "FLOAT"),
     "rf64": ("PCM_16", "FLOAT"),
     "w64": ("PCM_16",),
@@ -34,7 +34,7 @@ CONTAINERS = {
     "mp3": ("MPEG_LAYER_III",),
     "nist": ("PCM_16",),
 }
-LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_III", "ULAW", "IMA_ADPCM", "PCM_U8")
+LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_III", "ULAW", "PCM_U8")
 OPUS_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 MP3_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
@@ -55,8 +55,6 @@ def _sound(rng: random.Random, place: Path) -> Case:
     seconds, channels = rng.choice([0.02, 0.2, 0.7, 2.0]), rng.choice([1, 1, 1, 2, 6])
     if container in ("mp3", "nist", "ogg"):
         channels = min(channels, 2)
-    if subtype == "IMA_ADPCM":
-        channels = 1
     samples = _speechlike(rng, round(seconds * rate), channels)
     path = place / _name(rng, container)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ _MOST_BYTES = 1 << 26
 
 
 def check_vocabulary(folder: Path) -> None:
-    """Refuse a folder's vocab.json of which ids are no numbers, are missing or stand twice; none is all right.
+    """Refuse a folder's vocab.json of which ids are no numbers, are missing or come twice.
 
     Raises:
         ModelError: so it is, or it is no JSON object.
