@@ -24,6 +24,7 @@ _ORDERS = (2, 6)  # as KenLM is built
 
 _LONGEST_LINE = 1 << 16
 _GROWTH, _SMALL = 200, 1 << 26  # gzipped text grows five- to tenfold; more than this is an attack
+_BLANK_LINES = 10_000  # in a row
 _COMPARED_ENTRIES = 2_000_000  # in longer sections only neighbours are compared
 
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
@@ -86,7 +87,7 @@ class _Reader:
 
     def _counted(self, file: BinaryIO, most_bytes: int | None) -> Iterator[bytes]:
         """The lines that are not blank; `number` and `line` are those of the last one."""
-        total = 0
+        total = blank = 0
         while line := file.readline(_LONGEST_LINE):
             self.number += 1
             total += len(line)
@@ -96,6 +97,9 @@ class _Reader:
             if most_bytes is not None and total > most_bytes:
                 raise DataError(f"{self.path}: broken: it unpacks to more than {most_bytes >> 20} MiB")
             self.line = line.strip()
+            blank = 0 if self.line else blank + 1
+            if blank > _BLANK_LINES:
+                self._refuse(f"{blank} blank lines in a row")
             if self.line:
                 yield self.line
 
