@@ -208,6 +208,8 @@ def _doubled(rng: random.Random, text: str) -> str:
     head, mark, tail = text.rpartition("-grams:")
     order = head[-1]
     first, *rest = tail.splitlines()[1:]
+    if "\t" not in first:
+        return text + "an order without entries\n"
     count = sum("\t" in line for line in [first, *rest])
     text = head.replace(f"ngram {order}={count}", f"ngram {order}={count + 1}") + mark
     return "\n".join([*text.splitlines(), first, _score(first, "-0.77"), *rest, ""])

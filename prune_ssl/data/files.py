@@ -78,7 +78,7 @@ def read_text(path: Path, kind: str = "text") -> str:
         raise DataError(f"{path}: not readable ({error.strerror})") from error
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding).lstrip("\ufeff")  # programs that read one mark may write two
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(

@@ -45,6 +45,7 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
             max_seconds=recipe.data.max_seconds,
             whole_clips=task.whole_clips,
             closed_labels=not task.open_targets,
+            outside=recipe.data.outside,
         )
         clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())

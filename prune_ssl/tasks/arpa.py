@@ -110,7 +110,10 @@ class _Reader:
     def _head(self) -> list[int]:
         """The stated counts, by order; the next line is that of the first section."""
         if self._next() != b"\\data\\":
-            self._refuse("wanted \\data\\, with which ARPA text begins; no words under \\1-grams: were found")
+            self._refuse(
+                "wanted \\data\\, with which ARPA text begins; no words under \\1-grams: were found; of "
+                "KenLM's binary files give the ARPA file"
+            )
         counts: list[int] = []
         while match := _COUNT.fullmatch(self._next()):
             if int(match[1]) != len(counts) + 1:
@@ -137,7 +140,7 @@ class _Reader:
             if compare:
                 seen[entry] = None
             found += 1
-        if found < count or not self.line:
+        if found < count:
             self._refuse(f"{count} {order}-grams are stated, {found} were found")
         return seen
 
@@ -145,12 +148,10 @@ class _Reader:
         """The words of one line."""
         score, *words = self.line.split()
         weight = words.pop() if len(words) == order + 1 else None
-        if len(words) != order:
-            self._refuse(f"wanted a number, {order} words, perhaps a number")
+        if len(words) != order or (weight is not None and not _is_number(weight)):
+            self._refuse(f"wanted a number, {order} words, perhaps a number as back-off weight")
         if not _is_number(score) or float(score) > 0:
             self._refuse("wanted log10 of a probability, a number of 0 or less")
-        if weight is not None and not _is_number(weight):
-            self._refuse("wanted a number as back-off weight")
         if order > 1:
             new = next((word for word in words if word not in known), None)
             if new is not None:
