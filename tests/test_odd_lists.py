@@ -20,7 +20,7 @@ NAMES = ("a.wav", "b.wav", "c d.wav")
 
 def clip(path: Path, hz: int = 9) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.3 * np.sin(np.arange(500) / hz), 16_000)
+    soundfile.write(os.fsencode(path), 0.3 * np.sin(np.arange(500) / hz), 16_000, format="WAV")
 
 
 @pytest.fixture
@@ -341,3 +341,18 @@ def test_roots_that_are_no_folder_are_refused(tmp_path: Path) -> None:
     for number in (float("nan"), float("inf"), -1.0):
         with pytest.raises(DataError, match="FolderConfig"):
             FolderConfig(max_seconds=number)
+
+
+def test_findings_about_names_that_are_not_in_utf8_are_printed(corpus: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for word in (name, "yes"):
+        for number in range(2):
+            clip(corpus.parent / "words" / word / f"x_nohash_{number}.wav", 9 + number)
+    root = corpus.parent / "words"
+    (root / "validation_list.txt").write_text("yes/x_nohash_1.wav\n")
+    (root / "testing_list.txt").write_text("")
+    soundfile.write(os.fsencode(root / name / "x_nohash_0.wav"), np.zeros(500), 16_000, format="WAV")
+    code, output = run_cli("doctor", "data", root)
+    assert (code, "caf\\udce9" in output) == (1, True), output
+    code, output = run_cli("doctor", "data", root / name)
+    assert (code, "caf\\udce9" in output) == (2, True), output

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.data import SurveyConfig, survey
+from prune_ssl.data.files import LONGEST_PATH, shown
 from prune_ssl.data.surveys import KINDS
 
 PACKAGES = (
@@ -67,7 +68,7 @@ def doctor_data(
         findings = found.of_kind(kind)
         say(f"{kind}: {len(findings)}")
         for finding in findings[:listed]:
-            say(f"  {finding.path}: {finding.words}")
+            say(f"  {shown(finding.path, LONGEST_PATH)}: {finding.words}")
         if len(findings) > listed:
             say(f"  ... and {len(findings) - listed} more")
     for note in found.notes:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 
 from prune_ssl.errors import DataError
 
 MOST_TEXT_BYTES = 1 << 30
 """Larger files are no lists of clips: they are refused before they are read."""
+
+LONGEST_PATH = 4_096
+"""Characters of the longest path that a file can have."""
 
 _SHOWN = 120  # characters of what was found that a message repeats
 
@@ -103,29 +105,8 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
-def shown(text: object) -> str:
-    """What was found, short enough for one line of a message."""
+def shown(text: object, most: int = _SHOWN) -> str:
+    """What was found, short enough for one line of a message, without what cannot be printed."""
     words = str(text)
-    words = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}... ({len(words)} characters)"
+    words = words if len(words) <= most else f"{words[:most]}... ({len(words)} characters)"
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)
-
-
-def lies_within(path: Path, folders: Sequence[str]) -> bool:
-    """Whether the file itself, after all links and `..`, is below one of the (real) folders."""
-    real = real_path(path)
-    return any(real == folder or real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
-
-
-def real_path(path: Path) -> str:
-    """Where a file itself is; what cannot be followed stays as it is."""
-    try:
-        if path.is_symlink() or path.name in ("", ".."):
-            return os.path.realpath(path)
-        return os.path.join(_real_folder(str(path.parent)), path.name)
-    except (OSError, ValueError):
-        return os.path.abspath(path)
-
-
-@lru_cache(maxsize=4_096)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)

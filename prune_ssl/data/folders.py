@@ -25,6 +25,7 @@ from prune_ssl.data.audio import (
     waveform_problem,
 )
 from prune_ssl.data.clips import Clip
+from prune_ssl.data.confinement import Confinement
 from prune_ssl.data.duplicates import shared_files
 from prune_ssl.data.files import is_file, is_folder, shown
 from prune_ssl.data.jsonl import segment_problem
@@ -168,6 +169,7 @@ class _Inspector:
         self.keep_samples = keep_samples
         self.problems: list[tuple[Path, str]] = []
         self.rates: Counter[int] = Counter()
+        self._confinements: dict[str, Confinement] = {}
         self.stereo = self.cut = self.left_out = self.kept_whole = self.cached_bytes = 0
 
     def inspect(self, split: str, listing: Listing, row: Row, decode: bool) -> Clip | None:
@@ -176,7 +178,9 @@ class _Inspector:
         if not row.get(FILE_COLUMN, "").strip():
             return self._refuse(listing.folder / listing.source, f"a row without a {FILE_COLUMN}")
         path = listing.locate(row)
-        escape = None if config.outside else listing.escape(self.root, path)
+        if split not in self._confinements:
+            self._confinements[split] = Confinement(self.root, listing, config.outside)
+        escape = self._confinements[split].problem(path)
         if escape is not None:
             return self._refuse(path, escape)
         target = "" if config.target is None else row[config.target].strip()

@@ -5,13 +5,12 @@ Every reader is a small function of a table; the first layout whose mark is ther
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prune_ssl.data.files import is_file, is_folder, lies_within, numbered_lines, read_text, real_path, shown
+from prune_ssl.data.files import is_file, is_folder, numbered_lines, read_text, shown
 from prune_ssl.data.jsonl import JSONL_NAME, columns_of, json_objects, read_jsonl
 from prune_ssl.data.metadata import (
     FILE_COLUMN,
@@ -27,9 +26,6 @@ from prune_ssl.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 KALDI_NAME = "wav.scp"
-
-_HUB_BLOBS = "blobs"
-"""Where the hub's cache keeps the files that the links of a snapshot point to."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +50,6 @@ class Listing:
             others = (self.folder / bare, self.folder / bare.replace("\\", "/"))
             return next((other for other in others if is_file(other)), path)
         return path
-
-    def escape(self, root: Path, path: Path) -> str | None:
-        """Say where a file is that must lie in the corpus at `root` and does not, or None."""
-        if not self.confined:
-            return None
-        # A split may lie elsewhere as a whole; in the hub's cache, each file does.
-        folders = [os.path.realpath(root), os.path.realpath(self.folder)]
-        blobs = Path(real_path(self.folder / self.source)).parent
-        if blobs.name == _HUB_BLOBS:
-            folders.append(str(blobs))
-        if lies_within(path, folders):
-            return None
-        return (
-            f"outside the corpus, at {shown(real_path(path))}: put it into the folder, or allow such files "
-            "(data.outside: true in a recipe, FolderConfig(outside=True), doctor data --outside)"
-        )
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,7 @@ it, judged clips are held in memory, and unusable clips are left out as they com
 
 from __future__ import annotations
 
-import io
 import logging
-import os
-import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,27 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import fsspec
-import numpy as np
 from torch.utils.data import IterableDataset
 
 from prune_ssl.data.audio import (
     MIN_SAMPLES,
     SAMPLE_RATE_HZ,
-    Waveform,
-    decode_audio,
-    mean_of_channels,
     reason_of,
-    require_rate,
     waveform_problem,
 )
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.data.clips import Clip, cropped
-from prune_ssl.data.files import is_file, is_folder, shown
+from prune_ssl.data.files import shown
 from prune_ssl.data.folders import SpeechFolder
-from prune_ssl.data.metadata import target_columns, with_target
-from prune_ssl.data.resampling import resampled
+from prune_ssl.data.metadata import target_columns
 from prune_ssl.data.seeding import phase_key, random_by, seed_of
+from prune_ssl.data.stream_rows import audio_of, path_of, target_of
 from prune_ssl.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -60,9 +51,6 @@ _UNREADABLE = (
     tarfile.TarError,
     datasets.exceptions.DatasetsError,
 )
-
-_PROTOCOL = re.compile(r"([A-Za-z][\w+.-]*)(?:://|::)")
-_LOCAL_PROTOCOLS = frozenset({"file", "local", "ssh", "sftp", "smb", "data", "memory", "reference"})
 
 _BAD_SHARE, _BAD_SEEN = 0.1, 100  # more than this share of at least so many clips: something is wrong
 
@@ -204,12 +192,12 @@ def _clips(
     }
     for index, row in enumerate(_readable(config, split, rows)):
         target, audio = "", row.get(config.audio)
-        where = Path(_path_of(audio) or f"{split}[{index}]")
+        where = Path(path_of(audio) or f"{split}[{index}]")
         try:
-            samples = _decoded(audio, config)
+            samples = audio_of(audio, config.path, config.cut_seconds)
             problem = waveform_problem(samples, config.min_samples)
             if config.target is not None:
-                target = _target_of(row, config.target, names)
+                target = target_of(row, config.target, names)
                 problem = problem or (None if target else f"its {config.target} is empty")
         except _UNREADABLE as error:
             problem = f"broken: {_first_line(error).removeprefix('broken: ')}"
@@ -244,68 +232,6 @@ def _damaged(config: StreamConfig, split: str, index: int, error: Exception) -> 
         f"{config.path}: {split} cannot be read after its row {index} ({_first_line(error)}): a file of it "
         "is damaged or of another kind: get it again"
     )
-
-
-def _target_of(row: Mapping[str, Any], target: str, names: Mapping[str, Callable[[int], str]]) -> str:
-    texts = {}
-    for column in target_columns(target):
-        value = row.get(column)
-        if isinstance(value, (dict, list)):
-            raise DataError(f"its {column} is {shown(value)}, wanted text or a number")
-        if column in names:
-            value = None if value is None or value < 0 else names[column](value)  # -1 is for no label
-        texts[column] = "" if value is None else str(value)
-    return texts[target].strip() if target in texts else with_target(texts, target)[target]
-
-
-def _path_of(value: Any) -> str | None:
-    return value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
-
-
-def _decoded(value: Any, config: StreamConfig) -> Waveform:
-    """Samples (N,) of what a row holds, at the model's rate, no longer than `cut_seconds`."""
-    if isinstance(value, dict) and value.get("array") is not None:
-        return _resampled_array(value, config)
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if isinstance(data, bytes):
-        return decode_audio(io.BytesIO(data), len(data), SAMPLE_RATE_HZ, config.cut_seconds)
-    path = _path_of(value)
-    if path is None:
-        raise DataError(f"found {type(value).__name__}, wanted audio: a file name, bytes, or samples")
-    with fsspec.open(_allowed(path, config), "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        return decode_audio(file, size, SAMPLE_RATE_HZ, config.cut_seconds)
-
-
-def _resampled_array(value: Mapping[str, Any], config: StreamConfig) -> Waveform:
-    with np.errstate(over="ignore"):  # `waveform_problem` names what does not fit
-        samples = np.atleast_2d(np.asarray(value["array"], dtype=np.float32))
-    if samples.ndim > 2:
-        raise DataError(f"found samples of shape {samples.shape}, wanted (samples,) or (channels, samples)")
-    rate = int(value["sampling_rate"])
-    require_rate(rate)
-    most = None if config.cut_seconds is None else round(config.cut_seconds * rate)
-    return resampled(mean_of_channels(samples.T[:most]), rate, SAMPLE_RATE_HZ)
-
-
-def _allowed(path: str, config: StreamConfig) -> str:
-    """What may be opened of what a row names: data of the hub may not lead to files of this machine.
-
-    Raises:
-        DataError: it does, or there is no such file.
-    """
-    own = is_folder(Path(config.path))  # then its lists are the user's, as manifests are
-    if _PROTOCOL.match(path):
-        if not own and _LOCAL_PROTOCOLS & set(_PROTOCOL.findall(path)):
-            raise DataError(f"{shown(path)} names a file of this machine, which data of the hub may not")
-        return path
-    if not own:
-        raise DataError(f"{shown(path)} is no file of the data set: wanted audio in it, or a URL")
-    found = next((each for each in (Path(config.path) / path, Path(path)) if is_file(each)), None)
-    if found is None:
-        raise DataError("no such file")
-    return str(found)
 
 
 def _first_line(error: Exception) -> str:

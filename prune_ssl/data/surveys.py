@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from prune_ssl.data.audio import Waveform, read_header, read_waveform, waveform_problem
+from prune_ssl.data.confinement import Confinement
 from prune_ssl.data.duplicates import Duplicates
 from prune_ssl.data.files import is_folder
 from prune_ssl.data.layouts import Listing, read_listings
@@ -112,10 +113,11 @@ def survey(
     seconds = dict.fromkeys(listings, 0.0)
     done = 0
     for split, listing in listings.items():
+        confinement = Confinement(root, listing, limits.outside)
         for row in listing.rows:
             clip = listing.locate(row)
             try:
-                _require_inside(root, listing, clip, row, limits)
+                _require_inside(listing, clip, row, confinement)
                 seconds[split] += _look_at(clip, row, limits, seen, found)
             except DataError as error:
                 found.append(Finding(clip, "broken", str(error).removeprefix(f"{clip}: ")))
@@ -126,10 +128,10 @@ def survey(
     return Survey(counts, seconds, tuple(found), tuple(_shared_speakers(listings)))
 
 
-def _require_inside(root: Path, listing: Listing, clip: Path, row: Row, limits: SurveyConfig) -> None:
+def _require_inside(listing: Listing, clip: Path, row: Row, confinement: Confinement) -> None:
     if not row.get(FILE_COLUMN, "").strip():
         raise DataError(f"a row of {listing.source} without a {FILE_COLUMN}")
-    escape = None if limits.outside else listing.escape(root, clip)
+    escape = confinement.problem(clip)
     if escape is not None:
         raise DataError(escape)
 
