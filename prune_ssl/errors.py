@@ -35,3 +35,7 @@ class RecipeError(PruneError):
 
 class ArtifactError(PruneError):
     """A model folder cannot be written or read."""
+
+
+class ExportError(PruneError):
+    """A model cannot be written for a runtime, or what was written is not the model."""

@@ -13,6 +13,8 @@ import prune_ssl
 
 ORDER = (
     "errors",
+    "version",
+    "writing",
     "models",
     "tracing",
     "selection",
@@ -25,6 +27,7 @@ ORDER = (
     "training",
     "probing",
     "artifacts",
+    "exporting",
     "measuring",
     "reporting",
     "assets",

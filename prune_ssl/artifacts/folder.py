@@ -2,8 +2,6 @@
 
 import copy
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,33 +13,51 @@ from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import PreTrainedModel
 
+from prune_ssl.artifacts import remote_code
 from prune_ssl.errors import ArtifactError, PruneError
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
+from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
+from prune_ssl.version import VERSION
+from prune_ssl.writing import (
+    check_place,
+    check_room,
+    is_taken,
+    new_folder,
+    put_back,
+    told_as_one_error,
+    write_text,
+)
 
-PLAN_FILE = "pruning_plan.json"
+PLAN_FILE, CONFIG_FILE = "pruning_plan.json", "config.json"
 PLAN_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 
 Keep = Mapping[str, Sequence[int]]
 
 
-def prepare_folder(folder: str | Path, overwrite: bool = False) -> Path:
+def prepare_folder(folder: str | Path, overwrite: bool = False, as_whole: bool = True) -> Path:
     """Return `folder` as a path that may be written.
 
+    Args:
+        folder: the folder.
+        overwrite: it may hold something.
+        as_whole: it is to be replaced, not written into.
+
     Raises:
-        ArtifactError: it exists, is not an empty folder, and `overwrite` is not set.
+        ArtifactError: it exists, is not an empty folder, and `overwrite` is not set; or it cannot be written.
     """
     path = Path(folder)
-    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
-    if taken and not overwrite:
-        raise ArtifactError(
-            f"{path} exists already; nothing was written. Give another folder, or --overwrite."
-        )
-    if path.is_file():
-        raise ArtifactError(f"{path} is a file, wanted a folder.")
+    check_place(path, as_whole)
+    with told_as_one_error(path):
+        if is_taken(path) and not overwrite:
+            raise ArtifactError(
+                f"{path} exists already; nothing was written. Give another folder, or --overwrite."
+            )
+        if path.is_file():
+            raise ArtifactError(f"{path} is a file, wanted a folder.")
     return path
 
 
@@ -56,8 +72,11 @@ def save_pretrained(
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
-    The folder is written beside its place and moved there, so that no half-written one is ever seen.
-    It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported.
+    The folder is written beside its place and moved there, so that no half-written one is ever seen. One
+    that is replaced goes once the new one stands (`prune_ssl.writing`).
+    It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported. The
+    folder of a pruned model also has modeling_pruned.py: with `trust_remote_code=True` transformers loads it
+    where prune_ssl is not installed.
 
     A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
     folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
@@ -72,7 +91,7 @@ def save_pretrained(
         dtype: dtype of the saved weights (None: as they are).
 
     Raises:
-        ArtifactError: the folder exists, or the model is not one that can be saved.
+        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved.
     """
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
@@ -80,26 +99,34 @@ def save_pretrained(
             "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
         )
     path = prepare_folder(folder, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        new = Path(scratch) / path.name
+    state = model.state_dict()
+    check_room(path, sum(_bytes(value, dtype) for value in state.values()), "the weights")
+    with new_folder(path, replace=overwrite) as new:
         if isinstance(model, PreTrainedModel):
-            state = None
-            if dtype is not None:
-                state = {name: value.to(dtype) for name, value in model.state_dict().items()}
-            model.save_pretrained(new, state_dict=state)
+            cast = None if dtype is None else {name: value.to(dtype) for name, value in state.items()}
+            model.save_pretrained(new, state_dict=cast)
+            if isinstance(model, PrunedLayers):
+                _add_code(model, new)
         else:
-            new.mkdir()
             save_weights(model if dtype is None else copy.deepcopy(model).to(dtype), str(new / WEIGHTS_FILE))
         if processor is not None:
             processor.save_pretrained(new)
         if plan is not None:
             whole = plan if isinstance(plan, Plan) else Plan({name: tuple(plan[name]) for name in plan})
-            (new / PLAN_FILE).write_text(json.dumps(plan_as_json(whole), indent=1) + "\n")
-        if path.exists():
-            shutil.rmtree(path)
-        new.rename(path)
+            write_text(new / PLAN_FILE, json.dumps(plan_as_json(whole), indent=1) + "\n")
     return path
+
+
+def _add_code(model: PreTrainedModel, folder: Path) -> None:
+    """Add the file by which transformers alone can load a pruned model, and name it in config.json."""
+    write_text(folder / remote_code.FILE, remote_code.modelling_file(model, VERSION))
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["auto_map"] = remote_code.auto_map(model)
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _bytes(value: torch.Tensor, dtype: torch.dtype | None) -> int:
+    return value.numel() * (value.element_size() if dtype is None else dtype.itemsize)
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -142,6 +169,7 @@ def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None 
             factory's model exactly.
     """
     path = Path(folder)
+    put_back(path)
     if not path.is_dir():
         raise ArtifactError(f"{path} is not a folder; wanted one that save_pretrained wrote.")
     needs_factory = (path / PLAN_FILE).is_file() and not (path / "config.json").is_file()
