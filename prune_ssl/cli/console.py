@@ -43,7 +43,9 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         except PruneError as error:
             if os.environ.get("PRUNE_SSL_DEBUG"):
                 raise
-            err.print(f"error: {error}", markup=False, soft_wrap=True, style="red")
+            # Names of files need not be in UTF-8.
+            words = str(error).encode(errors="backslashreplace").decode()
+            err.print(f"error: {words}", markup=False, soft_wrap=True, style="red")
             raise typer.Exit(2) from error
         except KeyboardInterrupt:
             err.print("stopped before it was done.")

@@ -11,6 +11,7 @@ from rich.table import Table
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.options import number
 from prune_ssl.data import SurveyConfig, survey
+from prune_ssl.data.files import LONGEST_PATH, shown
 from prune_ssl.data.surveys import KINDS
 
 PACKAGES = (
@@ -61,16 +62,18 @@ def doctor_data(
     listed: Annotated[
         int, typer.Option(help="Clips to name of each kind; the rest are counted.", min=0)
     ] = 10,
+    outside: Annotated[bool, typer.Option(help="Read files that lie outside of the folder too.")] = False,
 ) -> None:
-    """List broken, silent, clipped, duplicated, too short and too long clips; exit 1 if any is unusable."""
-    found = survey(folder, SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds))
+    """List broken, silent, clipped, loud, duplicated, short and long clips; exit 1 if any is unusable."""
+    limits = SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds, outside=outside)
+    found = survey(folder, limits)
     for split, count in found.counts.items():
         say(f"{split}: {count} clips, {found.seconds[split] / 60:.1f} minutes")
     for kind in KINDS:
         findings = found.of_kind(kind)
         say(f"{kind}: {len(findings)}")
         for finding in findings[:listed]:
-            say(f"  {finding.path}: {finding.words}")
+            say(f"  {shown(finding.path, LONGEST_PATH)}: {finding.words}")
         if len(findings) > listed:
             say(f"  ... and {len(findings) - listed} more")
     for note in found.notes:

@@ -7,6 +7,7 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors
 from prune_ssl.cli.options import MOST, number
+from prune_ssl.data.files import LONGEST_PATH, shown
 from prune_ssl.tasks import BeamSettings
 from prune_ssl.tasks.inference import classify, transcribe, verify
 
@@ -34,7 +35,7 @@ def transcribe_command(
     if lm is not None:
         settings = BeamSettings(lm=lm, beam=beam, lm_weight=lm_weight, word_score=word_score)
     for path, text in transcribe(model, files, settings):
-        typer.echo(f"{path}\t{text}")
+        typer.echo(f"{shown(path, LONGEST_PATH)}\t{text}")
 
 
 @one_line_errors
@@ -45,9 +46,8 @@ def classify_command(
 ) -> None:
     """Print the likeliest labels of each file with their probabilities."""
     for path, labels in classify(model, files, best):
-        typer.echo(
-            "\t".join([str(path), *(f"{label} {100 * share:.1f}%" for label, share in labels.items())])
-        )
+        shares = (f"{label} {100 * share:.1f}%" for label, share in labels.items())
+        typer.echo("\t".join([shown(path, LONGEST_PATH), *shares]))
 
 
 @one_line_errors
@@ -63,4 +63,4 @@ def verify_command(
     """Print how alike the speaker of each file is to that of the reference (cosine, -1 to 1)."""
     for path, score in verify(model, reference, files):
         verdict = "" if threshold is None else "\tsame" if score >= threshold else "\tdifferent"
-        typer.echo(f"{path}\t{score:.3f}{verdict}")
+        typer.echo(f"{shown(path, LONGEST_PATH)}\t{score:.3f}{verdict}")

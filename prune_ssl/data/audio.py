@@ -1,33 +1,60 @@
 """Owns reading one audio file: header, samples as mono float32 at the wanted rate, what can be wrong.
 
-Letters: N samples of a clip.
+Letters: N samples of a clip, C channels.
 """
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import torch
-import torchaudio
 
+from prune_ssl.data.files import file_problem
+from prune_ssl.data.resampling import resampled
 from prune_ssl.errors import DataError
 
 SAMPLE_RATE_HZ = 16_000
 """What every model of the wav2vec 2.0 family was trained on."""
 
+RATES_HZ = (1_000, 768_000)
+"""Rates that recordings have; a header that states another is damaged."""
+
 MIN_SAMPLES = 400
 """Receptive field of the usual seven-layer frontend: a shorter clip gives no frame at all."""
+
+MOST_SAMPLES = 1 << 29
+"""So many are decoded at once, 2 GiB as float32: 9 hours at 16 kHz, 3 hours at 48 kHz."""
+
+LOUDEST = 100.0
+"""A peak above this (40 dB over full scale) is no audio: damaged floats, or integers kept as floats."""
 
 # A writer into a pipe cannot go back to fill in the length; libsndfile then reports a count near 2**63.
 _UNKNOWN_LENGTH = 1 << 40
 
+# More samples in a byte than any codec brings about, silence included.
+_SAMPLES_PER_BYTE = 1 << 16
+
 # One step of 16-bit audio. Less is silence with an offset, or rounding noise (as of opposite channels that
 # were averaged): normalization would blow it up to full scale.
 _SILENCE = 2.0**-15
+
+# libsndfile reads on to the end of a file that was cut off, and only its log tells.
+_STATED = re.compile(r"^ *(?:data|SSND|BODY|Data Size) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
+_STATED_RF64 = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
+_BIT_WIDTH = re.compile(r"^ *Bit Width *: (\d+)", re.MULTILINE)
+
+# What sox and ffmpeg state when they write into a pipe, and do not know yet; some writers count the header.
+_UNKNOWN_BYTES, _HEADER_SLACK = 0x7FFF_0000, 64
+
+_BLOCK_VALUES = 1 << 22
 
 Waveform = npt.NDArray[np.float32]
 
@@ -49,23 +76,11 @@ def read_header(path: Path) -> AudioHeader:
     """Read the header of an audio file.
 
     Raises:
-        DataError: the file is missing, empty, not audio that libsndfile knows, or states no length.
+        DataError: the file is missing, empty, cut off, not audio that libsndfile knows, states no length, a
+            length that it cannot hold, or a rate outside RATES_HZ.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: broken: the file is empty (0 bytes)")
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise DataError(f"{path}: broken: not readable as audio ({reason_of(error)})") from error
-    if info.frames >= _UNKNOWN_LENGTH:
-        raise DataError(
-            f"{path}: broken: the header states no length (written through a pipe?); encode it again"
-        )
-    return AudioHeader(
-        frames=int(info.frames), sample_rate_hz=int(info.samplerate), channels=int(info.channels)
-    )
+    with _opened(path) as (_, header):
+        return header
 
 
 def read_waveform(
@@ -86,29 +101,119 @@ def read_waveform(
         Samples of shape (N,), float32, full scale at 1.
 
     Raises:
-        DataError: the file is missing or broken (also: shorter than its header says).
+        DataError: the file is missing or broken (also: shorter than its header says), or what is wanted of it
+            is more than MOST_SAMPLES.
     """
-    header = read_header(path)
-    start = min(round(start_seconds * header.sample_rate_hz), max(header.frames - 1, 0))
-    wanted = header.frames - start
-    if max_seconds is not None:
-        wanted = min(wanted, round(max_seconds * header.sample_rate_hz))
+    with _opened(path) as (sound, header):
+        start = min(round(start_seconds * header.sample_rate_hz), max(header.frames - 1, 0))
+        samples = _decoded(sound, header, start, max_seconds, sample_rate_hz)
+    return resampled(samples, header.sample_rate_hz, sample_rate_hz)
+
+
+def decode_audio(
+    file: Any, size: int, sample_rate_hz: int = SAMPLE_RATE_HZ, max_seconds: float | None = None
+) -> Waveform:
+    """Do the same for an open file, or bytes in memory, of `size` bytes.
+
+    Raises:
+        DataError: as `read_waveform`, without a name.
+    """
     try:
-        samples, _ = soundfile.read(str(path), wanted, start, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(file) as sound:
+            header = _header_of(sound, size)
+            samples = _decoded(sound, header, 0, max_seconds, sample_rate_hz)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise DataError(f"broken: {reason_of(error)}") from error
+    return resampled(samples, header.sample_rate_hz, sample_rate_hz)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, AudioHeader]]:
+    """Open a file that passes the checks of its header; what fails meanwhile gets its name."""
+    problem = file_problem(path)
+    if problem is not None:
+        raise DataError(f"{path}: {problem}")
+    if path.suffix.lower() == ".raw":  # soundfile wants to be told its rate
+        raise DataError(f"{path}: broken: samples without a header, so its rate is not known: encode as WAV")
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise DataError("broken: the file is empty (0 bytes)")
+        # As bytes: names need not be in UTF-8.
+        with soundfile.SoundFile(os.fsencode(path)) as sound:
+            yield sound, _header_of(sound, size)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        raise DataError(f"{path}: broken: not readable as audio ({reason_of(error)})") from error
+
+
+def _header_of(sound: soundfile.SoundFile, size: int) -> AudioHeader:
+    """Check what an open file of `size` bytes states."""
+    header = AudioHeader(int(sound.frames), int(sound.samplerate), int(sound.channels))
+    if sound.format == "RAW":  # libsndfile takes anything for it that is named .au, .snd, .vox or .gsm
+        raise DataError("broken: not readable as audio (no header of a known format)")
+    require_rate(header.sample_rate_hz)
+    if header.frames >= _UNKNOWN_LENGTH:
+        raise DataError("broken: the header states no length (written through a pipe?); encode it again")
+    if header.frames > size * _SAMPLES_PER_BYTE:
+        raise DataError(f"broken: the header states {header.frames} samples, which {size} bytes cannot hold")
+    log = sound.extra_info
+    if match := _STATED.search(log):
+        stated, held = map(int, match.groups())
+        if held + _HEADER_SLACK < stated < _UNKNOWN_BYTES:
+            raise DataError(f"broken: cut off: its header states {stated} bytes of audio, it holds {held}")
+    if (match := _STATED_RF64.search(log)) and int(match[1]) < int(match[2]):
+        raise DataError(f"broken: cut off: its header states {match[2]} samples, it holds {match[1]}")
+    if sound.subtype == "PCM_U8" and (match := _BIT_WIDTH.search(log)) and int(match[1]) < 8:
+        raise DataError(f"broken: the header states samples of {match[1]} bits")
+    return header
+
+
+def require_rate(sample_rate_hz: int) -> None:
+    """Refuse a rate that no recording has.
+
+    Raises:
+        DataError: so it is.
+    """
+    low, high = RATES_HZ
+    if not low <= sample_rate_hz <= high:
+        raise DataError(
+            f"broken: the header states {sample_rate_hz} Hz, wanted a sample rate of {low} to {high} Hz"
+        )
+
+
+def _decoded(
+    sound: soundfile.SoundFile, header: AudioHeader, start: int, max_seconds: float | None, wanted_hz: int
+) -> Waveform:
+    """The mean of the channels (N,) from sample `start` on, at the file's own rate."""
+    wanted, rate = header.frames - start, header.sample_rate_hz
+    if max_seconds is not None:
+        wanted = min(wanted, round(min(max_seconds, MOST_SAMPLES) * rate))
+    if wanted * max(1.0, wanted_hz / rate) > MOST_SAMPLES:
+        raise DataError(f"too long to decode at once ({wanted / rate / 3600:.1f} hours): cut it into pieces")
+    mono, done = np.empty(wanted, dtype=np.float32), 0
+    try:
+        if start:
+            sound.seek(start)
+        while done < wanted:
+            block = min(max(1, _BLOCK_VALUES // header.channels), wanted - done)
+            part = sound.read(block, dtype="float32", always_2d=True)
+            if not len(part):
+                break
+            mono[done : done + len(part)] = mean_of_channels(part)
+            done += len(part)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise DataError(f"{path}: broken: decoding failed ({reason_of(error)})") from error
-    if len(samples) != wanted:
-        raise DataError(f"{path}: broken: {wanted} samples expected, only {len(samples)} could be decoded")
-    return mono_at(samples, header.sample_rate_hz, sample_rate_hz)
+        raise DataError(f"broken: decoding failed ({reason_of(error)})") from error
+    if done != wanted:
+        raise DataError(f"broken: {wanted} samples expected, only {done} could be decoded")
+    return mono
 
 
-def mono_at(samples: Waveform, found_hz: int, wanted_hz: int) -> Waveform:
-    """Average the channels of samples (N, C) and resample them to (N',)."""
-    mono = np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
-    if found_hz == wanted_hz or mono.size == 0:
-        return mono
-    resampled = torchaudio.functional.resample(torch.from_numpy(mono), found_hz, wanted_hz)
-    return np.asarray(resampled.numpy(), dtype=np.float32)
+def mean_of_channels(samples: Waveform) -> Waveform:
+    """Average samples (N, C) to (N,)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # damaged floats: `waveform_problem` names them
+        return np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
 
 
 def waveform_problem(samples: Waveform, min_samples: int = MIN_SAMPLES) -> str | None:
@@ -122,7 +227,9 @@ def waveform_problem(samples: Waveform, min_samples: int = MIN_SAMPLES) -> str |
         return too_short(len(samples), min_samples)
     if not np.isfinite(samples).all():
         return f"NaN or infinite ({int((~np.isfinite(samples)).sum())} of {len(samples)} samples)"
-    low, high = float(samples.min()), float(samples.max())
+    low, high = float(samples.min(initial=np.inf)), float(samples.max(initial=-np.inf))
+    if max(high, -low) > LOUDEST:
+        return f"far too loud (its peak is {max(high, -low):.3g}, full scale is 1): scale its samples"
     if high - low < _SILENCE:
         if low == high == 0.0:
             return "silent (all samples are zero)"
@@ -137,5 +244,5 @@ def too_short(samples: int, min_samples: int) -> str:
 
 def reason_of(error: Exception) -> str:
     """Give libsndfile's own words, without the path that they repeat."""
-    text = getattr(error, "error_string", None) or str(error)
+    text = getattr(error, "error_string", None) or str(error) or type(error).__name__
     return str(text).strip().rstrip(".")

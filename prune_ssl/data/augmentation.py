@@ -16,6 +16,7 @@ import torchaudio
 from prune_ssl.data.audio import SAMPLE_RATE_HZ, Waveform
 from prune_ssl.data.corruption import reverberate, simulated_rir
 from prune_ssl.data.recordings import Recordings
+from prune_ssl.data.resampling import resampled
 from prune_ssl.errors import DataError
 
 
@@ -25,7 +26,8 @@ class Augmentation:
 
     Raises:
         ValueError: a bound is negative, or a speed is not positive.
-        DataError: a folder without audio, or one that would never be heard; a range that is upside down.
+        DataError: a speed of more than ten times up or down; a folder without audio, or one that would never
+            be heard; a range that is upside down.
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -55,6 +57,8 @@ class Augmentation:
             or 0 in self.speeds
         ):
             raise ValueError(f"Augmentation: no bound may be negative and no speed 0, got {self}")
+        if not all(0.1 <= speed <= 10 for speed in self.speeds) or not self.speeds:
+            raise DataError(f"augment: speeds are {list(self.speeds)}, wanted some from 0.1 to 10")
         for name in ("snr_db", "rt60_seconds"):
             low, high = getattr(self, name)
             if low > high or (name == "rt60_seconds" and low <= 0):
@@ -75,7 +79,7 @@ class Augmentation:
         audio = torch.from_numpy(samples)
         speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
         if speed != 1.0:
-            audio, _ = torchaudio.functional.speed(audio, SAMPLE_RATE_HZ, speed)
+            audio = torch.from_numpy(resampled(samples, int(speed * SAMPLE_RATE_HZ), SAMPLE_RATE_HZ))
         audio = self._in_a_room(self._shifted(audio))
         audio = audio * 10 ** (_uniform(-self.max_gain_db, self.max_gain_db) / 20)
         if _uniform(0.0, 1.0) < self.noise_probability:

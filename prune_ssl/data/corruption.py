@@ -17,7 +17,8 @@ import torch
 import torchaudio
 from torch.utils.data import Dataset
 
-from prune_ssl.data.audio import SAMPLE_RATE_HZ, Waveform, read_waveform
+from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, Waveform, read_waveform
+from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
 
 CASES = ("noise", "reverb", "both", "clean")
@@ -179,12 +180,14 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
 
 def _read_folder(folder: Path, sample_rate_hz: int) -> tuple[torch.Tensor, ...]:
     paths: Sequence[Path] = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and is_file(path)
     )
     if not paths:
         raise DataError(f"{folder}: no audio file ({', '.join(SUFFIXES)}) in it; give a folder of recordings")
-    clips = tuple(torch.from_numpy(read_waveform(path, sample_rate_hz)) for path in paths)
-    silent = [path for path, clip in zip(paths, clips, strict=True) if not float(clip.abs().sum()) > 0]
-    if silent:
-        raise DataError(f"{silent[0]}: silent or not a number: remove it")
-    return clips
+    clips = []
+    for path in paths:
+        clip = torch.from_numpy(read_waveform(path, sample_rate_hz))
+        if not (len(clip) and 0 < float(clip.abs().max()) <= LOUDEST):
+            raise DataError(f"{path}: silent or not a number, or far too loud: remove it")
+        clips.append(clip)
+    return tuple(clips)

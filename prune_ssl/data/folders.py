@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 
 from prune_ssl.data.audio import (
@@ -24,13 +25,20 @@ from prune_ssl.data.audio import (
     waveform_problem,
 )
 from prune_ssl.data.clips import Clip
-from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings, segment_problem
-from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN
+from prune_ssl.data.confinement import Confinement
+from prune_ssl.data.duplicates import shared_files
+from prune_ssl.data.files import is_file, is_folder, shown
+from prune_ssl.data.jsonl import segment_problem
+from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings
+from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN, Row
 from prune_ssl.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
+LONGEST_WHOLE_SECONDS = 3_600.0
+"""Clips that are not cut may be so long: attention takes memory by the square of the length."""
+
 _LISTED = 10  # bad files named in an error; the rest are counted
 
 
@@ -59,6 +67,9 @@ class FolderConfig:
     """Of a target of several slots, a row may have some only: two corpora in one, each with its own task."""
     closed_labels: bool = True
     """Whether every target of the other splits must occur in train too (classification)."""
+    outside: bool = False
+    """Whether a `file_name` may lead out of the corpus, by an absolute path, `..` or a link. Lists of paths
+    (manifests in the root, Kaldi's wav.scp) always may."""
     decode_limit_clips: int = 2_000
     """Up to so many clips each is decoded; beyond, one in several of train and all of the splits that may be
     judged, of which none can be skipped later. All headers are always read."""
@@ -67,7 +78,7 @@ class FolderConfig:
 
     def __post_init__(self) -> None:
         numbers = (self.sample_rate_hz, self.min_samples, self.decode_limit_clips, self.max_seconds or 1)
-        if min(numbers) <= 0:
+        if not all(isfinite(number) and number > 0 for number in numbers):
             raise DataError(f"FolderConfig: rates, lengths and limits must be positive, got {self}")
         unknown = [name for name in self.required_splits if name not in SPLITS]
         if unknown:
@@ -146,7 +157,7 @@ def check_folder(
         splits = {
             name: tuple(replace(clip, samples=None) for clip in clips) for name, clips in splits.items()
         }
-    notes = (*inspector.notes(stride, total), *_unlisted_notes(listings))
+    notes = (*inspector.notes(stride, total), *_unlisted_notes(listings), *shared_files(splits))
     for note in notes:
         logger.info("%s: %s", root, note)
     return SpeechFolder(path=root, splits=splits, notes=notes)
@@ -160,14 +171,20 @@ class _Inspector:
         self.keep_samples = keep_samples
         self.problems: list[tuple[Path, str]] = []
         self.rates: Counter[int] = Counter()
+        self._confinements: dict[str, Confinement] = {}
         self.stereo = self.cut = self.left_out = self.kept_whole = self.cached_bytes = 0
 
-    def inspect(self, split: str, listing: Listing, row: Mapping[str, str], decode: bool) -> Clip | None:
+    def inspect(self, split: str, listing: Listing, row: Row, decode: bool) -> Clip | None:
         """Return the clip of one row, or None after noting its problem, or that it is left out."""
-        name, config = row.get(FILE_COLUMN, ""), self.config
-        path = listing.folder / name
-        if not name.strip():
+        config = self.config
+        if not row.get(FILE_COLUMN, "").strip():
             return self._refuse(listing.folder / listing.source, f"a row without a {FILE_COLUMN}")
+        path = listing.locate(row)
+        if split not in self._confinements:
+            self._confinements[split] = Confinement(self.root, listing, config.outside)
+        escape = self._confinements[split].problem(path)
+        if escape is not None:
+            return self._refuse(path, escape)
         target = "" if config.target is None else row[config.target].strip()
         if config.target is not None and not target:
             return self._refuse(path, f"its {config.target} in {listing.source} is empty")
@@ -177,9 +194,10 @@ class _Inspector:
                 return self._refuse(
                     path, too_short(header.samples_at(config.sample_rate_hz), config.min_samples)
                 )
-            segment = segment_problem(row, header.frames / header.sample_rate_hz)
-            if segment is not None:
-                return self._refuse(path, segment)
+            seconds = header.frames / header.sample_rate_hz
+            problem = segment_problem(row, seconds) or self._endless(split, seconds)
+            if problem is not None:
+                return self._refuse(path, problem)
             if self._is_long(header) and config.whole_clips:
                 if split == "train":
                     self.left_out += 1
@@ -240,6 +258,14 @@ class _Inspector:
         self.problems.append((path, words))
         return None
 
+    def _endless(self, split: str, seconds: float) -> str | None:
+        """The words for a clip that stays whole and is so long that no model takes it."""
+        config = self.config
+        cut = config.max_seconds is not None and (split == "train" or not config.whole_clips)
+        if cut or seconds <= LONGEST_WHOLE_SECONDS:
+            return None
+        return f"too long ({seconds / 3600:.1f} hours, wanted at most one): write one file per utterance"
+
     def _count(self, header: AudioHeader) -> float:
         seconds = header.frames / header.sample_rate_hz
         if header.sample_rate_hz != self.config.sample_rate_hz:
@@ -259,12 +285,16 @@ class _Inspector:
 
 
 def _read_splits(root: Path, config: FolderConfig) -> dict[str, Listing]:
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(
-            f"{root}: {'not a folder' if root.exists() else 'no such folder'}: "
+            f"{root}: {'not a folder' if is_file(root) else 'no such folder'}: "
             "give a folder with train/ in it"
         )
-    if not any(root.iterdir()):
+    try:
+        empty = not any(root.iterdir())
+    except OSError as error:
+        raise DataError(f"{root}: not readable ({error.strerror})") from error
+    if empty:
         raise DataError(
             f"{root}: the folder is empty: "
             f"put train/{METADATA_NAME} and the audio beside it, likewise validation/"
@@ -284,7 +314,7 @@ def _read_splits(root: Path, config: FolderConfig) -> dict[str, Listing]:
 def _raise_if_any(root: Path, problems: Sequence[tuple[Path, str]], total: int) -> None:
     if not problems:
         return
-    listed = [f"  {os.path.relpath(path, root)}: {words}" for path, words in problems[:_LISTED]]
+    listed = [f"  {shown(os.path.relpath(path, root))}: {words}" for path, words in problems[:_LISTED]]
     if len(problems) > _LISTED:
         listed.append(f"  ... and {len(problems) - _LISTED} more")
     listed.append(f"Replace these files, or take their rows out of {METADATA_NAME}.")
@@ -308,9 +338,9 @@ def _unlisted_notes(listings: Mapping[str, Listing]) -> Iterable[str]:
         if not listing.complete:
             continue
         folder = listing.folder
-        listed = {folder / row[FILE_COLUMN] for row in listing.rows}
+        listed = {os.path.normpath(listing.locate(row)) for row in listing.rows}
         unlisted = sum(
-            path.suffix.lower() in AUDIO_SUFFIXES and path not in listed for path in folder.rglob("*")
+            path.suffix.lower() in AUDIO_SUFFIXES and str(path) not in listed for path in folder.rglob("*")
         )
         if unlisted:
             yield f"{unlisted} audio files under {split}/ are not in its {listing.source}: not used"
@@ -318,7 +348,7 @@ def _unlisted_notes(listings: Mapping[str, Listing]) -> Iterable[str]:
 
 def _some(labels: Sequence[str]) -> str:
     more = f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""
-    return ", ".join(map(repr, labels[:_LISTED])) + more
+    return ", ".join(repr(shown(label)) for label in labels[:_LISTED]) + more
 
 
 def _clips(count: int) -> str:

@@ -5,17 +5,19 @@ Every reader is a small function of a table; the first layout whose mark is ther
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prune_ssl.data.files import is_file, is_folder, numbered_lines, read_text, shown
+from prune_ssl.data.jsonl import JSONL_NAME, columns_of, json_objects, read_jsonl
 from prune_ssl.data.metadata import (
     FILE_COLUMN,
     METADATA_NAME,
     SPEAKER_COLUMN,
+    Row,
+    read_csv,
     read_metadata,
     require_columns,
     with_target,
@@ -23,13 +25,7 @@ from prune_ssl.data.metadata import (
 from prune_ssl.errors import DataError
 
 SPLITS = ("train", "validation", "test")
-JSONL_NAME = "metadata.jsonl"
 KALDI_NAME = "wav.scp"
-NEMO_COLUMN = "audio_filepath"
-
-_SEGMENT_SLACK_SECONDS, _SEGMENT_SLACK_SHARE = 0.1, 0.05  # stated lengths are rounded, codecs pad
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,17 @@ class Listing:
     rows: list[Row]
     complete: bool = False
     """Whether all audio under `folder` should be listed."""
+    confined: bool = False
+    """Whether its files must lie in the corpus: a table of names; manifests and wav.scp list paths."""
+
+    def locate(self, row: Row) -> Path:
+        """The path of a row's file; also where spaces are around its name, or it is written as in Windows."""
+        name = row.get(FILE_COLUMN, "")
+        path, bare = self.folder / name, name.strip()
+        if (bare != name or "\\" in name) and not is_file(path):
+            others = (self.folder / bare, self.folder / bare.replace("\\", "/"))
+            return next((other for other in others if is_file(other)), path)
+        return path
 
 
 @dataclass(frozen=True)
@@ -67,15 +74,18 @@ def read_listings(root: Path, target: str | None, blanks: bool = False) -> dict[
         DataError: no layout is recognised, or a list is malformed or lacks a column.
     """
     layout = next((each for each in LAYOUTS if any(_first(root, mark) for mark in each.marks)), None)
-    found = layout.read(root) if layout is not None else _split_folders(root, target)
+    if layout is not None:
+        found = layout.read(root)
+    elif is_file(root / "train.jsonl"):
+        found = _manifests(root, target)
+    else:
+        found = _split_folders(root, target)
     if target is None:
         return found
     listings = {}
     for split, listing in found.items():
-        columns = list(dict.fromkeys(name for row in listing.rows for name in row))
-        require_columns(listing.folder / listing.source, columns, target)
-        rows = [with_target(row, target, blanks) for row in listing.rows]
-        listings[split] = Listing(listing.folder, listing.source, rows, listing.complete)
+        require_columns(listing.folder / listing.source, columns_of(listing.rows), target)
+        listings[split] = replace(listing, rows=[with_target(row, target, blanks) for row in listing.rows])
     return listings
 
 
@@ -83,7 +93,7 @@ def split_folder(root: Path, split: str) -> Path:
     """Return the folder of a split: its name, or Kaldi's `dev` for validation."""
     alias = root / "dev"
     plain = root / split
-    return alias if split == "validation" and not plain.is_dir() and alias.is_dir() else plain
+    return alias if split == "validation" and not is_folder(plain) and is_folder(alias) else plain
 
 
 def _split_folders(root: Path, target: str | None) -> dict[str, Listing]:
@@ -91,70 +101,35 @@ def _split_folders(root: Path, target: str | None) -> dict[str, Listing]:
     found = {}
     for split in SPLITS:
         folder = split_folder(root, split)
-        if not folder.is_dir():
+        if not is_folder(folder):
             continue
-        if (folder / METADATA_NAME).is_file():
-            found[split] = Listing(folder, METADATA_NAME, read_metadata(folder, target), complete=True)
-        elif (folder / JSONL_NAME).is_file():
-            found[split] = Listing(folder, JSONL_NAME, read_jsonl(folder / JSONL_NAME), complete=True)
-        elif (folder / KALDI_NAME).is_file():
+        if is_file(folder / METADATA_NAME):
+            rows = read_metadata(folder, target)
+            if is_file(folder / JSONL_NAME):
+                _require_same(folder, rows, read_jsonl(folder / JSONL_NAME, target), target)
+            found[split] = Listing(folder, METADATA_NAME, rows, complete=True, confined=True)
+        elif is_file(folder / JSONL_NAME):
+            rows = read_jsonl(folder / JSONL_NAME, target)
+            found[split] = Listing(folder, JSONL_NAME, rows, complete=True, confined=True)
+        elif is_file(folder / KALDI_NAME):
             found[split] = Listing(root, KALDI_NAME, read_kaldi(folder))
         else:
-            found[split] = Listing(
-                folder, METADATA_NAME, read_metadata(folder, target)
-            )  # says what is missing
+            read_metadata(folder, target)  # says what is missing
     return found
 
 
-def read_jsonl(path: Path) -> list[Row]:
-    """Read one JSON object per line; `audio_filepath` (NeMo) may stand for `file_name`.
+def _require_same(folder: Path, table: list[Row], objects: list[Row], target: str | None) -> None:
+    """Refuse two lists of one split that differ in what is used of them."""
 
-    Raises:
-        DataError: a line is not a JSON object, or a NeMo entry begins within its recording.
-    """
-    rows = []
-    for number, entry in _objects(path):
-        row = {name: "" if value is None else str(value) for name, value in entry.items()}
-        if NEMO_COLUMN in row:
-            row.setdefault(FILE_COLUMN, row[NEMO_COLUMN])
-            if _seconds(row, "offset"):
-                raise DataError(
-                    f"{path}: line {number} begins at {row['offset']} s of {row[NEMO_COLUMN]}: a recording "
-                    "cut into segments: write one file per utterance"
-                )
-        rows.append(row)
-    return rows
+    def used(row: Row) -> tuple[str, str]:
+        return row.get(FILE_COLUMN, ""), with_target(row, target)[target] if target else ""
 
-
-def segment_problem(row: Mapping[str, str], seconds: float) -> str | None:
-    """Say why a NeMo entry is no whole recording of so many seconds, or None where it is, or is no entry."""
-    stated = _seconds(row, "duration") if NEMO_COLUMN in row else None
-    if stated is None or seconds - stated <= max(_SEGMENT_SLACK_SECONDS, _SEGMENT_SLACK_SHARE * seconds):
-        return None
-    return (
-        f"the list gives it {stated:g} s, the file has {seconds:g} s: if it is a segment of a longer "
-        "recording, write one file per utterance, else correct its duration"
-    )
-
-
-def _seconds(row: Mapping[str, str], column: str) -> float | None:
-    """What a column states; None where it states no number."""
-    try:
-        return float(row[column])
-    except (KeyError, ValueError):
-        return None
-
-
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a file, one per line, with the number of each."""
-    for number, line in enumerate(_lines(path), start=1):
-        try:
-            entry = json.loads(line)
-            if not isinstance(entry, dict):
-                raise ValueError(f"a {type(entry).__name__}")
-        except ValueError as error:
-            raise DataError(f"{path}: line {number} is not a JSON object: {error}") from error
-        yield number, entry
+    one, other = sorted(map(used, table)), sorted(map(used, objects))
+    if one != other:
+        raise DataError(
+            f"{folder}: {METADATA_NAME} lists {len(one)} clips and {JSONL_NAME} {len(other)}, "
+            "and they differ: remove one of the two files"
+        )
 
 
 def read_kaldi(folder: Path) -> list[Row]:
@@ -163,22 +138,24 @@ def read_kaldi(folder: Path) -> list[Row]:
     Raises:
         DataError: an entry is a command, the recordings are cut by `segments`, or a table misses a clip.
     """
-    if (folder / "segments").is_file():
+    if is_file(folder / "segments"):
         raise DataError(f"{folder / 'segments'}: recordings cut into segments: write one file per utterance")
     tables = {
-        column: dict(_pairs(folder / name))
+        column: _table(folder / name)
         for column, name in (("text", "text"), (SPEAKER_COLUMN, "utt2spk"))
-        if (folder / name).is_file()
+        if is_file(folder / name)
     }
     rows = []
-    for clip, path in _pairs(folder / KALDI_NAME):
-        if path.endswith("|"):
-            raise DataError(f"{folder / KALDI_NAME}: {clip} is a command: write its audio to a file")
+    for clip, path in _table(folder / KALDI_NAME).items():
+        if path.endswith("|") or path.startswith("|"):
+            raise DataError(f"{folder / KALDI_NAME}: {shown(clip)} is a command: write its audio to a file")
         beside = folder / path
-        row = {FILE_COLUMN: str(beside.resolve()) if beside.is_file() else path}
+        row = {FILE_COLUMN: str(beside.resolve()) if is_file(beside) else path}
         for column, table in tables.items():
             if clip not in table:
-                raise DataError(f"{folder / KALDI_NAME}: {clip} has no {column} in the table beside it")
+                raise DataError(
+                    f"{folder / KALDI_NAME}: {shown(clip)} has no {column} in the table beside it"
+                )
             row[column] = table[clip]
         rows.append(row)
     return rows
@@ -191,7 +168,9 @@ def _librispeech(root: Path) -> dict[str, Listing]:
     for split, pattern in parts.items():
         rows = []
         for transcripts in sorted(root.glob(f"{pattern}/*/*/*.trans.txt")):
-            for clip, text in _pairs(transcripts):
+            for clip, text in _table(transcripts).items():
+                if "/" in clip:
+                    raise DataError(f"{transcripts}: {shown(clip)} is no name of a clip in its folder")
                 path = (transcripts.parent / f"{clip}.flac").relative_to(root)
                 rows.append({FILE_COLUMN: str(path), "text": text, SPEAKER_COLUMN: clip.partition("-")[0]})
         if rows:
@@ -213,14 +192,17 @@ def _speech_commands(root: Path) -> dict[str, Listing]:
     return {split: Listing(root, sources[split], found) for split, found in rows.items() if found}
 
 
+VOXCELEB_LISTS = ("veri_test2.txt", "veri_test.txt")
+
+
 def _voxceleb(root: Path) -> dict[str, Listing]:
     """wav/SPEAKER/VIDEO/*.wav; the files of the trial list are validation and test, other speakers train.
 
     VoxCeleb1's verification has no validation split of its own, so both name the same clips.
     """
-    lists = [root / name for name in ("veri_test2.txt", "veri_test.txt") if (root / name).is_file()]
+    lists = [root / name for name in VOXCELEB_LISTS if is_file(root / name)]
     judged = {name for line in _lines(lists[0]) for name in line.split()[1:]}
-    speakers = {Path(name).parts[0] for name in judged}
+    speakers = {speaker for name in judged for speaker in Path(name).parts[:1]}
     rows: dict[bool, list[Row]] = {True: [], False: []}
     for path in sorted((root / "wav").glob("*/*/*.wav")):
         name = path.relative_to(root / "wav").as_posix()
@@ -230,33 +212,37 @@ def _voxceleb(root: Path) -> dict[str, Listing]:
     return {"train": Listing(root / "wav", "wav/", rows[False]), "validation": test, "test": test}
 
 
+_SLURP_COLUMNS = {"text": "sentence", "scenario": "scenario", "action": "action"}
+
+
 def _slurp(root: Path) -> dict[str, Listing]:
     """dataset/slurp/{train,devel,test}.jsonl with the audio in slurp_real/; one row per recording."""
     names = {"train": "train", "validation": "devel", "test": "test"}
     found = {}
     for split, name in names.items():
         source = f"dataset/slurp/{name}.jsonl"
-        if not (root / source).is_file():
+        if not is_file(root / source):
             continue
         rows = []
-        for number, entry in _objects(root / source):
+        for number, entry in json_objects(root / source):
             try:
-                rows += [
-                    {
-                        FILE_COLUMN: f"slurp_real/{recording['file']}",
-                        "text": entry["sentence"],
-                        "scenario": entry["scenario"],
-                        "action": entry["action"],
-                    }
-                    for recording in entry["recordings"]
-                ]
+                rows += list(_slurp_rows(entry))
             except (KeyError, TypeError) as error:
                 raise DataError(
                     f"{root / source}: line {number} is no entry of SLURP ({error}): wanted sentence, "
                     "scenario, action and recordings, each with its file"
                 ) from error
-        found[split] = Listing(root, source, rows)
+        found[split] = Listing(root, source, rows, confined=True)
     return found
+
+
+def _slurp_rows(entry: Mapping[str, Any]) -> Iterator[Row]:
+    for recording in entry["recordings"]:
+        row = {FILE_COLUMN: recording["file"]} | {to: entry[name] for to, name in _SLURP_COLUMNS.items()}
+        wrong = next((name for name, value in row.items() if not isinstance(value, str)), None)
+        if wrong is not None:
+            raise TypeError(f"its {wrong} is {shown(row[wrong])}")
+        yield row | {FILE_COLUMN: f"slurp_real/{row[FILE_COLUMN]}"}
 
 
 def _fluent(root: Path) -> dict[str, Listing]:
@@ -266,43 +252,39 @@ def _fluent(root: Path) -> dict[str, Listing]:
     found = {}
     for split, name in names.items():
         source = f"data/{name}_data.csv"
-        if not (root / source).is_file():
+        if not is_file(root / source):
             continue
-        with (root / source).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            columns = reader.fieldnames or ()
-            if "path" not in columns:
-                raise DataError(
-                    f"{root / source}: no column 'path': found {', '.join(columns) or 'no header'}"
-                )
-            rows = [
-                row | {name: row[column] for column, name in ours.items() if column in columns}
-                for row in reader
-            ]
-        found[split] = Listing(root, source, rows)
+        columns, table = read_csv(root / source, "path")
+        if "path" not in columns:
+            raise DataError(
+                f"{root / source}: no column 'path': found {shown(', '.join(columns)) or 'no header'}"
+            )
+        rows = [
+            row | {name: row[column] for column, name in ours.items() if column in columns} for row in table
+        ]
+        found[split] = Listing(root, source, rows, confined=True)
     return found
 
 
-def _manifests(root: Path) -> dict[str, Listing]:
+def _manifests(root: Path, target: str | None) -> dict[str, Listing]:
     """{train,validation,test}.jsonl (or dev.jsonl) in the root, as NeMo and others write them."""
     found = {}
     for split in SPLITS:
         names = (f"{split}.jsonl", "dev.jsonl") if split == "validation" else (f"{split}.jsonl",)
-        path = next((root / name for name in names if (root / name).is_file()), None)
+        path = next((root / name for name in names if is_file(root / name)), None)
         if path is not None:
-            found[split] = Listing(root, path.name, read_jsonl(path))
+            found[split] = Listing(root, path.name, read_jsonl(path, target))
     return found
 
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout("Speech Commands", ("testing_list.txt",), _speech_commands),
-    Layout("VoxCeleb", ("veri_test*.txt",), _voxceleb),
+    Layout("VoxCeleb", VOXCELEB_LISTS, _voxceleb),
     Layout("SLURP", ("dataset/slurp/train.jsonl",), _slurp),
     Layout("Fluent Speech Commands", ("data/train_data.csv",), _fluent),
     Layout("LibriSpeech", ("train-*/*/*/*.trans.txt", "dev-clean/*/*/*.trans.txt"), _librispeech),
-    Layout("JSONL manifests", ("train.jsonl",), _manifests),
 )
-"""Layouts with a mark of their own; anything else is read as a folder per split."""
+"""Layouts with a mark of their own; anything else is read as JSONL manifests, or as a folder per split."""
 
 
 def _first(root: Path, pattern: str) -> Path | None:
@@ -310,18 +292,22 @@ def _first(root: Path, pattern: str) -> Path | None:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as text in UTF-8: {error}") from error
-    return (line for line in text.splitlines() if line.strip())
+    return (line for _, line in numbered_lines(read_text(path)))
 
 
-def _pairs(path: Path) -> Iterable[tuple[str, str]]:
-    """`key value...` lines, as Kaldi and LibriSpeech have them."""
-    for line in _lines(path):
-        key, _, value = line.strip().partition(" ")
-        yield key, value.strip()
+def _table(path: Path) -> dict[str, str]:
+    """`key value...` lines, as Kaldi and LibriSpeech have them.
+
+    Raises:
+        DataError: a key comes twice.
+    """
+    found: dict[str, str] = {}
+    for number, line in numbered_lines(read_text(path)):
+        key, *value = line.split(maxsplit=1)
+        if key in found:
+            raise DataError(f"{path}: line {number} lists {shown(key)} again: leave one line")
+        found[key] = value[0].strip() if value else ""
+    return found
 
 
 def missing_splits(found: Mapping[str, Listing], wanted: Sequence[str]) -> list[str]:

@@ -1,16 +1,18 @@
-"""Owns reading SPLIT/metadata.csv: one row per clip, every field as text."""
+"""Owns tables of clips: SPLIT/metadata.csv and the columns that every list must have, every field as text."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import io
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import datasets
-
+from prune_ssl.data.files import file_problem, read_text, shown
 from prune_ssl.errors import DataError
-from prune_ssl.writing import temporary_folder
 
 METADATA_NAME = "metadata.csv"
 FILE_COLUMN = "file_name"
@@ -18,6 +20,13 @@ SPEAKER_COLUMN = "speaker"
 
 SLOT_MARK = "|"
 """Between the slots of a target, and between their values."""
+
+# The index that pandas writes beside a table, and what it calls it when it has read one back.
+_INDEX = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
+_DELIMITERS = (",", ";", "\t")
+_ALIASES = ("path", "file", "filename", "filepath", "audio", "audio_path", "wav", "audio_filepath")
+
+Row = dict[str, str]
 
 
 def target_columns(target: str) -> tuple[str, ...]:
@@ -28,7 +37,7 @@ def target_columns(target: str) -> tuple[str, ...]:
     return tuple(target.replace(SLOT_MARK, "+").split("+"))
 
 
-def with_target(row: dict[str, str], target: str, blanks: bool = False) -> dict[str, str]:
+def with_target(row: Row, target: str, blanks: bool = False) -> Row:
     """Add the joined target to a row; empty where one of its parts is.
 
     Args:
@@ -44,7 +53,7 @@ def with_target(row: dict[str, str], target: str, blanks: bool = False) -> dict[
     return {**row, target: SLOT_MARK.join("_".join(parts) for parts in slots) if whole else ""}
 
 
-def read_metadata(split_folder: Path, target: str | None) -> list[dict[str, str]]:
+def read_metadata(split_folder: Path, target: str | None) -> list[Row]:
     """Read the rows of a split's metadata.csv; labels stay text ("007" and "NA" are labels too).
 
     Args:
@@ -55,61 +64,145 @@ def read_metadata(split_folder: Path, target: str | None) -> list[dict[str, str]
         DataError: the file is missing, is not CSV in UTF-8, lacks `file_name` or `target`, or has no rows.
     """
     path = split_folder / METADATA_NAME
-    if not path.is_file():
+    problem = file_problem(path)
+    if problem is not None:
         raise DataError(
-            f"{split_folder}: no {METADATA_NAME} in it: "
+            f"{split_folder}: no {METADATA_NAME} in it{problem.removeprefix('no such file')}: "
             f"write one with the columns {FILE_COLUMN} and {target or 'more'}, a row per clip"
         )
+    columns, rows = read_csv(path, FILE_COLUMN)
+    names = folded(columns, target)
+    require_columns(path, [names.get(name, name) for name in columns], target)
+    if not rows:
+        raise DataError(f"{path}: it has a header but no clips: add a row per clip")
+    return renamed(rows, names)
+
+
+def read_csv(path: Path, first: str) -> tuple[list[str], list[Row]]:
+    """Do the same as `numbered_csv`, without the numbers of the lines."""
+    columns, rows = numbered_csv(path, first)
+    return columns, [row for _, row in rows]
+
+
+def numbered_csv(path: Path, first: str, kind: str = "CSV") -> tuple[list[str], list[tuple[int, Row]]]:
+    """Read a table with one header line, whose fields are parted by commas, semicolons or tabs.
+
+    Columns without a name, such as the index that pandas writes, are left out. Blank lines are too.
+
+    Args:
+        path: The file.
+        first: A column that it should have, by which the mark between its fields is known.
+        kind: What it should be, for the message.
+
+    Returns:
+        The names of the columns, which may repeat, and the rows with the numbers of their (last) lines.
+
+    Raises:
+        DataError: it is not CSV in UTF-8, or a row has more fields than the header; the line is named.
+    """
+    text = read_text(path, kind)
+    with _fields_of_any_length():
+        try:
+            return _parsed(path, text, _delimiter(text, first))
+        except csv.Error as error:
+            raise DataError(f"{path}: not readable as CSV in UTF-8 with one header line: {error}") from error
+
+
+def _delimiter(text: str, first: str) -> str:
+    """The mark by which the header has the column `first`; a comma where none is."""
+    for delimiter in _DELIMITERS:
+        try:
+            names = next((row for row in _reader(text, delimiter) if any(row)), [])
+        except csv.Error:  # its fields are quoted, and another mark is between them
+            continue
+        if first.casefold() in (name.strip().casefold() for name in names):
+            return delimiter
+    return _DELIMITERS[0]
+
+
+def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
+    # Strict: else a quotation mark that is never closed swallows all rows behind it.
+    lines = io.StringIO(text, newline="")
+    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+
+
+def _parsed(path: Path, text: str, delimiter: str) -> tuple[list[str], list[tuple[int, Row]]]:
+    reader = _reader(text, delimiter)
+    header: list[str] | None = None
+    rows = []
     try:
-        columns, has_rows = _columns(path)
-        require_columns(path, columns, target)
-        if not has_rows:
-            raise DataError(f"{path}: it has a header but no clips: add a row per clip")
-        return _rows(path, columns)
-    except (csv.Error, UnicodeDecodeError, datasets.exceptions.DatasetGenerationError) as error:
-        cause = error.__cause__ or error
-        raise DataError(f"{path}: not readable as CSV in UTF-8 with one header line: {cause}") from error
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if header is None:
+                header = [name.strip() for name in fields]
+                continue
+            _require_header(path, reader, header, fields, delimiter)
+            fields += [""] * (len(header) - len(fields))
+            # Of columns of one name the first counts; one that is needed may not repeat: `require_columns`.
+            pairs = reversed(list(zip(header, fields, strict=False)))
+            rows.append((_line(reader), {name: field for name, field in pairs if not _INDEX.fullmatch(name)}))
+    except csv.Error as error:
+        raise csv.Error(f"line {_line(reader)}: {error}") from error
+    return [name for name in header or () if not _INDEX.fullmatch(name)], rows
 
 
-def _columns(path: Path) -> tuple[list[str], bool]:
-    """The header, and whether a row follows it."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        return next(reader, []), next(reader, None) is not None
+def _require_header(
+    path: Path, reader: Iterator[list[str]], header: Sequence[str], fields: Sequence[str], delimiter: str
+) -> None:
+    if any(field.strip() for field in fields[len(header) :]):
+        raise DataError(
+            f"{path}: line {_line(reader)} has {len(fields)} fields ({shown(delimiter.join(fields))}), its "
+            f"header {len(header)}: put a field that holds {delimiter!r} into quotation marks"
+        )
+
+
+def _line(reader: Iterator[list[str]]) -> int:
+    return int(getattr(reader, "line_num", 0))
+
+
+def folded(columns: Sequence[str], target: str | None) -> dict[str, str]:
+    """New names for columns that are written otherwise than they are wanted, `File_Name` for `file_name`."""
+    names = {}
+    for wanted in (FILE_COLUMN, SPEAKER_COLUMN, *(target_columns(target) if target else ())):
+        alike = [name for name in dict.fromkeys(columns) if name.strip().casefold() == wanted.casefold()]
+        if wanted not in columns and len(alike) == 1:
+            names[alike[0]] = wanted
+    return names
+
+
+def renamed(rows: list[Row], names: Mapping[str, str]) -> list[Row]:
+    """The rows with new names for some columns."""
+    return [{names.get(name, name): value for name, value in row.items()} for row in rows] if names else rows
 
 
 def require_columns(path: Path, columns: Sequence[str], target: str | None) -> None:
-    """Refuse a list without the file names or the target's columns.
+    """Refuse a list without the file names or the target's columns, or that has one of them twice.
 
     Raises:
-        DataError: a column is missing; the message names those that are there.
+        DataError: so it is; the message names the columns that are there.
     """
     wanted = (FILE_COLUMN, *(target_columns(target) if target else ()))
     missing = [name for name in wanted if name not in columns]
     if missing:
+        alias = next((name for name in columns if name.strip().casefold() in _ALIASES), None)
+        hint = f"; rename {alias!r} to {FILE_COLUMN!r}" if alias and FILE_COLUMN in missing else ""
         raise DataError(
             f"{path}: no column {' and no column '.join(map(repr, missing))}: "
-            f"found {', '.join(columns) or 'an empty file'}; "
-            f"wanted {','.join(wanted)} (other columns are welcome)"
+            f"found {shown(', '.join(columns)) or 'an empty file'}; "
+            f"wanted {','.join(wanted)} (other columns are welcome){hint}"
         )
-
-
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    features = datasets.Features({name: datasets.Value("string") for name in columns})
-    # The builder wants a cache folder even in memory: its own, so that nothing is left in the user's home.
-    with temporary_folder() as cache, _no_progress_bars():
-        table = datasets.Dataset.from_csv(
-            str(path), features=features, cache_dir=str(cache), keep_in_memory=True, keep_default_na=False
-        )
-        return list(table.to_list())
+    counts = Counter(columns)
+    twice = next((name for name in (*wanted, SPEAKER_COLUMN) if counts[name] > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: {counts[twice]} columns are named {twice!r}: leave one")
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    were_disabled = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
+def _fields_of_any_length() -> Iterator[None]:
+    """Lift the limit of Python's csv, 128 KiB a field, which is the process's."""
+    before = csv.field_size_limit(sys.maxsize)
     try:
         yield
     finally:
-        if not were_disabled:
-            datasets.enable_progress_bars()
+        csv.field_size_limit(before)

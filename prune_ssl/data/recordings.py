@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from prune_ssl.data.audio import SAMPLE_RATE_HZ, read_header, read_waveform
+from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, read_header, read_waveform
 from prune_ssl.data.corruption import SUFFIXES
+from prune_ssl.data.files import is_file, is_folder
 from prune_ssl.errors import DataError
 
 
@@ -30,9 +31,11 @@ class Recordings:
         Raises:
             DataError: there is no such folder, no audio in it, or a file whose header cannot be read.
         """
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise DataError(f"{folder}: no such folder; give one of recordings")
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and is_file(path)
+        )
         if not paths:
             raise DataError(
                 f"{folder}: no audio file ({', '.join(SUFFIXES)}) in it; give a folder of recordings"
@@ -60,6 +63,6 @@ class Recordings:
     @staticmethod
     def _read(path: Path, seconds: float | None = None, start: float = 0.0) -> torch.Tensor:
         found = torch.from_numpy(read_waveform(path, SAMPLE_RATE_HZ, seconds, start))
-        if not bool(found.isfinite().all()):
-            raise DataError(f"{path}: NaN or infinite: remove it")
+        if not bool((found.abs() <= LOUDEST).all()):  # a silent piece is one
+            raise DataError(f"{path}: NaN, infinite or far too loud: remove it")
         return found

@@ -6,8 +6,8 @@ it, judged clips are held in memory, and unusable clips are left out as they com
 
 from __future__ import annotations
 
-import io
 import logging
+import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import fsspec
-import numpy as np
-import soundfile
 from torch.utils.data import IterableDataset
 
-from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Waveform, mono_at, reason_of, waveform_problem
+from prune_ssl.data.audio import (
+    MIN_SAMPLES,
+    SAMPLE_RATE_HZ,
+    reason_of,
+    waveform_problem,
+)
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.data.clips import Clip, cropped
+from prune_ssl.data.files import shown
 from prune_ssl.data.folders import SpeechFolder
-from prune_ssl.data.metadata import target_columns, with_target
+from prune_ssl.data.metadata import target_columns
 from prune_ssl.data.seeding import phase_key, random_by, seed_of
+from prune_ssl.data.stream_rows import audio_of, path_of, target_of
 from prune_ssl.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +37,21 @@ logger = logging.getLogger(__name__)
 # What an Audio feature holds; as a feature of its own it would ask for torchcodec even to stay encoded.
 _ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
 _NAMED = 10  # unusable clips that are warned of one by one
+# What a damaged file or a row of an odd kind raises: in `datasets`, pyarrow and ours.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    EOFError,
+    ImportError,
+    RuntimeError,
+    DataError,
+    tarfile.TarError,
+    datasets.exceptions.DatasetsError,
+)
+
 _BAD_SHARE, _BAD_SEEN = 0.1, 100  # more than this share of at least so many clips: something is wrong
 
 
@@ -134,7 +153,7 @@ def open_split(config: StreamConfig, split: str) -> datasets.IterableDataset:
     files = dict(config.data_files) if config.data_files else None
     try:
         found = datasets.load_dataset(config.path, config.name, data_files=files, split=split, streaming=True)
-    except (OSError, ValueError, ImportError, datasets.exceptions.DatasetsError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"{config.path}: split {split!r} cannot be streamed ({_first_line(error)}): wanted a "
             "name of the hub or a folder of Parquet, JSONL, CSV, Arrow or WebDataset files; folders of audio "
@@ -144,7 +163,10 @@ def open_split(config: StreamConfig, split: str) -> datasets.IterableDataset:
     for name, feature in features.items():
         if isinstance(feature, datasets.Audio):
             found = found.cast_column(name, _ENCODED)
-    columns = found.column_names or list(next(iter(found), {}))
+    try:
+        columns = found.column_names or list(next(iter(found), {}))
+    except _UNREADABLE as error:
+        raise _damaged(config, split, 0, error) from error
     wanted = (config.audio, *(target_columns(config.target) if config.target else ()))
     missing = [name for name in wanted if name not in columns]
     if missing:
@@ -168,18 +190,19 @@ def _clips(
         for column, feature in (rows.features or {}).items()
         if isinstance(feature, datasets.ClassLabel)
     }
-    for index, row in enumerate(rows):
-        where = Path(_path_of(row[config.audio]) or f"{split}[{index}]")
+    for index, row in enumerate(_readable(config, split, rows)):
+        target, audio = "", row.get(config.audio)
+        where = Path(path_of(audio) or f"{split}[{index}]")
         try:
-            samples = _decoded(row[config.audio], config)
+            samples = audio_of(audio, config.path, config.cut_seconds)
             problem = waveform_problem(samples, config.min_samples)
-        except (soundfile.LibsndfileError, OSError, DataError, TypeError, ValueError) as error:
-            problem = f"broken: {_first_line(error)}"
-        target = "" if config.target is None else _target_of(row, config.target, names)
-        if problem is None and config.target is not None and not target:
-            problem = f"its {config.target} is empty"
+            if config.target is not None:
+                target = target_of(row, config.target, names)
+                problem = problem or (None if target else f"its {config.target} is empty")
+        except _UNREADABLE as error:
+            problem = f"broken: {_first_line(error).removeprefix('broken: ')}"
         if problem is not None:
-            refuse(f"{where}: {problem}")
+            refuse(f"{shown(where)}: {problem}")
             continue
         seconds, most = len(samples) / SAMPLE_RATE_HZ, config.max_seconds
         if leave_out is not None and config.whole_clips and most is not None and seconds > most:
@@ -188,40 +211,27 @@ def _clips(
         yield Clip(where, target, seconds, samples=samples)
 
 
-def _target_of(row: Mapping[str, Any], target: str, names: Mapping[str, Callable[[int], str]]) -> str:
-    texts = {}
-    for column in target_columns(target):
-        value = row[column]
-        texts[column] = "" if value is None else str(names[column](value) if column in names else value)
-    return texts[target].strip() if target in texts else with_target(texts, target)[target]
+def _readable(
+    config: StreamConfig, split: str, rows: datasets.IterableDataset
+) -> Iterator[Mapping[str, Any]]:
+    """The rows, up to one that its file does not give.
+
+    Raises:
+        DataError: there is one.
+    """
+    index = 0
+    try:
+        for index, row in enumerate(rows, start=1):  # noqa: B007
+            yield row
+    except _UNREADABLE as error:
+        raise _damaged(config, split, index, error) from error
 
 
-def _path_of(value: Any) -> str | None:
-    return value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
-
-
-def _decoded(value: Any, config: StreamConfig) -> Waveform:
-    """Samples (N,) of what a row holds, at the model's rate, no longer than `cut_seconds`."""
-    if isinstance(value, dict) and value.get("array") is not None:
-        samples, rate = np.asarray(value["array"], dtype=np.float32), int(value["sampling_rate"])
-        most = None if config.cut_seconds is None else round(config.cut_seconds * rate)
-        return mono_at(np.atleast_2d(samples).T[:most], rate, SAMPLE_RATE_HZ)
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if isinstance(data, bytes):
-        return _read(io.BytesIO(data), config)
-    path = _path_of(value)
-    if path is None:
-        raise DataError(f"found {type(value).__name__}, wanted audio: a file name, bytes, or samples")
-    beside = Path(config.path) / path
-    with fsspec.open(str(beside) if beside.is_file() else path, "rb") as file:
-        return _read(file, config)
-
-
-def _read(file: Any, config: StreamConfig) -> Waveform:
-    with soundfile.SoundFile(file) as sound:
-        frames = -1 if config.cut_seconds is None else round(config.cut_seconds * sound.samplerate)
-        samples = sound.read(frames, dtype="float32", always_2d=True)
-        return mono_at(samples, sound.samplerate, SAMPLE_RATE_HZ)
+def _damaged(config: StreamConfig, split: str, index: int, error: Exception) -> DataError:
+    return DataError(
+        f"{config.path}: {split} cannot be read after its row {index} ({_first_line(error)}): a file of it "
+        "is damaged or of another kind: get it again"
+    )
 
 
 def _first_line(error: Exception) -> str:

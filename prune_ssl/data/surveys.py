@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from prune_ssl.data.audio import Waveform, read_header, read_waveform, waveform_problem
+from prune_ssl.data.confinement import Confinement
+from prune_ssl.data.duplicates import Duplicates
+from prune_ssl.data.files import is_folder
 from prune_ssl.data.layouts import Listing, read_listings
-from prune_ssl.data.metadata import FILE_COLUMN, SPEAKER_COLUMN
+from prune_ssl.data.metadata import FILE_COLUMN, SPEAKER_COLUMN, Row
 from prune_ssl.errors import DataError
 
-KINDS = ("broken", "silent", "clipped", "duplicated", "too short", "too long")
+KINDS = ("broken", "silent", "clipped", "loud", "duplicated", "too short", "too long")
 """What may be wrong with a clip, the worst first."""
 
 _FLAT_SAMPLES = 3  # as long a run at the extreme does not happen to unclipped speech by chance
 _FLAT_TOLERANCE = 1.5 * 2.0**-15  # a step and a half of 16-bit audio: lossy codecs wobble
-_LOUD = 0.1  # below this peak flat tops are rounding, not clipping
+_QUIET = 0.1  # below this peak flat tops are rounding, not clipping
+_OVER = 2.0  # lossy codecs and resampling pass full scale by less
+_LOOKED_AT = 1 << 26  # samples of a clip that are decoded, 256 MiB: 70 minutes at 16 kHz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,8 @@ class SurveyConfig:
     """Longer clips are listed: they take much memory in training."""
     clipped_share: float = 5e-4
     """More samples than this share in flat tops make a clip clipped."""
+    outside: bool = False
+    """As FolderConfig has it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_seconds < self.max_seconds or not 0 < self.clipped_share < 1:
@@ -90,7 +96,7 @@ def survey(
         DataError: the folder or its lists cannot be read at all.
     """
     root, limits = Path(path), config or SurveyConfig()
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(
             f"{root}: no such folder: give one with train/ in it, or a corpus as it was unpacked. A data set "
             "of the hub can be streamed in training (data.stream), which leaves out unusable clips and names "
@@ -102,15 +108,17 @@ def survey(
         raise DataError(
             f"{root}: no clips are listed in it: wanted train/metadata.csv or another known layout"
         )
-    seen: dict[bytes, Path] = {}
+    seen = Duplicates()
     found: list[Finding] = []
     seconds = dict.fromkeys(listings, 0.0)
     done = 0
     for split, listing in listings.items():
+        confinement = Confinement(root, listing, limits.outside)
         for row in listing.rows:
-            clip = listing.folder / row.get(FILE_COLUMN, "")
+            clip = listing.locate(row)
             try:
-                seconds[split] += _look_at(clip, limits, seen, found)
+                _require_inside(listing, clip, row, confinement)
+                seconds[split] += _look_at(clip, row, limits, seen, found)
             except DataError as error:
                 found.append(Finding(clip, "broken", str(error).removeprefix(f"{clip}: ")))
             done += 1
@@ -120,42 +128,52 @@ def survey(
     return Survey(counts, seconds, tuple(found), tuple(_shared_speakers(listings)))
 
 
-def _look_at(clip: Path, limits: SurveyConfig, seen: dict[bytes, Path], found: list[Finding]) -> float:
+def _require_inside(listing: Listing, clip: Path, row: Row, confinement: Confinement) -> None:
+    if not row.get(FILE_COLUMN, "").strip():
+        raise DataError(f"a row of {listing.source} without a {FILE_COLUMN}")
+    escape = confinement.problem(clip)
+    if escape is not None:
+        raise DataError(escape)
+
+
+def _look_at(clip: Path, row: Row, limits: SurveyConfig, seen: Duplicates, found: list[Finding]) -> float:
     """Add what is odd about one clip to `found`, and return its length in seconds."""
     header = read_header(clip)
     seconds = header.frames / header.sample_rate_hz
     if seconds < limits.min_seconds:
         found.append(Finding(clip, "too short", f"{seconds:.3f} s"))
+    read = _LOOKED_AT / header.sample_rate_hz if header.frames > _LOOKED_AT else None
     if seconds > limits.max_seconds:
-        found.append(Finding(clip, "too long", f"{seconds:.1f} s"))
-    samples = read_waveform(clip, header.sample_rate_hz)
+        part = "" if read is None else f", of which the first {read:.0f} s were looked at"
+        found.append(Finding(clip, "too long", f"{seconds:.1f} s{part}"))
+    samples = read_waveform(clip, header.sample_rate_hz, read)
     problem = waveform_problem(samples, min_samples=1)
     if problem is not None:
         found.append(Finding(clip, "silent" if problem.startswith("silent") else "broken", problem))
         return seconds
-    share = flat_share(samples)
+    share, peak = flat_share(samples), float(np.abs(samples).max())
     if share > limits.clipped_share:
         found.append(Finding(clip, "clipped", f"{100 * share:.2f}% of its samples are in flat tops"))
-    # The audio, not the file: a copy in another container, or with other tags, is a copy too.
-    digest = hashlib.sha256(np.round(samples * 2**15).astype(np.int32).tobytes()).digest()
-    first = seen.setdefault(digest, clip)
-    if first != clip:
-        found.append(Finding(clip, "duplicated", f"the same audio as {first}"))
+    if peak > _OVER:
+        found.append(Finding(clip, "loud", f"its peak is {peak:.3g}, full scale is 1"))
+    words = seen.words(clip, samples, row)
+    if words is not None:
+        found.append(Finding(clip, "duplicated", words))
     return seconds
 
 
 def flat_share(samples: Waveform) -> float:
     """Share of samples (N,) in runs of three or more at the clip's own highest or lowest value."""
-    flat = np.zeros(len(samples), dtype=bool)
+    flat = 0
     for signed in (samples, -samples):
         peak = signed.max(initial=0.0)
-        if peak < _LOUD:
+        if peak < _QUIET:
             continue
         at_peak = np.concatenate([[0], (signed >= peak - _FLAT_TOLERANCE).astype(np.int8), [0]])
         edges = np.flatnonzero(np.diff(at_peak))
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            flat[start:stop] |= stop - start >= _FLAT_SAMPLES
-    return float(flat.mean()) if len(flat) else 0.0
+        runs = edges[1::2] - edges[::2]
+        flat += int(runs[runs >= _FLAT_SAMPLES].sum())
+    return flat / len(samples) if len(samples) else 0.0
 
 
 def _shared_speakers(listings: Mapping[str, Listing]) -> Iterator[str]:

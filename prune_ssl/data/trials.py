@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from prune_ssl.data.clips import Clip
+from prune_ssl.data.files import is_file, is_folder, numbered_lines, read_text, shown
+from prune_ssl.data.metadata import numbered_csv
 from prune_ssl.errors import DataError
 
 TRIAL_NAMES = ("sv_trials.csv", "trials.csv", "veri_test2.txt", "veri_test.txt")
@@ -23,7 +25,21 @@ TARGET_SHARE = 0.1
 """With fewer pairs of one speaker among the drawn (1,000 of 10,000), EER and its interval get coarse."""
 
 _COLUMNS = ("file_1", "file_2", "same_speaker")
-_VERDICTS = {"1": True, "0": False, "true": True, "false": False, "target": True, "nontarget": False}
+_KIND = "a trial list"
+_SAME = ("1", "1.0", "true", "target", "same")
+_OTHER = ("0", "0.0", "false", "nontarget", "impostor", "different")
+_VERDICTS = dict.fromkeys(_SAME, True) | dict.fromkeys(_OTHER, False)
+
+# How the fields of a line may be parted; between tabs or commas names may hold spaces.
+_SPLITS: tuple[Callable[[str], list[str]], ...] = (
+    lambda line: line.split("\t"),
+    str.split,
+    lambda line: line.split(","),
+    lambda line: line.split(";"),
+)
+
+Fields = tuple[int, tuple[str, str, str]]
+"""Number of a line; verdict, first and second file."""
 
 
 @dataclass(frozen=True)
@@ -44,46 +60,103 @@ def find_trials(root: Path, name: str | None = None) -> tuple[Trial, ...] | None
     if name is not None:
         return read_trials(root / name, root)
     found = (root / each for each in TRIAL_NAMES)
-    path = next((each for each in found if each.is_file()), None)
+    path = next((each for each in found if is_file(each)), None)
     return None if path is None else read_trials(path, root)
 
 
 def read_trials(path: Path, root: Path) -> tuple[Trial, ...]:
-    """Read CSV with the columns file_1, file_2, same_speaker, or VoxCeleb's `1 file file` lines.
+    """Read CSV with the columns file_1, file_2, same_speaker, or lines of a verdict and two file names.
+
+    The verdict, 1 or 0, target or nontarget, may be the first field (VoxCeleb) or the last (Kaldi, SRE).
 
     Args:
         path: The list.
         root: What its file names are relative to (VoxCeleb's: root/wav, if it is there).
 
     Raises:
-        DataError: it is missing, empty or malformed.
+        DataError: it is missing, empty or malformed, has one kind of trials only, pairs a file with itself,
+            or says both of one pair.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as a trial list: {error}") from error
-    lines = [line for line in text.splitlines() if line.strip()]
-    rows = _csv_rows(lines) if lines and "," in lines[0] else [tuple(line.split()) for line in lines]
-    folder = root / "wav" if path.suffix == ".txt" and (root / "wav").is_dir() else root
-    trials = []
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 3 or row[0].lower() not in _VERDICTS:
-            raise DataError(
-                f"{path}: trial {number} is {' '.join(map(str, row))!r}: wanted a CSV with the columns "
-                f"{', '.join(_COLUMNS)}, or lines of 1 or 0 and two file names"
-            )
-        trials.append(Trial(folder / row[1], folder / row[2], _VERDICTS[row[0].lower()]))
-    if not trials:
+    rows = _rows(path)
+    if not rows:
         raise DataError(f"{path}: it lists no trials")
+    folder = _folder(path, root, rows[0][1][1])
+    trials, known = [], dict[frozenset[str], tuple[bool, int]]()
+    for number, (verdict, first, second) in rows:
+        same, pair = _VERDICTS[verdict.lower()], frozenset(map(os.path.normpath, (first, second)))
+        if len(pair) == 1:
+            raise DataError(f"{path}: line {number} pairs {shown(first)} with itself: take it out")
+        before, line = known.setdefault(pair, (same, number))
+        if before != same:
+            raise DataError(f"{path}: lines {line} and {number} contradict each other on {shown(first)}")
+        trials.append(Trial(folder / first, folder / second, same))
+    if len({trial.same for trial in trials}) == 1:
+        kind = "one speaker" if trials[0].same else "two speakers"
+        raise DataError(
+            f"{path}: all {len(trials)} trials are of {kind}: wanted some of one speaker and some of two"
+        )
     return tuple(trials)
 
 
-def _csv_rows(lines: list[str]) -> list[tuple[str, ...]]:
-    reader = csv.DictReader(lines)
-    if not {*_COLUMNS} <= {*(reader.fieldnames or ())}:
-        return [tuple(line.split()) for line in lines]  # no header of ours: refused as its first line
-    first, second, same = _COLUMNS
-    return [(row[same] or "", row[first] or "", row[second] or "") for row in reader]
+def _folder(path: Path, root: Path, name: str) -> Path:
+    below = root / "wav"
+    if path.suffix != ".txt" or not is_folder(below):
+        return root
+    return root if is_file(root / name) and not is_file(below / name) else below
+
+
+def _rows(path: Path) -> list[Fields]:
+    lines = list(numbered_lines(read_text(path, _KIND)))
+    if not lines:
+        return []
+    names = lines[0][1].casefold().replace(";", ",").replace("\t", ",").split(",")
+    if {*_COLUMNS} <= {name.strip(' "') for name in names}:
+        return _csv_rows(path)
+    attempts = [_fields(path, lines, split) for split in _SPLITS]
+    # Where none fits, that by which the most lines are well-formed tells which one is not.
+    rows, wrong = max(attempts, key=lambda attempt: len(attempt[0]))
+    if wrong is not None:
+        raise wrong
+    return rows
+
+
+def _fields(
+    path: Path, lines: Sequence[tuple[int, str]], split: Callable[[str], list[str]]
+) -> tuple[list[Fields], DataError | None]:
+    """The well-formed lines up to the first that is not, and the refusal of that one."""
+    parts = [[field.strip() for field in split(line)] for _, line in lines]
+    first = sum(_is_verdict(fields[0]) for fields in parts)
+    last = sum(_is_verdict(fields[-1]) for fields in parts)
+    rows: list[Fields] = []
+    for trial, ((number, line), fields) in enumerate(zip(lines, parts, strict=True), start=1):
+        one, *names = fields if first >= last else [fields[-1], *fields[:-1]]
+        if len(names) != 2 or not all(names) or not _is_verdict(one):
+            return rows, _refusal(path, number, trial, line)
+        rows.append((number, (one, names[0], names[1])))
+    return rows, None
+
+
+def _csv_rows(path: Path) -> list[Fields]:
+    columns, rows = numbered_csv(path, _COLUMNS[0], _KIND)
+    first, second, same = (next(name for name in columns if name.casefold() == wanted) for wanted in _COLUMNS)
+    found: list[Fields] = []
+    for trial, (number, row) in enumerate(rows, start=1):
+        fields = (row[same].strip(), row[first].strip(), row[second].strip())
+        if not all(fields) or not _is_verdict(fields[0]):
+            raise _refusal(path, number, trial, " ".join(fields))
+        found.append((number, fields))
+    return found
+
+
+def _is_verdict(field: str) -> bool:
+    return field.lower() in _VERDICTS
+
+
+def _refusal(path: Path, number: int, trial: int, line: str) -> DataError:
+    return DataError(
+        f"{path}: line {number}: trial {trial} is {shown(line)!r}: wanted a CSV with the columns "
+        f"{', '.join(_COLUMNS)}, or lines of 1 or 0 and two file names"
+    )
 
 
 def all_pairs(clips: Sequence[Clip], limit: int = PAIR_LIMIT, seed: int = 0) -> tuple[Trial, ...]:

@@ -46,6 +46,7 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
             whole_clips=task.whole_clips,
             blanks=task.blanks,
             closed_labels=not task.open_targets,
+            outside=recipe.data.outside,
         )
         clips = check_folder(recipe.data.path, config)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())

@@ -136,6 +136,8 @@ class DataPart(Part):
     few long ones. Lengths are those before augmentation."""
     trials: str | None = None
     """Verification: trial list, relative to path."""
+    outside: bool = False
+    """Whether a `file_name` in a metadata.csv or .jsonl may lead out of `path`."""
     margin: float | None = Field(default=None, ge=0, lt=1)
     """Verification: of AM-softmax; None: the model's own, 0.4. Dense training comes to it step by step."""
 

@@ -5,22 +5,19 @@ Letters: T frames, V tokens.
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from prune_ssl.errors import DataError, PruneError
+from prune_ssl.tasks.arpa import read_words
 from prune_ssl.tasks.tokenizers import CASES, Tokenizer, fitting_case
 from prune_ssl.writing import temporary_folder
-
-MARKS = frozenset({"<s>", "</s>", "<unk>", "<UNK>"})
-"""Entries of an n-gram model that are no words."""
 
 _NEVER = -1e4
 """The log probability of what must not happen; minus infinity would leave no path at all."""
@@ -44,10 +41,13 @@ class BeamSettings:
     word_score: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.beam < 1 or self.beam_threshold <= 0 or self.lm_weight < 0:
+        numbers = (self.beam_threshold, self.lm_weight, self.word_score)
+        finite = all(isfinite(number) for number in numbers)
+        if self.beam < 1 or self.beam_threshold <= 0 or self.lm_weight < 0 or not finite:
             raise DataError(
                 f"decoding: found beam {self.beam}, beam_threshold {self.beam_threshold:g}, lm_weight "
-                f"{self.lm_weight:g}; wanted a beam of at least 1, a threshold above 0, no negative weight"
+                f"{self.lm_weight:g}, word_score {self.word_score:g}; wanted a beam of at least 1, a "
+                "threshold above 0, no negative weight"
             )
 
 
@@ -139,40 +139,6 @@ class _Search:
     def __call__(self, scores: torch.Tensor) -> str:
         (found,) = self.decoder(scores)
         return " ".join(self.spelled[word] for word in found[0].words) if found else ""
-
-
-def read_words(path: Path) -> list[str]:
-    """Return the words of an ARPA file: its 1-grams without marks.
-
-    Raises:
-        DataError: the file is missing, or no ARPA text, or has no words.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file: give an n-gram model as ARPA text (.arpa or .arpa.gz)")
-    opened: Callable[..., TextIO] = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            words = list(_unigrams(file))
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise DataError(
-            f"{path}: not ARPA text in UTF-8 ({error}): of KenLM's binary files give the ARPA file"
-        ) from error
-    if not words:
-        raise DataError(f"{path}: broken: no words under \\1-grams:; wanted an n-gram model as ARPA text")
-    return words
-
-
-def _unigrams(lines: Iterator[str]) -> Iterator[str]:
-    """Yield the words of the section of 1-grams: a line each with log probability, word, perhaps back-off."""
-    for line in lines:
-        if line.strip() == "\\1-grams:":
-            break
-    for line in lines:
-        if line.startswith("\\"):
-            return
-        fields = line.split()
-        if len(fields) > 1 and fields[1] not in MARKS:
-            yield fields[1]
 
 
 def _decoder_factory() -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from prune_ssl.errors import DataError, ModelError
+from prune_ssl.tasks.vocabularies import check_vocabulary, require_tokens
 from prune_ssl.writing import temporary_folder
 
 Tokenizer = Wav2Vec2CTCTokenizer | Wav2Vec2PhonemeCTCTokenizer
@@ -60,13 +61,16 @@ def load_tokenizer(name: str) -> Tokenizer:
     """Load a CTC tokenizer from a folder or the hub.
 
     Raises:
-        ModelError: there is none, or it is of another kind.
+        ModelError: there is none, it is of another kind, or its files are damaged.
     """
+    check_vocabulary(Path(name))
     try:
         found: Any = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
+    # What damaged files raise in the depths of transformers has no end.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(
-            f"{name}: no tokenizer can be loaded from there ({str(error).splitlines()[0]}): "
+            f"{name}: no tokenizer can be loaded from there ({reason}): "
             "give a folder or hub name of a CTC model with vocab.json"
         ) from error
     if not isinstance(found, (Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer)):
@@ -74,6 +78,8 @@ def load_tokenizer(name: str) -> Tokenizer:
             f"{name}: its tokenizer is a {type(found).__name__}, which does not decode CTC; "
             "a Wav2Vec2CTCTokenizer is wanted"
         )
+    roles = {found.pad_token: "the blank of CTC", found.unk_token: "what it cannot spell"}
+    require_tokens(Path(name), found.encoder, found.get_vocab(), roles)
     return found
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AutoModelForAudioXVector, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder, Trial, all_pairs, find_trials
+from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.frames import frame_counts, shortest_heard
 from prune_ssl.tasks.heads import with_fresh_head
@@ -275,7 +276,7 @@ def _unused_trials(folder: SpeechFolder, trials: Sequence[Trial]) -> Iterator[st
     splits = {split: {clip.path for clip in clips} for split, clips in folder.splits.items()}
     known = set().union(*splits.values())
     sides = {path for trial in trials for path in (trial.first, trial.second)}
-    gone = {path for path in sides - known if not path.is_file()}
+    gone = {path for path in sides - known if not is_file(path)}
     if gone:
         count = sum(trial.first in gone or trial.second in gone for trial in trials)
         raise DataError(

@@ -1,0 +1,171 @@
+"""Owns the check of n-gram models as ARPA text, before KenLM reads them.
+
+KenLM takes memory by what the head of a file states, ends the process at a negative count, and of two entries
+for one n-gram takes one without a word.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from prune_ssl.data.files import file_problem, shown
+from prune_ssl.errors import DataError
+
+MARKS = frozenset({"<s>", "</s>", "<unk>", "<UNK>"})
+"""Entries of an n-gram model that are no words."""
+
+_ORDERS = (2, 6)  # as KenLM is built
+
+_LONGEST_LINE = 1 << 16
+_GROWTH, _SMALL = 200, 1 << 26  # gzipped text grows five- to tenfold; more than this is an attack
+_BLANK_LINES = 10_000  # in a row
+_COMPARED_ENTRIES = 2_000_000  # in longer sections only neighbours are compared
+
+_COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
+
+Entries = dict[bytes, None]
+"""N-grams, in order."""
+
+
+def read_words(path: Path) -> list[str]:
+    """Check an ARPA file from end to end, and return its words: the 1-grams without marks.
+
+    Raises:
+        DataError: the file is missing, damaged, no ARPA text of 2 to 6 orders, or has no words; the line is
+            named.
+    """
+    problem = file_problem(path)
+    if problem is not None:
+        raise DataError(f"{path}: {problem}: give an n-gram model as ARPA text (.arpa or .arpa.gz)")
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not packed:
+                return _Reader(path, file, None).words()
+            with gzip.open(file) as unpacked:
+                most = max(_SMALL, _GROWTH * path.stat().st_size)
+                return _Reader(path, unpacked, most).words()  # type: ignore[arg-type]
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path}: not ARPA text in UTF-8 ({error}): of KenLM's binary files give the ARPA file"
+        ) from error
+
+
+class _Reader:
+    """Goes through the lines of one file once."""
+
+    def __init__(self, path: Path, file: BinaryIO, most_bytes: int | None) -> None:
+        self.path, self.number, self.line = path, 0, b""
+        self._lines = self._counted(file, most_bytes)
+
+    def words(self) -> list[str]:
+        counts = self._head()
+        known = self._section(1, counts[0], {})
+        for order, count in enumerate(counts[1:], start=2):
+            self._section(order, count, known)
+        if self.line != b"\\end\\":
+            self._refuse("wanted \\end\\: an entry too many, or the file is cut off")
+        if self._next():  # also reads the check sum of a gzipped file
+            self._refuse("wanted nothing behind \\end\\")
+        if {b"<unk>", b"<UNK>"} <= known.keys():
+            self._refuse("<unk> and <UNK> are one word, wanted one entry of it")
+        words = [word.decode("utf-8") for word in known]
+        missing = next((mark for mark in ("<s>", "</s>") if mark not in words), None)
+        if missing is not None:
+            raise DataError(f"{self.path}: broken: no 1-gram {missing}: wanted the marks of begin and end")
+        words = [word for word in words if word not in MARKS]
+        if not words:
+            raise DataError(f"{self.path}: broken: no words under \\1-grams:; wanted a model of words")
+        return words
+
+    def _counted(self, file: BinaryIO, most_bytes: int | None) -> Iterator[bytes]:
+        """The lines that are not blank; `number` and `line` are those of the last one."""
+        total = blank = 0
+        while line := file.readline(_LONGEST_LINE):
+            self.number += 1
+            total += len(line)
+            if len(line) == _LONGEST_LINE or b"\0" in line:
+                self.line = line[:80]
+                self._refuse("not ARPA text in UTF-8")
+            if most_bytes is not None and total > most_bytes:
+                raise DataError(f"{self.path}: broken: it unpacks to more than {most_bytes >> 20} MiB")
+            self.line = line.strip()
+            blank = 0 if self.line else blank + 1
+            if blank > _BLANK_LINES:
+                self._refuse(f"{blank} blank lines in a row")
+            if self.line:
+                yield self.line
+
+    def _next(self) -> bytes:
+        self.line = next(self._lines, b"")
+        return self.line
+
+    def _head(self) -> list[int]:
+        """The stated counts, by order; the next line is that of the first section."""
+        if self._next() != b"\\data\\":
+            self._refuse(
+                "wanted \\data\\, with which ARPA text begins; no words under \\1-grams: were found; of "
+                "KenLM's binary files give the ARPA file"
+            )
+        counts: list[int] = []
+        while match := _COUNT.fullmatch(self._next()):
+            if int(match[1]) != len(counts) + 1:
+                self._refuse(f"wanted ngram {len(counts) + 1}=COUNT")
+            counts.append(int(match[2]))
+        low, high = _ORDERS
+        if not low <= len(counts) <= high:
+            self._refuse(f"{len(counts)} orders are stated, wanted n-grams of {low} to {high} orders")
+        return counts
+
+    def _section(self, order: int, count: int, known: Entries) -> Entries:
+        """Check the entries of one order, and return them as far as they must be compared."""
+        if self.line != b"\\%d-grams:" % order:
+            self._refuse(f"wanted \\{order}-grams:")
+        seen: Entries = {}
+        found, before, compare = 0, b"", order == 1 or count <= _COMPARED_ENTRIES
+        while not (self._next().startswith(b"\\") or not self.line):
+            if found == count:
+                break
+            entry = self._entry(order, known)
+            if entry == before or entry in seen:
+                self._refuse("this entry is there twice")
+            before = entry
+            if compare:
+                seen[entry] = None
+            found += 1
+        if found < count:
+            self._refuse(f"{count} {order}-grams are stated, {found} were found")
+        return seen
+
+    def _entry(self, order: int, known: Entries) -> bytes:
+        """The words of one line."""
+        score, *words = self.line.split()
+        weight = words.pop() if len(words) == order + 1 else None
+        if len(words) != order or (weight is not None and not _is_number(weight)):
+            self._refuse(f"wanted a number, {order} words, perhaps a number as back-off weight")
+        if not _is_number(score) or float(score) > 0:
+            self._refuse("wanted log10 of a probability, a number of 0 or less")
+        if order > 1:
+            new = next((word for word in words if word not in known), None)
+            if new is not None:
+                self._refuse(f"{shown(new.decode('utf-8', 'replace'))} is no 1-gram")
+        return b" ".join(words)
+
+    def _refuse(self, words: str) -> NoReturn:
+        found = shown(self.line.decode("utf-8", "replace")) or "the end of the file"
+        where = f"line {self.number}: found {found!r}: {words}"
+        raise DataError(f"{self.path}: broken: KenLM does not read it as ARPA ({where})")
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        return isfinite(float(text)) and b"_" not in text
+    except ValueError:
+        return False

@@ -1,0 +1,106 @@
+"""Owns the check of vocab.json: transformers misreads a damaged one without a word."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from prune_ssl.data.files import is_file, shown
+from prune_ssl.errors import ModelError
+
+VOCABULARY_NAME = "vocab.json"
+_MOST_BYTES = 1 << 26
+
+
+def check_vocabulary(folder: Path) -> None:
+    """Refuse a folder's vocab.json of which ids are no numbers, are missing or come twice.
+
+    Raises:
+        ModelError: so it is, or it is no JSON object.
+    """
+    path = folder / VOCABULARY_NAME
+    if not is_file(path):
+        return
+    content = _object(path)
+    nested = bool(content) and all(isinstance(each, dict) for each in content.values())  # one per language
+    added = set(_added_tokens(folder).values())
+    for language, vocabulary in content.items() if nested else [("", content)]:
+        _check_ids(path, f" of {shown(language)!r}" if nested else "", vocabulary, added)
+
+
+def require_tokens(folder: Path, own: dict[str, int], read: dict[str, int], wanted: dict[str, str]) -> None:
+    """Refuse a loaded tokenizer of which two tokens have one id, or that was given tokens of no file.
+
+    Args:
+        folder: Where it was read from.
+        own: Its tokens as vocab.json has them.
+        read: All of its tokens.
+        wanted: The tokens that must be in a file, with what they are for. Transformers gives those that are
+            in none a number behind all others, which is no output of the model.
+
+    Raises:
+        ModelError: so it is.
+    """
+    tokens: dict[int, str] = {}
+    for token, number in read.items():
+        other = tokens.setdefault(number, token)
+        if other != token:
+            raise ModelError(
+                f"{folder}: {VOCABULARY_NAME} and tokenizer_config.json contradict each other: "
+                f"{shown(other)!r} and {shown(token)!r} have one id, {number}: take both files from one model"
+            )
+    path = folder / VOCABULARY_NAME
+    if not is_file(path):
+        return
+    known = own.keys() | _added_tokens(folder).keys()
+    for token, role in wanted.items():
+        if token not in known:
+            raise ModelError(f"{path}: it lacks {shown(token)!r}, the token for {role}: put it in")
+
+
+def _check_ids(path: Path, whose: str, vocabulary: dict[str, Any], added: set[int]) -> None:
+    for token, number in vocabulary.items():
+        if type(number) is not int or number < 0:
+            raise ModelError(
+                f"{path}: the id{whose} of {shown(token)!r} is {shown(repr(number))}, wanted 0, 1, 2, ..."
+            )
+    if not vocabulary:
+        raise ModelError(f"{path}: it has no tokens{whose}")
+    ((number, count),) = Counter(vocabulary.values()).most_common(1)
+    if count > 1:
+        tokens = [token for token, each in vocabulary.items() if each == number]
+        raise ModelError(
+            f"{path}: {shown(', '.join(tokens))} have one id{whose}, {number}: give each its own"
+        )
+    taken = set(vocabulary.values()) | added
+    missing = next(number for number in range(len(taken) + 1) if number not in taken)
+    if missing < max(vocabulary.values()):
+        raise ModelError(
+            f"{path}: no token{whose} has the id {missing}, and others have higher ones: wanted 0, 1, 2, ..."
+        )
+
+
+def _added_tokens(folder: Path) -> dict[str, int]:
+    """The tokens that the files beside vocab.json give an id."""
+    path, config = folder / "added_tokens.json", folder / "tokenizer_config.json"
+    found = _object(path) if is_file(path) else {}
+    decoder = _object(config).get("added_tokens_decoder") if is_file(config) else None
+    try:
+        found |= {str(each["content"]): int(number) for number, each in (decoder or {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{config}: its added_tokens_decoder is no table of ids and tokens") from error
+    return {token: number for token, number in found.items() if isinstance(number, int)}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"{path.stat().st_size / 2**20:.0f} MiB are too much")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not the JSON object of a tokenizer ({error})") from error
+    return content
