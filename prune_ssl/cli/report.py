@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
+from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.errors import ArtifactError
-from prune_ssl.models import load_model
 from prune_ssl.reporting import report
 
 
@@ -19,6 +19,8 @@ def report_command(
     seconds: Annotated[list[float] | None, typer.Option(help="Audio length; repeatable.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="CPU threads; repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
+    head: HeadOption = "keep",
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Count and time a model."""
     for path in save or []:
@@ -26,9 +28,9 @@ def report_command(
             raise ArtifactError(
                 f"{path} exists already; nothing was written. Give another name, or --overwrite."
             )
-    dense = load_model(baseline).eval() if baseline else None
+    dense = load_and_say(baseline, head, allow_pickle).eval() if baseline else None
     made = report(
-        load_model(model).eval(),
+        load_and_say(model, head, allow_pickle).eval(),
         baseline=dense,
         title=model,
         seconds=tuple(seconds or (1.0, 5.0, 10.0)),

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out
-from prune_ssl.models import load_model
+from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.tracing import PruningGraph, trace
 
 
@@ -18,9 +18,12 @@ def trace_command(
     only: Annotated[list[str] | None, typer.Option(help="Pattern of groups, as 'layer.0.*'.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    head: HeadOption = "keep",
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Show the groups of units that can be pruned and what one unit of each costs."""
-    graph = trace(load_model(model), only=only or ("*",), ignore=ignore or ())
+    loaded = load_and_say(model, head, allow_pickle, aside=as_json)
+    graph = trace(loaded, only=only or ("*",), ignore=ignore or ())
     rows = group_rows(graph, seconds)
     cost = graph.cost(seconds=seconds)
     if as_json:

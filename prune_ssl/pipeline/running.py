@@ -99,7 +99,9 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
         _train_dense(model, recipe, shared | heard, begun)
-        on_first(lambda: save_pretrained(model, folder / "dense", processor=processor))
+        # In float32, whatever the source's dtype: a resumed run goes on from exactly these weights.
+        exact = torch.float32
+        on_first(lambda: save_pretrained(model, folder / "dense", processor=processor, dtype=exact))
         on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
     return make(recipe, ready, dense, shared, begun, say)

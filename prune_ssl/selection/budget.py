@@ -21,6 +21,8 @@ UNITS: dict[str, dict[str, int]] = {
     "latency": {"us": 10**3, "ms": 10**6, "s": 10**9},  # limits are whole nanoseconds
 }
 """Quantity -> unit -> factor to what its limit is counted in."""
+STORED = "stored"
+"""The dtype of a memory unless it names one: what `save_pretrained` writes, for each tensor."""
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 OPTIONS = ("threads", "seconds", "dtype")  # may follow a latency (dtype a memory as well), after a comma
 GRAMMAR = (
@@ -83,7 +85,7 @@ class Constraint:
         if self.metric == "latency":
             where = f"@{self.at.device},threads={self.at.threads}"
             where += f",seconds={self.at.seconds:g}" if self.at.seconds is not None else ""
-        if self.at.dtype != "float32":
+        if self.at.dtype != (STORED if self.metric == "memory" else "float32"):
             where += f",dtype={self.at.dtype}"
         if self.fraction is not None:
             return f"{self.name}={100 * self.fraction:g}%{where}"
@@ -134,6 +136,13 @@ def parse_budget(text: str) -> Budget:
     return tuple(constraints)
 
 
+def asked_dtype(budget: str | Budget) -> str | None:
+    """Return the dtype that a budget counts its memory in, where it names one."""
+    terms = parse_budget(budget) if isinstance(budget, str) else budget
+    named = (each.at.dtype for each in terms if each.metric == "memory" and each.at.dtype != STORED)
+    return next(named, None)
+
+
 def split_budget(text: str) -> list[str]:
     """Return the terms of a budget as they were written, each with its options."""
     terms: list[str] = []
@@ -178,7 +187,7 @@ def _parse_part(part: str, text: str) -> Constraint:
         )
     if match["device"] is not None and (metric != "latency" or match["device"] not in ("cpu", "cuda")):
         raise BudgetError(f"{part!r}: only a latency has a device, @cpu or @cuda: {GRAMMAR}.")
-    at = Conditions(device=match["device"] or "cpu")
+    at = Conditions(device=match["device"] or "cpu", dtype=STORED if metric == "memory" else "float32")
     number = float(match["number"])
     if unit == "%":
         if not 0 < number <= 100:
@@ -256,6 +265,8 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
             )
         return LatencyCost(constraint.table, graph)
     if constraint.metric == "memory":
+        if constraint.at.dtype == STORED:
+            return PolynomialCost(graph.stored_bytes(), 1, saved_overhead(graph))
         size = DTYPE_BYTES[constraint.at.dtype]
         return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph, size))
     return PolynomialCost(graph.polynomial(constraint.metric, constraint.section, seconds))

@@ -15,6 +15,7 @@ from transformers import AutoFeatureExtractor, PreTrainedModel, Wav2Vec2FeatureE
 from prune_ssl.data import SpeechCollator, Waveform, read_waveform, waveform_problem
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models import load_model
+from prune_ssl.models.places import locate
 from prune_ssl.tasks.beam import BeamDecoder, BeamSettings
 from prune_ssl.tasks.classification import has_classifier
 from prune_ssl.tasks.ctc import has_ctc
@@ -146,8 +147,12 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
         ModelError: there is none.
     """
     try:
-        found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(source)
-    except (OSError, ValueError) as error:
+        found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(
+            str(locate(source).folder), trust_remote_code=False
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises of every kind for a damaged file
         raise ModelError(
             f"{source} has no preprocessor_config.json, so whether its audio is normalised is not known "
             f"(a wrong guess ruins it silently). Put the feature extractor's file there."

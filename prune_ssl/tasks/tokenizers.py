@@ -11,6 +11,7 @@ from typing import Any
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from prune_ssl.errors import DataError, ModelError
+from prune_ssl.models.places import locate
 
 Tokenizer = Wav2Vec2CTCTokenizer | Wav2Vec2PhonemeCTCTokenizer
 
@@ -62,10 +63,11 @@ def load_tokenizer(name: str) -> Tokenizer:
         ModelError: there is none, or it is of another kind.
     """
     try:
-        found: Any = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
+        found: Any = AutoTokenizer.from_pretrained(str(locate(name).folder), trust_remote_code=False)
+    except Exception as error:  # transformers raises of every kind for a damaged file
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
-            f"{name}: no tokenizer can be loaded from there ({str(error).splitlines()[0]}): "
+            f"{name}: no tokenizer can be loaded from there ({reason}): "
             "give a folder or hub name of a CTC model with vocab.json"
         ) from error
     if not isinstance(found, (Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer)):

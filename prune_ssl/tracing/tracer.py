@@ -1,6 +1,7 @@
 """trace(): from a model to its PruningGraph, by torch-pruning's dependency graph on a meta twin."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
@@ -14,6 +15,8 @@ from transformers import PreTrainedModel
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.models.layers import submodule_or_none
+from prune_ssl.models.origin import written_dtypes
+from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
 from prune_ssl.tracing.coupling import Couplings, stored_name
 from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order
@@ -40,13 +43,18 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
         ignore: patterns of groups to leave out.
 
     Raises:
-        ModelError: no known family, or gates are attached.
+        ModelError: no known family, or gates are attached; adapters (LoRA) that are not merged, quantised
+            layers, or parametrisations other than weight norm.
         TraceError: the graph contradicts the family's roles, or meets what it does not know.
     """
     known = isinstance(model, PreTrainedModel) or type(model).__module__.startswith("torchaudio.models.")
+    require_plain(model)
     family = family_of(model) if known else UNKNOWN
     if any(hasattr(module, "prune_ssl_gate") for module in model.modules()):
         raise ModelError("gates are attached to this model; call gates.detach() before tracing it.")
+    obstacle = obstacle_to_loading(model)
+    if obstacle is not None:
+        warnings.warn(f"a folder of this model could not be loaded again: {obstacle.words}", stacklevel=2)
     prefix = backbone_of(model)[0] if known else ""
     graph = _Tracer(model, family, f"{prefix}." if prefix else "").run(only, ignore)
     if not graph.groups:
@@ -67,6 +75,7 @@ class _Tracer:
         self.buffers = {
             name: tuple(value.shape) for name, value in model.state_dict().items() if name not in self.stored
         }
+        self.itemsizes = {name: dtype.itemsize for name, dtype in written_dtypes(model).items()}
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
         open_attention(self.backbone, family)
@@ -116,6 +125,7 @@ class _Tracer:
             kernels=self.kernels,
             shapes=self.parameters,
             buffers=self.buffers,
+            itemsizes=self.itemsizes,
             not_pruned=couplings.not_reached | roles.not_pruned | tied,
         )
 

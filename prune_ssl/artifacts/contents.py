@@ -1,0 +1,87 @@
+"""What a model folder holds: weights in the dtype of their source, config, processor, and what goes along."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from prune_ssl.artifacts.companions import companions_of, patterns_of_tokenizer
+from prune_ssl.errors import ArtifactError
+from prune_ssl.models.origin import origin_of, written_dtypes
+from prune_ssl.models.rebuilding import obstacle_to_loading
+
+WEIGHTS_FILE = "model.safetensors"
+HELD = {torch.float16: 65_504.0, torch.bfloat16: 3.38e38}
+"""Greatest finite number of the half floats."""
+
+
+def require_loadable(model: nn.Module) -> None:
+    """Refuse a model whose folder could not be loaded again.
+
+    Raises:
+        ArtifactError: its config does not make it; the message names the module and the way.
+    """
+    obstacle = obstacle_to_loading(model)
+    if obstacle is not None:
+        raise ArtifactError(f"nothing was written, as it could not be loaded again: {obstacle.words}")
+
+
+def write_model(model: nn.Module, folder: Path, dtype: torch.dtype | None, without_config: bool) -> None:
+    """Write weights, and config.json unless no config makes the model, into a new folder.
+
+    Raises:
+        ArtifactError: a weight is too large for the dtype.
+    """
+    state = _cast(model, dtype)
+    if without_config:
+        folder.mkdir(exist_ok=True)
+        plain = {name: value.contiguous().clone() for name, value in state.items()}
+        save_file(plain, str(folder / WEIGHTS_FILE), metadata={"format": "pt"})
+        return
+    assert isinstance(model, PreTrainedModel)
+    model.save_pretrained(folder, state_dict=dict(state))
+    floats = [value.dtype for value in state.values() if value.is_floating_point()]
+    if floats:
+        _state_dtype(folder / "config.json", max(set(floats), key=floats.count))
+
+
+def _cast(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, torch.Tensor]:
+    stored, cast = written_dtypes(model), {}
+    for name, value in model.state_dict().items():
+        wanted = value.dtype if not value.is_floating_point() else dtype or stored[name]
+        cast[name] = value if value.dtype == wanted else value.to(wanted)
+        if wanted in HELD and value.dtype.itemsize > 2 and value.numel():
+            largest = float(value.abs().max())
+            if HELD[wanted] < largest < float("inf"):
+                raise ArtifactError(
+                    f"{name} holds {largest:.3g}, which {str(wanted).removeprefix('torch.')} (the dtype that "
+                    "is to be written) cannot hold; nothing was written. Give dtype=torch.float32."
+                )
+    return cast
+
+
+def _state_dtype(config: Path, dtype: torch.dtype) -> None:
+    """Let config.json say the dtype of the weights beside it; transformers says the model's own."""
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    if fields.get("dtype") != (name := str(dtype).removeprefix("torch.")):
+        fields["dtype"] = name
+        config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_companions(model: nn.Module, folder: Path, processor: Any, from_source: bool) -> None:
+    """Write the processor, then what goes along from the folder that the model came from.
+
+    Raises:
+        ArtifactError: a file of the source cannot be read.
+    """
+    if processor is not None:
+        processor.save_pretrained(folder)
+    origin = origin_of(model)
+    if origin is not None and from_source and origin.place.folder.is_dir():
+        without = patterns_of_tokenizer(processor, origin.place)
+        companions_of(origin.place).copy_to(folder, without)
