@@ -113,7 +113,7 @@ class Companions:
         for file in self.files:
             if any(fnmatch(file.name, each) for each in without) or file.parts[0] in without:
                 continue
-            target = folder / (file.with_name(CARD_OF_SOURCE) if str(file) == CARD else file)
+            target = folder / renamed(file)
             if target.exists():
                 continue
             try:
@@ -124,6 +124,11 @@ class Companions:
                     f"{self.place.folder / file} cannot be copied to the new model: "
                     f"{error.strerror or error}. Make it readable, or give companions=False."
                 ) from error
+
+
+def renamed(file: Path) -> Path:
+    """Return the name that a file goes along under."""
+    return Path(CARD_OF_SOURCE) if str(file) == CARD else file
 
 
 def companions_of(place: Place) -> Companions:

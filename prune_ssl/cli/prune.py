@@ -9,7 +9,7 @@ import typer
 from torch import nn
 
 from prune_ssl.artifacts import prepare_folder, save_pretrained
-from prune_ssl.artifacts.companions import companions_of
+from prune_ssl.artifacts.companions import companions_of, renamed
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.errors import BudgetError, ModelError
@@ -121,7 +121,7 @@ def _notes(dense: nn.Module) -> Iterator[str]:
         return
     found = companions_of(origin.place)
     if found.files:
-        yield f"went along: {', '.join(sorted({each.parts[0] for each in found.files}))}"
+        yield f"went along: {', '.join(sorted({renamed(each).parts[0] for each in found.files}))}"
     for name, why in found.left_out.items():
         yield f"note: {name} stayed behind: {why}"
     if (

@@ -181,14 +181,12 @@ class _Chooser:
         for found, expected in pairs:
             for name, shape in expected.items():
                 if name not in found:
-                    missing += (
-                        [name] if name not in optional and f"{self.prefix}{name}" not in optional else []
-                    )
+                    missing += [name] * optional.isdisjoint({name, f"{self.prefix}{name}"})
                 elif found[name] != shape:
                     raise ModelError(
                         f"the weights of {self.source} do not fit its config: {name}: found shape "
-                        f"{list(found[name])}, wanted {list(shape)} ({cls.__name__}). Correct config.json, or "
-                        "fetch the weights that belong to it."
+                        f"{list(found[name])}, wanted {list(shape)} ({cls.__name__}). Correct config.json, "
+                        "or fetch the weights that belong to it."
                     )
         left = [name for found, expected in pairs for name in found if name not in expected]
         left = left if pruned else []

@@ -133,9 +133,9 @@ def _check_numbers(fields: Mapping[str, Any], refuse: Any) -> None:
         if not _is_whole(value) or not least <= value <= most:
             refuse(name, f"a whole number of {least} to {most:,}")
     for name, value in fields.items():
-        if not SHARES.fullmatch(name) or value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        if not SHARES.fullmatch(name) or not isinstance(value, int | float):
+            continue  # transformers refuses what is no number
+        if isinstance(value, bool) or not 0 <= value <= 1:
             refuse(name, "a number of 0 to 1")
     value = fields.get("layer_norm_eps")
     if value is not None and (

@@ -34,7 +34,14 @@ def load_config(source: str | Path, settings: Mapping[str, Any] | None = None) -
     Raises:
         ModelError: nothing is there, the config is not of a known family, or a field cannot have that value.
     """
-    return _config_in(locate(source), settings or {})
+    return _config_in(_place_of(source), settings or {})
+
+
+def _place_of(source: str | Path) -> Place:
+    try:
+        return locate(source)
+    except ModelError as error:
+        raise ModelError(f"cannot read a model config from {error}") from error
 
 
 def _config_in(place: Place, settings: Mapping[str, Any]) -> PreTrainedConfig:
@@ -122,7 +129,7 @@ def load_model(
     """
     if head not in get_args(Head):
         raise ModelError(f"head: found {head!r}, wanted one of {', '.join(get_args(Head))}.")
-    place = locate(source)
+    place = _place_of(source)
     config = _config_in(place, settings or {})
     stored = read_headers(place.folder, allow_pickle)
     choice = choose_class(place.name, config, stored, head)

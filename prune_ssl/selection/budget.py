@@ -21,8 +21,6 @@ UNITS: dict[str, dict[str, int]] = {
     "latency": {"us": 10**3, "ms": 10**6, "s": 10**9},  # limits are whole nanoseconds
 }
 """Quantity -> unit -> factor to what its limit is counted in."""
-STORED = "stored"
-"""The dtype of a memory unless it names one: what `save_pretrained` writes, for each tensor."""
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 OPTIONS = ("threads", "seconds", "dtype")  # may follow a latency (dtype a memory as well), after a comma
 GRAMMAR = (
@@ -56,6 +54,8 @@ class Constraint:
     absolute: int | None = None
     """Parameters, MACs, bytes, or nanoseconds."""
     at: Conditions = Conditions()
+    names_dtype: bool = False
+    """Whether the dtype was asked for; a memory without it counts in what `save_pretrained` writes."""
     table: LatencyTable | None = field(default=None, repr=False, compare=False)
     """What this machine takes for which widths; needed to resolve a latency."""
 
@@ -85,7 +85,7 @@ class Constraint:
         if self.metric == "latency":
             where = f"@{self.at.device},threads={self.at.threads}"
             where += f",seconds={self.at.seconds:g}" if self.at.seconds is not None else ""
-        if self.at.dtype != (STORED if self.metric == "memory" else "float32"):
+        if self.names_dtype or self.at.dtype != "float32":
             where += f",dtype={self.at.dtype}"
         if self.fraction is not None:
             return f"{self.name}={100 * self.fraction:g}%{where}"
@@ -139,7 +139,7 @@ def parse_budget(text: str) -> Budget:
 def asked_dtype(budget: str | Budget) -> str | None:
     """Return the dtype that a budget counts its memory in, where it names one."""
     terms = parse_budget(budget) if isinstance(budget, str) else budget
-    named = (each.at.dtype for each in terms if each.metric == "memory" and each.at.dtype != STORED)
+    named = (each.at.dtype for each in terms if each.metric == "memory" and each.names_dtype)
     return next(named, None)
 
 
@@ -167,7 +167,11 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
     if read is None or (read not in DTYPE_BYTES if name == "dtype" else not 0 < read < inf):
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
         raise BudgetError(f"{name}={value} in the budget {text!r}: wanted {wanted}.")
-    return replace(before, at=replace(before.at, **{name: read}))
+    return replace(
+        before,
+        at=replace(before.at, **{name: read}),
+        names_dtype=before.names_dtype or (name == "dtype" and before.metric == "memory"),
+    )
 
 
 def _parse_part(part: str, text: str) -> Constraint:
@@ -187,7 +191,7 @@ def _parse_part(part: str, text: str) -> Constraint:
         )
     if match["device"] is not None and (metric != "latency" or match["device"] not in ("cpu", "cuda")):
         raise BudgetError(f"{part!r}: only a latency has a device, @cpu or @cuda: {GRAMMAR}.")
-    at = Conditions(device=match["device"] or "cpu", dtype=STORED if metric == "memory" else "float32")
+    at = Conditions(device=match["device"] or "cpu")
     number = float(match["number"])
     if unit == "%":
         if not 0 < number <= 100:
@@ -265,7 +269,7 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
             )
         return LatencyCost(constraint.table, graph)
     if constraint.metric == "memory":
-        if constraint.at.dtype == STORED:
+        if not constraint.names_dtype:
             return PolynomialCost(graph.stored_bytes(), 1, saved_overhead(graph))
         size = DTYPE_BYTES[constraint.at.dtype]
         return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph, size))
