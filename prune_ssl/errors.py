@@ -35,3 +35,15 @@ class RecipeError(PruneError):
 
 class ArtifactError(PruneError):
     """A model folder cannot be written or read."""
+
+
+class GatingError(PruneError):
+    """Gates learned nothing that a cut could follow, or a loop uses them so that they would not."""
+
+
+class TrainingError(PruneError):
+    """Training cannot go on, or not from here: a loss, a gradient or a weight is not finite."""
+
+
+class PruneWarning(UserWarning):
+    """Something was done, though probably not what was meant; the message says what to do."""

@@ -13,6 +13,7 @@ import prune_ssl
 
 ORDER = (
     "errors",
+    "writing",
     "models",
     "tracing",
     "selection",

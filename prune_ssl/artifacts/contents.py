@@ -11,9 +11,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.artifacts.companions import companions_of, patterns_of_tokenizer
-from prune_ssl.errors import ArtifactError
+from prune_ssl.errors import ArtifactError, ModelError
 from prune_ssl.models.origin import origin_of, written_dtypes
-from prune_ssl.models.rebuilding import obstacle_to_loading
+from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
 
 WEIGHTS_FILE = "model.safetensors"
 HELD = {torch.float16: 65_504.0, torch.bfloat16: 3.38e38}
@@ -26,18 +26,19 @@ def require_loadable(model: nn.Module) -> None:
     Raises:
         ArtifactError: its config does not make it; the message names the module and the way.
     """
+    try:
+        require_plain(model)
+    except ModelError as error:
+        raise ArtifactError(f"nothing was written: {error}") from error
     obstacle = obstacle_to_loading(model)
     if obstacle is not None:
         raise ArtifactError(f"nothing was written, as it could not be loaded again: {obstacle.words}")
 
 
-def write_model(model: nn.Module, folder: Path, dtype: torch.dtype | None, without_config: bool) -> None:
-    """Write weights, and config.json unless no config makes the model, into a new folder.
-
-    Raises:
-        ArtifactError: a weight is too large for the dtype.
-    """
-    state = _cast(model, dtype)
+def write_model(
+    model: nn.Module, folder: Path, state: Mapping[str, torch.Tensor], without_config: bool
+) -> None:
+    """Write weights, and config.json unless no config makes the model, into a new folder."""
     if without_config:
         folder.mkdir(exist_ok=True)
         plain = {name: value.contiguous().clone() for name, value in state.items()}
@@ -50,7 +51,12 @@ def write_model(model: nn.Module, folder: Path, dtype: torch.dtype | None, witho
         _state_dtype(folder / "config.json", max(set(floats), key=floats.count))
 
 
-def _cast(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, torch.Tensor]:
+def state_to_write(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, torch.Tensor]:
+    """Return a model's weights in the dtype that they are written in (None: see `written_dtypes`).
+
+    Raises:
+        ArtifactError: a weight is too large for it.
+    """
     stored, cast = written_dtypes(model), {}
     for name, value in model.state_dict().items():
         wanted = value.dtype if not value.is_floating_point() else dtype or stored[name]

@@ -1,8 +1,6 @@
 """save_pretrained and load_pretrained: a Hugging Face folder with the plan and the processor."""
 
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +12,28 @@ from safetensors.torch import load_model as load_weights
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.artifacts.contents import WEIGHTS_FILE, require_loadable, write_companions, write_model
-from prune_ssl.errors import ArtifactError, PruneError
+from prune_ssl.artifacts.contents import (
+    WEIGHTS_FILE,
+    require_loadable,
+    state_to_write,
+    write_companions,
+    write_model,
+)
+from prune_ssl.errors import ArtifactError, PruneError, PruneWarning
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
 from prune_ssl.models.rebuilding import obstacle_to_loading
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
+from prune_ssl.writing import (
+    check_place,
+    check_room,
+    is_taken,
+    new_folder,
+    put_back,
+    told_as_one_error,
+    write_text,
+)
 
 PLAN_FILE = "pruning_plan.json"
 PLAN_VERSION = 1
@@ -28,20 +41,26 @@ PLAN_VERSION = 1
 Keep = Mapping[str, Sequence[int]]
 
 
-def prepare_folder(folder: str | Path, overwrite: bool = False) -> Path:
+def prepare_folder(folder: str | Path, overwrite: bool = False, as_whole: bool = True) -> Path:
     """Return `folder` as a path that may be written.
 
+    Args:
+        folder: the folder.
+        overwrite: it may hold something.
+        as_whole: it is to be replaced, not written into.
+
     Raises:
-        ArtifactError: it exists, is not an empty folder, and `overwrite` is not set.
+        ArtifactError: it exists, is not an empty folder, and `overwrite` is not set; or it cannot be written.
     """
     path = Path(folder)
-    taken = path.is_file() or (path.is_dir() and any(path.iterdir()))
-    if taken and not overwrite:
-        raise ArtifactError(
-            f"{path} exists already; nothing was written. Give another folder, or --overwrite."
-        )
-    if path.is_file():
-        raise ArtifactError(f"{path} is a file, wanted a folder.")
+    check_place(path, as_whole)
+    with told_as_one_error(path):
+        if is_taken(path) and not overwrite:
+            raise ArtifactError(
+                f"{path} exists already; nothing was written. Give another folder, or --overwrite."
+            )
+        if path.is_file():
+            raise ArtifactError(f"{path} is a file, wanted a folder.")
     return path
 
 
@@ -57,7 +76,8 @@ def save_pretrained(
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
-    The folder is written beside its place and moved there, so that no half-written one is ever seen.
+    The folder is written beside its place and moved there, so that no half-written one is ever seen; one that
+    is replaced goes once the new one stands (`prune_ssl.writing`).
     It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported.
 
     A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
@@ -79,8 +99,8 @@ def save_pretrained(
         companions: whether the files of the source folder go along.
 
     Raises:
-        ArtifactError: the folder exists, or the model is not one that can be saved and loaded again (its
-            class is built from its config on the meta device, and compared).
+        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved and
+            loaded again (its class is built from its config on the meta device, and compared).
     """
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
@@ -91,17 +111,14 @@ def save_pretrained(
     if not factory:
         require_loadable(model)
     path = prepare_folder(folder, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        new = Path(scratch) / path.name
-        write_model(model, new, dtype, without_config=factory)
+    state = state_to_write(model, dtype)
+    check_room(path, sum(value.nbytes for value in state.values()), "the weights")
+    with new_folder(path, replace=overwrite) as new:
+        write_model(model, new, state, without_config=factory)
         write_companions(model, new, processor, from_source=companions)
         if plan is not None:
             whole = plan if isinstance(plan, Plan) else Plan({name: tuple(plan[name]) for name in plan})
-            (new / PLAN_FILE).write_text(json.dumps(plan_as_json(whole), indent=1) + "\n")
-        if path.exists():
-            shutil.rmtree(path)
-        new.rename(path)
+            write_text(new / PLAN_FILE, json.dumps(plan_as_json(whole), indent=1) + "\n")
     return path
 
 
@@ -112,6 +129,7 @@ def _wants_factory(model: nn.Module) -> bool:
         warnings.warn(
             f"{type(model).__name__} is written without a config.json, as no config can say it: load it by "
             "load_pretrained(folder, factory), where factory makes the dense model.",
+            PruneWarning,
             stacklevel=3,
         )
     return not isinstance(model, PreTrainedModel) or (obstacle is not None and obstacle.factory)
@@ -157,6 +175,7 @@ def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None 
             factory's model exactly.
     """
     path = Path(folder)
+    put_back(path)
     if not path.is_dir():
         raise ArtifactError(f"{path} is not a folder; wanted one that save_pretrained wrote.")
     needs_factory = (path / PLAN_FILE).is_file() and not (path / "config.json").is_file()

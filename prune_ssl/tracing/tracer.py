@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.errors import ModelError, TraceError
+from prune_ssl.errors import ModelError, PruneWarning, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.models.origin import written_dtypes
@@ -54,7 +54,8 @@ def trace(model: nn.Module, *, only: Sequence[str] = ("*",), ignore: Sequence[st
         raise ModelError("gates are attached to this model; call gates.detach() before tracing it.")
     obstacle = obstacle_to_loading(model)
     if obstacle is not None:
-        warnings.warn(f"a folder of this model could not be loaded again: {obstacle.words}", stacklevel=2)
+        words = f"a folder of this model could not be loaded again: {obstacle.words}"
+        warnings.warn(words, PruneWarning, stacklevel=2)
     prefix = backbone_of(model)[0] if known else ""
     graph = _Tracer(model, family, f"{prefix}." if prefix else "").run(only, ignore)
     if not graph.groups:
