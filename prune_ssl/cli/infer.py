@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors
+from prune_ssl.cli.models import PickleOption
 from prune_ssl.tasks import BeamSettings
 from prune_ssl.tasks.inference import classify, transcribe, verify
 
@@ -23,12 +24,13 @@ def transcribe_command(
     beam: Annotated[int, typer.Option(min=1, help="With --lm: hypotheses that are kept.")] = 50,
     lm_weight: Annotated[float, typer.Option(min=0, help="With --lm: weight of its log10 P.")] = 2.0,
     word_score: Annotated[float, typer.Option(help="With --lm: added for each word.")] = 0.0,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Print what is said in each file (a CTC model; greedy decoding, or beam search with --lm)."""
     settings = None
     if lm is not None:
         settings = BeamSettings(lm=lm, beam=beam, lm_weight=lm_weight, word_score=word_score)
-    for path, text in transcribe(model, files, settings):
+    for path, text in transcribe(model, files, settings, allow_pickle):
         typer.echo(f"{path}\t{text}")
 
 
@@ -37,9 +39,10 @@ def classify_command(
     model: Model,
     files: Files,
     best: Annotated[int, typer.Option(min=1, help="Labels per file, or per slot.")] = 1,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Print the likeliest labels of each file with their probabilities."""
-    for path, labels in classify(model, files, best):
+    for path, labels in classify(model, files, best, allow_pickle):
         typer.echo(
             "\t".join([str(path), *(f"{label} {100 * share:.1f}%" for label, share in labels.items())])
         )
@@ -53,8 +56,9 @@ def verify_command(
     threshold: Annotated[
         float | None, typer.Option(help="Say same from this score on, else different.")
     ] = None,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Print how alike the speaker of each file is to that of the reference (cosine, -1 to 1)."""
-    for path, score in verify(model, reference, files):
+    for path, score in verify(model, reference, files, allow_pickle):
         verdict = "" if threshold is None else "\tsame" if score >= threshold else "\tdifferent"
         typer.echo(f"{path}\t{score:.3f}{verdict}")
