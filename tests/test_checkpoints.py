@@ -194,6 +194,51 @@ def test_so_is_a_field_of_a_pruned_config(tmp_path, field, value):
         load_pretrained(folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ({"num_hidden_layers": 2}, "encoder.layers.2."),
+        (
+            {
+                "conv_dim": [12] * 3,
+                "conv_kernel": [3] * 3,
+                "conv_stride": [2] * 3,
+                "num_feat_extract_layers": 3,
+            },
+            "conv",
+        ),
+    ],
+)
+def test_layers_that_the_config_leaves_out_are_named(tmp_path, changes, lost):
+    assert lost in error_of(saved(tmp_path / "m", "wavlm", "Model", **changes))
+
+
+def test_the_head_of_a_pruned_model_can_be_dropped_too(tmp_path):
+    model = tiny_model("wav2vec2", "ForCTC")
+    folder = save_pretrained(resize(model, trace(model), {"layer.0.ffn": [0, 1]}), tmp_path / "m")
+    bare = load_model(folder, head="drop")
+    assert type(bare).__name__ == "PrunedWav2Vec2Model"
+    assert origin_of(bare).head.startswith("dropped by request (lm_head")
+    wanted = load_model(folder).wav2vec2.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in bare.state_dict().items())
+
+
+def test_weight_norm_under_its_old_names_is_read(tmp_path):
+    folder = saved(tmp_path / "m")
+    wanted = load_model(folder).state_dict()
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+
+    def rename(tensors):
+        for new, name in old.items():
+            tensors = {key.replace(new, name): value for key, value in tensors.items()}
+        return tensors
+
+    change_weights(folder, rename)
+    assert any(key.endswith("weight_v") for key in load_file(folder / "model.safetensors"))
+    found = load_model(folder).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in found.items())
+
+
 @pytest.mark.parametrize("field", ["hidden_size", "intermediate_size", "num_hidden_layers", "conv_dim"])
 def test_weights_of_other_shapes_than_the_config_says_are_named(tmp_path, field):
     value = {"hidden_size": 32, "num_hidden_layers": 4, "conv_dim": [14, *TINY["conv_dim"][1:]]}.get(

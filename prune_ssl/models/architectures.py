@@ -5,6 +5,7 @@ A head that was trained is never lost in silence: it is kept, or its loss is ask
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -37,6 +38,8 @@ PRE_TRAINING = (
 """Roots of the tensors that pre-training leaves behind; they are no head of a task."""
 OPTIONAL = ("masked_spec_embed",)  # transformers makes one where it masks in training
 DROP = "--head drop (in a recipe model.head: drop, in Python load_model(..., head='drop'))"
+OF_A_LAYER = re.compile(r"(^|\.)(conv_)?layers?\.\d+\..*(weight|bias)(_g|_v)?$")
+"""Tensors of a layer, without which a model computes something else."""
 SHOWN = 4
 
 
@@ -189,7 +192,7 @@ class _Chooser:
                         "or fetch the weights that belong to it."
                     )
         left = [name for found, expected in pairs for name in found if name not in expected]
-        left = left if pruned else []
+        left = [name for name in left if pruned or OF_A_LAYER.search(name)]
         if missing or left:
             what = f"missing {', '.join(missing[:3])}" if missing else f"unexpected {', '.join(left[:3])}"
             raise ModelError(
@@ -199,9 +202,9 @@ class _Chooser:
             )
 
 
-def _other_class(missing: Iterable[str], wanted: Parts, found: Parts) -> str:
+def _other_class(missing: Sequence[str], wanted: Parts, found: Parts) -> str:
     """Where only the head is missing, what to do without it."""
-    if set(missing) <= set(wanted.head) and not found.head:
+    if missing and set(missing) <= set(wanted.head) and not found.head:
         return f"; for the model without a head give {DROP}"
     return ""
 

@@ -147,7 +147,7 @@ def load_model(
         raise ModelError(f"cannot load the weights of {place.name}: {words}") from error
     model, info = loaded
     assert isinstance(model, PreTrainedModel)
-    _check_complete(place.name, info, is_pruned(model))
+    _check_complete(place.name, info, is_pruned(model) and head == "keep")
     _align(model)
     model.name_or_path = model.config.name_or_path = place.name
     prefix = backbone_prefix(choice.cls)
