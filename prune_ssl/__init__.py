@@ -7,6 +7,7 @@ layers.
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import PruneError
+from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import load_model
@@ -16,8 +17,9 @@ from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import select
 from prune_ssl.tracing import Cost, Group, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
+from prune_ssl.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Cost",
@@ -34,6 +36,7 @@ __all__ = [
     "Report",
     "__version__",
     "attach_gates",
+    "export",
     "fit_latency",
     "load_model",
     "load_pretrained",

@@ -47,3 +47,7 @@ class TrainingError(PruneError):
 
 class PruneWarning(UserWarning):
     """Something was done, though probably not what was meant; the message says what to do."""
+
+
+class ExportError(PruneError):
+    """A model cannot be written for a runtime, or what was written is not the model."""

@@ -11,10 +11,13 @@ import yaml
 
 from prune_ssl.errors import ArtifactError, PruneError, RecipeError
 from prune_ssl.pipeline import run
+from prune_ssl.pipeline.folders import clear_finished, has_result, held, is_clear
 from prune_ssl.recipes import Recipe, load_recipe, make_recipe
+from prune_ssl.recipes.written import recipe_as_data, recipe_as_yaml
 from prune_ssl.reporting import Report
 from prune_ssl.reporting.pareto import SweepPoint, pareto_csv, pareto_html
 from prune_ssl.selection import parse_budget
+from prune_ssl.writing import check_place, make_folder, write_text
 
 Say = Callable[[str], None]
 SETTINGS = "sweep.yaml"
@@ -59,11 +62,12 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
         ArtifactError: no trial has a result, or `out` holds a sweep of other settings.
     """
     recipes = {cell: _recipe_of(recipe, cell, out) for cell in cells}
-    out.mkdir(parents=True, exist_ok=True)
+    check_place(out)
+    make_folder(out)
     _check_settings(recipe, out)
     failed: list[str] = []
     for index, (cell, each) in enumerate(recipes.items()):
-        if not (each.folder / "report.json").is_file():
+        if not has_result(each.folder):
             say(f"[{index + 1}/{len(recipes)}] {cell.method}, {cell.budget}, seed {cell.seed}")
             try:
                 _with_dense(recipe, each, cell, out, say)
@@ -71,6 +75,9 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
                 failed.append(cell.name)
                 say(f"failed: {error}")
                 continue
+        elif not is_clear(each.folder):
+            with held(each.folder):
+                clear_finished(each.folder)
         _write(recipe, recipes, out)
     points = _points(recipes)
     if not points:
@@ -85,11 +92,11 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
 
 def _check_settings(recipe: Recipe, out: Path) -> None:
     """Note the settings that all trials share; refuse a folder whose trials were made with others."""
-    shared = _flat({key: value for key, value in recipe.model_dump(mode="json").items() if key not in OWN})
+    shared = _flat({key: value for key, value in recipe_as_data(recipe).items() if key not in OWN})
     shared = {key: value for key, value in shared.items() if key not in OWN_OF_PRUNING}
     path = out / SETTINGS
     if not path.is_file():
-        path.write_text(yaml.safe_dump(shared, sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(shared, sort_keys=False))
         return
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     changed = sorted(key for key in before.keys() | shared.keys() if before.get(key) != shared.get(key))
@@ -109,7 +116,7 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _recipe_of(recipe: Recipe, cell: Trial, out: Path) -> Recipe:
     method, _, criterion = cell.method.partition("/")
-    data = recipe.model_dump(mode="json")
+    data = recipe_as_data(recipe)
     data["pruning"] |= {"budget": cell.budget, "budgets": [], "method": method}
     if criterion:
         data["pruning"]["criterion"] = criterion
@@ -127,19 +134,19 @@ def _with_dense(recipe: Recipe, each: Recipe, cell: Trial, out: Path, say: Say) 
     if recipe.dense is not None:
         known = sorted(path.parent for path in out.glob(f"*-s{cell.seed}/dense/model.safetensors"))
         if known and known[0].parent != each.folder:
-            data: dict[str, Any] = each.model_dump(mode="json")
+            data = recipe_as_data(each)
             data["model"] |= {"name": str(known[0]), "config": {}}
             each = make_recipe(data | {"dense": None}, f"sweep, {cell.name}")
     written = each.folder / "recipe.yaml"
-    begun = written.is_file() and load_recipe(written) == each
+    begun = written.is_file() and recipe_as_yaml(load_recipe(written)) == recipe_as_yaml(each)
     run(each, overwrite=not begun, say=say, resume=begun)
 
 
 def _write(recipe: Recipe, recipes: dict[Trial, Recipe], out: Path) -> None:
     points = _points(recipes)
     if points:
-        (out / "pareto.csv").write_text(pareto_csv(points), encoding="utf-8")
-        (out / "pareto.html").write_text(pareto_html(points, f"Sweep of {recipe.name}"), encoding="utf-8")
+        write_text(out / "pareto.csv", pareto_csv(points))
+        write_text(out / "pareto.html", pareto_html(points, f"Sweep of {recipe.name}"))
 
 
 def _points(recipes: dict[Trial, Recipe]) -> list[SweepPoint]:

@@ -13,6 +13,7 @@ import prune_ssl
 
 ORDER = (
     "errors",
+    "version",
     "writing",
     "models",
     "tracing",
@@ -26,6 +27,7 @@ ORDER = (
     "training",
     "probing",
     "artifacts",
+    "exporting",
     "measuring",
     "reporting",
     "assets",

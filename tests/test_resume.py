@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import checksum, tiny_model
+from faulting.forks import hidden
 from safetensors.torch import load_file
 from test_budgets import fake_table
 from test_training import Tones, arguments
@@ -23,7 +25,7 @@ from prune_ssl import DistillationConfig, PruningConfig, PruningTrainer, attach_
 from prune_ssl.errors import PruneError
 from prune_ssl.selection import parse_budget
 from prune_ssl.training import rounds
-from prune_ssl.training.resumable import PARTIAL, SeededItems
+from prune_ssl.training.resumable import SeededItems
 
 STEPS = 12
 PRUNING = PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.75)
@@ -125,7 +127,7 @@ def test_gate_training_resumes_to_the_same_keep_and_weights(whole, tmp_path, ste
     assert checksum(small) == whole[0]
     assert [entry["step"] for entry in again.history] == [entry["step"] for entry in whole[2]]
     assert again.results["dense"].keys() == whole[3]["dense"].keys()
-    assert not list(tmp_path.rglob(f"{PARTIAL}*"))
+    assert hidden(tmp_path) == []
 
 
 @pytest.mark.parametrize("step", [2, 5, 9])
@@ -178,7 +180,7 @@ def test_rounds_resume_to_the_same_keep_and_weights(
     again = make(tmp_path, CONFIGS[method])
     small, plan = finish(again, resume=True)
     assert (checksum(small), plan, again.history, again.results.keys()) == whole_by_cuts(method)
-    assert not list(tmp_path.rglob(f"{PARTIAL}*"))
+    assert hidden(tmp_path) == []
 
 
 def test_a_stop_between_two_rounds_repeats_neither(whole_by_cuts, tmp_path, monkeypatch):
@@ -263,7 +265,7 @@ def test_a_checkpoint_appears_whole_and_older_ones_go(tmp_path, monkeypatch):
     monkeypatch.setattr(PruningTrainer, "save_extra", spying)
     trainer.train()
     for folder, beside in seen:
-        assert folder.parent.name.startswith(PARTIAL)
+        assert re.match(r"\.checkpoint-\d+\.partial-", folder.parent.name)
         assert folder.name not in beside
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-12", "checkpoint-9"]
     names = {path.name for path in (tmp_path / "checkpoint-12").iterdir()}
@@ -373,7 +375,7 @@ def test_five_kills_in_a_row_change_nothing(tmp_path, method):
     assert run(tmp_path / "killed").returncode == 0
     ends = [json.loads((tmp_path / name / "end.json").read_text()) for name in ("whole", "killed")]
     assert ends[0] == ends[1]
-    assert not list((tmp_path / "killed").rglob(f"{PARTIAL}*"))
+    assert hidden(tmp_path / "killed") == []
 
 
 if __name__ == "__main__":

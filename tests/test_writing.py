@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import checksum, tiny_model
-from killing import KILLED, forked, hidden
+from faulting.forks import KILLED, forked, hidden
 from safetensors.torch import save_file
 from transformers import AutoModelForAudioClassification
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from prune_ssl.artifacts import remote_code
 from prune_ssl.errors import ArtifactError
 from prune_ssl.models.places import Place
+from prune_ssl.writing import copy_file
 
 MOST_BYTES = 4 * 10**9
 """A larger file stays behind; large language models are of some GB."""
@@ -60,7 +61,7 @@ STATE = (
     "adapter_model.*",
     "adapter_config.json",
 )
-OWN = ("config.json", "pruning_plan.json", "report.*", "recipe.yaml", "README.md")
+OWN = ("config.json", remote_code.FILE, "pruning_plan.json", "report.*", "recipe.yaml", "README.md")
 """Of the source model alone: the new one has its own, or none."""
 FOLDERS = (
     "checkpoint-*",
@@ -116,14 +117,12 @@ class Companions:
             target = folder / renamed(file)
             if target.exists():
                 continue
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self.place.folder / file, target)
-            except OSError as error:
+            if not os.access(self.place.folder / file, os.R_OK):
                 raise ArtifactError(
-                    f"{self.place.folder / file} cannot be copied to the new model: "
-                    f"{error.strerror or error}. Make it readable, or give companions=False."
-                ) from error
+                    f"{self.place.folder / file} cannot be read, so it cannot go along with the new model. "
+                    "Make it readable, or give companions=False."
+                )
+            copy_file(self.place.folder / file, target)
 
 
 def renamed(file: Path) -> Path:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
-from transformers import PreTrainedModel
 
 from prune_ssl.artifacts.companions import companions_of, patterns_of_tokenizer
 from prune_ssl.errors import ArtifactError, ModelError
 from prune_ssl.models.origin import origin_of, written_dtypes
 from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
+from prune_ssl.writing import write_text
 
 WEIGHTS_FILE = "model.safetensors"
 HELD = {torch.float16: 65_504.0, torch.bfloat16: 3.38e38}
@@ -35,20 +34,9 @@ def require_loadable(model: nn.Module) -> None:
         raise ArtifactError(f"nothing was written, as it could not be loaded again: {obstacle.words}")
 
 
-def write_model(
-    model: nn.Module, folder: Path, state: Mapping[str, torch.Tensor], without_config: bool
-) -> None:
-    """Write weights, and config.json unless no config makes the model, into a new folder."""
-    if without_config:
-        folder.mkdir(exist_ok=True)
-        plain = {name: value.contiguous().clone() for name, value in state.items()}
-        save_file(plain, str(folder / WEIGHTS_FILE), metadata={"format": "pt"})
-        return
-    assert isinstance(model, PreTrainedModel)
-    model.save_pretrained(folder, state_dict=dict(state))
-    floats = [value.dtype for value in state.values() if value.is_floating_point()]
-    if floats:
-        _state_dtype(folder / "config.json", max(set(floats), key=floats.count))
+def plain_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors that share no memory, as safetensors wants them."""
+    return {name: value.contiguous().clone() for name, value in state.items()}
 
 
 def state_to_write(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, torch.Tensor]:
@@ -71,23 +59,24 @@ def state_to_write(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, 
     return cast
 
 
-def _state_dtype(config: Path, dtype: torch.dtype) -> None:
-    """Let config.json say the dtype of the weights beside it; transformers says the model's own."""
+def state_dtype(config: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Let config.json say the dtype of most of the weights beside it; transformers says the model's own."""
+    floats = [value.dtype for value in state.values() if value.is_floating_point()]
+    if not floats:
+        return
+    name = str(max(set(floats), key=floats.count)).removeprefix("torch.")
     fields = json.loads(config.read_text(encoding="utf-8"))
-    if fields.get("dtype") != (name := str(dtype).removeprefix("torch.")):
-        fields["dtype"] = name
-        config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if fields.get("dtype") != name:
+        write_text(config, json.dumps({**fields, "dtype": name}, indent=2, sort_keys=True) + "\n")
 
 
-def write_companions(model: nn.Module, folder: Path, processor: Any, from_source: bool) -> None:
-    """Write the processor, then what goes along from the folder that the model came from.
+def copy_companions(model: nn.Module, folder: Path, processor: Any) -> None:
+    """Copy what goes along from the folder that the model came from, beside what the processor wrote.
 
     Raises:
         ArtifactError: a file of the source cannot be read.
     """
-    if processor is not None:
-        processor.save_pretrained(folder)
     origin = origin_of(model)
-    if origin is not None and from_source and origin.place.folder.is_dir():
+    if origin is not None and origin.place.folder.is_dir():
         without = patterns_of_tokenizer(processor, origin.place)
         companions_of(origin.place).copy_to(folder, without)

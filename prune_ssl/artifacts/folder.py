@@ -9,22 +9,27 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from prune_ssl.artifacts import remote_code
 from prune_ssl.artifacts.contents import (
     WEIGHTS_FILE,
+    copy_companions,
+    plain_tensors,
     require_loadable,
+    state_dtype,
     state_to_write,
-    write_companions,
-    write_model,
 )
 from prune_ssl.errors import ArtifactError, PruneError, PruneWarning
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
+from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.rebuilding import obstacle_to_loading
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
+from prune_ssl.version import VERSION
 from prune_ssl.writing import (
     check_place,
     check_room,
@@ -35,7 +40,7 @@ from prune_ssl.writing import (
     write_text,
 )
 
-PLAN_FILE = "pruning_plan.json"
+PLAN_FILE, CONFIG_FILE = "pruning_plan.json", "config.json"
 PLAN_VERSION = 1
 
 Keep = Mapping[str, Sequence[int]]
@@ -76,9 +81,11 @@ def save_pretrained(
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
-    The folder is written beside its place and moved there, so that no half-written one is ever seen; one that
-    is replaced goes once the new one stands (`prune_ssl.writing`).
-    It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported.
+    The folder is written beside its place and moved there, so that no half-written one is ever seen. One
+    that is replaced goes once the new one stands (`prune_ssl.writing`).
+    It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported. The
+    folder of a pruned model also has modeling_pruned.py: with `trust_remote_code=True` transformers loads it
+    where prune_ssl is not installed.
 
     A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
     folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
@@ -114,8 +121,18 @@ def save_pretrained(
     state = state_to_write(model, dtype)
     check_room(path, sum(value.nbytes for value in state.values()), "the weights")
     with new_folder(path, replace=overwrite) as new:
-        write_model(model, new, state, without_config=factory)
-        write_companions(model, new, processor, from_source=companions)
+        if factory:
+            save_file(plain_tensors(state), str(new / WEIGHTS_FILE), metadata={"format": "pt"})
+        else:
+            assert isinstance(model, PreTrainedModel)
+            model.save_pretrained(new, state_dict=dict(state))
+            state_dtype(new / CONFIG_FILE, state)
+            if isinstance(model, PrunedLayers):
+                _add_code(model, new)
+        if processor is not None:
+            processor.save_pretrained(new)
+        if companions:
+            copy_companions(model, new, processor)
         if plan is not None:
             whole = plan if isinstance(plan, Plan) else Plan({name: tuple(plan[name]) for name in plan})
             write_text(new / PLAN_FILE, json.dumps(plan_as_json(whole), indent=1) + "\n")
@@ -133,6 +150,14 @@ def _wants_factory(model: nn.Module) -> bool:
             stacklevel=3,
         )
     return not isinstance(model, PreTrainedModel) or (obstacle is not None and obstacle.factory)
+
+
+def _add_code(model: PreTrainedModel, folder: Path) -> None:
+    """Add the file by which transformers alone can load a pruned model, and name it in config.json."""
+    write_text(folder / remote_code.FILE, remote_code.modelling_file(model, VERSION))
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["auto_map"] = remote_code.auto_map(model)
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

@@ -8,8 +8,8 @@ because Ogg stamps each stream with a random serial number.
 import argparse
 import csv
 import ctypes
+import io
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import torchaudio
 
 from prune_ssl.assets import LABELS, SAMPLE_RATE_HZ, WORDS_DIR
 from prune_ssl.errors import DataError
+from prune_ssl.writing import new_folder, write_text
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -246,14 +247,14 @@ def synthesise(split: str, takes: Sequence[int], seed: int) -> Iterator[Clip]:
 
 def write_split(clips: Sequence[Clip], folder: Path) -> None:
     """Write Ogg Opus files and a metadata.csv (file_name, label, speaker, duration) into a new folder."""
-    folder.mkdir(parents=True)
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file_name", "label", "speaker", "duration"])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file_name", "label", "speaker", "duration"])
+    with new_folder(folder) as new:
         for clip in clips:
             name = f"{clip.speaker.split('-', 1)[1]}_{clip.label}_{clip.take}.ogg"
             soundfile.write(
-                folder / name,
+                new / name,
                 clip.samples,
                 SAMPLE_RATE_HZ,
                 format="OGG",
@@ -261,14 +262,12 @@ def write_split(clips: Sequence[Clip], folder: Path) -> None:
                 compression_level=OPUS_COMPRESSION,
             )
             writer.writerow([name, clip.label, clip.speaker, f"{len(clip.samples) / SAMPLE_RATE_HZ:.4f}"])
+        write_text(new / "metadata.csv", text.getvalue())
 
 
 def write_words(folder: Path, seed: int, takes: int = 1) -> dict[str, int]:
     """Make the splits and the README in `folder`, replacing what is there. Returns clips by split."""
     made = {split: list(synthesise(split, range(takes), seed)) for split in VARIANTS}
-    shutil.rmtree(folder, ignore_errors=True)
-    for split, clips in made.items():
-        write_split(clips, folder / split)
     counts = {split: len(clips) for split, clips in made.items()}
     text = README.format(
         n_words=len(LABELS),
@@ -281,7 +280,10 @@ def write_words(folder: Path, seed: int, takes: int = 1) -> dict[str, int]:
         snr_high=SNR_DB[1],
         seed=seed,
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    with new_folder(folder, replace=True) as new:
+        for split, clips in made.items():
+            write_split(clips, new / split)
+        write_text(new / "README.md", text)
     return counts
 
 

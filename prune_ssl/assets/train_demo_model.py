@@ -7,8 +7,6 @@ and writes the model as float16.
 
 import argparse
 import csv
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from transformers import (
 from prune_ssl.assets import DEMO_MODEL_DIR, LABELS, SAMPLE_RATE_HZ, WORDS_DIR
 from prune_ssl.assets.make_words import synthesise
 from prune_ssl.errors import DataError
+from prune_ssl.writing import new_folder, temporary_folder, write_text
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -236,9 +235,9 @@ def make_trainer(
 
 def save_float16(model: HubertForSequenceClassification, folder: Path) -> HubertForSequenceClassification:
     """Write the model's folder with float16 weights, replacing what is there. Returns what a reader loads."""
-    shutil.rmtree(folder, ignore_errors=True)
-    model.half().save_pretrained(folder)
-    make_extractor().save_pretrained(folder)
+    with new_folder(folder, replace=True) as new:
+        model.half().save_pretrained(new)
+        make_extractor().save_pretrained(new)
     return HubertForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
 
 
@@ -276,7 +275,7 @@ def write_card(
         acc_validation=accuracies["validation"],
         acc_test=accuracies["test"],
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    write_text(folder / "README.md", card)
 
 
 def train_model(arguments: argparse.Namespace) -> dict[str, float]:
@@ -288,12 +287,12 @@ def train_model(arguments: argparse.Namespace) -> dict[str, float]:
         train += [(clip.samples, LABELS.index(clip.label)) for clip in synthesise("train", range(1), seed)]
     splits = {"validation": read_split("validation"), "test": read_split("test")}
     model = HubertForSequenceClassification(make_config())
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder() as scratch:
         started = time.monotonic()
-        make_trainer(model, train, splits["validation"], arguments, Path(scratch)).train()
+        make_trainer(model, train, splits["validation"], arguments, scratch).train()
         minutes = (time.monotonic() - started) / 60
         saved = save_float16(model, arguments.folder)
-        judge = make_trainer(saved, train, splits["validation"], arguments, Path(scratch))
+        judge = make_trainer(saved, train, splits["validation"], arguments, scratch)
         accuracies = {
             split: float(judge.evaluate(WordClips(clips))["eval_accuracy"]) for split, clips in splits.items()
         }

@@ -2,7 +2,20 @@
 
 import typer
 
-from prune_ssl.cli import bench, demo, doctor, infer, prune, recipes, report, run, superb, sweep, trace
+from prune_ssl.cli import (
+    bench,
+    demo,
+    doctor,
+    export,
+    infer,
+    prune,
+    recipes,
+    report,
+    run,
+    superb,
+    sweep,
+    trace,
+)
 
 app = typer.Typer(
     name="prune-ssl",
@@ -18,6 +31,7 @@ app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
 app.command("report")(report.report_command)
+app.command("export")(export.export_command)
 app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)
 app.command("verify")(infer.verify_command)

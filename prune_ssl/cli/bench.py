@@ -8,6 +8,7 @@ import typer
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import bench_table, benchmark_models, write_rows
+from prune_ssl.writing import check_place
 
 
 @one_line_errors
@@ -23,6 +24,7 @@ def bench_command(
     for path in save or []:
         if path.suffix not in (".json", ".csv"):
             raise ArtifactError(f"{path}: wanted a name that ends in .json or .csv.")
+        check_place(path)
     rows = benchmark_models(models, tuple(seconds or (1.0, 5.0, 10.0)), tuple(threads or (1,)))
     out.print(bench_table(rows))
     for path in save or []:

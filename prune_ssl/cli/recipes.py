@@ -8,6 +8,7 @@ import typer
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import ArtifactError
 from prune_ssl.recipes.catalogue import BEGIN, load_all, markdown_table, with_table
+from prune_ssl.writing import write_text
 
 
 @one_line_errors
@@ -22,8 +23,13 @@ def recipes_command(
     if into is None:
         typer.echo(table, nl=False)
         return
-    text = into.read_text(encoding="utf-8")
+    try:
+        text = into.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ArtifactError(
+            f"{into} cannot be read: {error}. Give a file with places for the table."
+        ) from error
     if BEGIN not in text:
         raise ArtifactError(f"{into}: no place for the table: put the line {BEGIN!r} there")
-    into.write_text(with_table(text, table), encoding="utf-8")
+    write_text(into, with_table(text, table))
     say(f"wrote {into}")

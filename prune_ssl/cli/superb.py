@@ -14,6 +14,7 @@ from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
 from prune_ssl.probing.settings import GRID
 from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.writing import check_place, lock, remove, write_text
 
 superb_app = typer.Typer(help="What a frozen encoder knows: the SUPERB probe.", no_args_is_help=True)
 
@@ -55,7 +56,7 @@ def probe_command(
     say(f"{task} ({settings.words}): {found.metric} {100 * found.value:.2f}%")
     if save is not None:
         _save(save, task, found)
-        _heads_file(save, task).unlink()
+        remove(_heads_file(save, task))
 
 
 @superb_app.command("score")
@@ -78,15 +79,11 @@ def _prepare(path: Path) -> None:
     """Find out before hours of training that the result can be written.
 
     Raises:
-        DataError: the file holds something else, or its folder cannot be made.
+        DataError: the file holds something else.
+        ArtifactError: it cannot be written.
     """
+    check_place(path)
     _kept(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{path.parent} cannot be made: {error.strerror}. Give --save another file."
-        ) from error
 
 
 def _kept(path: Path) -> dict[str, Any]:
@@ -117,11 +114,9 @@ def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, Any]]]:
 def _save(path: Path, task: str, found: Probed) -> None:
     """Add one result to those of a file, read anew: another probe may have written to it."""
     result = {"value": round(100 * found.value, 4), "metric": found.metric, "folds": _plain(found.folds)}
-    _write(path, _kept(path) | {task: result})
+    with lock(path):
+        _write(path, _kept(path) | {task: result})
 
 
 def _write(path: Path, content: object) -> None:
-    """Replace a file as a whole, or not at all."""
-    scratch = path.with_name(f".partial-{path.name}")
-    scratch.write_text(json.dumps(content, indent=1))
-    scratch.replace(path)
+    write_text(path, json.dumps(content, indent=1))

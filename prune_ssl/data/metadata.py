@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import datasets
 
 from prune_ssl.errors import DataError
+from prune_ssl.writing import temporary_folder
 
 METADATA_NAME = "metadata.csv"
 FILE_COLUMN = "file_name"
@@ -88,9 +88,9 @@ def require_columns(path: Path, columns: Sequence[str], target: str | None) -> N
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     features = datasets.Features({name: datasets.Value("string") for name in columns})
     # The builder wants a cache folder even in memory: its own, so that nothing is left in the user's home.
-    with tempfile.TemporaryDirectory() as cache, _no_progress_bars():
+    with temporary_folder() as cache, _no_progress_bars():
         table = datasets.Dataset.from_csv(
-            str(path), features=features, cache_dir=cache, keep_in_memory=True, keep_default_na=False
+            str(path), features=features, cache_dir=str(cache), keep_in_memory=True, keep_default_na=False
         )
         return list(table.to_list())
 

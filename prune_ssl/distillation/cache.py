@@ -1,10 +1,7 @@
 """Owns the cache of a teacher's answers: tensors by key, in memory or in a folder, up to a limit."""
 
-import errno
-import os
-import tempfile
-import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -12,12 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from prune_ssl.errors import DistillationError
+from prune_ssl.errors import ArtifactError, DistillationError
+from prune_ssl.writing import check_place, clear_below, write_bytes
 
 MEMORY = "memory"
-PARTIAL = ".partial-"
-ABANDONED_SECONDS = 3600
-"""A file that was being written so long ago is what a killed process left."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -72,52 +67,36 @@ class Folder:
             DistillationError: it cannot be made or written to.
         """
         self.path = path
-        found = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
-        if not found.is_dir() or not os.access(found, os.W_OK):
-            raise DistillationError(
-                f"teacher_cache: {found} is no folder that can be written to; give another one, or 'memory'."
-            )
+        try:
+            check_place(path / "00")
+        except ArtifactError as error:
+            raise DistillationError(f"teacher_cache: {error} Or give 'memory'.") from error
 
     def size(self) -> int:
         """Return the bytes that are kept now, and clear away what killed processes left."""
+        clear_below(self.path)
         total = 0
         for file in self.path.rglob("*.safetensors"):
-            try:
-                found = file.stat()
-                if file.name.startswith(PARTIAL) and time.time() - found.st_mtime > ABANDONED_SECONDS:
-                    file.unlink()
-                else:
-                    total += found.st_size
-            except FileNotFoundError:  # another process has moved or cleared it
-                continue
+            with suppress(OSError):  # another process has moved or cleared it
+                total += file.stat().st_size
         return total
 
     def get(self, key: str) -> Tensors | None:
         """Return an entry, or None where there is no whole one."""
         try:
             return load(self._file(key).read_bytes())
-        except (FileNotFoundError, SafetensorError):
+        except (OSError, SafetensorError):  # missing, damaged, not to be read: the teacher is asked
             return None
 
     def put(self, key: str, tensors: Tensors, room: int) -> int | None:
-        """Keep an entry and return its bytes, or None where it takes more than `room` or the disk is full."""
-        data, file = save(tensors), self._file(key)
+        """Keep an entry and return its bytes, or None: it takes more than `room`, or cannot be written."""
+        data = save(tensors)
         if len(data) > room:
             return None
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: processes on several machines may write the same entry.
-        handle, scratch = tempfile.mkstemp(prefix=PARTIAL, suffix=file.suffix, dir=file.parent)
         try:
-            with os.fdopen(handle, "wb") as written:
-                written.write(data)
-                written.flush()
-                os.fsync(handle)
-            os.replace(scratch, file)
-        except OSError as error:
-            Path(scratch).unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return None
-            raise
+            write_bytes(self._file(key), data)
+        except ArtifactError:
+            return None
         return len(data)
 
     def _file(self, key: str) -> Path:
@@ -156,8 +135,9 @@ class AnswerCache:
             return
         self.full = True
         warnings.warn(
-            f"teacher_cache: {self._limit / 1e9:g} GB, or the disk, are full. The teacher is asked each time "
-            "for the clips that are not kept; raise teacher_cache_gb to keep more.",
+            f"teacher_cache: {self._limit / 1e9:g} GB, or the disk, are full (or it cannot be written any "
+            "more). The teacher is asked each time for the clips that are not kept; raise teacher_cache_gb "
+            "to keep more.",
             stacklevel=2,
         )
 

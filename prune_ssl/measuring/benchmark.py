@@ -1,6 +1,7 @@
 """Owns the side-by-side benchmark of any models: their rows of cost and speed, as a table, JSON and CSV."""
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +17,7 @@ from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
 from prune_ssl.models import load_model
 from prune_ssl.profiling.timing import Latency, measure_interleaved, speed_up
+from prune_ssl.writing import write_text
 
 ARCH_PREFIX = "arch:"
 
@@ -221,19 +223,16 @@ def write_rows(rows: Sequence[BenchRow], path: str | Path) -> Path:
     """Write rows as `.json` (with the environment) or `.csv`; makes missing folders, replaces the file.
 
     Raises:
-        ArtifactError: any other suffix.
+        ArtifactError: any other suffix, or the file cannot be written.
     """
     target = Path(path)
     if target.suffix not in (".json", ".csv"):
         raise ArtifactError(f"{target}: its suffix is {target.suffix!r}; wanted .json or .csv.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("w", encoding="utf-8", newline="") as file:
-        if target.suffix == ".json":
-            content = {"environment": describe_environment(), "rows": [asdict(row) for row in rows]}
-            json.dump(content, file, indent=2)
-            file.write("\n")
-        else:
-            writer = csv.DictWriter(file, [field.name for field in fields(BenchRow)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
-    return target
+    if target.suffix == ".json":
+        content = {"environment": describe_environment(), "rows": [asdict(row) for row in rows]}
+        return write_text(target, json.dumps(content, indent=2) + "\n")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(BenchRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return write_text(target, text.getvalue())

@@ -9,9 +9,9 @@ from torch import nn
 from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel, Wav2Vec2ForXVector
 from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss, TDNNLayer
 
-from prune_ssl.models.families import FAMILIES
+from prune_ssl.models.families import FAMILIES, Family
 
-FIELDS: dict[str, Any] = {
+XVECTOR_FIELDS: dict[str, Any] = {
     "tdnn_dim": [512, 512, 512, 512, 1500],
     "tdnn_kernel": [5, 3, 3, 1, 1],
     "tdnn_dilation": [1, 2, 3, 1, 1],
@@ -26,7 +26,7 @@ class XVectorHead:
     backbone_class: type[PreTrainedModel]
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        for name, default in FIELDS.items():
+        for name, default in XVECTOR_FIELDS.items():
             if getattr(config, name, None) is None:
                 setattr(config, name, list(default) if isinstance(default, list) else default)
         super().__init__(config)  # type: ignore[call-arg]
@@ -49,29 +49,31 @@ class XVectorHead:
         return backbone
 
 
-def _borrow() -> dict[str, Any]:
-    names = ("forward", "_get_tdnn_output_lengths", "freeze_feature_encoder", "freeze_base_model")
-    return {name: vars(Wav2Vec2ForXVector)[name] for name in names}
+def xvector_class(family: Family) -> type[PreTrainedModel]:
+    """Make the x-vector model of a family, with what it borrows of Wav2Vec2ForXVector."""
+    backbone: Any = getattr(transformers, f"{family.stem}Model")
+    borrowed = ("forward", "_get_tdnn_output_lengths", "freeze_feature_encoder", "freeze_base_model")
+    body = {
+        **{name: vars(Wav2Vec2ForXVector)[name] for name in borrowed},
+        "backbone_class": backbone,
+        "__module__": __name__,
+        "__doc__": f"{family.stem}Model with the x-vector head of Wav2Vec2ForXVector.",
+    }
+    return type(f"{family.stem}ForXVector", (XVectorHead, *backbone.__bases__), body)
 
 
 def _define_classes() -> dict[str, type[PreTrainedModel]]:
     """Make a class for every family without one, and register it with the Auto class."""
     made: dict[str, type[PreTrainedModel]] = {}
     for family in FAMILIES.values():
-        name = f"{family.stem}ForXVector"
-        if not family.stem or hasattr(transformers, name):
+        if not family.stem or hasattr(transformers, f"{family.stem}ForXVector"):
             continue
-        backbone: Any = getattr(transformers, f"{family.stem}Model")
-        body = {
-            **_borrow(),
-            "backbone_class": backbone,
-            "__module__": __name__,
-            "__doc__": f"{family.stem}Model with the x-vector head of Wav2Vec2ForXVector.",
-        }
-        made[name] = type(name, (XVectorHead, *backbone.__bases__), body)
-        setattr(sys.modules[__name__], name, made[name])
+        cls = xvector_class(family)
+        made[cls.__name__] = cls
+        setattr(sys.modules[__name__], cls.__name__, cls)
         # Without exist_ok transformers passes over configs of its own.
-        AutoModelForAudioXVector.register(backbone.config_class, made[name], exist_ok=True)
+        config_class: Any = cls.config_class
+        AutoModelForAudioXVector.register(config_class, cls, exist_ok=True)
     return made
 
 

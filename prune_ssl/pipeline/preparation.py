@@ -91,7 +91,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
         PruneError: the folder is taken; training settings, data, model, task, losses or budget do not fit.
     """
     check_cache(recipe)
-    folder = prepare_folder(recipe.folder, overwrite)
+    folder = prepare_folder(recipe.folder, overwrite, as_whole=False)
     check_arguments(recipe, only_check, say)
     set_seed(recipe.seed)
     clips = read_clips(recipe, say)

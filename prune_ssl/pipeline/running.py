@@ -1,16 +1,14 @@
 """Runs a recipe, stage by stage: dense training, pruning or a student, cut, recovery, report."""
 
 import copy
-import json
 import re
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 from transformers import (
     PreTrainedModel,
@@ -18,12 +16,26 @@ from transformers import (
 )
 
 from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
-from prune_ssl.errors import ArtifactError
 from prune_ssl.gating import Plan
 from prune_ssl.measuring import measure_interleaved
-from prune_ssl.pipeline.arguments import DENSE_TRAINING, dense_arguments, pruning_arguments
+from prune_ssl.pipeline.arguments import dense_arguments, pruning_arguments
 from prune_ssl.pipeline.corpora import trainer_arguments, training_clips
+from prune_ssl.pipeline.folders import (
+    DENSE_FOLDER,
+    begin,
+    check_disk,
+    clear_finished,
+    finish,
+    forget_empty_recipe,
+    held,
+    is_begun,
+    is_clear,
+    is_finished,
+    require_replaceable,
+    take_up,
+)
 from prune_ssl.pipeline.preparation import (
     Ready,
     Say,
@@ -36,7 +48,7 @@ from prune_ssl.pipeline.preparation import (
     pruning_config,
 )
 from prune_ssl.pipeline.student import distil, new_student
-from prune_ssl.recipes import Recipe, load_recipe, pruning_part
+from prune_ssl.recipes import Recipe, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.reporting import Report, report
 from prune_ssl.selection import Limit
@@ -45,24 +57,27 @@ from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
-from prune_ssl.training.processes import is_first, on_first
+from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
-
-RECIPE_FILE = "recipe.yaml"
-"""What a run writes into its folder first."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run made."""
 
-    model: nn.Module
     plan: Plan | None
     """What was kept; None for a student."""
     report: Report
     folder: Path
     model_folder: Path
     report_html: Path
+    made: nn.Module | None = field(default=None, repr=False)
+    """The model, where this process made it."""
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The small model; that of a run which was finished before is loaded from its folder."""
+        return load_pretrained(self.model_folder) if self.made is None else self.made
 
 
 def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool = False) -> Outcome:
@@ -84,48 +99,84 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     """
     say = say if is_first() else _unsaid
     recipe = smoke_version(recipe) if recipe.smoke else recipe
-    begun = resume and _is_begun(recipe)
-    if overwrite and not begun:
-        require_replaceable(recipe.folder)
-    ready = prepare(recipe, overwrite or begun, say)
+    if resume and from_first(lambda: is_finished(recipe)):
+        return _found_finished(recipe, say)
+    with held(recipe.folder) as watch:
+        on_first(lambda: forget_empty_recipe(recipe.folder))
+        begun = resume and is_begun(recipe)
+        if overwrite and not begun:
+            require_replaceable(recipe.folder)
+        ready = prepare(recipe, overwrite or begun, say)
+        check_disk(recipe, ready.model, overwrite or begun)
+        on_first(lambda: take_up(recipe) if begun else begin(recipe))
+        watch()
+        return _run_stages(recipe, ready, begun, say)
+
+
+def _run_stages(recipe: Recipe, ready: "Ready", begun: bool, say: Say) -> Outcome:
+    """Train what is to be trained, hand over the models, and note that the run is finished."""
     folder, clips, task = ready.folder, ready.clips, ready.task
     model, processor = ready.model, task.processor(ready.extractor)
     shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
-    if not begun:
-        on_first(lambda: _begin(recipe, folder))
-    if recipe.dense is not None and begun and (folder / "dense").is_dir():
-        model.load_state_dict(load_pretrained(folder / "dense").state_dict())
+    if recipe.dense is not None and begun and (folder / DENSE_FOLDER).is_dir():
+        model.load_state_dict(load_pretrained(folder / DENSE_FOLDER).state_dict())
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
         _train_dense(model, recipe, shared | heard, begun)
         # In float32, whatever the source's dtype: a resumed run goes on from exactly these weights.
         exact = torch.float32
-        on_first(lambda: save_pretrained(model, folder / "dense", processor=processor, dtype=exact))
-        on_first(lambda: shutil.rmtree(folder / DENSE_TRAINING, ignore_errors=True))
+        on_first(lambda: save_pretrained(model, folder / DENSE_FOLDER, processor=processor, dtype=exact))
+        on_first(lambda: take_up(recipe))  # its checkpoints go
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
-    return make(recipe, ready, dense, shared, begun, say)
+    outcomes = make(recipe, ready, dense, shared, begun, say)
+    models = [outcome.model_folder.name for outcome in outcomes]
+    on_first(lambda: finish(folder, models, [outcome.report_html.name for outcome in outcomes]))
+    return outcomes[-1]
+
+
+def _found_finished(recipe: Recipe, say: Say) -> Outcome:
+    """Return what a finished run made; what it had no time to delete is deleted."""
+    folder = recipe.folder
+    if not from_first(lambda: is_clear(folder)):
+        with held(folder):
+            on_first(lambda: clear_finished(folder))
+    say(f"{folder} is finished: there is nothing left to do. --overwrite runs it again.")
+    return _outcome(recipe, folder / "model", "")
+
+
+def _outcome(recipe: Recipe, model_folder: Path, suffix: str, made: Finished | None = None) -> Outcome:
+    """Return what there is of one model of a run."""
+    folder = recipe.folder
+    plan = load_plan(model_folder) if made is None and (model_folder / PLAN_FILE).is_file() else None
+    return Outcome(
+        plan if made is None else made.plan,
+        Report.load(folder / f"report{suffix}.json"),
+        folder,
+        model_folder,
+        folder / f"report{suffix}.html",
+        None if made is None else made.model,
+    )
 
 
 def _run_pruning(
     recipe: Recipe, ready: "Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
-) -> Outcome:
+) -> list[Outcome]:
     """Prune the model, recover, and hand over the model of each budget."""
-    part, folder = pruning_part(recipe), recipe.folder
+    part, outcomes = pruning_part(recipe), list[Outcome]()
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = _pruning_trainer(recipe, ready, ready.model, shared)
     trainer.train(resume_from_checkpoint=begun)
     for made in trainer.finalize_all():
         name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-        outcome = _hand_over(recipe, ready, made, dense, say, name)
-    on_first(lambda: shutil.rmtree(folder / "pruning", ignore_errors=True))  # the models are handed over
-    return outcome
+        outcomes.append(_hand_over(recipe, ready, made, dense, say, name))
+    return outcomes
 
 
 def _run_student(
     recipe: Recipe, ready: "Ready", dense: PreTrainedModel, shared: dict[str, Any], begun: bool, say: Say
-) -> Outcome:
+) -> list[Outcome]:
     """Make a student of the dense model, distil it, and hand it over."""
     losses = distillation_config(recipe, ready.task)
     assert losses is not None  # the schema sees to it
@@ -134,9 +185,7 @@ def _run_student(
     student = new_student(recipe, dense, ready.task)
     say(f"Distilling {recipe.student.shown}: {recipe.student.steps} steps")
     made = distil(recipe, student, ready.teacher or dense, losses, shared, begun)
-    outcome = _hand_over(recipe, ready, made, dense, say)
-    on_first(lambda: shutil.rmtree(recipe.folder / "distillation", ignore_errors=True))
-    return outcome
+    return [_hand_over(recipe, ready, made, dense, say)]
 
 
 def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = print) -> PruningTrainer:
@@ -188,15 +237,14 @@ def _hand_over(
         made.model.cpu()
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
         written = _report(recipe, made, dense, model_folder, ready.task)
-        for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that a run has ended
+        written.save(model_folder / "report.json")
+        for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that there is a result
             written.save(folder / f"report{suffix}.{kind}")
-        shutil.copy(folder / f"report{suffix}.json", model_folder / "report.json")
         for line in latency_lines(made.limits, made.model, dense):
             say(line)
 
     on_first(write)
-    found = Report.load(folder / f"report{suffix}.json")
-    return Outcome(made.model, made.plan, found, folder, model_folder, folder / f"report{suffix}.html")
+    return _outcome(recipe, model_folder, suffix, made)
 
 
 def _unsaid(_line: str) -> None:
@@ -223,59 +271,6 @@ def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -
             f"{limit.constraint.shown(limit.maximum)} ({100 * limit.fraction:.1f}%)"
         )
     return lines
-
-
-def _is_begun(recipe: Recipe) -> bool:
-    """Whether the output folder is that of an earlier run of this recipe.
-
-    Raises:
-        ArtifactError: it is that of another one.
-    """
-    path = recipe.folder / RECIPE_FILE
-    if not path.is_file():
-        return False
-    if load_recipe(path) != recipe:
-        raise ArtifactError(f"{path} differs from this recipe; give another output folder, or --overwrite.")
-    return True
-
-
-def require_replaceable(folder: Path) -> None:
-    """Refuse to delete what no run of ours has written.
-
-    Raises:
-        ArtifactError: the folder holds other things than a run, or the working directory.
-    """
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if Path.cwd().is_relative_to(folder.resolve()):
-        raise ArtifactError(
-            f"{folder} holds the working directory, so --overwrite does not delete it. Give another output "
-            "folder."
-        )
-    if not _is_of_a_run(folder):
-        raise ArtifactError(
-            f"{folder} has no {RECIPE_FILE} of an earlier run, so --overwrite does not delete it. Give "
-            "another output folder, or empty this one yourself."
-        )
-
-
-def _is_of_a_run(folder: Path) -> bool:
-    """Whether a run wrote the recipe in a folder, perhaps one that knew other keys than this version."""
-    try:
-        written = yaml.safe_load((folder / RECIPE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False
-    # A run writes every section, also those that nobody gives.
-    return isinstance(written, dict) and {"name", "data", "model", "report", "smoke", "output"} <= set(
-        written
-    )
-
-
-def _begin(recipe: Recipe, folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    (folder / RECIPE_FILE).write_text(yaml.safe_dump(json.loads(recipe.model_dump_json()), sort_keys=False))
 
 
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:

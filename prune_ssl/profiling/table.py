@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,13 +21,14 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from prune_ssl.errors import BudgetError
+from prune_ssl.errors import ArtifactError, BudgetError
 from prune_ssl.models.inputs import input_shape
 from prune_ssl.profiling.machine import machine_facts, steady_heap, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, parse_budget
 from prune_ssl.selection.latency import TABLE_VERSION, LatencyTable, Segment
 from prune_ssl.tracing import Group, PruningGraph
+from prune_ssl.writing import write_text
 
 CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
 POINTS = 13  # all head counts of a Base model
@@ -72,8 +74,10 @@ def with_latency(
 
 
 def _cache_folder() -> Path:
-    named = os.environ.get("PRUNE_SSL_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "prune_ssl"
+    try:
+        return Path(os.environ.get("PRUNE_SSL_CACHE") or "~/.cache/prune_ssl").expanduser()
+    except RuntimeError:  # a user of a container who has no home
+        return Path(tempfile.gettempdir()) / "prune_ssl"
 
 
 def _cached_table(
@@ -95,17 +99,40 @@ def _cached_table(
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
     path = folder / f"latency-{key}.json"
-    if path.is_file():
-        return LatencyTable.from_json(path.read_text())
+    if (known := _read_table(path, say)) is not None:
+        return known
     if say is not None:
         where = f"{at.device}, threads={at.threads}, {at.seconds:g} s of audio"
         say(f"Measuring what widths cost ({where}); kept in {path}")
     table = measure_table(model, graph, at)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, suffix=".tmp") as scratch:
-        scratch.write(table.to_json())
-    Path(scratch.name).replace(path)
+    try:
+        write_text(path, table.to_json())
+    except ArtifactError as error:
+        _not_written[path] = table
+        _tell(f"note: this latency table is kept for this process only: {error}", say)
     return table
+
+
+_not_written: dict[Path, LatencyTable] = {}
+"""Tables that no file could be written for; measured again, they would differ."""
+
+
+def _read_table(path: Path, say: Say | None) -> LatencyTable | None:
+    """Return the table of a file, or None; a damaged one is as good as none: the cache is only a cache."""
+    try:
+        if path.is_file():
+            return LatencyTable.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, BudgetError) as error:
+        if path not in _not_written:
+            _tell(f"note: {path} cannot be read and is measured anew: {error}", say)
+    return _not_written.get(path)
+
+
+def _tell(line: str, say: Say | None) -> None:
+    if say is None:
+        warnings.warn(line, stacklevel=2)
+    else:
+        say(line)
 
 
 def _check_measurable(model: nn.Module, at: Conditions) -> None:

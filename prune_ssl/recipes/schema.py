@@ -1,6 +1,7 @@
 """The schema of a YAML recipe, and its overrides."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,6 +26,9 @@ Scheduler = Literal[
 ]
 """Of transformers' SchedulerType those that need no settings beside the steps, and no evaluation."""
 
+
+LONGEST_NAME_BYTES = 200
+"""Of a recipe: folders and files are named after it."""
 
 OF_TASKS: dict[str, tuple[str, ...]] = {
     "decoding": ("ctc",),
@@ -327,6 +331,17 @@ class Recipe(Part):
     gradient_accumulation: int = Field(default=1, gt=0)
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_plain_name(cls, name: str) -> str:
+        odd = re.search(r"[/\\\x00-\x1f\x7f]", name)
+        if not name.strip() or odd or name.strip() in (".", "..") or len(name.encode()) > LONGEST_NAME_BYTES:
+            raise ValueError(
+                f"found {name[:80]!r}, wanted a plain name: not empty, without slashes, of at most "
+                f"{LONGEST_NAME_BYTES} bytes. It names the output folder; `output` may be anywhere"
+            )
+        return name
 
     @field_validator("output")
     @classmethod

@@ -24,6 +24,7 @@ from prune_ssl.reporting.model import (
 from prune_ssl.selection import parse_budget, split_budget
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.tracing.cost import SECTIONS
+from prune_ssl.writing import write_text
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Report:
         """Write the report as `.json`, `.md` or `.html`, as the suffix says; an existing file is replaced.
 
         Raises:
-            ArtifactError: any other suffix.
+            ArtifactError: any other suffix, or the file cannot be written.
         """
         target = Path(path)
         writer = _WRITERS.get(target.suffix.lower())
@@ -46,9 +47,7 @@ class Report:
                 f"wanted one of {', '.join(_WRITERS)}"
             )
         text = writer(self.data)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        return target
+        return write_text(target, text)
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":

@@ -14,14 +14,14 @@ _TEXT_TABLES = frozenset({"measured on", "value"})
 
 def markdown(data: ReportData) -> str:
     """Return the report as GitHub-flavoured Markdown: everything but the plots."""
-    lines = [f"# {_md(data.title)}", "", _subtitle(data), ""]
+    lines = [f"# {escaped(data.title)}", "", _subtitle(data), ""]
     for warning in data.warnings:
-        lines += [f"> **Warning:** {_md(warning)}", ""]
+        lines += [f"> **Warning:** {escaped(warning)}", ""]
     for section in sections(data):
-        lines += [f"## {_md(section.title)}", ""]
+        lines += [f"## {escaped(section.title)}", ""]
         for table in section.tables:
-            lines += [*_markdown_table(table), ""]
-        lines += [f"- {_md(note)}" for note in section.notes]
+            lines += [*markdown_table(table), ""]
+        lines += [f"- {escaped(note)}" for note in section.notes]
         if section.notes:
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
@@ -43,8 +43,8 @@ def _subtitle(data: ReportData) -> str:
     return f"{data.model.architecture}, {data.created}"
 
 
-def _md(text: str) -> str:
-    """Escape what would break a Markdown table or start markup."""
+def escaped(text: str) -> str:
+    """Return text in which nothing breaks a Markdown table or starts markup."""
     for character in "\\|*_<>[]`":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")
@@ -54,10 +54,11 @@ def _is_text(table: Table, column: int) -> bool:
     return column == 0 or table.columns[column] in _TEXT_TABLES
 
 
-def _markdown_table(table: Table) -> list[str]:
+def markdown_table(table: Table) -> list[str]:
+    """Return the lines of a Markdown table: text to the left, numbers to the right."""
     rules = ["---" if _is_text(table, column) else "---:" for column in range(len(table.columns))]
     rows = [table.columns, *table.rows]
-    cells = [f"| {' | '.join(_md(cell) for cell in row)} |" for row in rows]
+    cells = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows]
     return [cells[0], f"| {' | '.join(rules)} |", *cells[1:]]
 
 

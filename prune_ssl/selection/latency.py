@@ -94,7 +94,7 @@ class LatencyTable:
                 for part in data["segments"]
             )
             return cls(**data)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BudgetError(
                 f"not a latency table ({error}); delete it, it is then measured anew."
             ) from error

@@ -6,7 +6,6 @@ Letters: T frames, V tokens.
 from __future__ import annotations
 
 import gzip
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from prune_ssl.errors import DataError, PruneError
 from prune_ssl.tasks.tokenizers import CASES, Tokenizer, fitting_case
+from prune_ssl.writing import temporary_folder
 
 MARKS = frozenset({"<s>", "</s>", "<unk>", "<UNK>"})
 """Entries of an n-gram model that are no words."""
@@ -92,8 +92,8 @@ class BeamDecoder:
                 f"tokenizer's tokens ({_some(sorted(known))}): give a model of words in these letters"
             )
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "lexicon.txt"
+        with temporary_folder() as folder:
+            path = folder / "lexicon.txt"
             lines = [f"{word} {' '.join(letters)} {space}" for word, letters in lexicon.items()]
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             try:

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
@@ -33,9 +31,13 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no t
     """The types of `predictions` and `references`."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # The folder that evaluate makes all the same is a temporary one: a home may be read-only.
-        cache = Path(tempfile.gettempdir()) / "prune_ssl_metrics"
-        super().__init__(**{"keep_in_memory": True, "cache_dir": str(cache), **kwargs})
+        super().__init__(**{"keep_in_memory": True, **kwargs})
+
+    def _build_data_dir(self) -> str:
+        # evaluate would make a folder even for what it keeps in memory: there may be no place for it.
+        if self.keep_in_memory:
+            return ""
+        return str(super()._build_data_dir())
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

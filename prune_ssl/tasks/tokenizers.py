@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTC
 
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models.places import locate
+from prune_ssl.writing import temporary_folder
 
 Tokenizer = Wav2Vec2CTCTokenizer | Wav2Vec2PhonemeCTCTokenizer
 
@@ -87,10 +88,10 @@ def fitting_case(texts: Collection[str], tokenizer: Tokenizer) -> str:
     )
 
 
-class _vocabulary(tempfile.TemporaryDirectory[str]):
-    """A temporary folder with vocab.json, which these tokenizers read when they are made."""
-
-    def __init__(self, tokens: list[str]) -> None:
-        super().__init__()
-        content = json.dumps({token: index for index, token in enumerate(tokens)}, ensure_ascii=False)
-        (Path(self.name) / "vocab.json").write_text(content, encoding="utf-8")
+@contextmanager
+def _vocabulary(tokens: list[str]) -> Iterator[Path]:
+    """Give a temporary folder with vocab.json, which these tokenizers read when they are made."""
+    content = json.dumps({token: index for index, token in enumerate(tokens)}, ensure_ascii=False)
+    with temporary_folder() as folder:
+        (folder / "vocab.json").write_text(content, encoding="utf-8")
+        yield folder

@@ -16,8 +16,9 @@ from prune_ssl.profiling import Fit
 from prune_ssl.selection import Budget
 from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.training.cutting import Cut
-from prune_ssl.training.resumable import PARTIAL
+from prune_ssl.training.manifest import told_as_damaged
 from prune_ssl.training.sharding import gathered
+from prune_ssl.writing import new_file, write_text
 
 GATES_FILE, PROGRESS_FILE = "gates.safetensors", "pruning.json"
 LEARNED_OF_CUT = "distillation/"  # before the names of projections and heads; no parameter has a slash
@@ -27,8 +28,9 @@ def save_gates(folder: Path, gates: Gates, progress: dict[str, Any]) -> None:
     """Write gates and multipliers, where their schedule and random stream stand, and `progress`."""
     state = gates.state_dict()
     extra = state.pop("_extra_state")
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / GATES_FILE)
-    (folder / PROGRESS_FILE).write_text(json.dumps({"gates": extra, **progress}) + "\n")
+    with new_file(folder / GATES_FILE) as new:
+        save_file({name: value.contiguous() for name, value in state.items()}, new)
+    write_text(folder / PROGRESS_FILE, json.dumps({"gates": extra, **progress}) + "\n")
 
 
 def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
@@ -36,15 +38,18 @@ def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
 
     Raises:
         PruneError: the checkpoint was not written by PruningTrainer.
+        ArtifactError: one of the files is damaged.
     """
-    try:
+    for name in (GATES_FILE, PROGRESS_FILE):
+        if not (folder / name).is_file():
+            raise PruneError(f"{folder} holds no gates: it is no checkpoint of PruningTrainer. Start anew.")
+    with told_as_damaged(folder / GATES_FILE):
         state: dict[str, Any] = dict(load_file(folder / GATES_FILE))
+    with told_as_damaged(folder / PROGRESS_FILE):
         progress: dict[str, Any] = json.loads((folder / PROGRESS_FILE).read_text())
-    except OSError as error:
-        raise PruneError(
-            f"{folder} holds no gates: it is no checkpoint of PruningTrainer. Start anew."
-        ) from error
-    gates.load_state_dict(state | {"_extra_state": progress.pop("gates")})
+        extra, _ = progress.pop("gates"), (progress["results"], progress["history"])
+    with told_as_damaged(folder / GATES_FILE):
+        gates.load_state_dict(state | {"_extra_state": extra})
     return progress
 
 
@@ -54,28 +59,27 @@ def _copied(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
 
 def _write(path: Path, state: dict[str, torch.Tensor], said: dict[str, Any] | None = None) -> None:
     """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{PARTIAL}{path.name}")
-    save_file(state, scratch, metadata=None if said is None else {PROGRESS_FILE: json.dumps(said)})
-    scratch.replace(path)
+    with new_file(path) as new:
+        save_file(state, new, metadata=None if said is None else {PROGRESS_FILE: json.dumps(said)})
 
 
 def save_fit(path: Path, fit: Fit) -> None:
     """Put aside what latencies were measured at a cut."""
     tables = [None if each.table is None else each.table.to_json() for each in fit.budget]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{PARTIAL}{path.name}")
-    scratch.write_text(json.dumps({"share": fit.share, "tables": tables}) + "\n")
-    scratch.replace(path)
+    write_text(path, json.dumps({"share": fit.share, "tables": tables}) + "\n")
 
 
 def load_fit(path: Path, budget: Budget) -> Fit:
-    """Return a budget with the tables that were put aside."""
-    said = json.loads(path.read_text())
-    tables = [None if text is None else LatencyTable.from_json(text) for text in said["tables"]]
-    return Fit(
-        tuple(replace(each, table=table) for each, table in zip(budget, tables, strict=True)), said["share"]
-    )
+    """Return a budget with the tables that were put aside.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    with told_as_damaged(path):
+        said = json.loads(path.read_text())
+        tables = [None if text is None else LatencyTable.from_json(text) for text in said["tables"]]
+        both = zip(budget, tables, strict=True)
+        return Fit(tuple(replace(each, table=table) for each, table in both), float(said["share"]))
 
 
 def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: dict[str, Any]) -> None:
@@ -87,12 +91,17 @@ def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: dict[st
 def load_cut(
     path: Path, learned: nn.Module | None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the keep of a cut, its weights and its progress; put back what was learned beside it."""
-    with safe_open(path, "pt") as file:
-        said = json.loads(file.metadata()[PROGRESS_FILE])
-    weights = load_file(path)
-    names = [name for name in weights if name.startswith(LEARNED_OF_CUT)]
-    beside = {name.removeprefix(LEARNED_OF_CUT): weights.pop(name) for name in names}
-    if learned is not None:
-        learned.load_state_dict(beside)
-    return {name: tuple(units) for name, units in said.pop("keep").items()}, weights, said
+    """Return the keep of a cut, its weights and its progress; put back what was learned beside it.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    with told_as_damaged(path):
+        with safe_open(path, "pt") as file:
+            said = json.loads(file.metadata()[PROGRESS_FILE])
+        weights = load_file(path)
+        names = [name for name in weights if name.startswith(LEARNED_OF_CUT)]
+        beside = {name.removeprefix(LEARNED_OF_CUT): weights.pop(name) for name in names}
+        if learned is not None:
+            learned.load_state_dict(beside)
+        return {name: tuple(units) for name, units in said.pop("keep").items()}, weights, said

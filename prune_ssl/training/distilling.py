@@ -14,7 +14,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
+from prune_ssl.training.manifest import told_as_damaged
 from prune_ssl.training.resumable import ResumableTrainer
+from prune_ssl.writing import new_file
 
 LEARNED = "distillation.safetensors"
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
@@ -127,13 +129,15 @@ class DistillationTrainer(ResumableTrainer):
     def save_extra(self, folder: Path) -> None:
         """Write projections and heads into a checkpoint."""
         if self.distiller is not None:
-            save_file(self.distiller.learned.state_dict(), folder / LEARNED)
+            with new_file(folder / LEARNED) as new:
+                save_file(self.distiller.learned.state_dict(), new)
 
     def load_extra(self, folder: Path) -> None:
         """Read them from one.
 
         Raises:
             DistillationError: the checkpoint does not hold them.
+            ArtifactError: the file is damaged.
         """
         if self.distiller is None:
             return
@@ -142,7 +146,8 @@ class DistillationTrainer(ResumableTrainer):
                 f"cannot resume from {folder}: there is no {LEARNED}, so its run learned without "
                 "distillation. Give a checkpoint of this run, or start anew."
             )
-        self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
+        with told_as_damaged(folder / LEARNED):
+            self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
 
     def _set_signature_columns_if_needed(self) -> None:
         # Trainer drops what the model's forward does not take from every item; this is for the teacher.

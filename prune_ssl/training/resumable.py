@@ -1,9 +1,8 @@
 """ResumableTrainer: checkpoints that appear whole or not at all, and resuming that repeats every number."""
 
 import copy
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from math import ceil
 from pathlib import Path
 from typing import Any, cast
@@ -14,14 +13,16 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput, get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.data import StreamedClips
 from prune_ssl.data.seeding import phase_key, random_by
+from prune_ssl.training.manifest import drop_older, find_checkpoint, told_as_damaged, write_manifest
+from prune_ssl.training.processes import from_first
 from prune_ssl.training.sharding import apart, gather_into, load_groups, save_groups, shardable
 from prune_ssl.training.speech_trainer import SpeechTrainer
+from prune_ssl.writing import clear_below, new_file, new_folder
 
-PARTIAL = ".partial-"
 OWN_GROUPS = "own_groups.safetensors"
 PROGRESS = "training_progress"
 
@@ -47,8 +48,8 @@ class ResumableTrainer(SpeechTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as Trainer does; `resume_from_checkpoint=True` starts anew where there is no checkpoint."""
         folder = Path(self.args.output_dir or ".")
-        self.on_main(lambda: _clear(folder))
-        checkpoint = find_checkpoint(folder, resume_from_checkpoint)
+        self.on_main(lambda: clear_below(folder, deep=False))
+        checkpoint = from_first(lambda: find_checkpoint(folder, resume_from_checkpoint))
         if checkpoint is not None and (state := finished_state(checkpoint, self.args.max_steps)) is not None:
             self._load_from_checkpoint(str(checkpoint))
             self.state = state
@@ -143,32 +144,49 @@ class ResumableTrainer(SpeechTrainer):
         """Write the checkpoint beside its place, move it there, and only then drop older ones."""
         folder, limit = Path(self.args.output_dir or "."), self.args.save_total_limit
         name = f"checkpoint-{self.state.global_step}"
-        scratch = folder / f"{PARTIAL}{name}"
-        self.on_main(lambda: shutil.rmtree(scratch, ignore_errors=True))
-        self.args.output_dir, self.args.save_total_limit = str(scratch), None
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.output_dir, self.args.save_total_limit = str(folder), limit
+        with self._new_folder(folder / name) as new:
+            self.args.output_dir, self.args.save_total_limit = str(new.parent), None
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir, self.args.save_total_limit = str(folder), limit
+            self.accelerator.wait_for_everyone()
+            self.on_main(lambda: self._complete(new, folder))
+        self.on_main(lambda: drop_older(folder, limit, self.state.best_model_checkpoint))
 
-        def publish() -> None:
-            self.save_extra(scratch / name)
-            if self.is_fsdp_enabled:
-                save_groups(scratch / name / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
-            shutil.rmtree(folder / name, ignore_errors=True)
-            (scratch / name).rename(folder / name)
-            scratch.rmdir()
-            rotate_checkpoints(str(folder), limit, self.state.best_model_checkpoint)
-
+    @contextmanager
+    def _new_folder(self, path: Path) -> Iterator[Path]:
+        """Give all processes the temporary folder that the first one makes, and moves when all are done."""
+        with ExitStack() as stack:
+            yield from_first(lambda: stack.enter_context(new_folder(path, replace=True)))
         self.accelerator.wait_for_everyone()
-        self.on_main(publish)
+
+    def _complete(self, new: Path, folder: Path) -> None:
+        """Add to a new checkpoint what Trainer leaves out, and at last the list of its files."""
+        best = self.state.best_global_step
+        if best:  # Trainer took it for one in the temporary folder
+            self.state.best_model_checkpoint = str(folder / f"checkpoint-{best}")
+            with new_file(new / TRAINER_STATE_NAME) as file:
+                self.state.save_to_json(str(file))
+        self.save_extra(new)
+        if self.is_fsdp_enabled:
+            save_groups(new / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
+        write_manifest(new)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         with self._of_the_model_only():
             super()._save_optimizer_and_scheduler(output_dir)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        with told_as_damaged(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with told_as_damaged(Path(checkpoint or "")):
+            super()._load_rng_state(checkpoint)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with self._of_the_model_only():
+        with self._of_the_model_only(), told_as_damaged(Path(checkpoint or "")):
             super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
@@ -186,29 +204,16 @@ class ResumableTrainer(SpeechTrainer):
         return cast(torch.optim.Optimizer, self.optimizer)
 
 
-def find_checkpoint(folder: Path, resume: str | bool | None) -> Path | None:
-    """Return the checkpoint that is meant: the newest of `folder` for True, or the one that is named."""
-    if not resume:
-        return None
-    if isinstance(resume, str):
-        return Path(resume)
-    found = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return None if found is None else Path(found)
-
-
 def finished_state(checkpoint: Path, max_steps: int = -1) -> TrainerState | None:
-    """Return the state of a checkpoint of the last step (of its own run when -1), else None."""
-    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    last = max_steps if max_steps > 0 else state.max_steps
-    return state if state.global_step >= last else None
+    """Return the state of a checkpoint of the last step (of its own run when -1), else None.
 
-
-def _clear(folder: Path) -> None:
-    for left in folder.glob(f"{PARTIAL}*") if folder.is_dir() else ():
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+    Raises:
+        ArtifactError: its file is damaged.
+    """
+    with told_as_damaged(checkpoint / TRAINER_STATE_NAME):
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        last = max_steps if max_steps > 0 else state.max_steps
+        return state if state.global_step >= last else None
 
 
 class SeededItems(Dataset[Any]):

@@ -1,7 +1,6 @@
 """The methods without gates: cuts by a criterion with training after each, and how a run of them resumes."""
 
 import inspect
-import shutil
 from collections.abc import Iterator
 from itertools import islice
 from math import ceil
@@ -15,6 +14,8 @@ from prune_ssl.resizing import resize
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.training.checkpoints import load_cut, save_cut
 from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, budget_of_round, cut, rounds_of
+from prune_ssl.training.manifest import told_as_damaged
+from prune_ssl.writing import remove
 
 if TYPE_CHECKING:
     from prune_ssl.training.trainer import PruningTrainer
@@ -53,10 +54,10 @@ def _folder(trainer: "PruningTrainer") -> Path:
 
 def _forget_earlier_run(trainer: "PruningTrainer", aside: Path, rounds: int) -> None:
     """Drop what a later `resume` would else take for this run's."""
-    aside.unlink(missing_ok=True)
+    remove(aside)
     if trainer.args.save_strategy != "no":
         for name in (*map(_name, range(rounds)), "recovery"):
-            shutil.rmtree(_folder(trainer) / name, ignore_errors=True)
+            remove(_folder(trainer) / name)
 
 
 def _name(index: int) -> str:
@@ -100,10 +101,11 @@ def _taken_up(trainer: "PruningTrainer", path: Path) -> tuple[Cut, int]:
     """Return the cut that was put aside, and which round is to train it."""
     learned = None if trainer.distiller is None else trainer.distiller.learned
     keep, weights, progress = load_cut(path, learned)
-    model = resize(cast(nn.Module, trainer.model), trainer.graph, keep, inplace=True)
-    model.load_state_dict(weights)
-    trainer.results, trainer.history = progress["results"], progress["history"]
-    return Cut(model, keep), progress["round"]
+    with told_as_damaged(path):
+        model = resize(cast(nn.Module, trainer.model), trainer.graph, keep, inplace=True)
+        model.load_state_dict(weights)
+        trainer.results, trainer.history = progress["results"], progress["history"]
+        return Cut(model, keep), progress["round"]
 
 
 def _trained(trainer: "PruningTrainer", made: Cut, steps: list[int], index: int, resume: bool) -> Cut:

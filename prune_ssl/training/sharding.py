@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer
 
 from prune_ssl.errors import PruneError
+from prune_ssl.writing import new_file
 
 
 def refuse_unsupported_sharding(trainer: Trainer) -> None:
@@ -88,7 +89,8 @@ def save_groups(path: Path, optimizer: torch.optim.Optimizer, groups: int) -> No
         for index, each in enumerate(group["params"]):
             state = optimizer.state.get(each, {})
             kept |= {f"{number}.{index}.{key}": value.detach().clone() for key, value in state.items()}
-    save_file(kept, path)
+    with new_file(path) as new:
+        save_file(kept, new)
 
 
 def load_groups(path: Path, optimizer: torch.optim.Optimizer, groups: int) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +30,7 @@ from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.rounds import planned_steps, train_in_rounds
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
 from prune_ssl.training.stages import Finished, Stage, budget_of, finalize_stages, stages_of
+from prune_ssl.writing import remove
 
 LATENCY_FILE = "latency.json"  # what was measured at the cut
 RECOVERY, STAGE = "recovery", "stage-"  # folders of later phases
@@ -369,8 +369,8 @@ class PruningTrainer(DistillationTrainer):
         if self.args.save_strategy == "no":
             return
         for left in (self._folder / RECOVERY, *self._folder.glob(f"{STAGE}*")):
-            shutil.rmtree(left, ignore_errors=True)
-        (self._folder / LATENCY_FILE).unlink(missing_ok=True)
+            remove(left)
+        remove(self._folder / LATENCY_FILE)
 
     @property
     def _folder(self) -> Path:

@@ -9,6 +9,7 @@ process that writes the same thing clears away.
 from prune_ssl.writing.atomic import (
     clear_below,
     clear_leftovers,
+    copy_file,
     make_folder,
     new_file,
     new_folder,
@@ -19,7 +20,14 @@ from prune_ssl.writing.atomic import (
     write_text,
 )
 from prune_ssl.writing.locks import Held, lock
-from prune_ssl.writing.places import check_place, check_room, is_taken, real_place, told_as_one_error
+from prune_ssl.writing.places import (
+    check_place,
+    check_room,
+    is_taken,
+    lock_name,
+    real_place,
+    told_as_one_error,
+)
 
 __all__ = [
     "Held",
@@ -27,8 +35,10 @@ __all__ = [
     "check_room",
     "clear_below",
     "clear_leftovers",
+    "copy_file",
     "is_taken",
     "lock",
+    "lock_name",
     "make_folder",
     "new_file",
     "new_folder",

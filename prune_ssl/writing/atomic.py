@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, and go as a whole."""
 
+import errno
 import os
 import re
 import secrets
@@ -39,6 +40,17 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     """
     with new_file(path) as new:
         steps.write(new, data)
+    return Path(path)
+
+
+def copy_file(source: str | Path, path: str | Path) -> Path:
+    """Copy a file, whole or not at all; a file that is there is replaced, links are followed.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    with new_file(path) as new:
+        steps.copy(Path(source), new)
     return Path(path)
 
 
@@ -146,12 +158,12 @@ def clear_leftovers(path: str | Path) -> None:
             _clear(left, kind, target)
 
 
-def clear_below(folder: str | Path) -> None:
-    """Do as `clear_leftovers` for everything in a folder, however deep."""
+def clear_below(folder: str | Path, deep: bool = True) -> None:
+    """Do as `clear_leftovers` for everything in a folder, and in the folders in it."""
     top = Path(os.path.realpath(folder))
     for left, kind, name in _leftovers(top) if top.is_dir() else ():
         _clear(left, kind, left.with_name(name))
-    for each in sorted(top.iterdir()) if top.is_dir() else ():
+    for each in sorted(top.iterdir()) if deep and top.is_dir() else ():
         if each.is_dir() and not each.is_symlink() and not _LEFTOVER.fullmatch(each.name):
             clear_below(each)
 
@@ -171,8 +183,17 @@ def temporary_folder() -> Iterator[Path]:
     Raises:
         ArtifactError: there is no place for temporary files, or it is full.
     """
-    with told_as_one_error("the folder for temporary files (TMPDIR)"), tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+    what = "the folder for temporary files (TMPDIR)"
+    with told_as_one_error(what):
+        made = tempfile.TemporaryDirectory()
+    with made as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # it may be about what is read
+            with told_as_one_error(what):
+                raise
 
 
 def _beside(target: Path, kind: str) -> Path:

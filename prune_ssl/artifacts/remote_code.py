@@ -1,0 +1,228 @@
+"""The one Python file of a pruned model's folder: loads it where transformers is, and prune_ssl is not.
+
+The file is not written a second time by hand. It is put together from the package's own definitions: those
+that the model's class uses. So a model that is loaded by it computes what it computes here.
+"""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedModel
+
+from prune_ssl.models import FAMILIES
+from prune_ssl.models.families import PRUNED_PREFIX, Family
+from prune_ssl.models.pruned import HEADS, PrunedLayers
+
+FILE = "modeling_pruned.py"
+START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
+ROOTS = ("PrunedLayers", "_config_class")
+TABLES = ("FAMILIES",)
+"""Tables of the package of which the file holds the model's own row."""
+
+_HEADER = '''"""A pruned speech model's classes, for programs in which prune_ssl is not installed.
+
+    from transformers import {auto}
+    model = {auto}.from_pretrained(FOLDER, trust_remote_code=True)
+
+Put together by prune_ssl {version} from its own definitions (Apache-2.0); needs torch and transformers only.
+With prune_ssl installed, prune_ssl.load_pretrained(FOLDER) loads the same model without running this file.
+"""'''
+
+
+class _Name(NamedTuple):
+    """A name that a module of the package defines at its top level."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """The statement behind a name."""
+
+    line: int
+    text: str
+    uses: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A module of the package: what it defines, and what it imports."""
+
+    definitions: dict[str, _Definition]
+    own: dict[str, _Name]
+    """Names that it takes from other modules of the package."""
+    foreign: dict[str, tuple[str, str]]
+    """Names that it takes from elsewhere: the module and what of it (nothing: the module itself)."""
+
+
+def auto_map(model: PreTrainedModel) -> dict[str, str]:
+    """Return the field of config.json by which transformers finds the file's classes."""
+    stem = FILE.removesuffix(".py")
+    assert model.config_class is not None
+    return {
+        "AutoConfig": f"{stem}.{model.config_class.__name__}",
+        _auto_class(type(model)): f"{stem}.{type(model).__name__}",
+    }
+
+
+def modelling_file(model: PreTrainedModel, version: str) -> str:
+    """Return the text of the file for a model of a pruned class, such as a PrunedHubertForCTC.
+
+    Args:
+        model: its class, and the family that its config names, decide what is in the file.
+        version: of prune_ssl, which the file names.
+    """
+    family = FAMILIES[model.config.model_type.removeprefix(PRUNED_PREFIX)]
+    table = f"FAMILIES = {{{family.name!r}: {_literal(family)}}}"
+    classes = _classes(type(model), family)
+    roots = [_Name(START, name) for name in (*ROOTS, *_used(ast.parse(table)))]
+    roots += [_Name(XVECTOR, "xvector_class")] * (_stock_class(type(model)).__module__ == XVECTOR)
+    needed = _reached(roots)
+    texts = [_definition(each).text for each in needed]
+    uses = {(each.module, name) for each in needed for name in _definition(each).uses}
+    uses |= {(START, name) for name in _used(ast.parse(classes))}
+    imports = _imports(
+        {_source(module).foreign[name] for module, name in uses if name in _source(module).foreign}
+    )
+    header = _HEADER.format(auto=_auto_class(type(model)), version=version)
+    return f"{header}\n\n{imports}\n\n\n" + "\n\n\n".join([*texts, table, classes]) + "\n"
+
+
+def _auto_class(kind: type[PreTrainedModel]) -> str:
+    return next(auto for suffix, auto in HEADS if kind.__name__.endswith(suffix))
+
+
+def _classes(kind: type[PreTrainedModel], family: Family) -> str:
+    """Return the statements that make the config's class and the model's, as prune_ssl makes them."""
+    config = kind.config_class
+    stock = _stock_class(kind)
+    made = f"transformers.{stock.__name__}"
+    if stock.__module__ == XVECTOR:  # transformers has none of this family
+        made = f"xvector_class(FAMILIES[{family.name!r}])"
+    extra = "    _supports_sdpa = True\n" if kind._supports_sdpa and not stock._supports_sdpa else ""
+    assert config is not None
+    return (
+        f"{config.__name__} = _config_class(FAMILIES[{family.name!r}])\n\n\n"
+        f"class {kind.__name__}(PrunedLayers, {made}):\n"
+        f'    """{stock.__name__}, pruned."""\n\n'
+        f"    config_class = {config.__name__}\n{extra}\n\n"
+        # So that a model that was loaded by this file and trained further is saved with it.
+        f"{config.__name__}.register_for_auto_class()\n"
+        f"{kind.__name__}.register_for_auto_class({_auto_class(kind)!r})"
+    )
+
+
+def _stock_class(kind: type[PreTrainedModel]) -> Any:
+    """Return the class that a pruned one is made of."""
+    return next(base for base in kind.__bases__ if base is not PrunedLayers)
+
+
+def _literal(value: Any) -> str:
+    """Return a family (or a part of it) as an expression; functions, which only costs need, are left out."""
+    if isinstance(value, tuple):
+        return f"({''.join(_literal(each) + ', ' for each in value)})"
+    if not is_dataclass(value):
+        return repr(value)
+    told = (
+        f"{field.name}={_literal(given)}"
+        for field in fields(value)
+        if (given := getattr(value, field.name)) != field.default and not callable(given)
+    )
+    return f"{type(value).__name__}({', '.join(told)})"
+
+
+def _reached(roots: Iterable[_Name]) -> list[_Name]:
+    """Return what the roots need, themselves with it, each after the modules that its own imports."""
+    found: dict[_Name, None] = {}
+    waiting = [name for root in roots if (name := _resolved(root)) is not None]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.name in TABLES:
+            continue
+        found[name] = None
+        uses = _definition(name).uses
+        waiting += [each for use in uses if (each := _resolved(_Name(name.module, use))) is not None]
+    order = {module: index for index, module in enumerate(_modules_in_order(START))}
+    return sorted(found, key=lambda name: (order[name.module], _definition(name).line))
+
+
+def _resolved(name: _Name) -> _Name | None:
+    """Return where the package defines a name that a module uses; None: it is not the package's."""
+    source = _source(name.module)
+    if name.name in source.definitions:
+        return name
+    return _resolved(source.own[name.name]) if name.name in source.own else None
+
+
+def _definition(name: _Name) -> _Definition:
+    return _source(name.module).definitions[name.name]
+
+
+def _modules_in_order(module: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return a module of the package behind those that it imports."""
+    for name in _source(module).own.values():
+        if name.module not in seen and name.module != module:
+            seen = _modules_in_order(name.module, seen)
+    return (*seen, module) if module not in seen else seen
+
+
+@cache
+def _source(module: str) -> _Source:
+    """Read a module of the package."""
+    found: ModuleType = importlib.import_module(module)
+    text = inspect.getsource(found)
+    lines = text.splitlines()
+    definitions: dict[str, _Definition] = {}
+    own: dict[str, _Name] = {}
+    foreign: dict[str, tuple[str, str]] = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = alias.asname or alias.name
+                if str(node.module).startswith("prune_ssl"):
+                    own[name] = _Name(str(node.module), alias.name)
+                else:
+                    foreign[name] = (str(node.module), ast.unparse(alias))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                foreign[alias.asname or alias.name.partition(".")[0]] = (ast.unparse(alias), "")
+        else:
+            made = _Definition(node.lineno, _text(node, lines), frozenset(_used(node)))
+            definitions |= dict.fromkeys(_defined(node), made)
+    return _Source(definitions, own, foreign)
+
+
+def _imports(taken: Iterable[tuple[str, str]]) -> str:
+    """Return the import statements for (module, what of it) pairs."""
+    whole = sorted(f"import {module}" for module, what in taken if not what)
+    parts: dict[str, list[str]] = {}
+    for module, what in sorted(pair for pair in taken if pair[1]):
+        parts.setdefault(module, []).append(what)
+    return "\n".join([*whole, *(f"from {module} import {', '.join(each)}" for module, each in parts.items())])
+
+
+def _text(node: ast.stmt, lines: list[str]) -> str:
+    """Return a statement's lines, with its decorators and the comment above it."""
+    start = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))]) - 1
+    while start and lines[start - 1].startswith("#"):
+        start -= 1
+    return "\n".join(lines[start : node.end_lineno])
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    for target in targets:
+        yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name)) if target else ()
+
+
+def _used(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}

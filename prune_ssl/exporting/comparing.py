@@ -1,0 +1,62 @@
+"""Is an exported graph the model? Outputs of both at several lengths and batches, before the file is kept."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from prune_ssl.errors import ExportError
+from prune_ssl.exporting.inputs import as_feeds, example
+from prune_ssl.exporting.sessions import Session
+
+SECONDS, ROWS = (0.6, 1.37, 3.0), (1, 3)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a graph's output is from PyTorch's, of the largest value of the latter."""
+
+    largest: float
+    mean: float
+
+
+def compare(
+    model: PreTrainedModel, session: Session, masked: bool, tolerance: float, name: str, shortest: float = 0.0
+) -> Difference:
+    """Run model and graph on noise of three lengths, one clip and three.
+
+    Args:
+        model: in evaluation mode.
+        session: the graph.
+        masked: whether it takes an attention mask.
+        tolerance: the largest difference that is allowed.
+        name: of the target, for the error.
+        shortest: seconds of the shortest input that the model takes.
+
+    Raises:
+        ExportError: shapes or values differ, or a value is not finite.
+    """
+    largest, means = 0.0, []
+    for seed, (seconds, rows) in enumerate((s, r) for s in SECONDS for r in ROWS):
+        inputs = example(model, max(seconds, 1.5 * shortest), rows, masked, seed)
+        with torch.no_grad():
+            wanted = model(**inputs, return_dict=False)[0].numpy()
+        found = session(as_feeds(inputs))
+        where = f"{rows} x {seconds:g} s"
+        if found.shape != wanted.shape:
+            raise ExportError(
+                f"{name}: the graph gives {found.shape} where PyTorch gives {wanted.shape} ({where}); it "
+                "was not kept. Try another target."
+            )
+        if not np.isfinite(found).all():
+            raise ExportError(f"{name}: the graph gives values that are not finite ({where}); not kept.")
+        scale = float(np.abs(wanted).max()) or 1.0
+        largest = max(largest, float(np.abs(found - wanted).max()) / scale)
+        means.append(float(np.abs(found - wanted).mean()) / scale)
+    if largest > tolerance:
+        raise ExportError(
+            f"{name}: the graph's output is off by {largest:.1e} of PyTorch's largest value (allowed: "
+            f"{tolerance:g}); it was not kept. Try another target."
+        )
+    return Difference(largest, sum(means) / len(means))

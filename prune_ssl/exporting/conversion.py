@@ -1,0 +1,129 @@
+"""From a model to a runtime's graph: transformers' exporters do it; each writer returns the file it wrote."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from prune_ssl.errors import ExportError
+from prune_ssl.exporting.inputs import dynamic_axes
+
+OPSET = 18
+MOST_INLINE_BYTES = 1_900_000_000
+"""Above this an ONNX file keeps its weights in a file beside it: one protobuf holds 2 GiB at most."""
+
+
+def write_onnx(
+    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
+) -> None:
+    """Write a graph with dynamic batch and time, its weights inside where they fit.
+
+    Args:
+        model: in evaluation mode, in float32.
+        inputs: an example of what the graph takes.
+        path: the file.
+        said: metadata to put into it.
+    """
+    import onnx_ir
+
+    exporters: Any = import_module("transformers.exporters")
+    config = exporters.OnnxConfig(dynamic_shapes=dynamic_axes(inputs), opset_version=OPSET)
+    with _quiet(model):
+        graph = exporters.OnnxExporter().export(model, dict(inputs), config=config).program
+    graph.metadata_props.update(said)
+    size = sum(value.numel() * value.element_size() for value in model.parameters())
+    beside = f"{path.name}.data" if size > MOST_INLINE_BYTES else None
+    onnx_ir.save(graph, str(path), external_data=beside)
+
+
+def write_openvino(
+    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
+) -> None:
+    """Write OpenVINO's graph (.xml) and its float32 weights (.bin)."""
+    import openvino
+
+    exporters: Any = import_module("transformers.exporters")
+    config = exporters.OpenVINOConfig(dynamic_shapes=dynamic_axes(inputs), stateful=False)
+    with _quiet(model):
+        graph = exporters.OpenVINOExporter().export(model, dict(inputs), config=config).program
+    for name, text in said.items():
+        graph.set_rt_info(text, ["prune_ssl", name])
+    openvino.save_model(graph, str(path), compress_to_fp16=False)
+
+
+def write_pt2(model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]) -> None:
+    """Write what `torch.export.load` reads, for AOTInductor, ExecuTorch and the like."""
+    exporters: Any = import_module("transformers.exporters")
+    config = exporters.DynamoConfig(dynamic_shapes=dynamic_axes(inputs))
+    with _quiet(model):
+        program = exporters.DynamoExporter().export(model, dict(inputs), config=config).program
+    torch.export.save(program, str(path), extra_files={"prune_ssl.json": json.dumps(dict(said))})
+
+
+class Tensors(nn.Module):
+    """A model that takes tensors by position and gives its first output, as TorchScript wants it."""
+
+    def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Return the model's first output."""
+        found: torch.Tensor = self.model(**dict(zip(self.names, tensors, strict=True)), return_dict=False)[0]
+        return found
+
+
+def write_torchscript(
+    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
+) -> None:
+    """Write a traced graph for `torch.jit.load`: mobile and C++ programs that still use it."""
+    wrapped = Tensors(model, list(inputs)).eval()
+    with _quiet(model), torch.no_grad():
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            wrapped, tuple(inputs.values()), check_trace=False
+        )
+        torch.jit.save(traced, str(path), _extra_files={"prune_ssl.json": json.dumps(dict(said)).encode()})
+
+
+@contextmanager
+def _quiet(model: PreTrainedModel) -> Iterator[None]:
+    """Export in evaluation mode without the exporters' advice; their failures become one line.
+
+    Raises:
+        ExportError: the exporter cannot take the model.
+    """
+    training, level = model.training, logging.root.manager.disable
+    model.eval()
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ExportError:
+        raise
+    except Exception as error:  # the exporters raise what their many layers raise
+        words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ExportError(
+            f"{type(model).__name__} cannot be exported so: {type(error).__name__}: {words.strip()[:300]} "
+            "Try another target."
+        ) from error
+    finally:
+        logging.disable(level)
+        model.train(training)
+
+
+WRITERS: dict[str, Any] = {
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+    "pt2": write_pt2,
+    "torchscript": write_torchscript,
+}
+"""Writer of each kind of graph."""

@@ -1,0 +1,52 @@
+"""What an exported graph takes: example inputs by length and batch, and which of their axes may vary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from prune_ssl.models import family_of
+from prune_ssl.models.inputs import input_shape
+
+MASK = "attention_mask"
+Feeds = dict[str, NDArray[Any]]
+
+
+def example(
+    model: PreTrainedModel, seconds: float, rows: int, masked: bool, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """Return noise of `rows` clips for a model; with a mask every second clip is padded by a quarter.
+
+    Args:
+        model: a model of a known family.
+        seconds: length of the longest clip.
+        rows: B, clips.
+        masked: whether an attention mask goes with them.
+        seed: of the noise.
+
+    Returns:
+        input_values (B, N) or input_features (B, T, F), and attention_mask (B, N or T) of int64.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape = (rows, *input_shape(model, seconds, family_of(model))[1:])
+    values = torch.randn(shape, generator=generator)
+    inputs = {model.main_input_name: values}
+    if masked:
+        mask = torch.ones(shape[:2], dtype=torch.long)
+        mask[1::2, shape[1] * 3 // 4 :] = 0
+        inputs = {model.main_input_name: values * mask.view(*mask.shape, *[1] * (len(shape) - 2)), MASK: mask}
+    return inputs
+
+
+def dynamic_axes(inputs: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
+    """Return the axes of every input that may vary: clips and time."""
+    dynamic = torch.export.Dim.DYNAMIC
+    return {name: {0: dynamic, 1: dynamic} for name in inputs}
+
+
+def as_feeds(inputs: dict[str, torch.Tensor]) -> Feeds:
+    """Return inputs as the arrays that a runtime takes."""
+    return {name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items()}

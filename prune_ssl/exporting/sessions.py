@@ -1,0 +1,90 @@
+"""An exported file, opened in its runtime: a function from arrays to arrays, for checks and timing."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prune_ssl.exporting.inputs import Feeds
+
+Session = Callable[[Feeds], NDArray[Any]]
+"""Gives the graph's first output."""
+
+
+def open_onnx(path: Path, threads: int = 1) -> Session:
+    """Open an ONNX file in ONNX Runtime, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = {given.name for given in session.get_inputs()}
+    first = session.get_outputs()[0].name
+
+    def run(feeds: Feeds) -> NDArray[Any]:
+        found = session.run([first], {name: value for name, value in feeds.items() if name in names})
+        return np.asarray(found[0])
+
+    return run
+
+
+def open_openvino(path: Path, threads: int = 1, precision: str = "f32") -> Session:
+    """Open an OpenVINO graph on the CPU.
+
+    Args:
+        path: the .xml file.
+        threads: that it may use.
+        precision: of its arithmetic. OpenVINO takes bfloat16 by itself where the processor has it: "f32"
+            keeps it from that, "" lets it.
+    """
+    import openvino
+
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+
+    def run(feeds: Feeds) -> NDArray[Any]:
+        return np.asarray(compiled(feeds)[compiled.outputs[0]])
+
+    return run
+
+
+def open_pt2(path: Path, threads: int = 1) -> Session:
+    """Open a torch.export file that this process has just written: its loader unpickles."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tensors that view the file's bytes
+        module = torch.export.load(str(path)).module()
+
+    def run(feeds: Feeds) -> NDArray[Any]:
+        with torch.no_grad():
+            found: Any = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
+        return np.asarray((found if isinstance(found, torch.Tensor) else next(iter(found.values()))).numpy())
+
+    return run
+
+
+def open_torchscript(path: Path, threads: int = 1) -> Session:
+    """Open a TorchScript file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is deprecated: the user asked for it
+        module = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+
+    def run(feeds: Feeds) -> NDArray[Any]:
+        with torch.no_grad():
+            return np.asarray(module(*(torch.from_numpy(value) for value in feeds.values())).numpy())
+
+    return run
+
+
+OPENERS: dict[str, Callable[..., Session]] = {
+    "onnx": open_onnx,
+    "openvino": open_openvino,
+    "pt2": open_pt2,
+    "torchscript": open_torchscript,
+}

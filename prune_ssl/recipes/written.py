@@ -1,0 +1,43 @@
+"""Owns how a recipe is written down: as plain data, and as YAML that reads back equal."""
+
+from typing import Any
+
+import yaml
+
+from prune_ssl.errors import RecipeError
+from prune_ssl.recipes.schema import Recipe, make_recipe
+
+
+def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as what YAML and JSON know; infinite numbers stay numbers."""
+    data: dict[str, Any] = _plain(recipe.model_dump())
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def recipe_as_yaml(recipe: Recipe) -> str:
+    """Return a recipe as YAML with all its keys.
+
+    Raises:
+        RecipeError: it holds something that would be another recipe when it is read back.
+    """
+    try:
+        text = yaml.safe_dump(recipe_as_data(recipe), sort_keys=False)
+        again = yaml.safe_dump(recipe_as_data(make_recipe(yaml.safe_load(text))), sort_keys=False)
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(
+            f"{recipe.name}: it cannot be written as YAML: {' '.join(str(error).split())}."
+        ) from error
+    if again != text:
+        pairs = zip(text.splitlines(), again.splitlines(), strict=False)
+        wrong = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+        raise RecipeError(
+            f"{recipe.name}: resumed, it would be another recipe: {wrong[0].strip()!r} reads back as "
+            f"{wrong[1].strip()!r}."
+        )
+    return text

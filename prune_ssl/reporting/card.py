@@ -1,0 +1,128 @@
+"""The model card: README.md of a pruned model's folder, with metadata that the Hugging Face hub reads."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from prune_ssl.reporting.content import LAST_STAGES, STAGES, summary
+from prune_ssl.reporting.formatting import is_task_metric, metric_name
+from prune_ssl.reporting.model import ReportData
+from prune_ssl.reporting.render import escaped, markdown_table
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+PASSED_ON = ("language", "license", "datasets")
+"""What of the base model's card holds for the pruned model too."""
+PIPELINES = {
+    "ForCTC": ("automatic-speech-recognition", "AutoModelForCTC"),
+    "ForSequenceClassification": ("audio-classification", "AutoModelForAudioClassification"),
+    "ForAudioFrameClassification": ("audio-classification", "AutoModelForAudioFrameClassification"),
+    "ForXVector": ("audio-classification", "AutoModelForAudioXVector"),
+    "ForPreTraining": ("feature-extraction", "AutoModelForPreTraining"),
+    "Model": ("feature-extraction", "AutoModel"),
+}
+"""End of a class name -> the hub's word for its task, and the Auto class that loads it."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model came from: what a report does not know."""
+
+    base_model: str | None = None
+    """Hub name or folder of what was pruned; None: it was trained from scratch."""
+    task: str = ""
+    """Of the recipe."""
+    data: str = ""
+    """Name of the corpus."""
+    command: str = ""
+    """Makes the model again."""
+    source_card: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata of the base model's own card: language, licence and data sets go on."""
+
+
+def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER") -> str:
+    """Return the card of the report's model as Markdown.
+
+    Args:
+        data: the report: architecture, costs, metrics, and the dense model's where it was measured.
+        source: where the model came from.
+        folder_name: how the card calls its folder.
+    """
+    task, auto = _kind(data.model.architecture)
+    pruned = data.model.architecture.startswith("Pruned")
+    trust = ", trust_remote_code=True" if pruned else ""
+    lines = [f"# {escaped(data.title)}", ""]
+    lines += [_origin(data, source), ""]
+    lines += ["## Cost and quality", "", *markdown_table(summary(data)), ""]
+    lines += [
+        f"MACs are counted at {data.reference_seconds:g} s of 16 kHz audio, batch 1. Details: report.json.",
+        "",
+    ]
+    lines += _warnings(data)
+    lines += ["## Load", "", "```python"]
+    lines += [f"from transformers import AutoFeatureExtractor, {auto}", ""]
+    lines += [
+        f'model = {auto}.from_pretrained("{folder_name}"{trust})',
+        f'extractor = AutoFeatureExtractor.from_pretrained("{folder_name}")',
+        "```",
+        "",
+    ]
+    if pruned:
+        lines += [
+            "With prune_ssl installed, `prune_ssl.load_pretrained` loads it without running the folder's "
+            "code. `pruning_plan.json` says which units were kept.",
+            "",
+        ]
+    if source.command:
+        lines += ["## Make it again", "", f"    {source.command}", ""]
+    return f"---\n{_metadata(data, source, task).to_yaml()}\n---\n\n" + "\n".join(lines).rstrip() + "\n"
+
+
+def _kind(architecture: str) -> tuple[str, str]:
+    return next(found for end, found in PIPELINES.items() if architecture.endswith(end))
+
+
+def _origin(data: ReportData, source: Provenance) -> str:
+    base = "a model trained from scratch" if source.base_model is None else f"`{source.base_model}`"
+    made = f"A smaller version of {base}, made with prune_ssl by structured pruning."
+    if data.made == "student":
+        made = f"A student of {base}, made with prune_ssl by distillation."
+    if data.budget:
+        made += f" Budget (what was to be kept): `{','.join(term.term for term in data.budget)}`."
+    if source.task:
+        made += f" Task: {source.task}" + (f", on {source.data}." if source.data else ".")
+    return made
+
+
+def _warnings(data: ReportData) -> list[str]:
+    return [line for warning in data.warnings for line in (f"> {escaped(warning)}", "")]
+
+
+def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
+    stage = next((name for name in LAST_STAGES if name in data.results), None)
+    found = {} if stage is None else data.results[stage]
+    metrics = {name: value for name, value in found.items() if is_task_metric(name)}
+    named = source.base_model if source.base_model and HUB_NAME.fullmatch(source.base_model) else None
+    passed_on: dict[str, Any] = {key: source.source_card.get(key) for key in PASSED_ON}
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=re.sub(r"[^\w.-]+", "-", source.data) or "unknown",
+            dataset_name=source.data or "unknown",
+            metric_type=name,
+            metric_name=f"{metric_name(name)}, {STAGES.get(stage or '', '')}",
+            metric_value=value,
+        )
+        for name, value in metrics.items()
+    ]
+    return ModelCardData(
+        library_name="transformers",
+        tags=["prune_ssl", "structured-pruning", "speech"],
+        pipeline_tag=task,
+        base_model=named,
+        model_name=data.title,
+        eval_results=results or None,
+        **passed_on,
+    )

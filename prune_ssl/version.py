@@ -1,0 +1,3 @@
+"""The version of the package, said here once."""
+
+VERSION = "0.1.0"
