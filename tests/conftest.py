@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from transformers import PreTrainedModel, TrainingArguments
 
 from prune_ssl.models import FAMILIES
+from prune_ssl.models.xvector import XVECTOR_CLASSES
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -30,8 +31,15 @@ SUFFIXES = (
     "ForXVector",
     "ForPreTraining",
 )
+
+
+def class_named(name: str) -> Any:
+    """A model class of transformers, or one of ours: the x-vector models that it lacks."""
+    return getattr(transformers, name, XVECTOR_CLASSES.get(name))
+
+
 HEADS = {
-    name: [suffix for suffix in SUFFIXES if hasattr(transformers, family.stem + suffix)]
+    name: [suffix for suffix in SUFFIXES if family.stem and class_named(family.stem + suffix)]
     for name, family in FAMILIES.items()
 }
 HEADS["unispeech-sat"].remove(
@@ -111,6 +119,9 @@ for _family in (
 ):
     MORE[_family] = MORE["wav2vec2"] | MORE.get(_family, {})
 MORE["unispeech"]["num_ctc_classes"] = 7
+for _family in ("hubert", "sew", "sew-d"):
+    _sizes = {name: MORE["wav2vec2"][name] for name in ("tdnn_dim", "xvector_output_dim")}
+    MORE[_family] = _sizes | MORE.get(_family, {})
 
 
 def tiny_model(
@@ -126,7 +137,7 @@ def tiny_model(
             {} if "do_stable_layer_norm" in form else {"do_stable_layer_norm": large}
         )
     config = getattr(transformers, stem + "Config")(**(fields | more))
-    model: PreTrainedModel = getattr(transformers, stem + head)(config)
+    model: PreTrainedModel = class_named(stem + head)(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -195,7 +195,7 @@ def test_heads_for_other_speakers_get_a_new_loss_only() -> None:
     assert task.with_head(made).objective is kept
     fresh = task.with_head(tiny_model("wav2vec2", "Model"))
     assert fresh(torch.randn(2, 16_000), labels=torch.tensor([0, 2])).loss > 0
-    with pytest.raises(ModelError, match="cannot put a x-vector head on it"):
+    with pytest.raises(ModelError, match="XXXX"):
         task.with_head(tiny_model("hubert"))
 
 

@@ -1,7 +1,7 @@
 """save_pretrained and load_pretrained: a Hugging Face folder with the plan and the processor."""
 
-import copy
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
@@ -10,17 +10,26 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
-from safetensors.torch import save_model as save_weights
+from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.artifacts import remote_code
-from prune_ssl.errors import ArtifactError, KeepError, ModelError, PruneError
+from prune_ssl.artifacts.contents import (
+    WEIGHTS_FILE,
+    copy_companions,
+    plain_tensors,
+    require_loadable,
+    state_dtype,
+    state_to_write,
+)
+from prune_ssl.errors import ArtifactError, KeepError, ModelError, PruneError, PruneWarning
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
 from prune_ssl.models.arguments import as_model
 from prune_ssl.models.finite import require_finite
 from prune_ssl.models.pruned import PrunedLayers
+from prune_ssl.models.rebuilding import obstacle_to_loading
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from prune_ssl.tracing.graph import units_of
@@ -37,7 +46,6 @@ from prune_ssl.writing import (
 
 PLAN_FILE, CONFIG_FILE = "pruning_plan.json", "config.json"
 PLAN_VERSION = 1
-WEIGHTS_FILE = "model.safetensors"
 
 Keep = Mapping[str, Sequence[int]]
 
@@ -73,6 +81,7 @@ def save_pretrained(
     processor: Any = None,
     plan: Plan | Keep | None = None,
     dtype: torch.dtype | None = None,
+    companions: bool = True,
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
@@ -84,6 +93,10 @@ def save_pretrained(
 
     A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
     folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
+    So it is with a model of transformers that has a module of one's own, which no config can say.
+
+    Of a model that `load_model` made, or what was made of it, everything in the source folder goes along that
+    is not weights, config or training state; files that the processor writes are its own.
 
     Args:
         model: a model of transformers, dense or resized, or its folder or hub name; or any other that
@@ -93,11 +106,14 @@ def save_pretrained(
         processor: feature extractor or processor of transformers to save with it.
         plan: what was kept (a plan or a bare keep), saved as pruning_plan.json, so that it can be applied to
             the dense checkpoint again. A model that is not of transformers needs it.
-        dtype: dtype of the saved weights (None: as they are).
+        dtype: dtype of the saved weights (None: that of the checkpoint which `load_model` read, though it
+            computes in float32; other models as they are).
+        companions: whether the files of the source folder go along.
 
     Raises:
-        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved, or a
-            number of it is not finite, perhaps in that dtype only.
+        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved and
+            loaded again (its class is built from its config on the meta device, and compared), or a number
+            of it is not finite, perhaps in that dtype only.
     """
     model = as_model(model, "save_pretrained")
     if not isinstance(model, PreTrainedModel) and plan is None:
@@ -105,9 +121,10 @@ def save_pretrained(
             f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "
             "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
         )
-    state = model.state_dict()
-    if dtype is not None:
-        state = {name: value.to(dtype) for name, value in state.items()}
+    factory = plan is not None and _wants_factory(model)
+    if not factory:
+        require_loadable(model)
+    state = state_to_write(model, dtype)
     try:
         require_finite(state, type(model).__name__, f"It was not saved to {folder}: train or load it anew.")
     except ModelError as error:
@@ -115,18 +132,35 @@ def save_pretrained(
     path = prepare_folder(folder, overwrite)
     check_room(path, sum(value.nbytes for value in state.values()), "the weights")
     with new_folder(path, replace=overwrite) as new:
-        if isinstance(model, PreTrainedModel):
-            model.save_pretrained(new, state_dict=None if dtype is None else state)
+        if factory:
+            save_file(plain_tensors(state), str(new / WEIGHTS_FILE), metadata={"format": "pt"})
+        else:
+            assert isinstance(model, PreTrainedModel)
+            model.save_pretrained(new, state_dict=dict(state))
+            state_dtype(new / CONFIG_FILE, state)
             if isinstance(model, PrunedLayers):
                 _add_code(model, new)
-        else:
-            save_weights(model if dtype is None else copy.deepcopy(model).to(dtype), str(new / WEIGHTS_FILE))
         if processor is not None:
             processor.save_pretrained(new)
+        if companions:
+            copy_companions(model, new, processor)
         if plan is not None:
             whole = plan if isinstance(plan, Plan) else Plan({name: tuple(plan[name]) for name in plan})
             write_text(new / PLAN_FILE, json.dumps(plan_as_json(whole), indent=1) + "\n")
     return path
+
+
+def _wants_factory(model: nn.Module) -> bool:
+    """Whether no config can make the model, so that loading it takes a function of the user's own."""
+    obstacle = obstacle_to_loading(model)
+    if obstacle is not None and obstacle.factory:
+        warnings.warn(
+            f"{type(model).__name__} is written without a config.json, as no config can say it: load it by "
+            "load_pretrained(folder, factory), where factory makes the dense model.",
+            PruneWarning,
+            stacklevel=3,
+        )
+    return not isinstance(model, PreTrainedModel) or (obstacle is not None and obstacle.factory)
 
 
 def _add_code(model: PreTrainedModel, folder: Path) -> None:
@@ -216,7 +250,9 @@ def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None 
 def _refill(model: nn.Module, path: Path) -> nn.Module:
     """Return a dense model cut to the folder's plan, with the folder's weights."""
     keep = load_plan(path).keep
-    small = (resize(model, trace(model), keep) if keep else model).float()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="a folder of this model could not be loaded again")
+        small = (resize(model, trace(model), keep) if keep else model).float()
     try:
         load_weights(small, str(path / WEIGHTS_FILE), strict=True)
     except (OSError, RuntimeError) as error:

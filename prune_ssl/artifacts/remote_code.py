@@ -20,7 +20,7 @@ from prune_ssl.models.families import PRUNED_PREFIX, Family
 from prune_ssl.models.pruned import HEADS, PrunedLayers
 
 FILE = "modeling_pruned.py"
-START = "prune_ssl.models.pruned"
+START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
 ROOTS = ("PrunedLayers", "_config_class")
 TABLES = ("FAMILIES",)
 """Tables of the package of which the file holds the model's own row."""
@@ -82,7 +82,9 @@ def modelling_file(model: PreTrainedModel, version: str) -> str:
     family = FAMILIES[model.config.model_type.removeprefix(PRUNED_PREFIX)]
     table = f"FAMILIES = {{{family.name!r}: {_literal(family)}}}"
     classes = _classes(type(model), family)
-    needed = _reached(_Name(START, name) for name in (*ROOTS, *_used(ast.parse(table))))
+    roots = [_Name(START, name) for name in (*ROOTS, *_used(ast.parse(table)))]
+    roots += [_Name(XVECTOR, "xvector_class")] * (_stock_class(type(model)).__module__ == XVECTOR)
+    needed = _reached(roots)
     texts = [_definition(each).text for each in needed]
     uses = {(each.module, name) for each in needed for name in _definition(each).uses}
     uses |= {(START, name) for name in _used(ast.parse(classes))}
@@ -100,18 +102,26 @@ def _auto_class(kind: type[PreTrainedModel]) -> str:
 def _classes(kind: type[PreTrainedModel], family: Family) -> str:
     """Return the statements that make the config's class and the model's, as prune_ssl makes them."""
     config = kind.config_class
-    stock: Any = next(base for base in kind.__bases__ if base is not PrunedLayers)
+    stock = _stock_class(kind)
+    made = f"transformers.{stock.__name__}"
+    if stock.__module__ == XVECTOR:  # transformers has none of this family
+        made = f"xvector_class(FAMILIES[{family.name!r}])"
     extra = "    _supports_sdpa = True\n" if kind._supports_sdpa and not stock._supports_sdpa else ""
     assert config is not None
     return (
         f"{config.__name__} = _config_class(FAMILIES[{family.name!r}])\n\n\n"
-        f"class {kind.__name__}(PrunedLayers, transformers.{stock.__name__}):\n"
+        f"class {kind.__name__}(PrunedLayers, {made}):\n"
         f'    """{stock.__name__}, pruned."""\n\n'
         f"    config_class = {config.__name__}\n{extra}\n\n"
         # So that a model that was loaded by this file and trained further is saved with it.
         f"{config.__name__}.register_for_auto_class()\n"
         f"{kind.__name__}.register_for_auto_class({_auto_class(kind)!r})"
     )
+
+
+def _stock_class(kind: type[PreTrainedModel]) -> Any:
+    """Return the class that a pruned one is made of."""
+    return next(base for base in kind.__bases__ if base is not PrunedLayers)
 
 
 def _literal(value: Any) -> str:

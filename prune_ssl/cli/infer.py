@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors
+from prune_ssl.cli.models import PickleOption
 from prune_ssl.cli.options import MOST, number
 from prune_ssl.data.files import LONGEST_PATH, shown
 from prune_ssl.tasks import BeamSettings
@@ -29,12 +30,13 @@ def transcribe_command(
     word_score: Annotated[
         float, typer.Option(help="With --lm: added for each word.", callback=number(-1_000, 1_000))
     ] = 0.0,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Print what is said in each file (a CTC model; greedy decoding, or beam search with --lm)."""
     settings = None
     if lm is not None:
         settings = BeamSettings(lm=lm, beam=beam, lm_weight=lm_weight, word_score=word_score)
-    for path, text in transcribe(model, files, settings):
+    for path, text in transcribe(model, files, settings, allow_pickle):
         typer.echo(f"{shown(path, LONGEST_PATH)}\t{text}")
 
 
@@ -43,9 +45,10 @@ def classify_command(
     model: Model,
     files: Files,
     best: Annotated[int, typer.Option(min=1, max=MOST, help="Labels per file, or per slot.")] = 1,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Print the likeliest labels of each file with their probabilities."""
-    for path, labels in classify(model, files, best):
+    for path, labels in classify(model, files, best, allow_pickle):
         shares = (f"{label} {100 * share:.1f}%" for label, share in labels.items())
         typer.echo("\t".join([shown(path, LONGEST_PATH), *shares]))
 
@@ -59,8 +62,9 @@ def verify_command(
         float | None,
         typer.Option(help="Say same from this score on, else different.", callback=number(-1, 1)),
     ] = None,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Print how alike the speaker of each file is to that of the reference (cosine, -1 to 1)."""
-    for path, score in verify(model, reference, files):
+    for path, score in verify(model, reference, files, allow_pickle):
         verdict = "" if threshold is None else "\tsame" if score >= threshold else "\tdifferent"
         typer.echo(f"{shown(path, LONGEST_PATH)}\t{score:.3f}{verdict}")

@@ -1,20 +1,27 @@
 """prune-ssl prune: one-shot pruning of a checkpoint, without training."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
+import torch
 import typer
-from transformers import AutoFeatureExtractor
+from torch import nn
 
 from prune_ssl.artifacts import prepare_folder, save_pretrained
+from prune_ssl.artifacts.companions import companions_of, renamed
 from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.cli.options import MOST, Seconds, check_choice, check_folder, traced
-from prune_ssl.errors import ModelError
+from prune_ssl.errors import BudgetError, ModelError
 from prune_ssl.gating import Plan
-from prune_ssl.models import is_pruned, load_model
+from prune_ssl.models import is_pruned
+from prune_ssl.models.config_checks import DTYPES
+from prune_ssl.models.origin import origin_of, write_in
 from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import KINDS, UNIT_KINDS, Budget, Layout, Normalise, parse_budget, select
+from prune_ssl.selection.budget import asked_dtype
 
 WITHOUT_DATA = ("magnitude", "uniform", "random")
 """Criteria that need neither data nor a loss."""
@@ -48,17 +55,28 @@ def prune_command(
         typer.Option(help="stock: the result loads without prune_ssl (conv channels and one FFN width go)."),
     ] = "hetero",
     allow_pruned: Annotated[bool, typer.Option(help="Prune a model that was pruned already.")] = False,
+    head: HeadOption = "keep",
+    allow_pickle: PickleOption = False,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Of the weights that are written: stored (the source's), float32, float16, bfloat16."
+        ),
+    ] = "stored",
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
 ) -> None:
     """Cut a model to a budget in one shot (no training: expect to fine-tune it afterwards)."""
     prepare_folder(out, overwrite)
     check_folder(out.parent)
     parse_budget(budget)
+    asked = _asked_dtype(dtype, budget)
     check_choice("--criterion", criterion, WITHOUT_DATA)
     check_choice("--normalise", normalise, ("cost", "none"))
     check_choice("--layout", layout, ("hetero", "stock"))
     chosen = [check_choice("--kinds", kind.strip(), KINDS) for kind in kinds.split(",")]
-    dense = load_model(model)
+    dense = load_and_say(model, head, allow_pickle)
+    if asked is not None:
+        write_in(dense, asked)
     if is_pruned(dense) and not allow_pruned:
         raise ModelError(f"{model} was pruned by prune_ssl already; give --allow-pruned to prune it further.")
     graph = traced(dense, only, ignore)
@@ -82,15 +100,37 @@ def prune_command(
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)
-    save_pretrained(small, out, overwrite=overwrite, processor=_processor(model), plan=Plan(keep))
+    save_pretrained(small, out, overwrite=overwrite, plan=Plan(keep))
+    for line in _notes(dense):
+        say(line)
     say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")
     say(f"MACs at {seconds:g} s {before.macs:,} -> {after.macs:,} ({100 * after.macs / before.macs:.1f}%)")
     say(f"model: {out}")
 
 
-def _processor(name: str) -> Any:
-    try:
-        return AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError):
-        say(f"note: {name} has no feature extractor; none was saved with the smaller model.")
-        return None
+def _asked_dtype(dtype: str, budget: str) -> torch.dtype | None:
+    """Return the dtype to write in, as the option or the budget names it; None: that of the source."""
+    check_choice("--dtype", dtype, ("stored", *DTYPES))
+    counted = asked_dtype(budget)
+    if counted is not None and dtype not in ("stored", counted):
+        raise BudgetError(f"--dtype is {dtype}, but the budget counts in {counted}: give one of them.")
+    name = counted if dtype == "stored" else dtype
+    found: torch.dtype | None = None if name is None else getattr(torch, name)
+    return found
+
+
+def _notes(dense: nn.Module) -> Iterator[str]:
+    """Say what went along, and what of the source's folder did not though it might be wanted."""
+    origin = origin_of(dense)
+    if origin is None:
+        return
+    found = companions_of(origin.place)
+    if found.files:
+        yield f"went along: {', '.join(sorted({renamed(each).parts[0] for each in found.files}))}"
+    for name, why in found.left_out.items():
+        yield f"note: {name} stayed behind: {why}"
+    if (
+        not (origin.place.folder / "preprocessor_config.json").is_file()
+        and not (origin.place.folder / "processor_config.json").is_file()
+    ):
+        yield f"note: {origin.place.name} has no feature extractor; none was saved with the smaller model."

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
+from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.cli.options import Lengths, Threads, check_writable
 from prune_ssl.errors import ModelError
-from prune_ssl.models import load_model
 from prune_ssl.reporting import report
 
 
@@ -21,14 +21,16 @@ def report_command(
     seconds: Lengths = None,
     threads: Threads = None,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
+    head: HeadOption = "keep",
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Count and time a model."""
     check_writable(save, (".json", ".md", ".html"), overwrite)
     if baseline:
         check_rates(model, baseline)
-    dense = load_model(baseline).eval() if baseline else None
+    dense = load_and_say(baseline, head, allow_pickle).eval() if baseline else None
     made = report(
-        load_model(model).eval(),
+        load_and_say(model, head, allow_pickle).eval(),
         baseline=dense,
         title=model,
         seconds=tuple(seconds or (1.0, 5.0, 10.0)),

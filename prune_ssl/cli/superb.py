@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.models import load_and_say
 from prune_ssl.cli.options import MOST, MOST_SEED, check_choice, number
 from prune_ssl.errors import DataError
-from prune_ssl.models import load_model
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
 from prune_ssl.probing.settings import GRID
 from prune_ssl.tasks.inference import load_extractor
@@ -49,7 +49,7 @@ def probe_command(
     if save is not None:
         _prepare(save)
     found = probe(
-        load_model(model),
+        load_and_say(model, "drop"),
         load_extractor(model),
         data,
         settings,

@@ -13,6 +13,7 @@ from prune_ssl.distillation.taps import depth_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of
 from prune_ssl.models.arguments import as_model, check_types, shown
+from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import PRUNED_CLASSES
 
 # Kernel and stride of the thin frontend (methods 6.1): two 1x1 convolutions more, which change channels.
@@ -145,6 +146,7 @@ def reuse_attention(
     weights = model.state_dict()
     made.load_state_dict({name: weights[name] for name in made.state_dict()})
     made.train(model.training)
+    hand_on_origin(model, made)
     return made
 
 

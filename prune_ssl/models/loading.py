@@ -3,25 +3,25 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models import pruned
+from prune_ssl.models.architectures import Head, choose_class
+from prune_ssl.models.config_checks import check_config
 from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
+from prune_ssl.models.origin import make_origin, set_origin
+from prune_ssl.models.places import Place, locate
 from prune_ssl.models.pruned import is_pruned
+from prune_ssl.models.skeleton import backbone_prefix
+from prune_ssl.models.weights import read_headers
 
 ALIGNMENT_BYTES = 64  # of torch's CPU allocator
-
-
-def _class_named(name: str) -> type[PreTrainedModel] | None:
-    found = getattr(pruned, name, None) or vars(transformers).get(name)
-    return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
+MOST_CONFIG_BYTES = 50_000_000
 
 
 def load_config(source: str | Path, settings: Mapping[str, Any] | None = None) -> PreTrainedConfig:
@@ -34,49 +34,124 @@ def load_config(source: str | Path, settings: Mapping[str, Any] | None = None) -
     Raises:
         ModelError: nothing is there, the config is not of a known family, or a field cannot have that value.
     """
-    folder = Path(source)
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json, so it is not a saved model. Give a model folder.")
+    return _config_in(_place_of(source), settings or {})
+
+
+def _place_of(source: str | Path) -> Place:
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(str(source), **(settings or {}))
-    except StrictDataclassError as error:
-        raise ModelError(f"the config of {source} cannot be so: {' '.join(str(error).split())}") from error
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+        return locate(source)
+    except ModelError as error:
+        raise ModelError(f"cannot read a model config from {error}") from error
+
+
+def _config_in(place: Place, settings: Mapping[str, Any]) -> PreTrainedConfig:
+    file = place.folder / "config.json"
+    fields = _read(file, place)
+    check_config({**fields, **settings}, str(file))
+    family = str(fields.get("model_type", "")).removeprefix(PRUNED_PREFIX)
+    if family not in FAMILIES or not FAMILIES[family].stem:
         raise ModelError(
-            f"cannot read a model config from {source}: {str(error).splitlines()[0]} Give an existing "
-            "folder, or a hub name such as facebook/wav2vec2-base (that needs a network)."
-        ) from error
-    family = config.model_type.removeprefix(PRUNED_PREFIX)
-    if family not in FAMILIES:
-        raise ModelError(
-            f"{source} is a {config.model_type!r} model, which is not a supported speech SSL family: wanted "
-            f"one of {', '.join(FAMILIES)}."
+            f"{place.name} is a {fields.get('model_type')!r} model, which is not a supported speech SSL "
+            f"family: wanted one of {', '.join(name for name, each in FAMILIES.items() if each.stem)}."
         )
+    if fields.get("quantization_config"):
+        raise ModelError(
+            f"{place.name} is quantised (quantization_config in its config.json), and cannot be pruned. Give "
+            "the model that it was made from."
+        )
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            str(place.folder), trust_remote_code=False, **settings
+        )
+    except Exception as error:  # transformers raises of every kind for a field that it did not expect
+        words = " ".join(str(error).split())[:300]
+        kind = "" if isinstance(error, StrictDataclassError) else f"{type(error).__name__}: "
+        raise ModelError(f"the config of {place.name} cannot be so: {kind}{words}") from error
+    config.name_or_path = place.name
     return config
 
 
-def load_model(source: str | Path, settings: Mapping[str, Any] | None = None) -> PreTrainedModel:
+def _read(file: Path, place: Place) -> dict[str, Any]:
+    """Read config.json as plain data."""
+    if not file.is_file():
+        peft = (place.folder / "adapter_config.json").is_file()
+        raise ModelError(
+            f"{place.folder} has no config.json, so it is not a saved model"
+            + (
+                " (adapter_config.json is of a PEFT adapter: load it on its model, call merge_and_unload() "
+                "and save that)."
+                if peft
+                else ". Give a model folder."
+            )
+        )
+    if (place.folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{place.folder} holds a PEFT adapter (adapter_config.json) beside the model, and what is pruned "
+            "would not be their sum. Call merge_and_unload() and save that model to a folder of its own."
+        )
+    try:
+        if file.stat().st_size > MOST_CONFIG_BYTES:
+            raise ModelError(
+                f"{file} has {file.stat().st_size:,} bytes, too many for a config. Fetch it again."
+            )
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        words = str(error).splitlines()[0][:200]
+        raise ModelError(f"cannot read a model config from {file}: {words}. Fetch it again.") from error
+    if not isinstance(fields, dict):
+        raise ModelError(
+            f"{file}: found a {type(fields).__name__}, wanted a mapping of fields. Fetch it again."
+        )
+    return fields
+
+
+def load_model(
+    source: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    head: Head = "keep",
+    allow_pickle: bool = False,
+) -> PreTrainedModel:
     """Load a speech SSL model in float32 with the class that its config names.
+
+    The model remembers its folder and dtypes, so that `save_pretrained` writes them back: see `origin_of`.
 
     Args:
         source: a folder with config.json and safetensors, or a name on the Hugging Face hub.
         settings: fields that take the place of the config's own.
+        head: `drop` loads the model without the head that it has.
+        allow_pickle: read pytorch_model.bin where there are no safetensors. Only tensors are taken from it.
 
     Raises:
-        ModelError: nothing is there, the config is not of a known family, or the weights do not fit.
+        ModelError: nothing is there, the config is not of a known family, or the weights do not fit: names
+            and shapes are compared before anything is allocated. The weights hold a head of another class
+            than the config names.
     """
-    config = load_config(source, settings)
-    cls = _class_to_load(config)
+    if head not in get_args(Head):
+        raise ModelError(f"head: found {head!r}, wanted one of {', '.join(get_args(Head))}.")
+    place = _place_of(source)
+    config = _config_in(place, settings or {})
+    stored = read_headers(place.folder, allow_pickle)
+    choice = choose_class(place.name, config, stored, head)
     try:
-        loaded: Any = cls.from_pretrained(
-            str(source), dtype=torch.float32, output_loading_info=True, **(settings or {})
+        loaded: Any = choice.cls.from_pretrained(
+            str(place.folder),
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=not stored.pickled,
+            weights_only=True,
+            **(settings or {}),
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelError(f"cannot load the weights of {source}: {str(error).splitlines()[0]}") from error
+        words = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"cannot load the weights of {place.name}: {words}") from error
     model, info = loaded
     assert isinstance(model, PreTrainedModel)
-    _check_complete(source, info, is_pruned(model))
+    _check_complete(place.name, info, is_pruned(model) and head == "keep")
     _align(model)
+    model.name_or_path = model.config.name_or_path = place.name
+    prefix = backbone_prefix(choice.cls)
+    set_origin(model, make_origin(place, stored.shapes, stored.dtypes, prefix, choice.head))
     return model
 
 
@@ -104,11 +179,3 @@ def _check_complete(source: str | Path, info: dict[str, Any], pruned: bool) -> N
             f"the weights of {source} do not fit its config: {len(missing)} missing, {len(unexpected)} "
             f"unexpected ({what}). The folder is damaged or belongs to another model."
         )
-
-
-def _class_to_load(config: object) -> type[PreTrainedModel]:
-    for name in getattr(config, "architectures", None) or []:
-        cls = _class_named(name)
-        if cls is not None:
-            return cls
-    return AutoModel  # type: ignore[return-value]

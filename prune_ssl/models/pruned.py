@@ -25,6 +25,7 @@ from prune_ssl.models.layers import (
 )
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.models.xvector import XVECTOR_CLASSES
 
 HEADS = (
     ("Model", "AutoModel"),
@@ -298,7 +299,8 @@ def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
         AutoConfig.register(config_class.model_type, config_class)
         setattr(sys.modules[__name__], config_class.__name__, config_class)
         for suffix, auto in HEADS:
-            stock: type[PreTrainedModel] | None = getattr(transformers, FAMILIES[family].stem + suffix, None)
+            name = FAMILIES[family].stem + suffix
+            stock: type[PreTrainedModel] | None = getattr(transformers, name, XVECTOR_CLASSES.get(name))
             if stock is None:
                 continue
             name = "Pruned" + stock.__name__

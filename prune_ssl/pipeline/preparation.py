@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
@@ -21,11 +22,13 @@ from prune_ssl.artifacts import prepare_folder
 from prune_ssl.data import Corruption, SpeechFolder
 from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.distillation.config import MASKING
-from prune_ssl.errors import DataError, DistillationError, ModelError
+from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeError
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
+from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.models.loading import load_config
+from prune_ssl.models.origin import hand_on_origin, write_in
 from prune_ssl.pipeline.arguments import check_arguments
 from prune_ssl.pipeline.corpora import (
     augmentation_of,
@@ -39,6 +42,7 @@ from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import ModelPart, Recipe, pruning_part
 from prune_ssl.selection import allowed_widths, resolve
+from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
 from prune_ssl.tasks.frames import shortest_heard
 from prune_ssl.tasks.inference import load_extractor
@@ -95,16 +99,20 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe, say)
     task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
-    if recipe.dense is None and not task.has_head(loaded):
-        say(
-            "  note: the model's head does not fit this task's targets and starts anew: give a `dense:` phase"
-        )
-    if recipe.dense is not None and recipe.model.name is not None and task.has_head(loaded):
+    head = task.head_note(loaded)
+    say(f"  head: {head}")
+    new = head.startswith("NEW")
+    if recipe.dense is None and new:
+        say("  note: a new head learns while the model is pruned only: give a `dense:` phase")
+    if recipe.dense is not None and recipe.model.name is not None and not new:
         say(
             f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
             "steps before pruning; dense=null prunes it as it is"
         )
     model = task.with_head(loaded)
+    dtype = _written_dtype(recipe)
+    if dtype is not None:
+        write_in(model, dtype)
     spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
     set_up_(recipe, model)
     with first_before_others():  # who find the latency table that it measured
@@ -121,7 +129,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     if any(fresh.values()):
         start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
     name = recipe.distillation.teacher if recipe.distillation is not None else None
-    teacher = None if name is None else load_model(name)
+    teacher = None if name is None else load_model(name, allow_pickle=recipe.model.allow_pickle)
     student = model if recipe.student is None else new_student(recipe, model, task)
     check_losses(distillation_config(recipe, task), teacher or copy_of(model), student)
     augmentation_of(recipe)  # its folders are there
@@ -143,6 +151,23 @@ def set_up_(recipe: Recipe, model: nn.Module) -> None:
     losses = {} if recipe.distillation is None else recipe.distillation.losses
     if recipe.task == "representation" and MASKING not in losses:
         whole.config.apply_spec_augment = False
+
+
+def _written_dtype(recipe: Recipe) -> torch.dtype | None:
+    """Return the dtype that a run's models are written in; None: that of their source.
+
+    Raises:
+        RecipeError: model.dtype and the budget name two.
+    """
+    asked = None if recipe.model.dtype == "stored" else recipe.model.dtype
+    counted = None if recipe.pruning is None else asked_dtype(recipe.pruning.budget)
+    if None not in (asked, counted) and asked != counted:
+        raise RecipeError(
+            f"model.dtype is {asked}, but pruning.budget counts in {counted}: give one of them."
+        )
+    name = asked or counted
+    found: torch.dtype | None = None if name is None else getattr(torch, name)
+    return found
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:
@@ -225,8 +250,7 @@ def architecture(recipe: Recipe) -> Any:
 
 def _make_model(recipe: Recipe, say: Say) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     if recipe.model.name is not None:
-        settings = named_settings(recipe.model, load_config(recipe.model.name), say)
-        return load_model(recipe.model.name, settings), load_extractor(recipe.model.name)
+        return _load_named(recipe.model, recipe.model.name, say)
     config = architecture(recipe)
     try:
         model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
@@ -239,6 +263,19 @@ def _make_model(recipe: Recipe, say: Say) -> tuple[PreTrainedModel, Wav2Vec2Feat
     # As transformers has it: models with a group norm were trained on padding without a mask.
     masked = config.feat_extract_norm == "layer"
     return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
+
+
+def _load_named(part: ModelPart, name: str, say: Say) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+    config = load_config(name)
+    family = config.model_type.removeprefix(PRUNED_PREFIX)
+    if "family" in part.model_fields_set and part.family != family:
+        raise ModelError(
+            f"model.family is {part.family}, but {name} is a {family} model: give model.family={family}, or "
+            "another model.name."
+        )
+    settings = named_settings(part, config, say)
+    loaded = load_model(name, settings, head=part.head, allow_pickle=part.allow_pickle)
+    return loaded, load_extractor(name)
 
 
 def named_settings(part: ModelPart, config: PreTrainedConfig, say: Say) -> dict[str, Any]:
@@ -286,5 +323,6 @@ def copy_of(model: PreTrainedModel) -> PreTrainedModel:
     """Return a copy in evaluation mode that shares nothing with `model`."""
     copy = type(model)(model.config)
     copy.load_state_dict(model.state_dict())
+    hand_on_origin(model, copy)
     copy.eval()
     return copy

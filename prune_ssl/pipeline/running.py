@@ -133,7 +133,9 @@ def _run_stages(recipe: Recipe, ready: "Ready", begun: bool, say: Say) -> Outcom
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
         _train_dense(model, recipe, shared | heard, begun)
-        on_first(lambda: save_pretrained(model, folder / DENSE_FOLDER, processor=processor))
+        # In float32, whatever the source's dtype: a resumed run goes on from exactly these weights.
+        exact = torch.float32
+        on_first(lambda: save_pretrained(model, folder / DENSE_FOLDER, processor=processor, dtype=exact))
         on_first(lambda: take_up(recipe))  # its checkpoints go
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
     outcomes = make(recipe, ready, dense, shared, begun, say)

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from prune_ssl.distillation import DistillationConfig, make_student
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import backbone_of
+from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.pipeline.arguments import student_arguments
 from prune_ssl.recipes import Recipe, StudentPart
 from prune_ssl.tasks import Task
@@ -38,6 +39,7 @@ def new_student(recipe: Recipe, teacher: PreTrainedModel, task: Task) -> PreTrai
     shape = student_part(recipe).shape
     student = make_student(teacher, shape)
     student.config.layerdrop = 0.0
+    hand_on_origin(teacher, student)
     whole = task.with_head(student)
     if shape.init == "teacher":
         _copy_head(teacher, whole)

@@ -7,7 +7,14 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import BudgetError, RecipeError
@@ -70,6 +77,20 @@ class ModelPart(Part):
     """Random weights: the other convolutions start as means over time of their channels."""
     allow_pruned: bool = False
     """Prune a model that prune_ssl pruned already; the budget then refers to it."""
+    head: Literal["keep", "drop"] = "keep"
+    """`drop` leaves the head of a named model out; the task's starts anew."""
+    allow_pickle: bool = False
+    """Read the weights of a named model from pytorch_model.bin where it has no safetensors."""
+    dtype: Literal["stored", "float32", "float16", "bfloat16"] = "stored"
+    """Of the weights that are written; `stored`: as the named model has them. Training is in float32."""
+
+    @model_serializer(mode="wrap")
+    def _without_unsaid_family(self, handler: Any) -> dict[str, Any]:
+        """Leave out a family that nobody gave beside a name: read again, it would contradict the model."""
+        fields: dict[str, Any] = handler(self)
+        if self.name is not None and "family" not in self.model_fields_set:
+            fields.pop("family", None)
+        return fields
 
     @field_validator("family")
     @classmethod

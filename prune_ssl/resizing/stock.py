@@ -12,6 +12,7 @@ from prune_ssl.errors import ModelError
 from prune_ssl.models import FAMILIES, Family, backbone_of, is_pruned
 from prune_ssl.models.arguments import as_model
 from prune_ssl.models.families import PRUNED_PREFIX
+from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
 
 OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
@@ -53,6 +54,7 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
         stock.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise _refused(f"weights that its stock class has no place for: {error}") from error
+    hand_on_origin(model, stock)
     parameter = next(model.parameters())
     nn.Module.to(stock, device=parameter.device, dtype=parameter.dtype)
     stock.train(model.training)

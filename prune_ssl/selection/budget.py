@@ -59,6 +59,8 @@ class Constraint:
     absolute: int | None = None
     """Parameters, MACs, bytes, or nanoseconds."""
     at: Conditions = Conditions()
+    names_dtype: bool = False
+    """Whether the dtype was asked for; a memory without it counts in what `save_pretrained` writes."""
     table: LatencyTable | None = field(default=None, repr=False, compare=False)
     """What this machine takes for which widths; needed to resolve a latency."""
 
@@ -90,7 +92,7 @@ class Constraint:
             where += (
                 f",seconds={plain(Fraction(repr(self.at.seconds)))}" if self.at.seconds is not None else ""
             )
-        if self.at.dtype != "float32":
+        if self.names_dtype or self.at.dtype != "float32":
             where += f",dtype={self.at.dtype}"
         if self.fraction is not None:
             return f"{self.name}={plain(100 * Fraction(repr(self.fraction)))}%{where}"
@@ -177,6 +179,13 @@ def as_budget(given: Any) -> Budget:
     raise BudgetError(f"budget: found {shown(given)}; {GRAMMAR}.{hint}")
 
 
+def asked_dtype(budget: str | Budget) -> str | None:
+    """Return the dtype that a budget counts its memory in, where it names one."""
+    terms = parse_budget(budget) if isinstance(budget, str) else budget
+    named = (each.at.dtype for each in terms if each.metric == "memory" and each.names_dtype)
+    return next(named, None)
+
+
 def split_budget(text: str) -> list[str]:
     """Return the terms of a budget as they were written, each with its options."""
     terms: list[str] = []
@@ -202,7 +211,11 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
     if not read or read == float("inf"):
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
         raise BudgetError(f"{_in(option, text)}: wanted {wanted}.")
-    return replace(before, at=replace(before.at, **{name: read}))
+    return replace(
+        before,
+        at=replace(before.at, **{name: read}),
+        names_dtype=before.names_dtype or (name == "dtype" and before.metric == "memory"),
+    )
 
 
 def _parse_part(part: str, text: str) -> Constraint:
@@ -341,6 +354,8 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
             )
         return LatencyCost(constraint.table, graph)
     if constraint.metric == "memory":
+        if not constraint.names_dtype:
+            return PolynomialCost(graph.stored_bytes(), 1, saved_overhead(graph))
         size = DTYPE_BYTES[constraint.at.dtype]
         return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph, size))
     return PolynomialCost(graph.polynomial(constraint.metric, constraint.section, seconds))

@@ -80,16 +80,19 @@ class PolynomialCost:
 BUFFER_BYTES = 8  # at most, of one entry of a buffer: a batch norm counts its batches in an int64
 
 
-def saved_overhead(graph: PruningGraph, itemsize: int) -> int:
+def saved_overhead(graph: PruningGraph, itemsize: int | None = None) -> int:
     """Return an upper bound of what a saved model holds beside its parameters' values, in bytes.
 
     A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No
     smaller model has a longer one: names stay or go, and numbers lose digits. Running statistics of norms are
-    counted as in the dense model.
+    counted as in the dense model. `itemsize` is that of every number; None: of each tensor as it is saved.
     """
     kept = sum(BUFFER_BYTES * prod(shape) for shape in graph.buffers.values())
     shapes = {**graph.shapes, **graph.buffers}
-    end = kept + sum(itemsize * int(np.prod(shape, dtype=np.int64)) for shape in shapes.values())
+    end = kept + sum(
+        (itemsize or graph.itemsizes.get(name, 4)) * int(np.prod(shape, dtype=np.int64))
+        for name, shape in shapes.items()
+    )
     entries: dict[str, Any] = {
         name: {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end]}
         for name, shape in shapes.items()

@@ -62,6 +62,8 @@ class BeamDecoder:
     """Words of the language model that the tokenizer cannot spell."""
     space: int
     """Index of the token between words."""
+    tokens: int
+    """Of the tokenizer; a model's head may have more outputs, which no text is written with."""
     _search: Any = field(repr=False, compare=False)
 
     @classmethod
@@ -116,12 +118,14 @@ class BeamDecoder:
             frozenset(lexicon.values()),
             len(read) - len(lexicon),
             tokens.index(space),
+            len(tokens),
             _Search(search, spelled),
         )
 
     def decode(self, logits: npt.NDArray[np.float32]) -> str:
         """The best text for the logits (T, V) of one clip."""
-        scores = torch.from_numpy(np.asarray(logits, dtype=np.float32)).log_softmax(-1)
+        scores = torch.from_numpy(np.asarray(logits, dtype=np.float32)).log_softmax(-1)[:, : self.tokens]
+        scores = torch.nn.functional.pad(scores, (0, self.tokens - scores.shape[1]), value=_NEVER)
         # A word ends with the token of the space, which no model says after the last one: it comes for free.
         end = torch.full((1, scores.shape[-1]), _NEVER)
         end[0, self.space] = 0.0

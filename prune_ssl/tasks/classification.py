@@ -21,7 +21,17 @@ from transformers import (
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
 from prune_ssl.errors import DataError
-from prune_ssl.tasks.heads import replace_last_layer_, with_fresh_head
+from prune_ssl.tasks.heads import (
+    kept,
+    labels_in_order,
+    labels_of,
+    new,
+    other_labels,
+    replace_last_layer_,
+    rows_of,
+    with_fresh_head,
+    wrong_kind,
+)
 from prune_ssl.tasks.intervals import bootstrap_interval
 from prune_ssl.tasks.metrics import Accuracy
 from prune_ssl.tasks.task import Judge, Processor, TaskSettings, label_fields
@@ -72,14 +82,24 @@ class Classification:
                 "classification needs clips of at least two"
             )
         if model is not None and has_classifier(model):
-            of_model = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
-            if sorted(of_model) == sorted(folder.labels):
-                return cls(tuple(of_model))
+            of_model = labels_in_order(folder.labels, model)
+            if of_model is not None:
+                return cls(of_model)
         return cls(folder.labels)
 
     def has_head(self, model: PreTrainedModel) -> bool:
         """Return whether `model` has a head for exactly these labels in this order already."""
         return has_classifier(model) and model.config.id2label == self.config_overrides["id2label"]
+
+    def head_note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`."""
+        if not has_classifier(model):
+            return new(wrong_kind(model, "one for classification"))
+        if self.has_head(model):
+            return kept(model, f"{len(self.labels)} labels")
+        if rows_of(self.labels, model) is not None:
+            return kept(model, f"{len(self.labels)} of its {len(labels_of(model))} labels, found by name")
+        return new(other_labels(model, self.labels))
 
     @property
     def config_overrides(self) -> dict[str, Any]:
@@ -104,9 +124,9 @@ class Classification:
     def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
         """Give a sequence classification model with these labels.
 
-        A model whose head has exactly these labels comes back as it is; one with other labels gets a new
-        last layer, in place; any other model (bare, CTC, pre-training) gives its backbone, not copied, to a
-        new model with a fresh head.
+        A model whose head has exactly these labels comes back as it is; one that has them among others keeps
+        their rows, one with other labels gets a new last layer, both in place; any other model (bare, CTC,
+        pre-training) gives its backbone, not copied, to a new model with a fresh head.
 
         Raises:
             ModelError: the family has no sequence classification model.
@@ -116,7 +136,8 @@ class Classification:
             return with_fresh_head(model, self.auto_class, overrides, "sequence classification")
         if self.has_head(model):
             return model
-        return replace_last_layer_(model, "classifier", len(self.labels), overrides)
+        rows = rows_of(self.labels, model)
+        return replace_last_layer_(model, "classifier", len(self.labels), overrides, rows)
 
     def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
         """The feature extractor alone."""

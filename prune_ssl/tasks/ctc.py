@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
-from prune_ssl.errors import DataError
+from prune_ssl.errors import DataError, ModelError
 from prune_ssl.tasks.beam import BeamDecoder
 from prune_ssl.tasks.frames import frame_counts
-from prune_ssl.tasks.heads import replace_last_layer_, with_fresh_head
+from prune_ssl.tasks.heads import kept, new, replace_last_layer_, with_fresh_head, wrong_kind
 from prune_ssl.tasks.intervals import bootstrap_ratio
 from prune_ssl.tasks.metrics import edit_counts
 from prune_ssl.tasks.task import Judge, Processor, TaskSettings
@@ -78,7 +78,7 @@ class Recognition:
         """Take the settings' tokenizer, or that of a CTC model, or make one from the texts of train.
 
         Raises:
-            ModelError: the named tokenizer cannot be used.
+            ModelError: the named tokenizer cannot be used; a CTC model's folder has none, and none is named.
             DataError: train's texts hold `|`; the language model cannot be read, or not with this tokenizer.
             PruneError: the extra `lm` is not installed.
         """
@@ -93,18 +93,42 @@ class Recognition:
         cls, folder: SpeechFolder, model: PreTrainedModel | None, settings: TaskSettings
     ) -> Recognition:
         texts = folder.labels
+        named = None if settings.tokenizer is None else load_tokenizer(settings.tokenizer)
         source = None if model is None or not has_ctc(model) else model.name_or_path
-        given = settings.tokenizer
-        if given is None and source and _has_tokenizer(source):
-            given = source
-        if given is None:
-            return cls(cls.make_tokenizer(texts))
-        tokenizer = load_tokenizer(given)
-        return cls(tokenizer, fitting_case(texts, tokenizer), of_model=given == source)
+        own = load_tokenizer(source) if source and _has_tokenizer(source) else None
+        if named is not None:  # of a model without one it is the user's word that it is the model's
+            fits = bool(source) and (own is None or own.get_vocab() == named.get_vocab())
+            return cls(named, fitting_case(texts, named), of_model=fits)
+        if own is not None:
+            return cls(own, fitting_case(texts, own), of_model=True)
+        if source:
+            raise ModelError(
+                f"{source} is a CTC model without a tokenizer (vocab.json), so which letter each of its "
+                "outputs stands for is not known. Put the tokenizer's files there, or give "
+                "model.tokenizer=FOLDER; for a new head give model.head=drop."
+            )
+        return cls(cls.make_tokenizer(texts))
 
     def has_head(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` was trained with this tokenizer."""
-        return has_ctc(model) and self.of_model and model.config.vocab_size == len(self.tokenizer)
+        """Return whether `model` was trained with this tokenizer; its head may have more outputs."""
+        return has_ctc(model) and self.of_model and model.config.vocab_size >= self.needed
+
+    @property
+    def needed(self) -> int:
+        """Outputs that a head must have: CTC emits no begin and no end of text."""
+        never = {self.tokenizer.bos_token, self.tokenizer.eos_token}
+        return 1 + max(
+            int(index) for token, index in self.tokenizer.get_vocab().items() if token not in never
+        )
+
+    def head_note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`."""
+        if not has_ctc(model):
+            return new(wrong_kind(model, "a CTC head"))
+        rows = f"{model.config.vocab_size} outputs, {len(self.tokenizer)} tokens"
+        if self.has_head(model):
+            return kept(model, rows)
+        return new(rows if self.of_model else "its tokenizer is another one" if model.name_or_path else rows)
 
     @property
     def config_overrides(self) -> dict[str, Any]:
@@ -132,8 +156,9 @@ class Recognition:
         return self.encode(target)
 
     def decode(self, indices: npt.NDArray[np.int64]) -> str:
-        """Greedy CTC: merge repeats of (T,), drop blanks."""
-        return plain(self.tokenizer.decode(indices.tolist()))
+        """Greedy CTC: merge repeats of (T,), drop blanks. Outputs without a token are written as blanks."""
+        known = np.where(indices < len(self.tokenizer), indices, self.tokenizer.pad_token_id)
+        return plain(self.tokenizer.decode(known.tolist()))
 
     def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
         """Give a CTC model with this vocabulary; a head for it is kept, any other starts anew.
@@ -145,7 +170,7 @@ class Recognition:
         if not has_ctc(model):
             return with_fresh_head(model, self.auto_class, overrides, "CTC")
         if self.has_head(model):
-            model.config.update(overrides)
+            model.config.update({**overrides, "vocab_size": model.config.vocab_size})
             return model
         return replace_last_layer_(model, "lm_head", len(self.tokenizer), overrides)
 

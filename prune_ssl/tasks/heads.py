@@ -2,12 +2,82 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.origin import hand_on_origin, origin_of
+
+NAMES = {
+    "ForCTC": "a CTC head",
+    "ForSequenceClassification": "a classification head",
+    "ForAudioFrameClassification": "a head for frames",
+    "ForXVector": "an x-vector head",
+    "ForPreTraining": "a pre-training head",
+}
+SHOWN = 3
+
+
+def kept(model: PreTrainedModel, detail: str = "") -> str:
+    """Say that a task trains the head that the model has."""
+    return f"kept from {model.name_or_path or 'the model'}{f' ({detail})' if detail else ''}"
+
+
+def new(reason: str) -> str:
+    """Say that a task's head starts untrained."""
+    return f"NEW ({reason})"
+
+
+def kind_of_head(model: PreTrainedModel) -> str:
+    """Name the head of a model in words."""
+    suffix = re.sub(r"^.*?(For\w+|)$", r"\1", type(model).__name__)
+    return NAMES.get(suffix, "no head")
+
+
+def wrong_kind(model: PreTrainedModel, wanted: str) -> str:
+    """Say why a model's head is none of the task's."""
+    origin, name = origin_of(model), model.name_or_path
+    if not name:
+        return "the model is made by the recipe" if origin is None else f"the model has {kind_of_head(model)}"
+    if origin is not None and origin.head.startswith("dropped"):
+        return f"that of {name} was {origin.head.partition(' (')[0]}"
+    return f"{name} has {kind_of_head(model)}, the task wants {wanted}"
+
+
+def labels_of(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return the labels of a model's outputs, in their order."""
+    pairs = sorted((int(index), str(label)) for index, label in (model.config.id2label or {}).items())
+    return tuple(label for _, label in pairs)
+
+
+def labels_in_order(wanted: Iterable[str], model: PreTrainedModel | None) -> tuple[str, ...] | None:
+    """Return a model's labels where they are those that are wanted, in any order; else None."""
+    given = () if model is None else labels_of(model)
+    return given if sorted(given) == sorted(wanted) else None
+
+
+def rows_of(wanted: Sequence[str], model: PreTrainedModel) -> list[int] | None:
+    """Return the outputs of a model that stand for the labels; None where it lacks one, or has it twice."""
+    given = labels_of(model)
+    covers = set(wanted) <= set(given) and all(given.count(label) == 1 for label in wanted)
+    return [given.index(label) for label in wanted] if covers else None
+
+
+def other_labels(model: PreTrainedModel, wanted: Sequence[str]) -> str:
+    """Say why a model's outputs are not those of the task."""
+    given = set(labels_of(model))
+    lacking = [label for label in wanted if label not in given]
+    return f"the {len(given)} labels of {model.name_or_path or 'the model'} do not have {some(lacking)}"
+
+
+def some(names: Sequence[str]) -> str:
+    """A few of some names."""
+    return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
 def with_fresh_head(
@@ -33,6 +103,7 @@ def with_fresh_head(
             f"({str(error).splitlines()[0]}): choose a model of a family that has one, such as wav2vec2"
         ) from error
     setattr(fresh, fresh.base_model_prefix, model.base_model)
+    hand_on_origin(model, fresh)
     # Submodules of transformers each hold the config: it must stay one object.
     for module in fresh.modules():
         if getattr(module, "config", None) is model.config:
@@ -43,9 +114,15 @@ def with_fresh_head(
 
 
 def replace_last_layer_(
-    model: PreTrainedModel, path: str, outputs: int, overrides: dict[str, Any]
+    model: PreTrainedModel,
+    path: str,
+    outputs: int,
+    overrides: dict[str, Any],
+    rows: Sequence[int] | None = None,
 ) -> PreTrainedModel:
     """Give the Linear at `path` so many fresh outputs, in place, and return the model.
+
+    With `rows` they are not fresh but these of the old ones.
 
     Raises:
         ModelError: there is no Linear at `path`.
@@ -57,9 +134,13 @@ def replace_last_layer_(
             f"{type(model).__name__}.{path}: a {type(old).__name__} found, a Linear wanted: "
             "give a model of the wav2vec 2.0 family"
         )
-    new = nn.Linear(old.in_features, outputs, device=old.weight.device, dtype=old.weight.dtype)
+    made = nn.Linear(old.in_features, outputs, device=old.weight.device, dtype=old.weight.dtype)
     # The same as transformers' own start for a fresh head.
-    nn.init.normal_(new.weight, std=model.config.initializer_range)
-    nn.init.zeros_(new.bias)
-    model.set_submodule(path, new)
+    nn.init.normal_(made.weight, std=model.config.initializer_range)
+    nn.init.zeros_(made.bias)
+    if rows is not None:
+        with torch.no_grad():
+            made.weight.copy_(old.weight[list(rows)])
+            made.bias.copy_(old.bias[list(rows)])
+    model.set_submodule(path, made)
     return model

@@ -15,6 +15,7 @@ from transformers import AutoFeatureExtractor, PreTrainedModel, Wav2Vec2FeatureE
 from prune_ssl.data import SpeechCollator, Waveform, read_waveform, waveform_problem
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models import load_model
+from prune_ssl.models.places import locate
 from prune_ssl.tasks.beam import BeamDecoder, BeamSettings
 from prune_ssl.tasks.classification import has_classifier
 from prune_ssl.tasks.ctc import has_ctc
@@ -29,7 +30,10 @@ CHUNK_SECONDS = 20.0
 
 
 def transcribe(
-    source: str, files: Sequence[Path], decoding: BeamSettings | None = None
+    source: str,
+    files: Sequence[Path],
+    decoding: BeamSettings | None = None,
+    allow_pickle: bool = False,
 ) -> Iterator[tuple[Path, str]]:
     """Transcribe files with a CTC model, one after another.
 
@@ -37,13 +41,14 @@ def transcribe(
         source: Model folder or hub name.
         files: Audio that libsndfile reads, at any rate.
         decoding: Beam search with a language model; None: greedy.
+        allow_pickle: See `load_model`; so in the functions below.
 
     Raises:
         ModelError: no CTC model, tokenizer or feature extractor is there.
         DataError: a file cannot be read, or a language model, or not with this tokenizer.
         PruneError: the extra `lm` is not installed.
     """
-    model, extractor = _load(source, has_ctc, "transcribes (ForCTC)")
+    model, extractor = _load(source, has_ctc, "transcribes (ForCTC)", allow_pickle)
     if decoding is not None:
         beam = BeamDecoder.make(decoding, load_tokenizer(source))
         for path, samples in _read(files, extractor):
@@ -61,7 +66,9 @@ def transcribe(
         yield path, found["text"]
 
 
-def classify(source: str, files: Sequence[Path], best: int = 1) -> Iterator[tuple[Path, dict[str, float]]]:
+def classify(
+    source: str, files: Sequence[Path], best: int = 1, allow_pickle: bool = False
+) -> Iterator[tuple[Path, dict[str, float]]]:
     """Label files with a classification model; the `best` labels with their probabilities, highest first.
 
     Of a model that fills slots, the `best` values of each slot; of a joint model, those of all columns but
@@ -71,7 +78,8 @@ def classify(source: str, files: Sequence[Path], best: int = 1) -> Iterator[tupl
         ModelError: no classification model or feature extractor is there.
         DataError: a file cannot be read, or is too short for a joint model.
     """
-    model, extractor = _load(source, _labels_clips, "classifies (ForSequenceClassification, or a joint one)")
+    wanted = "classifies (ForSequenceClassification, or a joint one)"
+    model, extractor = _load(source, _labels_clips, wanted, allow_pickle)
     slots = slots_of(model)
     if slots is not None:
         yield from _fill(model, extractor, slots, files, best)
@@ -110,7 +118,9 @@ def _fill(
         yield path, found
 
 
-def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tuple[Path, float]]:
+def verify(
+    source: str, reference: Path, files: Sequence[Path], allow_pickle: bool = False
+) -> Iterator[tuple[Path, float]]:
     """Score files against a reference recording: cosine of the speaker embeddings, -1 to 1.
 
     A joint model's embedding is what its training judged: see `joint`.
@@ -119,7 +129,7 @@ def verify(source: str, reference: Path, files: Sequence[Path]) -> Iterator[tupl
         ModelError: no speaker model or feature extractor is there.
         DataError: a file cannot be read, or is too short for the head.
     """
-    model, extractor = _load(source, has_xvector, "makes speaker embeddings (ForXVector)")
+    model, extractor = _load(source, has_xvector, "makes speaker embeddings (ForXVector)", allow_pickle)
     collate = SpeechCollator(extractor, sample_rate_hz=extractor.sampling_rate)
 
     part = speaker_part(model)
@@ -146,8 +156,12 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
         ModelError: there is none.
     """
     try:
-        found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(source)
-    except (OSError, ValueError) as error:
+        found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(
+            str(locate(source).folder), trust_remote_code=False
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises of every kind for a damaged file
         raise ModelError(
             f"{source} has no preprocessor_config.json, so whether its audio is normalised is not known "
             f"(a wrong guess ruins it silently). Put the feature extractor's file there."
@@ -181,9 +195,9 @@ def _logits(
 
 
 def _load(
-    source: str, fits: Callable[[PreTrainedModel], bool], wanted: str
+    source: str, fits: Callable[[PreTrainedModel], bool], wanted: str, allow_pickle: bool
 ) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
-    model = load_model(source)
+    model = load_model(source, allow_pickle=allow_pickle)
     if not fits(model):
         raise ModelError(f"{source} is a {type(model).__name__}: wanted a model that {wanted}")
     return model.eval(), load_extractor(source)

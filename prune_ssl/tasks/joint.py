@@ -19,7 +19,16 @@ from transformers import AutoModelForAudioXVector, EvalPrediction, PreTrainedMod
 
 from prune_ssl.data import SLOT_MARK, Clip, SpeechFolder, Trial, find_trials
 from prune_ssl.errors import DataError, ModelError
-from prune_ssl.tasks.heads import replace_last_layer_
+from prune_ssl.models.xvector import XVECTOR_FIELDS
+from prune_ssl.tasks.heads import (
+    kept,
+    labels_in_order,
+    labels_of,
+    new,
+    other_labels,
+    replace_last_layer_,
+    wrong_kind,
+)
 from prune_ssl.tasks.intervals import bootstrap_interval
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.task import Judge, TaskSettings
@@ -84,11 +93,24 @@ class Joint(Slots):
         given = settings or TaskSettings()
         found = super().from_folder(folder, None, given)
         assert isinstance(found, Joint)
+        of_model = labels_in_order(found.labels, model) if model is not None and has_xvector(model) else None
+        if of_model is not None:
+            found = replace(found, labels=of_model)
         return replace(found, weights=given.weights, trials=find_trials(folder.path, given.trials))
 
     def has_head(self, model: PreTrainedModel) -> bool:
         """Return whether `model` is an x-vector model with these segments."""
         return has_xvector(model) and model.config.id2label == self.config_overrides["id2label"]
+
+    def head_note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`; with other labels only its last layer is new."""
+        if not has_xvector(model):
+            return new(wrong_kind(model, "an x-vector head"))
+        return (
+            kept(model)
+            if self.has_head(model)
+            else kept(model, f"its last layer is NEW: {other_labels(model, self.labels)}")
+        )
 
     def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
         """Give an x-vector model whose embedding and last layer have an output for every value, or more.
@@ -99,7 +121,9 @@ class Joint(Slots):
         overrides = self.config_overrides
         outputs = int(getattr(model.config, "xvector_output_dim", 0))
         if not has_xvector(model):
-            more = {"xvector_output_dim": max(outputs, len(self.labels))}
+            more = {
+                "xvector_output_dim": max(outputs or XVECTOR_FIELDS["xvector_output_dim"], len(self.labels))
+            }
             return with_fresh_xvector(model, overrides | more)
         if outputs < len(self.labels):
             raise ModelError(
@@ -202,10 +226,10 @@ class Joint(Slots):
 
 def speaker_part(model: PreTrainedModel) -> slice | None:
     """Return the outputs of a joint model that stand for the train speakers; None for any other model."""
-    labels = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
+    labels = labels_of(model)
     if not has_xvector(model) or not any(label.startswith(f"{SPEAKER}=") for label in labels):
         return None
-    return Joint(tuple(labels)).segments[SPEAKER]
+    return Joint(labels).segments[SPEAKER]
 
 
 def centred(outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -10,6 +10,8 @@ import torch
 from transformers import AutoModel, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
+from prune_ssl.models.origin import hand_on_origin
+from prune_ssl.tasks.heads import kind_of_head
 from prune_ssl.tasks.task import Judge, Processor, TaskSettings
 
 
@@ -39,6 +41,11 @@ class Representation:
         """Return True: there is no head to train."""
         return True
 
+    def head_note(self, model: PreTrainedModel) -> str:
+        """Say that there is none."""
+        kind = kind_of_head(model)
+        return "none" if kind == "no head" else f"dropped ({kind}): the task trains a bare model"
+
     @property
     def config_overrides(self) -> dict[str, Any]:
         """None."""
@@ -53,6 +60,7 @@ class Representation:
     def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
         """Give the bare model, without any head that it has."""
         backbone: Any = model.base_model
+        hand_on_origin(model, backbone)
         return cast(PreTrainedModel, backbone)
 
     def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:

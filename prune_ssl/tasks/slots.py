@@ -19,6 +19,7 @@ from transformers import EvalPrediction, PreTrainedModel
 from prune_ssl.data import IGNORED, SLOT_MARK, Clip, SpeechFolder
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.classification import Classification, has_classifier
+from prune_ssl.tasks.heads import labels_in_order, labels_of
 from prune_ssl.tasks.intervals import bootstrap_interval, bootstrap_ratio
 from prune_ssl.tasks.metrics import slot_counts
 from prune_ssl.tasks.task import Judge, TaskSettings
@@ -67,8 +68,8 @@ class Slots(Classification):
                 )
         labels = [f"{slot}={value}" for slot, values in columns.items() for value in sorted({*values} - {""})]
         if model is not None and has_classifier(model):
-            of_model = [str(label) for _, label in sorted((model.config.id2label or {}).items())]
-            labels = of_model if sorted(of_model) == sorted(labels) else labels
+            of_model = labels_in_order(labels, model)
+            labels = labels if of_model is None else list(of_model)
         return cls(tuple(labels))
 
     @property
@@ -170,7 +171,7 @@ class Slots(Classification):
 
 def slots_of(model: PreTrainedModel) -> Slots | None:
     """Return the slots whose values a model's labels are; None where they are no "slot=value"."""
-    labels = tuple(str(label) for _, label in sorted((model.config.id2label or {}).items()))
+    labels = labels_of(model)
     try:
         return Slots(labels)
     except DataError:

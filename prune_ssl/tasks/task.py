@@ -86,6 +86,10 @@ class Task(Protocol):
         """Return whether `model` has this task's head already, so that it may be trained."""
         ...
 
+    def head_note(self, model: PreTrainedModel) -> str:
+        """Say in a few words what becomes of the head of `model`: kept from where, or NEW and why."""
+        ...
+
     @property
     def logit_groups(self) -> tuple[int, ...] | None:
         """Sizes of the parts of a clip's logits that have a softmax each; None: one softmax."""

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2PhonemeCTCTokenizer
 
 from prune_ssl.errors import DataError, ModelError
+from prune_ssl.models.places import locate
 from prune_ssl.tasks.vocabularies import check_vocabulary, require_tokens
 from prune_ssl.writing import temporary_folder
 
@@ -65,10 +66,9 @@ def load_tokenizer(name: str) -> Tokenizer:
     """
     check_vocabulary(Path(name))
     try:
-        found: Any = AutoTokenizer.from_pretrained(name)
-    # What damaged files raise in the depths of transformers has no end.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        found: Any = AutoTokenizer.from_pretrained(str(locate(name).folder), trust_remote_code=False)
+    except Exception as error:  # transformers raises of every kind for a damaged file
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
             f"{name}: no tokenizer can be loaded from there ({reason}): "
             "give a folder or hub name of a CTC model with vocab.json"

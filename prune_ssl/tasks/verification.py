@@ -19,7 +19,7 @@ from prune_ssl.data import Clip, SpeechCollator, SpeechFolder, Trial, all_pairs,
 from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.frames import frame_counts, shortest_heard
-from prune_ssl.tasks.heads import with_fresh_head
+from prune_ssl.tasks.heads import kept, labels_in_order, new, other_labels, with_fresh_head, wrong_kind
 from prune_ssl.tasks.intervals import bootstrap
 from prune_ssl.tasks.metrics import EqualErrorRate, MinDetectionCost
 from prune_ssl.tasks.task import Judge, Processor, TaskSettings, label_fields
@@ -63,16 +63,27 @@ class Verification:
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Verification:
-        """Take the speakers of train and the folder's trial list.
+        """Take the speakers of train, in the order of `model`'s loss if it has them, and the trial list.
 
         Raises:
             DataError: train has one speaker only, or the trial list cannot be read.
         """
-        return cls(folder.labels, find_trials(folder.path, (settings or TaskSettings()).trials))
+        known = labels_in_order(folder.labels, model) if model is not None and has_xvector(model) else None
+        return cls(known or folder.labels, find_trials(folder.path, (settings or TaskSettings()).trials))
 
     def has_head(self, model: PreTrainedModel) -> bool:
         """Return whether `model` makes speaker embeddings, with these speakers in its loss."""
         return has_xvector(model) and model.config.id2label == self.config_overrides["id2label"]
+
+    def head_note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`; with other speakers only its loss is new."""
+        if not has_xvector(model):
+            return new(wrong_kind(model, "an x-vector head"))
+        return (
+            kept(model)
+            if self.has_head(model)
+            else kept(model, f"its loss is NEW: {other_labels(model, self.speakers)}")
+        )
 
     @property
     def config_overrides(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The pruning graph: groups of coupled units as pure data, with the cost of any keep."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import islice
 from numbers import Integral
@@ -145,6 +145,7 @@ class PruningGraph:
     shapes: dict[str, tuple[int, ...]] = field(repr=False)
     not_pruned: dict[str, str]  # module path -> why nothing of it is in a group
     buffers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)  # saved beside parameters
+    itemsizes: dict[str, int] = field(default_factory=dict, repr=False)  # bytes of a number, as it is saved
 
     def frames(self, seconds: float) -> list[int]:
         """Return the frames after each frontend layer for `seconds` of 16 kHz audio."""
@@ -211,3 +212,8 @@ class PruningGraph:
         """Return the cost as a polynomial in the groups' widths, of one section or (None) of the whole."""
         terms = [term for term in self.terms if section is None or term.section == section]
         return Polynomial(terms, metric, self.frames(seconds), tuple(self.groups))
+
+    def stored_bytes(self) -> Polynomial:
+        """Return the bytes of all parameters, each in the dtype that it is saved in, as a polynomial."""
+        terms = [replace(term, params=term.params * self.itemsizes.get(term.name, 4)) for term in self.terms]
+        return Polynomial(terms, "params", self.frames(1.0), tuple(self.groups))

@@ -1,6 +1,7 @@
 """trace(): from a model to its PruningGraph, by torch-pruning's dependency graph on a meta twin."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,10 +14,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.errors import ModelError, TraceError
+from prune_ssl.errors import ModelError, PruneWarning, TraceError
 from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.models.arguments import as_model
 from prune_ssl.models.layers import submodule_or_none
+from prune_ssl.models.origin import written_dtypes
+from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
 from prune_ssl.tracing.coupling import Couplings, stored_name
 from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order
@@ -50,15 +53,21 @@ def trace(
         ignore: patterns of groups to leave out.
 
     Raises:
-        ModelError: no known family, or gates are attached.
+        ModelError: no known family, or gates are attached; adapters (LoRA) that are not merged, quantised
+            layers, or parametrisations other than weight norm.
         TraceError: the graph contradicts the family's roles, or meets what it does not know.
     """
     model = as_model(model, "trace")
     only, ignore = ((each,) if isinstance(each, str) else tuple(each) for each in (only, ignore))
     known = isinstance(model, PreTrainedModel) or type(model).__module__.startswith("torchaudio.models.")
+    require_plain(model)
     family = family_of(model) if known else UNKNOWN
     if any(hasattr(module, "prune_ssl_gate") for module in model.modules()):
         raise ModelError("gates are attached to this model; call gates.detach() before tracing it.")
+    obstacle = obstacle_to_loading(model)
+    if obstacle is not None:
+        words = f"a folder of this model could not be loaded again: {obstacle.words}"
+        warnings.warn(words, PruneWarning, stacklevel=2)
     prefix = backbone_of(model)[0] if known else ""
     tracer = _Tracer(model, family, f"{prefix}." if prefix else "")
     graph = tracer.run(only, ignore)
@@ -87,6 +96,7 @@ class _Tracer:
         self.buffers = {
             name: tuple(value.shape) for name, value in model.state_dict().items() if name not in self.stored
         }
+        self.itemsizes = {name: dtype.itemsize for name, dtype in written_dtypes(model).items()}
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
         open_attention(self.backbone, family)
@@ -145,6 +155,7 @@ class _Tracer:
             kernels=self.kernels,
             shapes=self.parameters,
             buffers=self.buffers,
+            itemsizes=self.itemsizes,
             not_pruned=couplings.not_reached | roles.not_pruned | tied,
         )
 

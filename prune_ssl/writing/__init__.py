@@ -9,6 +9,7 @@ process that writes the same thing clears away.
 from prune_ssl.writing.atomic import (
     clear_below,
     clear_leftovers,
+    copy_file,
     make_folder,
     new_file,
     new_folder,
@@ -34,6 +35,7 @@ __all__ = [
     "check_room",
     "clear_below",
     "clear_leftovers",
+    "copy_file",
     "is_taken",
     "lock",
     "lock_name",

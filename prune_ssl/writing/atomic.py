@@ -43,6 +43,17 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
     return Path(path)
 
 
+def copy_file(source: str | Path, path: str | Path) -> Path:
+    """Copy a file, whole or not at all; a file that is there is replaced, links are followed.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    with new_file(path) as new:
+        steps.copy(Path(source), new)
+    return Path(path)
+
+
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write a file to; it becomes `path` at the end, if nothing was raised.

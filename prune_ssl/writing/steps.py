@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -59,6 +60,12 @@ def write(path: Path, data: bytes) -> None:
     """Write a file's whole content."""
     point("write", path)
     path.write_bytes(data)
+
+
+def copy(source: Path, path: Path) -> None:
+    """Write a file's whole content as another file has it."""
+    point("write", path)
+    shutil.copyfile(source, path)
 
 
 def sync(path: Path) -> None:

@@ -1,0 +1,82 @@
+"""What a model folder holds: weights in the dtype of their source, config, processor, and what goes along."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prune_ssl.artifacts.companions import companions_of, patterns_of_tokenizer
+from prune_ssl.errors import ArtifactError, ModelError
+from prune_ssl.models.origin import origin_of, written_dtypes
+from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
+from prune_ssl.writing import write_text
+
+WEIGHTS_FILE = "model.safetensors"
+HELD = {torch.float16: 65_504.0, torch.bfloat16: 3.38e38}
+"""Greatest finite number of the half floats."""
+
+
+def require_loadable(model: nn.Module) -> None:
+    """Refuse a model whose folder could not be loaded again.
+
+    Raises:
+        ArtifactError: its config does not make it; the message names the module and the way.
+    """
+    try:
+        require_plain(model)
+    except ModelError as error:
+        raise ArtifactError(f"nothing was written: {error}") from error
+    obstacle = obstacle_to_loading(model)
+    if obstacle is not None:
+        raise ArtifactError(f"nothing was written, as it could not be loaded again: {obstacle.words}")
+
+
+def plain_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors that share no memory, as safetensors wants them."""
+    return {name: value.contiguous().clone() for name, value in state.items()}
+
+
+def state_to_write(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, torch.Tensor]:
+    """Return a model's weights in the dtype that they are written in (None: see `written_dtypes`).
+
+    Raises:
+        ArtifactError: a weight is too large for it.
+    """
+    stored, cast = written_dtypes(model), {}
+    for name, value in model.state_dict().items():
+        wanted = value.dtype if not value.is_floating_point() else dtype or stored[name]
+        cast[name] = value if value.dtype == wanted else value.to(wanted)
+        if wanted in HELD and value.dtype.itemsize > 2 and value.numel():
+            largest = float(value.abs().max())
+            if HELD[wanted] < largest < float("inf"):
+                raise ArtifactError(
+                    f"{name} holds {largest:.3g}, which {str(wanted).removeprefix('torch.')} (the dtype that "
+                    "is to be written) cannot hold; nothing was written. Give dtype=torch.float32."
+                )
+    return cast
+
+
+def state_dtype(config: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Let config.json say the dtype of most of the weights beside it; transformers says the model's own."""
+    floats = [value.dtype for value in state.values() if value.is_floating_point()]
+    if not floats:
+        return
+    name = str(max(set(floats), key=floats.count)).removeprefix("torch.")
+    fields = json.loads(config.read_text(encoding="utf-8"))
+    if fields.get("dtype") != name:
+        write_text(config, json.dumps({**fields, "dtype": name}, indent=2, sort_keys=True) + "\n")
+
+
+def copy_companions(model: nn.Module, folder: Path, processor: Any) -> None:
+    """Copy what goes along from the folder that the model came from, beside what the processor wrote.
+
+    Raises:
+        ArtifactError: a file of the source cannot be read.
+    """
+    origin = origin_of(model)
+    if origin is not None and origin.place.folder.is_dir():
+        without = patterns_of_tokenizer(processor, origin.place)
+        companions_of(origin.place).copy_to(folder, without)

@@ -1,0 +1,194 @@
+"""Owns what a model's name means: a folder that is there, or a repository of the hub, brought here first."""
+
+from __future__ import annotations
+
+import glob
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+from prune_ssl.errors import ModelError
+
+HUB_SECONDS = 4.0
+"""The hub is given so long to say what a repository holds."""
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_NAME_LENGTH = 96
+OTHER_WEIGHTS = (
+    "*.bin",
+    "*.bin.index.json",
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.onnx_data",
+    "*.ot",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+)
+"""Not brought from the hub when the repository has safetensors."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a model lie."""
+
+    name: str
+    """As it was given."""
+    folder: Path
+    root: Path
+    """Links in the folder may point into this one: of a hub snapshot, the repository's part of the cache."""
+
+
+def locate(source: str | Path) -> Place:
+    """Return the folder of a model.
+
+    Args:
+        source: a folder, or ORG/NAME on the hub (taken from the local cache when the hub cannot be reached).
+
+    Raises:
+        ModelError: neither is there. What cannot be a hub name is refused without asking the network.
+    """
+    name = str(source)
+    if not name.strip():
+        raise ModelError("a model's name is empty; give a model folder, or a hub name of the form ORG/NAME.")
+    if "\0" in name:
+        raise ModelError(f"{name!r} is no path; give a model folder, or a hub name of the form ORG/NAME.")
+    try:
+        path = Path(name).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"{_short(name)} is no path that can be read: {error}. Give a model folder."
+        ) from error
+    if is_folder:
+        return Place(name, path, _root_of(path))
+    if exists:
+        raise ModelError(f"{name} is a file, wanted a model folder; {_folder_of_file(path)}")
+    if not _may_be_on_hub(source, name):
+        folder = _cached(name) if _is_single_name(source, name) else None
+        if folder is None:
+            raise ModelError(
+                f"{_short(name)}: there is no such folder, and it is not a hub name of the form "
+                f"ORG/NAME.{_nearest(path)}"
+            )
+        return Place(name, folder, _root_of(folder))
+    folder = _from_hub(name, path)
+    return Place(name, folder, _root_of(folder))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:200]}..."
+
+
+def _may_be_on_hub(source: str | Path, name: str) -> bool:
+    fits = HUB_NAME.fullmatch(name) is not None and len(name) <= HUB_NAME_LENGTH
+    return isinstance(source, str) and fits and ".." not in name and "--" not in name
+
+
+def _is_single_name(source: str | Path, name: str) -> bool:
+    """Whether it could be one of the few old hub names without an organisation."""
+    return isinstance(source, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def _root_of(folder: Path) -> Path:
+    whole = folder.resolve()
+    return whole.parent.parent if whole.parent.name == "snapshots" else whole
+
+
+def _folder_of_file(path: Path) -> str:
+    if (path.parent / "config.json").is_file():
+        return f"give its folder {path.parent}."
+    return "give the folder that holds config.json and the weights."
+
+
+def _nearest(path: Path) -> str:
+    """Return the existing folder with the most alike name, as a sentence."""
+    try:
+        parent = path.parent
+        while not parent.is_dir() and parent != parent.parent:
+            path, parent = parent, parent.parent
+        there = sorted(each.name for each in parent.iterdir() if each.is_dir())
+    except OSError:
+        return ""
+    near = get_close_matches(path.name, there, n=1, cutoff=0.5)
+    return f" Did you mean {parent / near[0]}?" if near else ""
+
+
+def _cached(name: str) -> Path | None:
+    """Return the snapshot in the local cache."""
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError):  # of the hub's errors all are one of these
+        return None
+    return folder if (folder / "config.json").exists() else None
+
+
+def _from_hub(name: str, path: Path) -> Path:
+    problem = "the hub is switched off (HF_HUB_OFFLINE)"
+    if not constants.HF_HUB_OFFLINE:
+        found = _ask_hub(name)
+        if isinstance(found, tuple):
+            return _download(name, *found)
+        problem = found
+    folder = _cached(name)
+    if folder is None:
+        raise ModelError(
+            f"{name}: there is no such folder, and as a hub name it cannot be had: {problem}; it is not in "
+            f"the local cache either.{_nearest(path)}"
+        )
+    return folder
+
+
+def _ask_hub(name: str) -> tuple[str, list[str]] | str:
+    """Return a repository's commit and files, or in words why not, after `HUB_SECONDS` at most."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found.append(HfApi().model_info(name, timeout=HUB_SECONDS))
+        except Exception as error:  # of the network, the proxy, the certificates
+            found.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)  # looking a host up has no limit of its own
+    asking.start()
+    asking.join(HUB_SECONDS)
+    if not found:
+        return f"the hub gave no answer in {HUB_SECONDS:g} s"
+    (answer,) = found
+    if isinstance(answer, GatedRepoError):
+        return "the repository is gated (ask for access there, then `hf auth login`)"
+    if isinstance(answer, RepositoryNotFoundError):
+        return "the hub has no such repository, or it is private"
+    if isinstance(answer, Exception):
+        return f"the hub cannot be reached ({' '.join(str(answer).split())[:120]})"
+    return str(answer.sha), [str(each.rfilename) for each in answer.siblings or ()]
+
+
+def _download(name: str, commit: str, files: list[str]) -> Path:
+    """Bring a repository's files here, without weights in other formats where it has safetensors."""
+    try:
+        chosen = [glob.escape(each) for each in files_to_bring(files)]
+        return Path(snapshot_download(name, revision=commit, allow_patterns=chosen))
+    except Exception as error:  # of the network or the disk
+        folder = _cached(name)
+        if folder is not None:
+            return folder
+        words = " ".join(str(error).split())[:200]
+        raise ModelError(f"{name}: bringing it from the hub failed: {words}. Try again.") from error
+
+
+def files_to_bring(files: Iterable[str]) -> list[str]:
+    """Return what to bring of a repository: its top folder and language model, one format of weights."""
+    every = [each for each in files if "/" not in each or each.startswith("language_model/")]
+    if not any(re.fullmatch(r"model.*\.safetensors", each) for each in every):
+        return every
+    return [
+        each for each in every if "/" in each or not any(Path(each).match(kind) for kind in OTHER_WEIGHTS)
+    ]

@@ -1,0 +1,99 @@
+"""Owns what a class and a config say of a model's tensors: names and shapes, from the meta device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from prune_ssl.errors import ModelError
+from prune_ssl.models.weights import canonical
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Shapes of the tensors by canonical name: inside the backbone (named from it), and outside."""
+
+    backbone: dict[str, tuple[int, ...]]
+    head: dict[str, tuple[int, ...]]
+
+
+@contextmanager
+def _unfilled() -> Iterator[None]:
+    """Make modules without memory, and without drawing random numbers that others wait for."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), no_init_weights():
+        yield
+
+
+def build_on_meta(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
+    """Return the class built from a copy of the config, without memory.
+
+    Raises:
+        ModelError: the class cannot be built from it.
+    """
+    try:
+        with _unfilled():
+            return cls(copy.deepcopy(config))
+    except Exception as error:  # a constructor raises of every kind for what it was not written for
+        words = " ".join(str(error).split())[:200] or "no reason given"
+        raise ModelError(
+            f"{cls.__name__} cannot be built from its config: {type(error).__name__}: {words}. Correct the "
+            "config."
+        ) from error
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shapes in a model's state_dict by canonical name."""
+    return {canonical(name): tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def backbone_prefix(cls: type[PreTrainedModel]) -> str:
+    """Return what the names of the backbone's tensors start with in a model with a head."""
+    prefix = str(cls.base_model_prefix)
+    return f"{prefix}." if prefix else ""
+
+
+def parted(shapes: Shapes, prefix: str, bare: Iterable[str]) -> Parts:
+    """Sort tensors into those of the backbone and those outside.
+
+    Args:
+        shapes: by canonical name.
+        prefix: of the backbone in a model with a head.
+        bare: names of a bare model's tensors, which a checkpoint without that prefix has.
+    """
+    if prefix and any(name.startswith(prefix) for name in shapes):
+        backbone = {name.removeprefix(prefix): s for name, s in shapes.items() if name.startswith(prefix)}
+        return Parts(backbone, {name: s for name, s in shapes.items() if not name.startswith(prefix)})
+    known = set(bare)
+    roots = tuple({f"{name.split('.')[0]}." for name in known if "." in name} - {"feature_extractor."})
+    own = {name for name in shapes if name in known or name.startswith((*roots, "feature_extractor.conv_"))}
+    return Parts(
+        {name: s for name, s in shapes.items() if name in own},
+        {name: s for name, s in shapes.items() if name not in own},
+    )
+
+
+def differences(found: Shapes, wanted: Shapes, optional: Iterable[str] = ()) -> list[str]:
+    """Say in which tensors two models differ: missing, left over, or of another shape."""
+    lines = []
+    for name, shape in wanted.items():
+        if name not in found:
+            if name not in optional:
+                lines.append(f"{name} {list(shape)} is missing")
+        elif found[name] != shape:
+            lines.append(f"{name}: found shape {list(found[name])}, wanted {list(shape)}")
+    return lines + [f"{name} is left over" for name in found if name not in wanted]
+
+
+def buffer_names(model: nn.Module) -> set[str]:
+    """Return the canonical names of what is no parameter in a model's state_dict."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {canonical(name) for name in model.state_dict() if name not in parameters}

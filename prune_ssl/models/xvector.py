@@ -1,0 +1,81 @@
+"""X-vector models of the families that have none in transformers: their backbone, wav2vec 2.0's head."""
+
+import sys
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel, Wav2Vec2ForXVector
+from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss, TDNNLayer
+
+from prune_ssl.models.families import FAMILIES, Family
+
+XVECTOR_FIELDS: dict[str, Any] = {
+    "tdnn_dim": [512, 512, 512, 512, 1500],
+    "tdnn_kernel": [5, 3, 3, 1, 1],
+    "tdnn_dilation": [1, 2, 3, 1, 1],
+    "xvector_output_dim": 512,
+}
+"""Fields of the head that these families' configs lack, as Wav2Vec2Config has them."""
+
+
+class XVectorHead:
+    """Mixin over a family's PreTrainedModel: its backbone, and Wav2Vec2ForXVector's layers and forward."""
+
+    backbone_class: type[PreTrainedModel]
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        for name, default in XVECTOR_FIELDS.items():
+            if getattr(config, name, None) is None:
+                setattr(config, name, list(default) if isinstance(default, list) else default)
+        super().__init__(config)  # type: ignore[call-arg]
+        settings: Any = config
+        setattr(self, self.base_model_prefix, self.backbone_class(config))  # type: ignore[attr-defined]
+        if getattr(config, "use_weighted_layer_sum", False):
+            states = settings.num_hidden_layers + 1
+            self.layer_weights = nn.Parameter(torch.ones(states) / states)
+        self.projector = nn.Linear(settings.hidden_size, settings.tdnn_dim[0])
+        self.tdnn = nn.ModuleList(TDNNLayer(settings, index) for index in range(len(settings.tdnn_dim)))
+        self.feature_extractor = nn.Linear(settings.tdnn_dim[-1] * 2, settings.xvector_output_dim)
+        self.classifier = nn.Linear(settings.xvector_output_dim, settings.xvector_output_dim)
+        self.objective = AMSoftmaxLoss(settings.xvector_output_dim, settings.num_labels)
+        self.post_init()  # type: ignore[attr-defined]
+
+    @property
+    def wav2vec2(self) -> nn.Module:
+        """The backbone, under the name that the borrowed forward calls it by."""
+        backbone: nn.Module = getattr(self, self.base_model_prefix)  # type: ignore[attr-defined]
+        return backbone
+
+
+def xvector_class(family: Family) -> type[PreTrainedModel]:
+    """Make the x-vector model of a family, with what it borrows of Wav2Vec2ForXVector."""
+    backbone: Any = getattr(transformers, f"{family.stem}Model")
+    borrowed = ("forward", "_get_tdnn_output_lengths", "freeze_feature_encoder", "freeze_base_model")
+    body = {
+        **{name: vars(Wav2Vec2ForXVector)[name] for name in borrowed},
+        "backbone_class": backbone,
+        "__module__": __name__,
+        "__doc__": f"{family.stem}Model with the x-vector head of Wav2Vec2ForXVector.",
+    }
+    return type(f"{family.stem}ForXVector", (XVectorHead, *backbone.__bases__), body)
+
+
+def _define_classes() -> dict[str, type[PreTrainedModel]]:
+    """Make a class for every family without one, and register it with the Auto class."""
+    made: dict[str, type[PreTrainedModel]] = {}
+    for family in FAMILIES.values():
+        if not family.stem or hasattr(transformers, f"{family.stem}ForXVector"):
+            continue
+        cls = xvector_class(family)
+        made[cls.__name__] = cls
+        setattr(sys.modules[__name__], cls.__name__, cls)
+        # Without exist_ok transformers passes over configs of its own.
+        config_class: Any = cls.config_class
+        AutoModelForAudioXVector.register(config_class, cls, exist_ok=True)
+    return made
+
+
+XVECTOR_CLASSES = _define_classes()
+"""Class name -> class."""
