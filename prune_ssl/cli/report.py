@@ -9,6 +9,7 @@ from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.errors import ArtifactError
 from prune_ssl.models import load_model
 from prune_ssl.reporting import report
+from prune_ssl.writing import check_place
 
 
 @one_line_errors
@@ -26,6 +27,7 @@ def report_command(
             raise ArtifactError(
                 f"{path} exists already; nothing was written. Give another name, or --overwrite."
             )
+        check_place(path)
     dense = load_model(baseline).eval() if baseline else None
     made = report(
         load_model(model).eval(),

@@ -30,13 +30,13 @@ from prune_ssl.pipeline.folders import (
     check_disk,
     clear_finished,
     finish,
-    forget_empty_recipe,
     held,
     is_begun,
     is_clear,
     is_finished,
     require_replaceable,
     take_up,
+    tidy,
 )
 from prune_ssl.pipeline.preparation import (
     Ready,
@@ -63,6 +63,9 @@ from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
+
+REPORTS = ("md", "html", "json")
+"""Forms of each report; a sweep takes the last for the sign that there is a result."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     if resume and from_first(lambda: is_finished(recipe)):
         return _found_finished(recipe, say)
     with held(recipe.folder) as watch:
-        on_first(lambda: forget_empty_recipe(recipe.folder))
+        on_first(lambda: tidy(recipe.folder))
         begun = resume and is_begun(recipe)
         if overwrite and not begun:
             require_replaceable(recipe.folder)
@@ -135,7 +138,8 @@ def _run_stages(recipe: Recipe, ready: "Ready", begun: bool, say: Say) -> Outcom
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
     outcomes = make(recipe, ready, dense, shared, begun, say)
     models = [outcome.model_folder.name for outcome in outcomes]
-    on_first(lambda: finish(folder, models, [outcome.report_html.name for outcome in outcomes]))
+    reports = [outcome.report_html.stem for outcome in outcomes]
+    on_first(lambda: finish(folder, models, [f"{name}.{kind}" for name in reports for kind in REPORTS]))
     return outcomes[-1]
 
 
@@ -248,7 +252,7 @@ def _hand_over(
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
         written = _report(recipe, made, dense, model_folder, ready.task)
         written.save(model_folder / "report.json")
-        for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that there is a result
+        for kind in REPORTS:
             written.save(folder / f"report{suffix}.{kind}")
         for line in latency_lines(made.limits, made.model, dense):
             say(line)
