@@ -10,6 +10,7 @@ disturbed: weights, plans and results bit-equal, and the same files in its folde
 """
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
@@ -22,9 +23,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from faulting.runs import METHODS, TRAIN, Outcome, Replacements, WholeRuns, count_training_steps
 
-KILLS = {"gates": 100, "progressive": 20, "one_shot": 16, "iterative": 20, "student": 12, "overwrite": 100}
-TWICE = {"gates": 24}
-FULL_DISKS = {"gates": 40, "overwrite": 100}
+KILLS = {"gates": 64, "progressive": 8, "one_shot": 6, "iterative": 8, "student": 5, "overwrite": 100}
+TWICE = {"gates": 8}
+FULL_DISKS = {"gates": 20, "overwrite": 100}
 ROWS = {"kill": KILLS, "twice": TWICE, "enospc": FULL_DISKS}
 WORDS = {"kill": "`kill -9`", "twice": "`kill -9`, and again when resumed", "enospc": "a full disk"}
 FAULTS = ("lost", "refused", "different", "stray", "traceback")
@@ -40,6 +41,7 @@ def main() -> int:
     parser.add_argument("--how", choices=list(ROWS), action="append", help="default: all")
     parser.add_argument("--points", type=int, help="of each row (default: as on the page)")
     parser.add_argument("--step", type=int, help="this one alone")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that try")
     parser.add_argument("--page", type=Path, help="write the table into this file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -55,7 +57,7 @@ def main() -> int:
                 chosen = _chosen(runs.steps, how, arguments.points or points[what])
                 began = time.monotonic()
                 numbers = [arguments.step] if arguments.step else chosen
-                found = [_shown(runs.disturbed(how, step)) for step in numbers]
+                found = _tried(runs, how, numbers, arguments.jobs)
                 rows.append(_row(what, how, found, len(runs.steps), time.monotonic() - began))
                 bad += sum(bool(each.faults) for each in found)
                 print(rows[-1], flush=True)
@@ -78,6 +80,26 @@ def _evenly(numbers: list[int], count: int) -> list[int]:
     if count >= len(numbers):
         return numbers
     return [numbers[round(index * (len(numbers) - 1) / max(count - 1, 1))] for index in range(count)]
+
+
+def _tried(runs: WholeRuns | Replacements, how: str, numbers: list[int], jobs: int) -> list[Outcome]:
+    """Disturb at each of the steps, in forked processes; replacements share a folder and come in turn."""
+    if jobs == 1 or isinstance(runs, Replacements):
+        return [_shown(runs.disturbed(how, number)) for number in numbers]
+    with multiprocessing.get_context("fork").Pool(jobs, _take, (runs, how)) as pool:
+        return [_shown(outcome) for outcome in pool.imap(_disturbed, numbers)]
+
+
+_given: list[tuple[WholeRuns, str]] = []
+
+
+def _take(runs: WholeRuns, how: str) -> None:
+    _given.append((runs, how))
+
+
+def _disturbed(number: int) -> Outcome:
+    runs, how = _given[-1]
+    return runs.disturbed(how, number)
 
 
 def _shown(outcome: Outcome) -> Outcome:

@@ -6,7 +6,7 @@ layers.
 
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.distillation import DistillationConfig
-from prune_ssl.errors import PruneError
+from prune_ssl.errors import PruneError, PruneWarning
 from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
@@ -30,6 +30,7 @@ __all__ = [
     "Measurement",
     "Plan",
     "PruneError",
+    "PruneWarning",
     "PruningConfig",
     "PruningGraph",
     "PruningTrainer",

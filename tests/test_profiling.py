@@ -1,11 +1,13 @@
 """Latency tables: measured on every grid point, kept on disk, and true of the models that they describe."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
+from test_budgets import fake_table
 
 import prune_ssl
 from prune_ssl import select, trace, with_latency
@@ -145,3 +147,61 @@ def test_models_whose_parameters_have_the_same_shapes_have_tables_of_their_own(t
     same = tiny_model(num_labels=3, id2label={0: "a", 1: "b", 2: "c"})
     with_latency(same, trace(same), "latency=60%", seconds=0.5, cache=tmp_path)
     assert len(measured) == 5
+
+
+# -- the cache is only a cache
+
+
+def a_file(folder):
+    (folder / "file").write_text("")
+    return folder / "file" / "cache"
+
+
+@pytest.mark.parametrize("make", [a_file, lambda folder: Path("/proc/self/cache")])
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, make):
+    measured = []
+    monkeypatch.setattr(table, "measure_table", counted(measured))
+    model, said = tiny_model(num_labels=2), []
+    place = make(tmp_path)
+    first = with_latency(model, trace(model), "latency=60%", seconds=0.5, cache=place, say=said.append)
+    again = with_latency(model, trace(model), "latency=60%", seconds=0.5, cache=place, say=said.append)
+    assert len(measured) == 1  # a second table would differ
+    assert first == again
+    assert [line for line in said if "is kept for this process only" in line] == said[1:]
+
+
+def counted(measured):
+    def measure(model, graph, at):
+        measured.append(1)
+        return fake_table(graph, slope=1000 * len(measured))
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"5", b"{}", b"\xff\xfe\x00", b'{"version": -1}', b'{"segments": 3}', None]
+)
+def test_a_damaged_table_is_measured_anew(tmp_path, monkeypatch, content):
+    model, said, measured = tiny_model(num_labels=2), [], []
+    monkeypatch.setattr(table, "measure_table", counted(measured))
+    with_latency(model, trace(model), "latency=60%", seconds=0.5, cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    found = with_latency(model, trace(model), "latency=60%", seconds=0.5, cache=tmp_path, say=said.append)
+    assert len(measured) == 2
+    assert found[0].table is not None
+    if content is not None:
+        assert "cannot be read and is measured anew" in said[0]
+        again = with_latency(model, trace(model), "latency=60%", seconds=0.5, cache=tmp_path)
+        assert again == found
+        assert len(measured) == 2
+
+
+def test_a_user_without_a_home_has_a_cache_all_the_same(monkeypatch):
+    monkeypatch.delenv("PRUNE_SSL_CACHE", raising=False)
+    monkeypatch.setattr(Path, "expanduser", lambda path: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert table._cache_folder().name == "prune_ssl"

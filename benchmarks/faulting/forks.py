@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from prune_ssl.errors import PruneError
@@ -47,6 +48,27 @@ def forked(act: Callable[[], object], fault: str = "", said: Path | None = None)
             sys.stdout.flush()
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextmanager
+def elsewhere(held: AbstractContextManager[object]) -> Iterator[int]:
+    """Enter a context in another process, which leaves it at the end; give that process's number."""
+    ready, over = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(over[1])
+        with held:
+            os.write(ready[1], b"1")
+            os.read(over[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    try:
+        yield child
+    finally:
+        os.close(over[1])
+        os.waitpid(child, 0)
+        for number in (*ready, over[0]):
+            os.close(number)
 
 
 def steps_of(act: Callable[[], object], trace: Path) -> list[tuple[str, str]]:

@@ -41,17 +41,17 @@ TINY = {
     "layerdrop": 0.0,
     "mask_time_prob": 0.0,
 }
-PRUNING = {
-    "budget": "macs=70%",
+SETTINGS = {
     "steps": 6,
     "learning_rate": 1e-3,
     "recovery": 0.5,
     "seconds": 1.0,
     "round_to": 2,
 }
+PRUNING = SETTINGS | {"budget": "macs=70%"}
 METHODS: dict[str, dict[str, Any]] = {
     "gates": {"dense": {"steps": 4, "learning_rate": 1e-3}, "pruning": PRUNING},
-    "progressive": {"pruning": {**PRUNING, "budget": None, "budgets": ["80%", "60%"]}},
+    "progressive": {"pruning": SETTINGS | {"budgets": ["80%", "60%"]}},
     "one_shot": {"pruning": PRUNING | {"method": "one_shot"}},
     "iterative": {"pruning": PRUNING | {"method": "iterative", "criterion": "taylor", "rounds": 2}},
     "student": {
@@ -153,7 +153,7 @@ class WholeRuns:
             step: counted from 1.
         """
         twice, how = how == "twice", how.replace("twice", "kill")
-        folder, said = self.place / f"{how}-{step}", self.place / "said"
+        folder, said = self.place / f"{how}-{step}", self.place / f"said-{how}-{step}"
         folder.mkdir()
         kind, path = self.steps[step - 1]
         shown = path.replace(f"{self.place / 'whole'}/", "")

@@ -22,9 +22,10 @@ from prune_ssl.artifacts.contents import (
     state_dtype,
     state_to_write,
 )
-from prune_ssl.errors import ArtifactError, PruneError, PruneWarning
+from prune_ssl.errors import ArtifactError, ModelError, PruneError, PruneWarning
 from prune_ssl.gating import Plan
 from prune_ssl.models import load_model
+from prune_ssl.models.finite import require_finite
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.rebuilding import obstacle_to_loading
 from prune_ssl.resizing import resize
@@ -107,7 +108,8 @@ def save_pretrained(
 
     Raises:
         ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved and
-            loaded again (its class is built from its config on the meta device, and compared).
+            loaded again (its class is built from its config on the meta device, and compared), or a number of
+            it is not finite, perhaps in that dtype only.
     """
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
@@ -117,8 +119,12 @@ def save_pretrained(
     factory = plan is not None and _wants_factory(model)
     if not factory:
         require_loadable(model)
-    path = prepare_folder(folder, overwrite)
     state = state_to_write(model, dtype)
+    try:
+        require_finite(state, type(model).__name__, f"It was not saved to {folder}: train or load it anew.")
+    except ModelError as error:
+        raise ArtifactError(str(error)) from error
+    path = prepare_folder(folder, overwrite)
     check_room(path, sum(value.nbytes for value in state.values()), "the weights")
     with new_folder(path, replace=overwrite) as new:
         if factory:

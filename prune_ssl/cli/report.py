@@ -9,6 +9,7 @@ from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.errors import ArtifactError
 from prune_ssl.reporting import report
+from prune_ssl.writing import check_place
 
 
 @one_line_errors
@@ -28,6 +29,7 @@ def report_command(
             raise ArtifactError(
                 f"{path} exists already; nothing was written. Give another name, or --overwrite."
             )
+        check_place(path)
     dense = load_and_say(baseline, head, allow_pickle).eval() if baseline else None
     made = report(
         load_and_say(model, head, allow_pickle).eval(),

@@ -55,6 +55,8 @@ class FolderConfig:
     whole_clips: bool = False
     """For targets that are sequences over time, which are not cut with their clip: longer clips of train are
     left out, with a note, and those of other splits stay whole."""
+    blanks: bool = False
+    """Of a target of several slots, a row may have some only: two corpora in one, each with its own task."""
     closed_labels: bool = True
     """Whether every target of the other splits must occur in train too (classification)."""
     decode_limit_clips: int = 2_000
@@ -267,7 +269,7 @@ def _read_splits(root: Path, config: FolderConfig) -> dict[str, Listing]:
             f"{root}: the folder is empty: "
             f"put train/{METADATA_NAME} and the audio beside it, likewise validation/"
         )
-    listings = read_listings(root, config.target)
+    listings = read_listings(root, config.target, config.blanks)
     missing = missing_splits(listings, config.required_splits)
     if missing:
         found = sorted(entry.name for entry in root.iterdir() if entry.is_dir())

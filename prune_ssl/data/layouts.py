@@ -55,12 +55,13 @@ class Layout:
     read: Callable[[Path], dict[str, Listing]]
 
 
-def read_listings(root: Path, target: str | None) -> dict[str, Listing]:
+def read_listings(root: Path, target: str | None, blanks: bool = False) -> dict[str, Listing]:
     """List the clips of every split.
 
     Args:
         root: The folder of the corpus.
         target: The column that must be there, or several joined by "+"; None: any.
+        blanks: A row may have nothing in some slots of the target.
 
     Raises:
         DataError: no layout is recognised, or a list is malformed or lacks a column.
@@ -71,9 +72,9 @@ def read_listings(root: Path, target: str | None) -> dict[str, Listing]:
         return found
     listings = {}
     for split, listing in found.items():
-        columns = list(listing.rows[0]) if listing.rows else []
+        columns = list(dict.fromkeys(name for row in listing.rows for name in row))
         require_columns(listing.folder / listing.source, columns, target)
-        rows = [with_target(row, target) for row in listing.rows]
+        rows = [with_target(row, target, blanks) for row in listing.rows]
         listings[split] = Listing(listing.folder, listing.source, rows, listing.complete)
     return listings
 

@@ -28,10 +28,19 @@ def target_columns(target: str) -> tuple[str, ...]:
     return tuple(target.replace(SLOT_MARK, "+").split("+"))
 
 
-def with_target(row: dict[str, str], target: str) -> dict[str, str]:
-    """Add the joined target to a row; empty where one of its parts is."""
+def with_target(row: dict[str, str], target: str, blanks: bool = False) -> dict[str, str]:
+    """Add the joined target to a row; empty where one of its parts is.
+
+    Args:
+        row: of a list.
+        target: its columns.
+        blanks: slots may be blank, as long as one is not: "yes|" has a first slot and no second one.
+    """
     slots = [[row.get(name, "").strip() for name in slot.split("+")] for slot in target.split(SLOT_MARK)]
-    whole = all(part for parts in slots for part in parts)
+    given = [parts for parts in slots if any(parts)] if blanks else slots
+    if blanks:
+        slots = [parts if any(parts) else [""] for parts in slots]
+    whole = bool(given) and all(part for parts in given for part in parts)
     return {**row, target: SLOT_MARK.join("_".join(parts) for parts in slots) if whole else ""}
 
 

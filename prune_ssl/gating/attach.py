@@ -1,5 +1,6 @@
 """attach_gates(): put gates where the masks multiply, on the consumers of every group."""
 
+import weakref
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from prune_ssl.errors import BudgetError, ModelError
 from prune_ssl.gating.config import PruningConfig
 from prune_ssl.gating.gates import Gates
 from prune_ssl.gating.modules import GATE, GATED, FactorLinear, SplitLinear, WeightGate, swap_class
+from prune_ssl.models.checkpointing import checkpointing_layers, refuse_reentrant
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
@@ -29,8 +31,9 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
         config: budget and settings; `config.steps` is needed for `penalty` and `parameter_groups`.
 
     Returns:
-        The gates: add `gates.parameter_groups()` to the optimiser and `gates.penalty(step)` to the loss, call
-        `gates.clamp_()` after each step, then `gates.finalize()` and `gates.detach()`.
+        The gates: call `model.train()`, add `gates.parameter_groups()` to the optimiser and
+        `gates.penalty(step)` to the loss, call `gates.clamp_()` after each step, then `gates.finalize()` and
+        `gates.detach()`.
 
     Raises:
         BudgetError: the budget cannot be met, or the config has milestones.
@@ -54,15 +57,23 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
 def reattach(model: nn.Module, gates: Gates) -> None:
     """Take gates off what they are on and put them on a model of the same graph: a copy, say."""
     gates.detach()
+    backbone = model.get_submodule(gates.graph.backbone)
+    refuse_reentrant(checkpointing_layers(backbone), "gates")
     try:
         for group in gates.groups.values():
             _attach_group(model, gates, group)
     except ModelError:
         gates.detach()
         raise
-    backbone = model.get_submodule(gates.graph.backbone)
-    hook = backbone.register_forward_pre_hook(lambda module, _args: gates.draw(module.training))
-    gates._handles.append(hook)
+    recomputing = checkpointing_layers(backbone)
+
+    def draw(module: nn.Module, _args: Any) -> None:
+        if module.training:
+            refuse_reentrant(recomputing, "gates")
+        gates.draw(module.training)
+
+    gates._backbone = weakref.ref(backbone)
+    gates._handles.append(backbone.register_forward_pre_hook(draw))
 
 
 def check_same_model(model: nn.Module, graph: PruningGraph) -> None:

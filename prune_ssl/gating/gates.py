@@ -1,33 +1,28 @@
 """Gates: one learned hard-concrete mask over all units, its budget penalty, and its final plan."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, sqrt
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from prune_ssl.errors import BudgetError
+from prune_ssl.errors import BudgetError, GatingError, PruneWarning
 from prune_ssl.gating import hard_concrete, schedule
 from prune_ssl.gating.config import PruningConfig
+from prune_ssl.gating.learning import STUCK, TRAIN_MODE, Learning, far_from_budget
 from prune_ssl.gating.modules import restore_class
+from prune_ssl.gating.plan import Plan
+from prune_ssl.gating.processes import mean_over_processes
+from prune_ssl.gating.state import restore_, state_of
 from prune_ssl.selection import Budget, Limit, resolve, solve, ties_of, unit_prices
-from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
 SPIKE = 3.0  # times its usual size, at which the task's gradient on the gates is clipped
 BETAS = (0.9, 0.95)  # of Adam for gates and multipliers: a memory of 20 steps, not 1,000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to cut and what to fold: kept units, and the scale of each (in the order of the keep)."""
-
-    keep: dict[str, tuple[int, ...]]
-    scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 class Gates(nn.Module):
@@ -74,6 +69,9 @@ class Gates(nn.Module):
         self._generator: torch.Generator | None = None
         self._current: torch.Tensor | None = None
         self._held: torch.Tensor | None = None
+        self.learned = Learning()
+        self._seen, self._version = (0, 0), -1
+        self._backbone: weakref.ref[nn.Module] | None = None
         self._attached: list[tuple[nn.Module, type[nn.Module]]] = []
         self._handles: list[Any] = []
         if config.steps is not None:
@@ -83,7 +81,7 @@ class Gates(nn.Module):
 
     def plan_steps(self, steps: int) -> None:
         """Fix the number of training steps, and with it the initial gates, learning rates and target ramp."""
-        self.steps = steps
+        self.steps, self.learned = steps, Learning()
         keep = self.config.initial_keep or schedule.initial_keep(steps)
         with torch.no_grad():
             self.log_alpha.fill_(hard_concrete.log_alpha_for(keep))
@@ -136,6 +134,7 @@ class Gates(nn.Module):
 
     def draw(self, training: bool) -> None:
         """Set the gates of the coming forward pass: a new sample in training, the deterministic mask else."""
+        self.learned.note_pass(training, self._held is not None, torch.is_grad_enabled())
         if self._held is not None:
             self._current = self._held
         elif training and torch.is_grad_enabled():
@@ -230,7 +229,30 @@ class Gates(nn.Module):
 
         Args:
             step: optimiser step, from 0.
+
+        Raises:
+            GatingError: the gates are never drawn, as the model is in evaluation mode.
         """
+        self._note_asked(step)
+        return self._lagrangian(step)
+
+    def _note_asked(self, step: int) -> None:
+        """Count the call; refuse a loop that teaches the gates nothing, and warn of a step that stands."""
+        learned, backbone = self.learned, None if self._backbone is None else self._backbone()
+        if learned.whole and not learned.drawn and backbone is not None and not backbone.training:
+            raise GatingError(f"penalty({step}): {TRAIN_MODE}.")
+        version = self.log_alpha._version
+        learned.note_asked(step, version != self._version, self._seen)
+        self._seen, self._version = (learned.drawn, learned.whole), version
+        if learned.stuck == STUCK:
+            warnings.warn(
+                f"penalty has been called with step {step} since {STUCK} moves of the gates: give it the "
+                "number of the optimiser step (0, 1, 2, ...), by which the target moves to the budget.",
+                PruneWarning,
+                stacklevel=3,
+            )
+
+    def _lagrangian(self, step: int) -> torch.Tensor:
         self._follow_task()
         target = torch.tensor(self.target(step), dtype=self.log_alpha.dtype, device=self.log_alpha.device)
         expected = self.expected()
@@ -261,6 +283,7 @@ class Gates(nn.Module):
     def _note_loss_scale(self, gradient: torch.Tensor) -> None:
         # What multiplies the loss (accumulation, fp16 scaling) multiplies the task's gradient too.
         self._loss_scale = float(gradient)
+        self.learned.returned += 1
 
     def _note_task_pull(self, gradient: torch.Tensor) -> torch.Tensor:
         """Average the task's gradient on the gates over processes, measure it, and clip a spike of it.
@@ -269,6 +292,7 @@ class Gates(nn.Module):
         it remembers, would hardly move the gates for the rest of a short run.
         """
         gradient = mean_over_processes(gradient.detach())
+        self.learned.pulled += 1
         self._measured = float(gradient.abs().sum())
         usual = (self._task_pull or 0.0) * self._loss_scale
         if usual and self._measured > SPIKE * usual:
@@ -301,7 +325,7 @@ class Gates(nn.Module):
             name = limit.constraint.name
             logged |= {f"expected_{name}": expected, f"target_{name}": target}
             logged |= {f"lambda1_{name}": first, f"lambda2_{name}": second}
-        logged["penalty"] = float(self.penalty(step))
+        logged["penalty"] = float(self._lagrangian(step))
         probabilities = hard_concrete.keep_probability(self.log_alpha)
         for kind in self.config.kinds:
             parts = [probabilities[self.spans[n]] for n, group in self.groups.items() if group.kind == kind]
@@ -313,35 +337,14 @@ class Gates(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold beside the tensors, as plain data; part of `state_dict()`."""
-        return {
-            "steps": self.steps,
-            "start": self.start,
-            "task_pull": self._task_pull,
-            "measured": self._measured,
-            "loss_scale": self._loss_scale,
-            "seed": self._seed,
-            "stream": bytes(self._stream().get_state().tolist()).hex(),
-            "tables": [
-                None if limit.constraint.table is None else limit.constraint.table.to_json()
-                for limit in self.limits
-            ],
-        }
+        return state_of(self)
 
     def set_extra_state(self, state: Any) -> None:
         """Take up where `get_extra_state` was called, with the latencies that were measured there.
 
         On another machine they differ, and limits that move in mid-training would be a budget of their own.
         """
-        self.steps, self.start = int(state["steps"]), list(state["start"])
-        self._task_pull, self._measured = state["task_pull"], state["measured"]
-        self._loss_scale, self._seed = state["loss_scale"], state["seed"]
-        self._stream().set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
-        self.constrain(
-            tuple(
-                replace(limit.constraint, table=None if text is None else LatencyTable.from_json(text))
-                for limit, text in zip(self.limits, state["tables"], strict=True)
-            )
-        )
+        restore_(self, state)
 
     def constrain(self, budget: Budget) -> None:
         """Take another budget of the same kind: with other amounts or tables.
@@ -353,13 +356,51 @@ class Gates(nn.Module):
 
     # -- the end
 
-    @torch.no_grad()
-    def finalize(self) -> Plan:
+    def finalize(self, *, untrained: bool = False) -> Plan:
         """Project the gates to the exact budget: likeliest units, rounded widths, never above any limit.
+
+        Warns (`PruneWarning`) where training was stopped early or the gates are far from the budget.
+
+        Args:
+            untrained: take the gates as they are, whether or not they have learned anything.
 
         Returns:
             The keep, and E[z | z > 0] of each kept unit, which `resize` folds into the consumers.
+
+        Raises:
+            GatingError: the gates have learned nothing: no cut could follow from them.
         """
+        if not untrained:
+            self.require_learned()
+            for doubt in self.doubts():
+                warnings.warn(f"{doubt}.", PruneWarning, stacklevel=2)
+        return self.projected()
+
+    @torch.no_grad()
+    def require_learned(self) -> None:
+        """Refuse gates that cannot have learned what to cut.
+
+        Raises:
+            GatingError: so it is; the message says why and what to do.
+        """
+        start = hard_concrete.log_alpha_for(
+            self.config.initial_keep or schedule.initial_keep(self.steps or 1)
+        )
+        moved = bool((self.log_alpha - start).abs().max() > 1e-6) if len(self.log_alpha) else True
+        self.learned.require(moved, self.steps)
+
+    @torch.no_grad()
+    def doubts(self) -> Iterator[str]:
+        """Yield, a line each, what makes it doubtful that the gates have learned enough for their cut."""
+        yield from self.learned.doubts(self.steps)
+        for limit, expected in zip(self.limits, self.expected().tolist(), strict=True):
+            line = far_from_budget(limit.constraint.name, expected, limit.fraction)
+            if line is not None:
+                yield line
+
+    @torch.no_grad()
+    def projected(self) -> Plan:
+        """Return what `finalize` does, of gates that may not have learned anything."""
         probabilities = hard_concrete.keep_probability(self.log_alpha)
         chances = {name: torch.ones(group.size) for name, group in self.graph.groups.items()}
         chances |= {name: probabilities[span].cpu() for name, span in self.spans.items()}
@@ -383,16 +424,4 @@ class Gates(nn.Module):
             restore_class(module, original)
         for handle in self._handles:
             handle.remove()
-        self._attached, self._handles = [], []
-
-
-def mean_over_processes(gradient: torch.Tensor) -> torch.Tensor:
-    """Return the mean of a gradient over the processes of a distributed run, the same on each of them.
-
-    For what is no part of the model that DistributedDataParallel or FSDP wraps, such as gates.
-    """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return gradient
-    total = gradient.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
+        self._attached, self._handles, self._backbone = [], [], None

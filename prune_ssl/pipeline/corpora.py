@@ -44,6 +44,7 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
             target=target,
             max_seconds=recipe.data.max_seconds,
             whole_clips=task.whole_clips,
+            blanks=task.blanks,
             closed_labels=not task.open_targets,
         )
         clips = check_folder(recipe.data.path, config)

@@ -107,8 +107,9 @@ def take_up(recipe: Recipe) -> None:
         remove(folder / DENSE_TRAINING)
 
 
-def forget_empty_recipe(folder: Path) -> None:
-    """Take a folder that holds nothing but an empty recipe, which full disks have left, for an empty one."""
+def tidy(folder: Path) -> None:
+    """Take away what a run that was stopped at its very start has left: half a recipe, or an empty one."""
+    clear_below(folder, deep=False)
     with told_as_one_error(folder):
         path = folder / RECIPE_FILE
         if folder.is_dir() and list(folder.iterdir()) == [path] and path.stat().st_size == 0:

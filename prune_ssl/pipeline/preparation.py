@@ -44,7 +44,9 @@ from prune_ssl.recipes import ModelPart, Recipe, pruning_part
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
+from prune_ssl.tasks.frames import shortest_heard
 from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.tasks.masking import require_masks_fit
 from prune_ssl.tasks.starting import start_
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.processes import first_before_others
@@ -101,24 +103,25 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     say(f"  head: {head}")
     if recipe.dense is None and head.startswith("NEW"):
         say("  note: a new head learns while the model is pruned only: give a `dense:` phase")
+    if recipe.dense is not None and recipe.model.name is not None and task.has_head(loaded):
+        say(
+            f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
+            "steps before pruning; dense=null prunes it as it is"
+        )
     model = task.with_head(loaded)
     dtype = _written_dtype(recipe)
     if dtype is not None:
         write_in(model, dtype)
-    if recipe.model.filterbank:
-        first_convolution(model).requires_grad_(False)
-    if recipe.data.margin is not None:
-        model.get_submodule("objective").margin = recipe.data.margin  # type: ignore[assignment]
-    losses = {} if recipe.distillation is None else recipe.distillation.losses
     spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
-    if recipe.task == "representation" and MASKING not in losses:
-        model.config.apply_spec_augment = False
+    set_up_(recipe, model)
     with first_before_others():  # who find the latency table that it measured
         graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
     _check_lengths(clips, graph)
+    train, settings = clips.splits["train"], _task_settings(recipe)
+    require_masks_fit(model, train, [shortest_heard(clip, settings) for clip in train])
     check_batches(recipe, clips)
     judged_clips(recipe, clips)
-    for note in task.check(clips, model, _task_settings(recipe)):
+    for note in task.check(clips, model, settings):
         say(f"  note: {note}")
     random = recipe.model.name is None
     fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
@@ -148,6 +151,22 @@ def _written_dtype(recipe: Recipe) -> torch.dtype | None:
     name = asked or counted
     found: torch.dtype | None = None if name is None else getattr(torch, name)
     return found
+
+
+def set_up_(recipe: Recipe, model: nn.Module) -> None:
+    """Give a model, in place, what the recipe says of its training and its config does not.
+
+    A filterbank stays as it is; an objective has the recipe's margin; a model without labels masks nothing,
+    unless it learns from masking.
+    """
+    whole: Any = model
+    if recipe.model.filterbank:
+        first_convolution(whole).requires_grad_(False)
+    if recipe.data.margin is not None:
+        whole.get_submodule("objective").margin = recipe.data.margin
+    losses = {} if recipe.distillation is None else recipe.distillation.losses
+    if recipe.task == "representation" and MASKING not in losses:
+        whole.config.apply_spec_augment = False
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from transformers import (
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
+from prune_ssl.errors import PruneWarning
 from prune_ssl.gating import Plan
 from prune_ssl.measuring import measure_interleaved
 from prune_ssl.pipeline.arguments import dense_arguments, pruning_arguments
@@ -28,13 +30,13 @@ from prune_ssl.pipeline.folders import (
     check_disk,
     clear_finished,
     finish,
-    forget_empty_recipe,
     held,
     is_begun,
     is_clear,
     is_finished,
     require_replaceable,
     take_up,
+    tidy,
 )
 from prune_ssl.pipeline.preparation import (
     Ready,
@@ -46,6 +48,7 @@ from prune_ssl.pipeline.preparation import (
     distillation_config,
     prepare,
     pruning_config,
+    set_up_,
 )
 from prune_ssl.pipeline.student import distil, new_student
 from prune_ssl.recipes import Recipe, pruning_part
@@ -55,10 +58,14 @@ from prune_ssl.selection import Limit
 from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import Cost, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
+from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
+
+REPORTS = ("md", "html", "json")
+"""Forms of each report; a sweep takes the last for the sign that there is a result."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     if resume and from_first(lambda: is_finished(recipe)):
         return _found_finished(recipe, say)
     with held(recipe.folder) as watch:
-        on_first(lambda: forget_empty_recipe(recipe.folder))
+        on_first(lambda: tidy(recipe.folder))
         begun = resume and is_begun(recipe)
         if overwrite and not begun:
             require_replaceable(recipe.folder)
@@ -119,7 +126,9 @@ def _run_stages(recipe: Recipe, ready: "Ready", begun: bool, say: Say) -> Outcom
     model, processor = ready.model, task.processor(ready.extractor)
     shared = trainer_arguments(recipe, clips, task, model, processor, ready.corruption)
     if recipe.dense is not None and begun and (folder / DENSE_FOLDER).is_dir():
-        model.load_state_dict(load_pretrained(folder / DENSE_FOLDER).state_dict())
+        state = load_pretrained(folder / DENSE_FOLDER).state_dict()
+        require_finite_resumed(state, folder / DENSE_FOLDER)
+        model.load_state_dict(state)
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         heard = {"train_dataset": training_clips(recipe, clips, task, ready.corruption, dense=True)}
@@ -131,7 +140,8 @@ def _run_stages(recipe: Recipe, ready: "Ready", begun: bool, say: Say) -> Outcom
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
     outcomes = make(recipe, ready, dense, shared, begun, say)
     models = [outcome.model_folder.name for outcome in outcomes]
-    on_first(lambda: finish(folder, models, [outcome.report_html.name for outcome in outcomes]))
+    reports = [outcome.report_html.stem for outcome in outcomes]
+    on_first(lambda: finish(folder, models, [f"{name}.{kind}" for name in reports for kind in REPORTS]))
     return outcomes[-1]
 
 
@@ -167,10 +177,14 @@ def _run_pruning(
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = _pruning_trainer(recipe, ready, ready.model, shared)
-    trainer.train(resume_from_checkpoint=begun)
-    for made in trainer.finalize_all():
-        name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-        outcomes.append(_hand_over(recipe, ready, made, dense, say, name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PruneWarning)  # they are said here, a line each
+        trainer.train(resume_from_checkpoint=begun)
+        for made in trainer.finalize_all():
+            for line in made.warnings:
+                say(f"  warning: {line}")
+            name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
+            outcomes.append(_hand_over(recipe, ready, made, dense, say, name))
     return outcomes
 
 
@@ -192,12 +206,14 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
     """Return the trainer of a recipe's pruning phase for a model of the caller's, on the recipe's data.
 
     For a model that something else made of the recipe's; with method `one_shot` and a budget of 100% it is
-    trained as `run` trains its own cut models. Nothing is written before training.
+    trained as `run` trains its own cut models: a filterbank of the recipe stays as it is in this model too.
+    Nothing is written before training.
 
     Raises:
         PruneError: the recipe's model, data or budget cannot be used.
     """
     ready = prepare(recipe, True, say)
+    set_up_(recipe, model)
     processor = ready.task.processor(ready.extractor)
     shared = trainer_arguments(recipe, ready.clips, ready.task, ready.model, processor, ready.corruption)
     return _pruning_trainer(recipe, ready, model, shared)
@@ -238,7 +254,7 @@ def _hand_over(
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
         written = _report(recipe, made, dense, model_folder, ready.task)
         written.save(model_folder / "report.json")
-        for kind in ("md", "html", "json"):  # a sweep takes the last for the sign that there is a result
+        for kind in REPORTS:
             written.save(folder / f"report{suffix}.{kind}")
         for line in latency_lines(made.limits, made.model, dense):
             say(line)

@@ -308,7 +308,7 @@ class Recipe(Part):
     model: ModelPart = ModelPart()
     data: DataPart
     dense: TrainPart | None = None
-    """Dense fine-tuning before pruning; leave out for a model that is trained already."""
+    """Dense fine-tuning before pruning; leave out (`dense: null`) for a model that is trained already."""
     pruning: PruningPart | None = None
     """How the model gets small: by pruning, or by being the teacher of a `student`."""
     student: StudentPart | None = None
@@ -472,7 +472,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
 def _explain(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] != "extra_forbidden":
-        return f"{place}: {error['msg']}"
+        without = place in ("dense", "dense.steps")
+        hint = "; to prune a model that is trained already, leave dense out: dense=null" if without else ""
+        return f"{place}: {error['msg']}{hint}"
     known = _fields_at(error["loc"][:-1])
     near = get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}."

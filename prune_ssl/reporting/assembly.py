@@ -10,6 +10,7 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, measure_side_by_side, speed_up
+from prune_ssl.models.finite import require_finite
 from prune_ssl.reporting import content, plots, render
 from prune_ssl.reporting.formatting import is_task_metric, metric_name
 from prune_ssl.reporting.model import (
@@ -133,10 +134,16 @@ def report(
         max_seconds: they stop here even when `min_iterations` was not reached; None: never.
 
     Raises:
-        ModelError: `trace` does not know a model, or its forward pass fails.
+        ModelError: `trace` does not know a model, its forward pass fails, or a number of it is not finite.
         ArtifactError: `folder` holds no safetensors file.
     """
     models = {"pruned": model} if baseline is None else {"dense": baseline, "pruned": model}
+    for name, each in models.items():
+        require_finite(
+            each,
+            f"report: the {name} model",
+            "Nothing that it computes means anything: train or load it anew.",
+        )
     measured = measure_side_by_side(
         models,
         seconds,

@@ -54,6 +54,8 @@ class StepRecord(BaseModel):
     phase: str = ""
     keeps: dict[str, float] = Field(default_factory=dict)
     """Section, or kind of unit, -> expected fraction kept."""
+    warnings: list[str] = Field(default_factory=list)
+    """Why it is doubtful that the gates have learned enough by then."""
 
 
 class BudgetFacts(_Facts):

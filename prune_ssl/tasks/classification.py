@@ -57,6 +57,7 @@ class Classification:
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
     whole_clips: ClassVar[bool] = False
+    blanks: ClassVar[bool] = False
 
     labels: tuple[str, ...]
 

@@ -62,6 +62,7 @@ class Recognition:
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
     whole_clips: ClassVar[bool] = True
+    blanks: ClassVar[bool] = False
     rates: ClassVar[dict[str, str]] = {"wer": "word", "cer": "character"}
     make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(character_tokenizer)
 

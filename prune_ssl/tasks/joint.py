@@ -50,6 +50,9 @@ SPEAKER = "speaker"
 class Joint(Slots):
     """Labels and speaker of a clip by one encoder: accuracy of the labels, EER of the speakers.
 
+    A clip may have some of them only, as where each task has a corpus of its own: what is blank gives no loss
+    and is not judged.
+
     Args:
         labels: "column=value" for every value, column by column; one column is the speaker.
         weights: Of the losses, in the order of the columns.
@@ -63,6 +66,7 @@ class Joint(Slots):
     metric: ClassVar[str] = "accuracy"
     auto_class: ClassVar[Any] = AutoModelForAudioXVector
     loss_is_judged: ClassVar[bool] = False
+    blanks: ClassVar[bool] = True
 
     weights: tuple[float, ...] = ()
     trials: tuple[Trial, ...] | None = None
@@ -139,44 +143,85 @@ class Joint(Slots):
     def check(  # type: ignore[override]
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterator[str]:
-        """Refuse clips that are too short for the head; say what the trials are.
+        """Refuse clips that are too short for the head; say how many have what, and what the trials are.
 
         Raises:
-            DataError: a clip is too short; the judged split has not both kinds of trials, or the list names a
-                file that is not there.
+            DataError: a clip is too short; no clip of the judged split has a value of a column; that split
+                has not both kinds of trials, or the list names a file that is not there.
         """
         given = settings or TaskSettings()
         require_tdnn_frames(folder, model, given)
+        yield from self._filled(folder, folder.judged_split(given.judged))
         known = {label.partition("=")[2] for label in self.labels[self.segments[SPEAKER]]}
-        splits = {split: tuple(self._by_speaker(clips)) for split, clips in folder.splits.items()}
+        splits = {split: self._by_speaker(clips)[1] for split, clips in folder.splits.items()}
         yield from describe_trials(replace(folder, splits=splits), given.judged, self.trials, known)
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """`accuracy` (all labels but the speaker right) and `eer`, each with its interval; `min_dcf`."""
-        spoken = self._by_speaker(clips)
+        """`accuracy` (all labels but the speaker right) and `eer`, each with its interval; `min_dcf`.
+
+        A clip without any label does not count for the accuracy, one without a speaker is in no trial, unless
+        a list has it; `clips` are those with a label.
+
+        Raises:
+            DataError: no clip has a label, or there are not both kinds of trials.
+        """
+        rows, spoken = self._by_speaker(clips)
         rates = trial_rates(spoken, trials_of(spoken, self.trials))
         parts = {column: part for column, part in self.segments.items() if column != SPEAKER}
-        columns, speakers = list(self.segments), self.segments[SPEAKER]
-        targets = [dict(zip(columns, clip.target.split(SLOT_MARK), strict=True)) for clip in clips]
+        speakers = self.segments[SPEAKER]
+        targets = [self._values(clip) for clip in clips]
+        labelled = [row for row, target in enumerate(targets) if any(target[column] for column in parts)]
+        if not labelled:
+            raise DataError(f"joint: none of these {len(clips)} clips has a label of {', '.join(parts)}.")
 
         def judged(prediction: EvalPrediction) -> dict[str, float]:
             logits = np.asarray(self.slim(prediction.predictions, None))
-            right = np.ones(len(targets), dtype=bool)
+            right = np.ones(len(labelled), dtype=bool)
             for column, part in parts.items():
-                best = part.start + logits[:, part].argmax(-1)
+                best = part.start + logits[labelled, part].argmax(-1)
                 right &= [
-                    self.labels[index] == f"{column}={target[column]}"
-                    for index, target in zip(best, targets, strict=True)
+                    not targets[row][column] or self.labels[index] == f"{column}={targets[row][column]}"
+                    for index, row in zip(best, labelled, strict=True)
                 ]
             low, high = bootstrap_interval(right)
             found = {"accuracy": float(right.mean()), "accuracy_low": low, "accuracy_high": high}
-            return {**found, **rates(centred(logits[:, speakers])), "clips": float(len(targets))}
+            return {**found, **rates(centred(logits[rows, speakers])), "clips": float(len(labelled))}
 
         return judged
 
-    def _by_speaker(self, clips: Sequence[Clip]) -> list[Clip]:
-        place = list(self.segments).index(SPEAKER)
-        return [replace(clip, target=clip.target.split(SLOT_MARK)[place]) for clip in clips]
+    def _values(self, clip: Clip) -> dict[str, str]:
+        """Return a clip's value of each column; "" where it has none."""
+        return dict(zip(self.segments, clip.target.split(SLOT_MARK), strict=True))
+
+    def _by_speaker(self, clips: Sequence[Clip]) -> tuple[list[int], tuple[Clip, ...]]:
+        """Return the places of the clips that trials may be about, and these with their speaker as target.
+
+        A list of trials says itself who speaks; pairs are made of clips whose speaker is known.
+        """
+        known = [self._values(clip)[SPEAKER] for clip in clips]
+        rows = [row for row, speaker in enumerate(known) if speaker or self.trials is not None]
+        return rows, tuple(replace(clips[row], target=known[row]) for row in rows)
+
+    def _filled(self, folder: SpeechFolder, judged: str) -> Iterator[str]:
+        """Say how many clips of each split have what, where some have not all.
+
+        Raises:
+            DataError: the judged split has no value of a column at all.
+        """
+        for split, clips in folder.splits.items():
+            values = [self._values(clip) for clip in clips]
+            counts = {column: sum(bool(each[column]) for each in values) for column in self.segments}
+            if self.trials is not None and split == judged:
+                counts[SPEAKER] = counts[SPEAKER] or len(clips)  # the list knows who speaks
+            empty = [column for column, count in counts.items() if not count]
+            if empty and split == judged:
+                raise DataError(
+                    f"{folder.path}: no clip of {split} has a {empty[0]}, so it cannot be judged: fill that "
+                    "column for some clips, judge another split (data.judged), or train two models"
+                )
+            if min(counts.values()) < len(clips):
+                shown = ", ".join(f"{count} with a {column}" for column, count in counts.items())
+                yield f"{split}: {len(clips)} clips, {shown}; what is blank gives no loss and is not judged"
 
 
 def speaker_part(model: PreTrainedModel) -> slice | None:

@@ -28,6 +28,7 @@ class Representation:
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = True
     whole_clips: ClassVar[bool] = False
+    blanks: ClassVar[bool] = False
 
     @classmethod
     def from_folder(

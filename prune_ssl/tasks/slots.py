@@ -59,8 +59,14 @@ class Slots(Classification):
         if target is None:
             raise DataError('slots: no slots are named: set data.target to columns such as "size|milk|sugar"')
         rows = [label.split(SLOT_MARK) for label in folder.labels]
-        columns = zip(target.split(SLOT_MARK), zip(*rows, strict=True), strict=True)
-        labels = [f"{slot}={value}" for slot, values in columns for value in sorted(set(values))]
+        columns = dict(zip(target.split(SLOT_MARK), zip(*rows, strict=True), strict=True))
+        for slot, values in columns.items():
+            if not any(values):
+                raise DataError(
+                    f"{folder.path}: no clip of train has a {slot}: give some clips one, or leave the "
+                    "column out of data.target"
+                )
+        labels = [f"{slot}={value}" for slot, values in columns.items() for value in sorted({*values} - {""})]
         if model is not None and has_classifier(model):
             of_model = labels_in_order(labels, model)
             labels = labels if of_model is None else list(of_model)
@@ -81,18 +87,19 @@ class Slots(Classification):
         return tuple(part.stop - part.start for part in self.segments.values())
 
     def encode(self, target: str) -> list[int]:  # type: ignore[override]
-        """Index of each slot's value within its segment (S).
+        """Index of each slot's value within its segment (S); IGNORED for a blank, where the task has blanks.
 
         Raises:
             DataError: train does not have a value.
         """
         indices = self.encode_judged(target)
-        if IGNORED in indices:
+        given = zip(target.split(SLOT_MARK), indices, strict=True)
+        if any(index == IGNORED and not (self.blanks and not value) for value, index in given):
             raise DataError(f"slots: {target!r} has a value that train does not have")
         return indices
 
     def encode_judged(self, target: str) -> list[int]:  # type: ignore[override]
-        """Do the same; the loss ignores a new value."""
+        """Do the same; the loss ignores a new value too."""
         return [
             self.labels[part].index(f"{slot}={value}") if f"{slot}={value}" in self.labels else IGNORED
             for (slot, part), value in zip(self.segments.items(), target.split(SLOT_MARK), strict=True)

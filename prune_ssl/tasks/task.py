@@ -67,6 +67,8 @@ class Task(Protocol):
     """Whether the loss of judged clips means anything (not with speakers that no class stands for)."""
     whole_clips: ClassVar[bool]
     """Whether the target is a sequence over time, which cannot be cut with its clip: `FolderConfig`."""
+    blanks: ClassVar[bool]
+    """Whether a clip may lack a part of its target, which then gives no loss and is not judged."""
 
     @classmethod
     def from_folder(

@@ -7,7 +7,7 @@ Margin Softmax (2018).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from transformers import AutoModelForAudioXVector, PreTrainedModel, Wav2Vec2Feat
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder, Trial, all_pairs, find_trials
 from prune_ssl.errors import DataError
-from prune_ssl.tasks.frames import frame_counts
+from prune_ssl.tasks.frames import frame_counts, shortest_heard
 from prune_ssl.tasks.heads import kept, labels_in_order, new, other_labels, with_fresh_head, wrong_kind
 from prune_ssl.tasks.intervals import bootstrap
 from prune_ssl.tasks.metrics import EqualErrorRate, MinDetectionCost
@@ -49,6 +49,7 @@ class Verification:
     logit_groups: ClassVar[tuple[int, ...] | None] = None
     loss_is_judged: ClassVar[bool] = False
     whole_clips: ClassVar[bool] = False
+    blanks: ClassVar[bool] = False
 
     speakers: tuple[str, ...]
     trials: tuple[Trial, ...] | None = None
@@ -218,7 +219,7 @@ def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel, settings: 
     """
     wanted = tdnn_frames(model)
     for split, clips in folder.splits.items():
-        heard = [_shortest(clip, settings) for clip in clips] if split == "train" else clips
+        heard = [shortest_heard(clip, settings) for clip in clips] if split == "train" else clips
         for clip, piece, frames in zip(clips, heard, frame_counts(heard, model), strict=True):
             if frames < wanted:
                 changed = piece.seconds < clip.seconds
@@ -227,12 +228,6 @@ def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel, settings: 
                     f"{frames} frames, the x-vector head needs {wanted}: leave out clips that short"
                     + (", lower data.augment.speeds or raise data.crop_seconds" if changed else "")
                 )
-
-
-def _shortest(clip: Clip, settings: TaskSettings) -> Clip:
-    """The clip as short as training may hear it: played fast, then cropped."""
-    seconds = clip.seconds / settings.speed
-    return replace(clip, seconds=min(seconds, settings.crop_seconds or seconds))
 
 
 def trials_of(clips: Sequence[Clip], trials: Sequence[Trial] | None) -> tuple[Trial, ...]:

@@ -101,6 +101,14 @@ class _Tracer:
         """Build groups and cost terms."""
         clocks = find_clocks(self.twin, self.backbone, self.family, self.kernels, self.convs)
         couplings = Couplings(self.twin, self.backbone, self.family, self.prefix)
+        try:
+            return self._graph(couplings, clocks, only, ignore)
+        finally:
+            couplings.take_apart()
+
+    def _graph(
+        self, couplings: Couplings, clocks: dict[str, Clock], only: Sequence[str], ignore: Sequence[str]
+    ) -> PruningGraph:
         roles: Roles | GenericRoles
         if self.family is UNKNOWN:
             roles = GenericRoles(self.twin, self.convs, couplings)

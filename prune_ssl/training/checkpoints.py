@@ -16,6 +16,7 @@ from prune_ssl.profiling import Fit
 from prune_ssl.selection import Budget
 from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.training.cutting import Cut
+from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.manifest import told_as_damaged
 from prune_ssl.training.sharding import gathered
 from prune_ssl.writing import new_file, write_text
@@ -45,6 +46,7 @@ def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
             raise PruneError(f"{folder} holds no gates: it is no checkpoint of PruningTrainer. Start anew.")
     with told_as_damaged(folder / GATES_FILE):
         state: dict[str, Any] = dict(load_file(folder / GATES_FILE))
+    require_finite_resumed(state, folder / GATES_FILE)
     with told_as_damaged(folder / PROGRESS_FILE):
         progress: dict[str, Any] = json.loads((folder / PROGRESS_FILE).read_text())
         extra, _ = progress.pop("gates"), (progress["results"], progress["history"])
@@ -100,6 +102,7 @@ def load_cut(
         with safe_open(path, "pt") as file:
             said = json.loads(file.metadata()[PROGRESS_FILE])
         weights = load_file(path)
+        require_finite_resumed(weights, path)
         names = [name for name in weights if name.startswith(LEARNED_OF_CUT)]
         beside = {name.removeprefix(LEARNED_OF_CUT): weights.pop(name) for name in names}
         if learned is not None:

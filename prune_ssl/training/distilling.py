@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, DistillationConfig, Distiller
 from prune_ssl.errors import DistillationError
+from prune_ssl.models.checkpointing import (
+    checkpointing_layers,
+    refuse_reentrant,
+    refuse_reentrant_arguments,
+)
 from prune_ssl.training.manifest import told_as_damaged
 from prune_ssl.training.resumable import ResumableTrainer
 from prune_ssl.writing import new_file
@@ -109,6 +114,8 @@ class DistillationTrainer(ResumableTrainer):
         if distillation is not None:
             if self.args.n_gpu > 1:
                 raise DistillationError("hooks do not work in DataParallel: use one process per GPU.")
+            refuse_reentrant_arguments(self.args, "distillation")
+            refuse_reentrant(checkpointing_layers(model), "distillation")
             teacher = copy.deepcopy(model) if teacher is None else teacher
             distiller = Distiller(distillation, teacher, model)
         self.distiller = distiller.to(self.args.device) if distiller is not None else None
@@ -120,7 +127,7 @@ class DistillationTrainer(ResumableTrainer):
             if self.distiller.asked.cache is not None:
                 self.add_callback(_WatchCache(self))
         self._parts: dict[str, torch.Tensor] = {}
-        self._counted = 0
+        self._counted = self._distilled = 0
         self.clips_found = 0
         self._found, self._heard = 0, 0
         if distiller is not None and not self.label_names:
@@ -164,6 +171,27 @@ class DistillationTrainer(ResumableTrainer):
         rate = self.distiller.config.learning_rate or self.args.learning_rate
         return [{"params": learned, "lr": rate, "weight_decay": 0.0}]
 
+    def learned_beside(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield projections and heads."""
+        if self.distiller is not None:
+            yield from self.distiller.learned.named_parameters(prefix="distillation")
+
+    def whole_loss(self, compute_loss: Any, model: nn.Module, inputs: Any, **more: Any) -> Any:
+        """Return what `compute_loss` does, having seen that it holds the losses of distillation.
+
+        Raises:
+            DistillationError: a subclass computes another loss, without them.
+        """
+        before = self._distilled
+        loss = super().whole_loss(compute_loss, model, inputs, **more)
+        if self.distiller is not None and self._distilled == before:
+            raise DistillationError(
+                f"{type(self).__name__}.compute_loss does not call super().compute_loss(), which adds the "
+                "losses of distillation, so nothing would be learned from the teacher. Call it, or give the "
+                "loss of the task as compute_loss_func."
+            )
+        return loss
+
     def release(self) -> None:
         """Take the taps off the student."""
         if self.distiller is not None:
@@ -198,6 +226,7 @@ class DistillationTrainer(ResumableTrainer):
         if self.args.world_size > 1:
             learned = learned + _nothing_of(outputs)
         if model.training:
+            self._distilled += 1
             self._note({"task": task.detach()} | distiller.parts)
             self._found += distiller.asked.found
             self._heard += len(inputs["input_values"])

@@ -5,11 +5,12 @@ from typing import Any
 from transformers import (
     PrinterCallback,
     ProgressCallback,
-    Trainer,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
+
+from prune_ssl.training.finite import FiniteTrainer
 
 
 class BudgetProgress(ProgressCallback):
@@ -49,8 +50,9 @@ class BudgetProgress(ProgressCallback):
             self.training_bar.set_postfix(shown)
 
 
-def use_budget_progress(trainer: Trainer, phase: str) -> None:
-    """Replace a Trainer's bar and printed dictionaries by a BudgetProgress for `phase`."""
+def use_budget_progress(trainer: FiniteTrainer, phase: str) -> None:
+    """Replace a Trainer's bar and printed dictionaries by a BudgetProgress for `phase`, also its title."""
+    trainer.title = phase
     trainer.remove_callback(PrinterCallback)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)

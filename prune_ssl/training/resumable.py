@@ -17,6 +17,7 @@ from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.data import StreamedClips
 from prune_ssl.data.seeding import phase_key, random_by
+from prune_ssl.training.finite import CLIPS
 from prune_ssl.training.manifest import drop_older, find_checkpoint, told_as_damaged, write_manifest
 from prune_ssl.training.processes import from_first
 from prune_ssl.training.sharding import apart, gather_into, load_groups, save_groups, shardable
@@ -61,10 +62,6 @@ class ResumableTrainer(SpeechTrainer):
         if self.is_fsdp_enabled:
             return self._train_sharded(checkpoint, *args, **kwargs)
         return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
-
-    def own_parameter_groups(self) -> list[dict[str, Any]]:
-        """Return optimiser groups of what is learned beside the model: every process holds all of it."""
-        return []
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """Add what is learned beside the model first; FSDP swaps all that was in the optimiser before."""
@@ -265,7 +262,8 @@ class SeededItems(Dataset[Any]):
 
     def _drawn(self, index: int) -> Any:
         with random_by([self.seed, int(self.epoch), int(index)], self.key):
-            return self.items[index]
+            item = self.items[index]
+        return {**item, CLIPS: int(index)} if isinstance(item, dict) else item
 
 
 class Placed(Sampler[tuple[int, float]]):

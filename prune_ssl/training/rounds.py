@@ -14,6 +14,7 @@ from prune_ssl.resizing import resize
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.training.checkpoints import load_cut, save_cut
 from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, budget_of_round, cut, rounds_of
+from prune_ssl.training.finite import require_finite_batch
 from prune_ssl.training.manifest import told_as_damaged
 from prune_ssl.writing import remove
 
@@ -85,6 +86,7 @@ def _calibration_batches(trainer: "PruningTrainer", model: nn.Module) -> Iterato
     """Yield a few training batches, without what the model's forward does not take."""
     known = inspect.signature(model.forward).parameters
     for batch in islice(trainer.get_train_dataloader(), CALIBRATION_BATCHES):
+        require_finite_batch(batch, trainer.train_dataset, "calibration of the cut")
         yield {name: value for name, value in batch.items() if name in known}
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import seed_worker
 
 from prune_ssl.errors import PruneError
 from prune_ssl.tasks.verification import pools_padding
 from prune_ssl.training.batches_by_seconds import BatchesBySeconds
+from prune_ssl.training.finite import FiniteTrainer
 
 
 class SeededByLength(LengthGroupedSampler):
@@ -35,8 +36,8 @@ class SeededByLength(LengthGroupedSampler):
         return super().__iter__()  # type: ignore[no-any-return,no-untyped-call]
 
 
-class SpeechTrainer(Trainer):
-    """A `transformers.Trainer` for models that take waveforms.
+class SpeechTrainer(FiniteTrainer):
+    """A `transformers.Trainer` for models that take waveforms; it stops where a number is not finite.
 
     The loss is averaged over gradient accumulation steps; `train_sampling_strategy="group_by_length"` takes
     the lengths that the dataset knows (`ClipDataset.lengths`), where Trainer would decode every clip.

@@ -42,6 +42,8 @@ class Finished:
     """One entry per logging step of the trainings that led to it, in fractions of the dense model."""
     last: bool = True
     """Whether the run is over with it."""
+    warnings: tuple[str, ...] = ()
+    """What makes it doubtful that the gates learned what was meant."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def finalize_stages(first: "PruningTrainer") -> Iterator[Finished]:
             stage.limits,
             history + recovery,
             last,
+            tuple(trainer.warnings),
         )
         if goes_on is not None:
             trainer = first.stage_trainer(goes_on, number + 1, latency_share)

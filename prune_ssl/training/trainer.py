@@ -2,10 +2,12 @@
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
@@ -16,18 +18,26 @@ from transformers import (
 )
 from transformers.trainer_utils import TrainOutput
 
-from prune_ssl.errors import BudgetError, PruneError
+from prune_ssl.errors import BudgetError, GatingError, PruneError, PruneWarning
 from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
-from prune_ssl.profiling import fit_latency, with_latency
+from prune_ssl.models.checkpointing import refuse_reentrant_arguments
+from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Budget
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.training.checkpoints import load_fit, load_gates, save_fit, save_gates
 from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
-from prune_ssl.training.processes import from_first, launched
+from prune_ssl.training.processes import from_first
 from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.rounds import planned_steps, train_in_rounds
+from prune_ssl.training.settings import (
+    constant,
+    refuse_unsupported,
+    restore_layerdrop,
+    with_tables,
+    without_layerdrop,
+)
 from prune_ssl.training.sharding import agreed_weights, refuse_unsupported_sharding
 from prune_ssl.training.stages import Finished, Stage, budget_of, finalize_stages, stages_of
 from prune_ssl.writing import remove
@@ -74,6 +84,7 @@ class PruningTrainer(DistillationTrainer):
         history: one entry per logging step: phase, step, expected and target fractions, keeps by kind.
         latency_share: part of the latency that the cut left, as measured (1: no latency budget).
         results: the evaluation metrics "dense" (before), "cut" (right after the cut), "recovered".
+        warnings: what makes it doubtful that the gates learned what was meant, a line each.
     """
 
     phase = "pruning"
@@ -88,16 +99,18 @@ class PruningTrainer(DistillationTrainer):
             ModelError, TraceError: the model cannot be pruned.
         """
         super().__init__(*args, **kwargs)
-        _refuse_unsupported(self.args, self.lr_scheduler)
+        refuse_unsupported(self.args, self.lr_scheduler)
+        if pruning.method == "gates":
+            refuse_reentrant_arguments(self.args, "gates")
         self._given_callbacks = list(kwargs.get("callbacks") or ())
         refuse_unsupported_sharding(self)
         if self.distiller is not None:
             self.distiller.check_prunable(pruning.kinds)
         model = self.model
         assert isinstance(model, nn.Module)
-        self._layerdrop = _without_layerdrop(model)
+        self._layerdrop = without_layerdrop(model)
         self.graph: PruningGraph = trace(model)
-        self.pruning = pruning = from_first(lambda: _with_tables(pruning, model, self.graph))
+        self.pruning = pruning = from_first(lambda: with_tables(pruning, model, self.graph))
         self.stages = self._planned_stages()
         budget = (*pruning.milestones, pruning.budget)[0]
         self.gates = attach_gates(
@@ -106,11 +119,13 @@ class PruningTrainer(DistillationTrainer):
         if pruning.method != "gates":
             self.gates.detach()
         self.resuming: str | bool | None = None
+        self._told_of_loss = False
         self._finished: Finished | None = None
         self.plan: Plan | None = None
         self.latency_share = 1.0
         self.history: list[dict[str, Any]] = []
         self.results: dict[str, dict[str, float]] = {}
+        self.warnings: list[str] = []
         self.add_callback(_AfterStep(self))
         use_budget_progress(self, "pruning")
 
@@ -120,6 +135,17 @@ class PruningTrainer(DistillationTrainer):
         """Add two groups: gates and multipliers; no weight decay on either."""
         # Their rate follows from the number of steps, which `create_scheduler` plans and sets.
         return [*super().own_parameter_groups(), *self.gates.parameter_groups(learning_rate=0.0)]
+
+    def learned_beside(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the gates and their multipliers as well."""
+        yield from super().learned_beside()
+        yield from self.gates.named_parameters(prefix="gates")
+
+    def require_finite_answers(self) -> None:
+        """Look at the answers with all gates open."""
+        self.gates.hold({})
+        super().require_finite_answers()
+        self.gates.hold(None)
 
     def release(self) -> None:
         """Take the gates off the model as well."""
@@ -144,18 +170,19 @@ class PruningTrainer(DistillationTrainer):
                 f"lr_scheduler_type {self.args.lr_scheduler_type!r} cannot leave the gates' learning rate "
                 "alone; use linear, cosine, constant, constant_with_warmup, polynomial or inverse_sqrt."
             )
-        scheduler.lr_lambdas[-2:] = [_constant, _constant]
+        scheduler.lr_lambdas[-2:] = [constant, constant]
         for index, group in zip((-2, -1), self.gates.parameter_groups(), strict=True):
             rate = group["lr"]
             scheduler.base_lrs[index] = scheduler._last_lr[index] = rate
             scheduler.optimizer.param_groups[index].update(lr=rate, initial_lr=rate)
         return scheduler
 
-    def compute_loss(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the loss (the task's, and distillation's) plus, in training, the budget's penalty."""
-        outcome = super().compute_loss(model, inputs, *args, **kwargs)
-        if not model.training or self.plan is not None:
-            return outcome
+    def whole_loss(self, compute_loss: Any, model: nn.Module, inputs: Any, **more: Any) -> Any:
+        """Return the loss (the task's, and distillation's) plus the budget's penalty.
+
+        The penalty does not depend on `compute_loss`, which a subclass may have replaced.
+        """
+        outcome = super().whole_loss(compute_loss, model, inputs, **more)
         penalty = self.gates.penalty(self.state.global_step)
         if isinstance(outcome, tuple):
             return outcome[0] + penalty, *outcome[1:]
@@ -252,7 +279,17 @@ class PruningTrainer(DistillationTrainer):
             return
         small = self.cut_and_recovered()
         small, limits = self.handed_over(small), self.gates.limits
-        yield self._noted(Finished(budget_of(limits), small, self.plan, self.results, limits, self.history))
+        yield self._noted(
+            Finished(
+                budget_of(limits),
+                small,
+                self.plan,
+                self.results,
+                limits,
+                self.history,
+                warnings=tuple(self.warnings),
+            )
+        )
 
     def _noted(self, made: Finished) -> Finished:
         """Note where the run stands; the last model becomes the trainer's."""
@@ -271,9 +308,10 @@ class PruningTrainer(DistillationTrainer):
         model = self.model
         assert isinstance(model, nn.Module)
         if self.plan is None:
+            self._require_learned()
             self.release()
             self.latency_share = self._fit_latency(model)
-            self.plan = agreed(self.gates.finalize(), self.accelerator)
+            self.plan = agreed(self.gates.projected(), self.accelerator)
             model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
         if self.distiller is not None:
             self.distiller.attach(model)
@@ -293,6 +331,29 @@ class PruningTrainer(DistillationTrainer):
         self.release()
         return small
 
+    def _require_learned(self) -> None:
+        """Refuse to cut by gates that learned nothing; warn where they may have learned too little.
+
+        Raises:
+            GatingError: so it is, or `train()` was not called.
+        """
+        if not self.gates.learned.asked:
+            raise GatingError(
+                "finalize() before train(): the gates have learned nothing. Call train() first; to cut "
+                "without training, use PruningConfig(method='one_shot') or prune_ssl.select."
+            )
+        self.gates.require_learned()
+        for doubt in self.gates.doubts():
+            self.note(f"{self.title}: {doubt}.")
+
+    def note(self, line: str) -> None:
+        """Warn of something, and keep it in `warnings` and in the last entry of the history."""
+        self.warnings.append(line)
+        if self.history:
+            self.history[-1].setdefault("warnings", []).append(line)
+        if self.is_world_process_zero():
+            warnings.warn(line, PruneWarning, stacklevel=2)
+
     def _fit_latency(self, model: nn.Module) -> float:
         """Make the table of a latency budget agree with what is measured; return the share that is left.
 
@@ -304,7 +365,7 @@ class PruningTrainer(DistillationTrainer):
 
         def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
             self.gates.constrain(budget)
-            return self.gates.finalize().keep
+            return self.gates.projected().keep
 
         path = self._folder / LATENCY_FILE
         if self.resuming and path.is_file():
@@ -319,7 +380,7 @@ class PruningTrainer(DistillationTrainer):
     def handed_over(self, small: nn.Module) -> nn.Module:
         """Return a model that was cut and recovered as its user gets it: in its layout, in eval mode."""
         small = to_stock(small) if self.pruning.layout == "stock" else small
-        _restore_layerdrop(small, self._layerdrop)
+        restore_layerdrop(small, self._layerdrop)
         return small.eval()
 
     # -- progressive runs
@@ -391,6 +452,12 @@ class PruningTrainer(DistillationTrainer):
 
     def later_trainer(self, small: nn.Module, steps: int, name: str, rate: float) -> DistillationTrainer:
         """Return a trainer with this one's data and arguments for what a cut left."""
+        if type(self).compute_loss is not DistillationTrainer.compute_loss and not self._told_of_loss:
+            self._told_of_loss = True
+            self.note(
+                f"{name}: {type(self).__name__}.compute_loss serves gate training only; this phase learns "
+                "from the model's own loss. Give the loss as compute_loss_func, and all phases use it."
+            )
         args = dataclasses.replace(
             self.args,
             output_dir=str(self._folder / name),
@@ -432,46 +499,3 @@ class PruningTrainer(DistillationTrainer):
         super().load_extra(folder)
         progress = load_gates(folder, self.gates)
         self.results, self.history = progress["results"], progress["history"]
-
-
-def _with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) -> PruningConfig:
-    """Give latency budgets what this machine takes."""
-    budget, *milestones = (
-        with_latency(model, graph, each, pruning.seconds) for each in (pruning.budget, *pruning.milestones)
-    )
-    return dataclasses.replace(pruning, budget=budget, milestones=tuple(milestones))
-
-
-def _refuse_unsupported(args: TrainingArguments, scheduler: Any) -> None:
-    """Refuse settings under which gates would silently learn something else."""
-    problems = {
-        "DataParallel (one process, several GPUs; use torchrun)": args.n_gpu > 1,
-        "DeepSpeed": args.deepspeed is not None,
-        "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
-        "torch_compile": args.torch_compile,
-        "a learning rate scheduler of its own, which would move the gates' rates too (choose one by "
-        "lr_scheduler_type)": scheduler is not None,
-        f"{launched()} processes that know nothing of each other (without a GPU, set use_cpu=True and "
-        "ddp_backend='gloo' in the TrainingArguments)": launched() > args.world_size,
-    }
-    for name, found in problems.items():
-        if found:
-            raise PruneError(f"PruningTrainer does not support {name} yet: train without it.")
-
-
-def _constant(_step: int) -> float:
-    return 1.0
-
-
-def _without_layerdrop(model: nn.Module) -> float | None:
-    """Switch LayerDrop off while gates train (a dropped layer tells its gates nothing); return its value."""
-    config = getattr(model, "config", None)
-    value = getattr(config, "layerdrop", None)
-    if value is not None:
-        config.layerdrop = 0.0  # type: ignore[union-attr]
-    return value
-
-
-def _restore_layerdrop(model: nn.Module, value: float | None) -> None:
-    if value is not None:
-        model.config.layerdrop = value  # type: ignore[union-attr]

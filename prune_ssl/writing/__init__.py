@@ -19,7 +19,7 @@ from prune_ssl.writing.atomic import (
     write_bytes,
     write_text,
 )
-from prune_ssl.writing.locks import Held, lock
+from prune_ssl.writing.holding import Held, lock
 from prune_ssl.writing.places import (
     check_place,
     check_room,
