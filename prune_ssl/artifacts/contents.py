@@ -15,8 +15,6 @@ from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
 from prune_ssl.writing import write_text
 
 WEIGHTS_FILE = "model.safetensors"
-HELD = {torch.float16: 65_504.0, torch.bfloat16: 3.38e38}
-"""Greatest finite number of the half floats."""
 
 
 def require_loadable(model: nn.Module) -> None:
@@ -40,22 +38,11 @@ def plain_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def state_to_write(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, torch.Tensor]:
-    """Return a model's weights in the dtype that they are written in (None: see `written_dtypes`).
-
-    Raises:
-        ArtifactError: a weight is too large for it.
-    """
+    """Return a model's weights in the dtype that they are written in (None: see `written_dtypes`)."""
     stored, cast = written_dtypes(model), {}
     for name, value in model.state_dict().items():
         wanted = value.dtype if not value.is_floating_point() else dtype or stored[name]
         cast[name] = value if value.dtype == wanted else value.to(wanted)
-        if wanted in HELD and value.dtype.itemsize > 2 and value.numel():
-            largest = float(value.abs().max())
-            if HELD[wanted] < largest < float("inf"):
-                raise ArtifactError(
-                    f"{name} holds {largest:.3g}, which {str(wanted).removeprefix('torch.')} (the dtype that "
-                    "is to be written) cannot hold; nothing was written. Give dtype=torch.float32."
-                )
     return cast
 
 

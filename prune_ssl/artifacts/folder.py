@@ -112,8 +112,8 @@ def save_pretrained(
 
     Raises:
         ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved and
-            loaded again (its class is built from its config on the meta device, and compared), or a number
-            of it is not finite, perhaps in that dtype only.
+            loaded again (its class is built from its config on the meta device, and compared), or a number of
+            it is not finite, perhaps in that dtype only.
     """
     model = as_model(model, "save_pretrained")
     if not isinstance(model, PreTrainedModel) and plan is None:

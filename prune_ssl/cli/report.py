@@ -26,6 +26,8 @@ def report_command(
 ) -> None:
     """Count and time a model."""
     check_writable(save, (".json", ".md", ".html"), overwrite)
+    for path in save or []:
+        check_place(path)
     if baseline:
         check_rates(model, baseline)
     dense = load_and_say(baseline, head, allow_pickle).eval() if baseline else None

@@ -101,10 +101,9 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
     head = task.head_note(loaded)
     say(f"  head: {head}")
-    new = head.startswith("NEW")
-    if recipe.dense is None and new:
+    if recipe.dense is None and head.startswith("NEW"):
         say("  note: a new head learns while the model is pruned only: give a `dense:` phase")
-    if recipe.dense is not None and recipe.model.name is not None and not new:
+    if recipe.dense is not None and recipe.model.name is not None and task.has_head(loaded):
         say(
             f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
             "steps before pruning; dense=null prunes it as it is"
@@ -137,22 +136,6 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
 
 
-def set_up_(recipe: Recipe, model: nn.Module) -> None:
-    """Give a model, in place, what the recipe says of its training and its config does not.
-
-    A filterbank stays as it is; an objective has the recipe's margin; a model without labels masks nothing,
-    unless it learns from masking.
-    """
-    whole: Any = model
-    if recipe.model.filterbank:
-        first_convolution(whole).requires_grad_(False)
-    if recipe.data.margin is not None:
-        whole.get_submodule("objective").margin = recipe.data.margin
-    losses = {} if recipe.distillation is None else recipe.distillation.losses
-    if recipe.task == "representation" and MASKING not in losses:
-        whole.config.apply_spec_augment = False
-
-
 def _written_dtype(recipe: Recipe) -> torch.dtype | None:
     """Return the dtype that a run's models are written in; None: that of their source.
 
@@ -168,6 +151,22 @@ def _written_dtype(recipe: Recipe) -> torch.dtype | None:
     name = asked or counted
     found: torch.dtype | None = None if name is None else getattr(torch, name)
     return found
+
+
+def set_up_(recipe: Recipe, model: nn.Module) -> None:
+    """Give a model, in place, what the recipe says of its training and its config does not.
+
+    A filterbank stays as it is; an objective has the recipe's margin; a model without labels masks nothing,
+    unless it learns from masking.
+    """
+    whole: Any = model
+    if recipe.model.filterbank:
+        first_convolution(whole).requires_grad_(False)
+    if recipe.data.margin is not None:
+        whole.get_submodule("objective").margin = recipe.data.margin
+    losses = {} if recipe.distillation is None else recipe.distillation.losses
+    if recipe.task == "representation" and MASKING not in losses:
+        whole.config.apply_spec_augment = False
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:
