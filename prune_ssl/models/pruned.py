@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -220,6 +221,11 @@ class PrunedLayers:
     """Mixin over a stock model class: after the stock constructor, cut the layers to the config's sizes."""
 
     config_class: type[PreTrainedConfig] | None
+    _can_record_outputs: dict[str, Any] | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._can_record_outputs = _recorded(super())
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
         stated, asked = config.num_attention_heads, config._attn_implementation
@@ -270,15 +276,31 @@ class PrunedLayers:
 def _recorded(stock: Any) -> dict[str, Any]:
     """Return what transformers records of a class: our attentions' maps too, and None for those gone."""
     recorded: dict[str, Any] = dict(stock._can_record_outputs)
-    maps = [recorded["attentions"]]
-    if "WavLM" in stock.__name__:
-        maps.append(OutputRecorder(PrunedWavLMAttention, index=1, layer_name="encoder"))
-    return recorded | {"attentions": [*maps, OutputRecorder(NoMap, layer_name="encoder")]}
+    ours = OutputRecorder(PrunedWavLMAttention, index=1, layer_name="encoder")
+    gone = OutputRecorder(NoMap, layer_name="encoder")
+    return recorded | {"attentions": [recorded["attentions"], ours, gone]}
 
 
-def _turn_backbone(backbone: nn.Module) -> None:
+@cache
+def pruned_class_of(stock: Any, config_class: Any) -> type[PreTrainedModel]:
+    """Return the pruned class of a stock class; it has a place in this module, as pickle wants it."""
+    body: dict[str, Any] = {
+        "config_class": config_class,
+        "__module__": __name__,
+        "__doc__": f"{stock.__name__}, pruned.",
+    }
+    if FAMILIES[config_class.model_type.removeprefix(PRUNED_PREFIX)].attention.style == "position bias":
+        body["_supports_sdpa"] = True  # our attention can, the stock one cannot
+    made: type[PreTrainedModel] = type("Pruned" + stock.__name__, (PrunedLayers, stock), body)
+    setattr(sys.modules[__name__], made.__name__, made)
+    return made
+
+
+def _turn_backbone(backbone: Any) -> None:
     """Give the backbone inside a model with a head its pruned class: what can be recorded goes by class."""
-    backbone.__class__ = PRUNED_CLASSES.get(type(backbone), type(backbone))  # type: ignore[arg-type]
+    if not isinstance(backbone, PrunedLayers):
+        stock: Any = type(backbone)
+        backbone.__class__ = pruned_class_of(stock, backbone.config.__class__)
     _record_anew(backbone)
 
 
@@ -303,17 +325,8 @@ def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
             stock: type[PreTrainedModel] | None = getattr(transformers, name, XVECTOR_CLASSES.get(name))
             if stock is None:
                 continue
-            name = "Pruned" + stock.__name__
-            body: dict[str, Any] = {
-                "config_class": config_class,
-                "__module__": __name__,
-                "__doc__": f"{stock.__name__}, pruned.",
-                "_can_record_outputs": _recorded(stock),
-            }
-            if FAMILIES[family].attention.style == "position bias":
-                body["_supports_sdpa"] = True  # our attention can, the stock one cannot
-            made = type(name, (PrunedLayers, stock), body)
-            setattr(sys.modules[__name__], name, made)
+            both: tuple[Any, Any] = stock, config_class
+            made = pruned_class_of(*both)
             getattr(transformers, auto).register(config_class, made)
             pruned[stock] = made
     return pruned
@@ -353,10 +366,10 @@ def to_pruned_class(model: PreTrainedModel, fields: Mapping[str, Any]) -> None:
     fused = target._supports_sdpa and not cls._supports_sdpa  # ours can what the stock attention could not
     config._attn_implementation = "sdpa" if fused else model.config._attn_implementation
     model.__class__ = target
-    _turn_backbone(backbone_of(model)[1])
     stale = model.config
     parts: Iterable[Any] = model.modules()
     for module in parts:  # every submodule of transformers keeps a reference of its own
         if getattr(module, "config", None) is stale:
             module.config = config
     config.architectures = [target.__name__]
+    _turn_backbone(backbone_of(model)[1])
