@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoModelForAudioClassification, AutoModelFo
 
 from prune_ssl import Plan, load_pretrained, resize, save_pretrained, trace
 from prune_ssl.artifacts.folder import load_plan
+from prune_ssl.artifacts.remote_code import FILE
 from prune_ssl.errors import ArtifactError, ModelError
 
 
@@ -90,7 +91,13 @@ def test_the_folder_holds_safetensors_processor_and_plan_and_no_more_weights_tha
     )
     folder = save_pretrained(small, tmp_path / "model", processor=Wav2Vec2FeatureExtractor(), plan=plan)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["config.json", "model.safetensors", "preprocessor_config.json", "pruning_plan.json"]
+    assert names == [
+        "config.json",
+        "model.safetensors",
+        FILE,
+        "preprocessor_config.json",
+        "pruning_plan.json",
+    ]
     assert load_plan(folder) == plan
     stored = load_file(folder / "model.safetensors")
     assert sum(value.numel() for value in stored.values()) == trace(small).cost().params

@@ -11,6 +11,7 @@ from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.cli.options import Lengths, Threads, check_writable
 from prune_ssl.errors import ModelError
 from prune_ssl.reporting import report
+from prune_ssl.writing import check_place
 
 
 @one_line_errors
