@@ -11,7 +11,6 @@ from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
 from prune_ssl.cli.options import Lengths, Threads, check_writable
 from prune_ssl.errors import ModelError
 from prune_ssl.reporting import report
-from prune_ssl.writing import check_place
 
 
 @one_line_errors
@@ -27,8 +26,6 @@ def report_command(
 ) -> None:
     """Count and time a model."""
     check_writable(save, (".json", ".md", ".html"), overwrite)
-    for path in save or []:
-        check_place(path)
     if baseline:
         check_rates(model, baseline)
     dense = load_and_say(baseline, head, allow_pickle).eval() if baseline else None
