@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_recipes import corpus, recipe, run_cli, without_bfloat16  # noqa: F401
 
-from prune_ssl import sweep as sweep_module
+from prune_ssl import sweeping as sweep_module
 from prune_ssl.cli import sweep as sweep_command
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
