@@ -30,7 +30,7 @@ def graph(dense):
     "units",
     [
         *([1.7], [1.0], [0, 2.0], "0123", b"012", [True], [False, True], [None], None, [[0, 1]], [[0], [1]]),
-        *({0: 1}, {"a": 0}, 3, 0, 2.5, ["0"], [0, "1"], [0, math.nan], [1e9], object(), [0 + 1j]),
+        *({0: 1}, {"a": 0}, 3, 0, 2.5, ["0"], [0, "1"], [0, math.nan], [1e9], ..., [0 + 1j]),
         *(np.array([0.0, 1.0]), np.array([True, False]), np.array([[0, 1]]), np.array(3), np.array(["0"])),
         *(torch.tensor([0.0]), torch.tensor([True]), torch.tensor([[0]]), torch.tensor(1), [torch.tensor(1)]),
         *([np.True_], [np.float32(1)], [-1], [0, -1], [24], [0, 0], [1, 2, 1], np.array([3, 3]), range(25)),
