@@ -80,8 +80,8 @@ def export(
     """
     chosen = target_named(target)
     path = prepare_folder(folder, overwrite)
-    beside = _beside(model, processor)
     whole = load_model(str(model)) if isinstance(model, str | Path) else model
+    beside = _beside(model, processor)
     if not isinstance(whole, PreTrainedModel):
         raise ExportError(
             f"{type(whole).__name__} is not a model of transformers, which the exporters take. Load the "

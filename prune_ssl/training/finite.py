@@ -266,8 +266,8 @@ class FiniteTrainer(Trainer):
         rate = self._rate()
         raise TrainingError(
             f"{self.title}, step {step} of {self.state.max_steps}: {what}.{clips} Training stopped, nothing "
-            f"of this step was kept; {kept}. Lower the learning rate{rate} and start anew; or, where a clip or "
-            "the loss is to blame, mend that and resume."
+            f"of this step was kept; {kept}. Lower the learning rate{rate} and start anew; or, where a clip "
+            "or the loss is to blame, mend that and resume."
         )
 
     def _rate(self) -> str:
