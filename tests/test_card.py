@@ -28,6 +28,21 @@ def test_a_folder_is_no_base_model_of_the_hub(made, base):  # noqa: F811
     assert card_of(made, base_model=base).data.base_model is None
 
 
+def test_a_folder_that_looks_like_a_name_of_the_hub_is_none(made, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "runs" / "dense").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert card_of(made, base_model="runs/dense").data.base_model is None
+    assert card_of(made, base_model="runs/other").data.base_model == "runs/other"
+
+
+def test_a_metric_is_given_with_its_interval(made):  # noqa: F811
+    judged = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "loss": 1.0, "clips": 30.0}
+    data = made.data.model_copy(update={"results": {"recovered": judged}})
+    card = ModelCard(model_card(data, Provenance()))
+    assert "accuracy 90.0%, 95% interval 80.0% to 95.0%" in card.text
+    assert [result.metric_type for result in card.data.eval_results] == ["accuracy"]
+
+
 def test_the_text_says_cost_budget_and_how_to_load(made):  # noqa: F811
     text = card_of(made, task="classification", data="words", command="prune-ssl run x.yaml").text
     assert "AutoModelForAudioClassification.from_pretrained" in text

@@ -543,3 +543,13 @@ def test_a_verification_recipe_says_its_margin(tmp_path):
     graph = prune_ssl.trace(ready.model)
     keep = prune_ssl.select(ready.model, graph, "macs=90%", round_to=1)
     assert prune_ssl.resize(ready.model, graph, keep).objective.margin == 0.1
+
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_model_by_an_override_may_be_of_another_family(name):
+    loaded = load_recipe(name, ["model.name=org/model"])
+    assert "family" not in loaded.model.model_fields_set
+    assert load_recipe(name, ["model.name=org/model", "model.family=wavlm"]).model.family == "wavlm"

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from huggingface_hub import ModelCard
 from torch import nn
 from transformers import (
     PreTrainedModel,
@@ -17,6 +19,7 @@ from transformers import (
 )
 
 from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
+from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
 from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError, PruneWarning
@@ -26,6 +29,7 @@ from prune_ssl.pipeline.arguments import dense_arguments, pruning_arguments
 from prune_ssl.pipeline.corpora import trainer_arguments, training_clips
 from prune_ssl.pipeline.folders import (
     DENSE_FOLDER,
+    RECIPE_FILE,
     begin,
     check_disk,
     clear_finished,
@@ -54,6 +58,7 @@ from prune_ssl.pipeline.student import distil, new_student
 from prune_ssl.recipes import Recipe, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.reporting import Report, report
+from prune_ssl.reporting.card import Provenance, model_card
 from prune_ssl.selection import Limit
 from prune_ssl.tasks import Task, task_class
 from prune_ssl.tracing import Cost, PruningGraph, trace
@@ -63,6 +68,7 @@ from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
 from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
+from prune_ssl.writing import write_text
 
 REPORTS = ("md", "html", "json")
 """Forms of each report; a sweep takes the last for the sign that there is a result."""
@@ -254,6 +260,7 @@ def _hand_over(
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
         written = _report(recipe, made, dense, model_folder, ready.task)
         written.save(model_folder / "report.json")
+        write_text(model_folder / CARD, model_card(written.data, _provenance(recipe, model_folder)))
         for kind in REPORTS:
             written.save(folder / f"report{suffix}.{kind}")
         for line in latency_lines(made.limits, made.model, dense):
@@ -261,6 +268,18 @@ def _hand_over(
 
     on_first(write)
     return _outcome(recipe, model_folder, suffix, made)
+
+
+def _provenance(recipe: Recipe, model_folder: Path) -> Provenance:
+    """Return what the card of a model says of where it came from."""
+    source = model_folder / CARD_OF_SOURCE
+    try:
+        card = ModelCard.load(source).data.to_dict() if source.is_file() else {}
+    except (ValueError, OSError, yaml.YAMLError):  # theirs, and perhaps no card of the hub at all
+        card = {}
+    name, data = recipe.model.name, recipe.data.path
+    command = f"prune-ssl run {RECIPE_FILE}"
+    return Provenance(name, recipe.task, Path(data).name if data else "", command, card)
 
 
 def _unsaid(_line: str) -> None:

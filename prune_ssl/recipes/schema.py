@@ -495,7 +495,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] | None = None) -> Rec
         words = "is empty" if found.data is None else f"is a {type(found.data).__name__}"
         raise RecipeError(f"{file} {words}; wanted a recipe: YAML keys such as `name: ...` and `data: ...`.")
     given: dict[Place, str] = {}
-    _drop_other_budget(found.data, overrides or [])
+    _drop_replaced(found.data, overrides or [])
     for override in overrides or []:
         place = apply_override(found, override, Recipe)
         given = {each: text for each, text in given.items() if each[: len(place)] != place}
@@ -503,14 +503,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] | None = None) -> Rec
     return _checked(found.data, str(file), found, given)
 
 
-def _drop_other_budget(data: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Let an override of `pruning.budgets` replace the file's `budget` too, and the other way round."""
-    given, part = {override.partition("=")[0] for override in overrides}, data.get("pruning")
-    pair = {"budget": "pruning.budget", "budgets": "pruning.budgets"}
-    if isinstance(part, dict) and len(given.intersection(pair.values())) == 1:
-        for name, key in pair.items():
-            if key not in given:
-                part.pop(name, None)
+def _drop_replaced(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Drop what an override replaces beside its own key.
+
+    `pruning.budgets` replaces the file's `budget` too, and the other way round. `model.name` replaces its
+    `family`: another model may be of another one.
+    """
+    given = {override.partition("=")[0].strip() for override in overrides}
+    pairs = (("pruning", "budgets", "budget"), ("pruning", "budget", "budgets"), ("model", "name", "family"))
+    for section, key, other in pairs:
+        part = data.get(section)
+        if isinstance(part, dict) and f"{section}.{key}" in given and f"{section}.{other}" not in given:
+            part.pop(other, None)
 
 
 def make_recipe(data: dict[str, Any], where: str = "recipe") -> Recipe:

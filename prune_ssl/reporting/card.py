@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from prune_ssl.reporting.content import LAST_STAGES, STAGES, summary
-from prune_ssl.reporting.formatting import is_task_metric, metric_name
+from prune_ssl.reporting.formatting import is_task_metric, metric_name, metric_value
 from prune_ssl.reporting.model import ReportData
 from prune_ssl.reporting.render import escaped, markdown_table
 
@@ -56,6 +57,7 @@ def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER"
     lines = [f"# {escaped(data.title)}", ""]
     lines += [_origin(data, source), ""]
     lines += ["## Cost and quality", "", *markdown_table(summary(data)), ""]
+    lines += [*intervals, ""] if (intervals := _intervals(data)) else []
     lines += [
         f"MACs are counted at {data.reference_seconds:g} s of 16 kHz audio, batch 1. Details: report.json.",
         "",
@@ -96,6 +98,22 @@ def _origin(data: ReportData, source: Provenance) -> str:
     return made
 
 
+def _is_judged(name: str) -> bool:
+    """Whether a value is a result of its own, not the end of an interval, a loss or a count."""
+    return is_task_metric(name) and not name.endswith(("_low", "_high", "loss", "clips"))
+
+
+def _intervals(data: ReportData) -> list[str]:
+    """Return a line for each metric of the finished model whose interval is known."""
+    found = data.results.get(next((name for name in LAST_STAGES if name in data.results), ""), {})
+    known = [name for name in found if {f"{name}_low", f"{name}_high"} <= found.keys()]
+    return [
+        f"- {metric_name(name)} {metric_value(name, found[name])}, 95% interval "
+        f"{metric_value(name, found[f'{name}_low'])} to {metric_value(name, found[f'{name}_high'])}"
+        for name in known
+    ]
+
+
 def _warnings(data: ReportData) -> list[str]:
     return [line for warning in data.warnings for line in (f"> {escaped(warning)}", "")]
 
@@ -103,8 +121,9 @@ def _warnings(data: ReportData) -> list[str]:
 def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
     stage = next((name for name in LAST_STAGES if name in data.results), None)
     found = {} if stage is None else data.results[stage]
-    metrics = {name: value for name, value in found.items() if is_task_metric(name)}
-    named = source.base_model if source.base_model and HUB_NAME.fullmatch(source.base_model) else None
+    metrics = {name: value for name, value in found.items() if _is_judged(name)}
+    of_hub = source.base_model is not None and not Path(source.base_model).exists()
+    named = source.base_model if of_hub and HUB_NAME.fullmatch(str(source.base_model)) else None
     passed_on: dict[str, Any] = {key: source.source_card.get(key) for key in PASSED_ON}
     results = [
         EvalResult(
