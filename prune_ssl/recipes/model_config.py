@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
+from math import isfinite
 from typing import Any
 
 import transformers
@@ -61,6 +62,8 @@ def check_config(family: str, given: Mapping[str, Any], from_scratch: bool) -> N
 
 def _problem_with(name: str, value: Any, default: Any) -> str | None:
     """Return what is wanted in the place of a value, or None; types are transformers' own to check."""
+    if not _is_finite(value):
+        return "finite numbers"
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value):
         return f"a number; YAML reads {value} as text: write it with a point and a sign, as 1.0e-5"
     if name.endswith(("_act", "_activation")) and isinstance(value, str):
@@ -74,6 +77,15 @@ def _problem_with(name: str, value: Any, default: Any) -> str | None:
         right = 0 < len(value) <= 100 and all(map(_is_size, value))
         return None if right else f"1 to 100 whole numbers from 1 to {MOST_OF_A_SIZE}"
     return None
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number in a value is infinite or not a number: recipe.yaml could not be read again."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or isfinite(value)
 
 
 def _is_size(value: Any) -> bool:
