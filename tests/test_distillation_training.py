@@ -14,7 +14,7 @@ from prune_ssl import DistillationConfig, DistillationTrainer, PruningConfig, Pr
 from prune_ssl.data import SpeechCollator
 from prune_ssl.distillation import HIDDEN_LOSSES, Distiller, Taps
 from prune_ssl.distillation.config import RELATIONS
-from prune_ssl.errors import DistillationError
+from prune_ssl.errors import ArtifactError, DistillationError
 
 FOR_ALL_MODELS = dict.fromkeys((*HIDDEN_LOSSES, *RELATIONS, "logits"), 1.0)
 
@@ -167,9 +167,9 @@ def test_projections_join_widths_and_start_as_the_identity(kind, width, names):
         ({"temperature": 0}, "temperature: found 0, wanted above 0"),
         ({"enhancement_units": 0}, "enhancement_units: found 0, wanted 1 or more"),
         ({"task_weight": -1}, "task_weight: found -1"),
-        ({"layers": [(1, 2, 3)]}, "wanted layer numbers from 0"),
+        ({"layers": [(1, 2, 3)]}, "layers: found"),
         ({"layers": [0, 4], "layer_weights": [1.0]}, "one for each of `layers`"),
-        ({"projection": "linear"}, "projection: found 'linear', wanted one of auto"),
+        ({"projection": "linear"}, "projection: found 'linear'"),
         ({"gram_scale": "half"}, "gram_scale"),
     ],
 )
@@ -317,7 +317,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(tmp_path):
         ends.append(trainer.model.state_dict() | trainer.distiller.learned.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
     (tmp_path / "1/checkpoint-8/distillation.safetensors").unlink()
-    with pytest.raises(DistillationError, match=r"there is no distillation\.safetensors"):
+    with pytest.raises(ArtifactError, match=r"distillation\.safetensors is missing"):
         trainer.train(resume_from_checkpoint=str(tmp_path / "1/checkpoint-8"))
 
 

@@ -51,6 +51,10 @@ def test_onnx_is_the_pruned_model_in_every_family(tmp_path, family):
     for norm in ("group", "layer"):
         model = pruned(family, head, norm)
         processor = Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")
+        if family == "wav2vec2-conformer":  # the exporter bakes a length into its graph
+            with pytest.raises(ExportError, match="does not run on"):
+                export(model, tmp_path / norm, "onnx", processor=processor)
+            continue
         made = export(model, tmp_path / norm, "onnx", processor=processor)
         assert difference(model, made, norm == "layer") <= 1e-4
 

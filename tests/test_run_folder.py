@@ -302,14 +302,13 @@ def test_no_place_for_temporary_files_after_training_is_no_error(corpus, tmp_pat
     assert (tmp_path / "out" / "finished.json").is_file()
 
 
-def test_no_place_for_temporary_files_before_training_is_one_error(corpus, tmp_path, monkeypatch):
+def test_a_run_that_makes_no_tokenizer_needs_no_place_for_temporary_files(corpus, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
-    with pytest.raises(ArtifactError, match=r"files \(TMPDIR\) cannot be written: the disk is full"):
-        run(recipe_of(tmp_path / "out", corpus), say=lambda line: None)
-    assert names_in(tmp_path) == []
+    run(recipe_of(tmp_path / "out", corpus), say=lambda line: None)
+    assert (tmp_path / "out" / "finished.json").is_file()
 
 
 def test_an_empty_recipe_that_a_full_disk_left_stands_in_nobodys_way(corpus, tmp_path, without_training):
@@ -383,7 +382,8 @@ def test_a_file_that_cannot_be_written_is_one_error(tmp_path, command):
     result = run_cli(*arguments[command])
     assert result.exit_code == 2
     assert "Traceback" not in result.output
-    assert "x.json cannot be" in " ".join(result.output.split())
+    assert "cannot be" in " ".join(result.output.split())
+    assert str(tmp_path / "file") in result.output.replace("\n", "")
 
 
 def test_a_lock_is_free_again_after_a_run_that_was_refused(corpus, tmp_path):

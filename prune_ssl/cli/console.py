@@ -22,7 +22,9 @@ err = Console(stderr=True, highlight=False)
 
 def say(line: str) -> None:
     """Print one line of progress, unwrapped, without reading markup into it."""
-    out.print(line, markup=False, soft_wrap=True)
+    # A file name that is not UTF-8 must not end the program, nor stay in the console's buffer.
+    printable = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    out.print(printable, markup=False, soft_wrap=True)
 
 
 def quiet_libraries() -> None:

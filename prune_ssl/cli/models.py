@@ -6,6 +6,7 @@ import typer
 from transformers import PreTrainedModel
 
 from prune_ssl.cli.console import err, say
+from prune_ssl.cli.options import check_choice
 from prune_ssl.models import load_model
 from prune_ssl.models.architectures import Head
 from prune_ssl.models.origin import origin_of
@@ -35,6 +36,7 @@ def load_and_say(
     Raises:
         ModelError: it cannot be loaded.
     """
+    check_choice("--head", head, ("keep", "drop"))
     model = load_model(name, head=cast(Head, head), allow_pickle=allow_pickle)
     origin = origin_of(model)
     assert origin is not None  # load_model sees to it

@@ -42,8 +42,14 @@ def compare(
         inputs = example(model, max(seconds, 1.5 * shortest), rows, masked, seed)
         with torch.no_grad():
             wanted = model(**inputs, return_dict=False)[0].numpy()
-        found = session(as_feeds(inputs))
         where = f"{rows} x {seconds:g} s"
+        try:
+            found = session(as_feeds(inputs))
+        except Exception as error:  # each runtime raises its own
+            words = " ".join(str(error).split())[:200]
+            raise ExportError(
+                f"{name}: the graph does not run on {where} ({words}); it was not kept. Try another target."
+            ) from error
         if found.shape != wanted.shape:
             raise ExportError(
                 f"{name}: the graph gives {found.shape} where PyTorch gives {wanted.shape} ({where}); it "

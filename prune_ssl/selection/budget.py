@@ -59,7 +59,7 @@ class Constraint:
     absolute: int | None = None
     """Parameters, MACs, bytes, or nanoseconds."""
     at: Conditions = Conditions()
-    names_dtype: bool = False
+    names_dtype: bool = field(default=False, compare=False)
     """Whether the dtype was asked for; a memory without it counts in what `save_pretrained` writes."""
     table: LatencyTable | None = field(default=None, repr=False, compare=False)
     """What this machine takes for which widths; needed to resolve a latency."""

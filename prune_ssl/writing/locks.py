@@ -14,7 +14,7 @@ if sys.platform != "win32":
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 _held: set[int] = set()
 """Descriptors whose locks are this process's."""
-_guarded: dict[Path, tuple[int, int]] = {}
+_guarded: dict[Path, tuple[int, int, int | None]] = {}
 """Folders that must stay where they are, with their device and inode."""
 
 
@@ -53,14 +53,21 @@ def release(number: int) -> None:
 
 
 def guard(folder: Path) -> None:
-    """From now on refuse to write into a folder once it was deleted, moved or replaced."""
+    """From now on refuse to write into a folder once it was deleted, moved or replaced.
+
+    It is held open, so that a folder that is made in its place cannot get its number.
+    """
+    forget_guard(folder)
     found = folder.stat()
-    _guarded[folder] = (found.st_dev, found.st_ino)
+    held = None if sys.platform == "win32" else os.open(folder, os.O_RDONLY)
+    _guarded[folder] = (found.st_dev, found.st_ino, held)
 
 
 def forget_guard(folder: Path) -> None:
     """End what `guard` began."""
-    _guarded.pop(folder, None)
+    held = _guarded.pop(folder, (0, 0, None))[2]
+    if held is not None:
+        os.close(held)
 
 
 def check_guards(target: Path) -> None:
@@ -73,7 +80,7 @@ def check_guards(target: Path) -> None:
         if not target.is_relative_to(folder):
             continue
         found = folder.stat() if folder.exists() else None
-        if found is None or (found.st_dev, found.st_ino) != known:
+        if found is None or (found.st_dev, found.st_ino) != known[:2]:
             raise ArtifactError(
                 f"{folder} was deleted, moved or replaced while this run was writing to it; nothing more is "
                 "written. Leave the folder in place, and start again."
