@@ -172,3 +172,14 @@ def test_a_folder_that_states_an_unknown_kernel_is_refused(tmp_path):
     except ArtifactError:
         return
     assert loaded.config._attn_implementation in ("eager", "sdpa")  # transformers may not read it at all
+
+
+@pytest.mark.parametrize("family", ["hubert", "wavlm", "wav2vec2-conformer", "sew-d"])
+def test_every_parameter_of_an_emptied_model_has_a_gradient(family):
+    """Processes that train together wait for all; a norm before an emptied block gets zeros."""
+    model = tiny_model(family, "ForSequenceClassification", "layer")
+    keep = {name: [] for name in trace(model).groups if name in ("layer.1.heads", "layer.2.ffn")}
+    small = resize(model, trace(model), keep).train()
+    small(**batch(small), labels=torch.tensor([0, 1])).loss.backward()
+    without = [name for name, each in small.named_parameters() if each.grad is None]
+    assert not [name for name in without if ".layer" in name]

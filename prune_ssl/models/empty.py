@@ -19,9 +19,14 @@ class BiasOnly(nn.Module):
         """Map (..., any) to (..., size)."""
         shape = (*hidden_states.shape[:-1], self.size)
         bias = self._parameters["bias"]
-        if bias is None:
-            return hidden_states.new_zeros(shape)
-        return bias.to(hidden_states.dtype).expand(shape).clone()
+        left = hidden_states.new_zeros(shape)
+        if bias is not None:
+            left = bias.to(hidden_states.dtype).expand(shape).clone()
+        if self.training and hidden_states.requires_grad:
+            # What stands before an emptied block (its norm) gets a gradient of zero and not none: processes
+            # that train together wait for a gradient of every parameter.
+            left = left + 0.0 * hidden_states.sum(-1, keepdim=True).to(left.dtype)
+        return left
 
 
 class Nothing(nn.Module):
