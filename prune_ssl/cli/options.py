@@ -52,7 +52,7 @@ def check_choice(option: str, given: str, wanted: Iterable[str]) -> str:
         return given
     near = get_close_matches(given.lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise RecipeError(f"{option}: found {given!r:.60}; {hint}Wanted one of {', '.join(known)}.")
+    raise RecipeError(f"{option}: found {given!r:.60}; {hint}wanted one of {', '.join(known)}.")
 
 
 def traced(model: nn.Module, only: Sequence[str] | None, ignore: Sequence[str] | None) -> PruningGraph:
