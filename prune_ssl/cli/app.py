@@ -6,6 +6,7 @@ import typer
 
 from prune_ssl import __version__
 from prune_ssl.cli import (
+    apply,
     bench,
     demo,
     doctor,
@@ -49,6 +50,7 @@ def _program(
 app.command("demo")(demo.demo_command)
 app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune_command)
+app.command("apply")(apply.apply_command)
 app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
