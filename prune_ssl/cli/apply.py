@@ -26,7 +26,7 @@ def apply_command(
     seconds: Seconds = 10.0,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
 ) -> None:
-    """Make the cut of a plan again, from the dense checkpoint: for those who may pass on plans but no weights.
+    """Make the cut of a plan again, from the dense checkpoint: where weights may not be passed on.
 
     The weights are the dense model's. A model that was trained after its cut has other ones.
     """

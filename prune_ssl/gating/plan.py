@@ -33,8 +33,8 @@ class Plan:
                 keep[name] = tuple(units)
             elif any(unit >= len(before) for unit in units):
                 raise KeepError(
-                    f"{name}: the second plan keeps unit {max(units)}, and the first one leaves {len(before)} "
-                    "units. The second plan is not one of the model that the first one leaves."
+                    f"{name}: the second plan keeps unit {max(units)}, and the first one leaves "
+                    f"{len(before)} units. The second plan is not one of the model that the first one leaves."
                 )
             else:
                 keep[name] = tuple(before[unit] for unit in units)

@@ -41,14 +41,13 @@ def test_a_model_that_is_cut_twice_has_the_plan_of_one_cut(dense: Path, tmp_path
     run("prune", first, second, "--budget", "macs=70%", "--round-to", "1", *more)
     run("apply", second, dense, again)
     made, wanted = load_pretrained(again), load_pretrained(second)
-    assert {k: v.shape for k, v in made.state_dict().items()} == {
-        k: v.shape for k, v in wanted.state_dict().items()
-    }
+    shapes = {name: value.shape for name, value in wanted.state_dict().items()}
+    assert {name: value.shape for name, value in made.state_dict().items()} == shapes
     assert load_plan(second) != load_plan(first)
 
 
 def test_a_stock_plan_gives_a_folder_without_code(dense: Path, tmp_path: Path) -> None:
-    run("prune", dense, tmp_path / "small", "--budget", "macs=70%", "--layout", "stock")
+    run("prune", dense, tmp_path / "small", "--budget", "macs=90%", "--round-to", "1", "--layout", "stock")
     run("apply", tmp_path / "small", dense, tmp_path / "again", "--layout", "stock")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "hubert"
     assert checksum(load_pretrained(tmp_path / "again")) == checksum(load_pretrained(tmp_path / "small"))
