@@ -11,6 +11,7 @@ from prune_ssl.cli import (
     demo,
     doctor,
     export,
+    importing,
     infer,
     prune,
     recipes,
@@ -54,6 +55,7 @@ app.command("apply")(apply.apply_command)
 app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
+app.command("import")(importing.import_command)
 app.command("report")(report.report_command)
 app.command("export")(export.export_command)
 app.command("transcribe")(infer.transcribe_command)

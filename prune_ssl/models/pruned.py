@@ -21,6 +21,7 @@ from prune_ssl.models.layers import (
     empty_feed_forward,
     own_position_bias,
     remove_layer,
+    scale_last_convolution_,
     state_heads,
     submodule_or_none,
 )
@@ -44,6 +45,7 @@ OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the sto
 # bare_projection: the feature projection has no Linear. reused_maps: layers with the map of the layer below.
 # residual_dims, residual_scales: what is left of the original residual stream, where slices of it are read.
 # position_size: width of the table of relative positions. upsampled_size: width behind the upsampling.
+# scaled_frontend: factors of the channels stand behind the last convolution of the frontend.
 # project_features: SEW has a projection though its widths are equal (the stock constructor leaves it out).
 FIELDS: dict[str, tuple[Any, Any]] = {
     "pruned_layers": (dict[str, Any] | None, None),
@@ -54,6 +56,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "upsampled_size": (int | None, None),
     "project_features": (bool, False),
     "bare_projection": (bool, False),
+    "scaled_frontend": (bool, False),
     "reused_maps": (list[int] | None, None),
     "prune_format_version": (int, 1),
 }
@@ -207,6 +210,8 @@ def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config
         reader = head_reader_of(model, family)
         if reader is not None:
             _widen(model, reader, inputs=config.upsampled_size)
+    if config.scaled_frontend:
+        scale_last_convolution_(backbone)
     if config.bare_projection:
         leave_out_projection_(backbone)
     if config.head_size is not None and family.layers_return_bias:
