@@ -14,6 +14,7 @@ from prune_ssl.cli import (
     importing,
     infer,
     prune,
+    push,
     recipes,
     report,
     run,
@@ -58,6 +59,7 @@ app.command("sweep")(sweep.sweep_command)
 app.command("import")(importing.import_command)
 app.command("report")(report.report_command)
 app.command("export")(export.export_command)
+app.command("push")(push.push_command)
 app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)
 app.command("verify")(infer.verify_command)
