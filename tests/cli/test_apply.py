@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import checksum, tiny_model
 from typer.testing import CliRunner
 
 from prune_ssl import load_pretrained
 from prune_ssl.artifacts import load_plan
 from prune_ssl.cli.app import app
+from tests.support.models import checksum, tiny_model
 
 
 def run(*arguments: object, status: int = 0) -> str:

@@ -4,13 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import tiny_model
 from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalTokenNotFoundError
 from typer.testing import CliRunner
 
 from prune_ssl import resize, save_pretrained, trace
 from prune_ssl.cli.app import app
+from tests.support.models import tiny_model
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import FORMS, ONE_OF_EACH, batch, first_output, relative_difference, tiny_model
-from test_exact_removal import ALL, random_keep
 
 from prune_ssl import Plan, resize, trace
 from prune_ssl.errors import KeepError
+from tests.support.keeps import ALL, random_keep
+from tests.support.models import FORMS, ONE_OF_EACH, batch, first_output, relative_difference, tiny_model
 
 
 def random_plan(graph, seed):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import first_output
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
@@ -18,6 +17,7 @@ from prune_ssl import load_pretrained, resize, trace
 from prune_ssl.cli.app import app
 from prune_ssl.errors import ArtifactError
 from prune_ssl.importing import import_checkpoint
+from tests.support.models import first_output
 
 LAYERS, HEADS, WIDTH, SIZE = 3, 4, 16, 4
 CONVS = [(6, 10, 5), (5, 3, 2), (7, 3, 2), (6, 3, 2), (5, 3, 2), (4, 2, 2), (9, 2, 2)]
