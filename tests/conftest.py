@@ -12,8 +12,8 @@ import transformers
 from hypothesis import HealthCheck, settings
 from transformers import PreTrainedModel, TrainingArguments
 
-from prune_ssl.models import FAMILIES
-from prune_ssl.models.xvector import XVECTOR_CLASSES
+from prune_ssl.families import FAMILIES
+from prune_ssl.families.xvector import XVECTOR_CLASSES
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -11,7 +11,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Mode
 
 from prune_ssl import Plan, PruningConfig, attach_gates, resize, trace
 from prune_ssl.errors import ModelError
-from prune_ssl.models import FAMILIES
+from prune_ssl.families import FAMILIES
 from prune_ssl.selection import KINDS
 
 EXTREMES = ("random", "no heads", "no ffn", "one channel", "almost nothing", "no blocks", "one layer")

@@ -10,7 +10,7 @@ from test_torchaudio import masked_and_resized as masked_and_resized_torchaudio
 from test_torchaudio import tiny as tiny_torchaudio
 
 from prune_ssl import trace
-from prune_ssl.models import FAMILIES
+from prune_ssl.families import FAMILIES
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
 COLUMNS = {
