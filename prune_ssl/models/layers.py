@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import nn
 
-from prune_ssl.models.empty import (
+from prune_ssl.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
+from prune_ssl.families.empty import (
     BiasAttention,
     BiasOnly,
     BiasPostNormAttention,
@@ -12,8 +13,7 @@ from prune_ssl.models.empty import (
     Nothing,
     removed_layer_of,
 )
-from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
-from prune_ssl.models.wavlm import (
+from prune_ssl.families.position_bias import (
     BiasFusedWavLMAttention,
     BiasWavLMAttention,
     FusedWavLMAttention,

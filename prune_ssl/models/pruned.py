@@ -13,8 +13,10 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, OutputRecorder
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.empty import NoMap
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
+from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
+from prune_ssl.families.empty import NoMap
+from prune_ssl.families.position_bias import PrunedWavLMAttention
+from prune_ssl.families.xvector import model_class_of
 from prune_ssl.models.layers import (
     empty_attention,
     empty_convolution,
@@ -26,17 +28,7 @@ from prune_ssl.models.layers import (
     submodule_or_none,
 )
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
-from prune_ssl.models.wavlm import PrunedWavLMAttention
-from prune_ssl.models.xvector import XVECTOR_CLASSES
 
-HEADS = (
-    ("Model", "AutoModel"),
-    ("ForCTC", "AutoModelForCTC"),
-    ("ForSequenceClassification", "AutoModelForAudioClassification"),
-    ("ForAudioFrameClassification", "AutoModelForAudioFrameClassification"),
-    ("ForXVector", "AutoModelForAudioXVector"),
-    ("ForPreTraining", "AutoModelForPreTraining"),
-)
 OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the stock one that computes it
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
@@ -63,7 +55,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
 
 
 def _config_class(family: Family) -> type[PreTrainedConfig]:
-    stock: type[PreTrainedConfig] = getattr(transformers, f"{family.stem}Config")
+    stock: type[PreTrainedConfig] = family.config_class()
     body: dict[str, Any] = {name: default for name, (_, default) in FIELDS.items()}
     body |= {
         "model_type": PRUNED_PREFIX + family.name,
@@ -73,11 +65,6 @@ def _config_class(family: Family) -> type[PreTrainedConfig]:
     }
     made: type[PreTrainedConfig] = strict(type(f"Pruned{stock.__name__}", (stock,), body))
     return made
-
-
-CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    name: _config_class(family) for name, family in FAMILIES.items() if family.stem
-}
 
 
 def _new_linear(old: nn.Module, in_features: int, out_features: int) -> nn.Linear:
@@ -256,7 +243,7 @@ class PrunedLayers:
         for index, sizes in (config.pruned_layers or {}).items():
             shrink_layer(backbone, family, int(index), sizes, config)
         if config.reused_maps:
-            layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
+            layers: Any = backbone.get_submodule(family.layer_list)
             share_maps_([layer._modules.get(family.attention.path) for layer in layers], config.reused_maps)
 
     @classmethod
@@ -319,25 +306,30 @@ def _record_anew(backbone: Any) -> None:
     backbone._output_capturing_hooks_installed = False
 
 
-def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
-    """Make one pruned class per stock class that exists, and register it with the Auto classes."""
-    pruned: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
-    for family, config_class in CONFIGS.items():
-        AutoConfig.register(config_class.model_type, config_class)
-        setattr(sys.modules[__name__], config_class.__name__, config_class)
-        for suffix, auto in HEADS:
-            name = FAMILIES[family].stem + suffix
-            stock: type[PreTrainedModel] | None = getattr(transformers, name, XVECTOR_CLASSES.get(name))
-            if stock is None:
-                continue
-            both: tuple[Any, Any] = stock, config_class
-            made = pruned_class_of(*both)
-            getattr(transformers, auto).register(config_class, made)
-            pruned[stock] = made
-    return pruned
+CONFIGS: dict[str, type[PreTrainedConfig]] = {}
+"""Name of a family -> the config class of its pruned models."""
+PRUNED_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
+"""Stock class -> pruned class."""
 
 
-PRUNED_CLASSES = _define_classes()
+def define_classes(family: Family) -> None:
+    """Make a pruned class for every model class that a family has, and register it with its Auto class."""
+    if family.library != "transformers":
+        return
+    config_class = CONFIGS[family.name] = _config_class(family)
+    AutoConfig.register(config_class.model_type, config_class)
+    setattr(sys.modules[__name__], config_class.__name__, config_class)
+    for suffix, auto in family.heads:
+        stock = model_class_of(family, suffix)
+        if stock is None:
+            continue
+        both: tuple[Any, Any] = stock, config_class
+        made = PRUNED_CLASSES[stock] = pruned_class_of(*both)
+        getattr(transformers, auto).register(config_class, made)
+
+
+for _family in FAMILIES.values():
+    define_classes(_family)
 
 
 def is_pruned(model: nn.Module) -> bool:

@@ -15,6 +15,7 @@ ORDER = (
     "errors",
     "version",
     "writing",
+    "families",
     "models",
     "tracing",
     "selection",
