@@ -90,7 +90,7 @@ def prune_command(
             criterion,
             round_to,
             chosen,
-            seconds,
+            seconds=seconds,
             normalise=cast(Normalise, normalise),
             isomorphic=isomorphic,
             layout=cast(Layout, layout),

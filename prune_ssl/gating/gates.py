@@ -17,7 +17,7 @@ from prune_ssl.gating.modules import restore_class
 from prune_ssl.gating.plan import Plan
 from prune_ssl.gating.processes import mean_over_processes
 from prune_ssl.gating.state import restore_, state_of
-from prune_ssl.selection import Budget, Limit, resolve, solve, ties_of, unit_prices
+from prune_ssl.selection import Bounds, Budget, Limit, resolve, solve, ties_of, unit_prices
 from prune_ssl.tracing import Group, PruningGraph
 
 SMOOTHING = 0.9  # of the measured size of the task's gradient, per backward pass
@@ -207,7 +207,7 @@ class Gates(nn.Module):
         return self._costs(self._width_vector()).to(self.log_alpha.dtype)
 
     def _costs(self, widths: torch.Tensor) -> torch.Tensor:
-        return torch.stack([limit.polynomial.expected(widths) / limit.dense for limit in self.limits])
+        return torch.stack([limit.cost.expected(widths) / limit.dense for limit in self.limits])
 
     def target(self, step: int) -> list[float]:
         """Return the target fraction of each constraint at `step`."""
@@ -409,8 +409,8 @@ class Gates(nn.Module):
         # probability.
         prices = unit_prices(self.graph, self.limits)
         scores = {name: values.double() * prices[name] for name, values in chances.items()}
-        ties = ties_of(self.graph, self.config.layout)
-        keep = solve(self.graph, scores, self.limits, self.widths, start, ties=ties)
+        bounds = Bounds(self.limits, self.widths, ties_of(self.graph, self.config.layout))
+        keep = solve(self.graph, scores, bounds, start)
         open_means = self._open_means()
         scales = {}
         for name, span in self.spans.items():

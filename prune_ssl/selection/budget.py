@@ -1,17 +1,15 @@
-"""Budgets: what must be kept, parsed from text and resolved to absolute limits for one model."""
+"""Budgets: the amounts that must be kept at most, read from text."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.models.arguments import shown
-from prune_ssl.selection.costs import CostFunction, PolynomialCost, saved_overhead
-from prune_ssl.selection.latency import LatencyCost, LatencyTable
+from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.selection.meant import likely_budgets, plain
-from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.cost import SECTIONS
 
 Quantity = Literal["params", "macs", "memory", "latency"]
@@ -112,25 +110,6 @@ def _with_unit(amount: int, units: Mapping[str, int]) -> str:
 
 
 Budget = tuple[Constraint, ...]
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A constraint resolved for one model: an integer that the small model must not exceed."""
-
-    constraint: Constraint
-    maximum: int
-    dense: int
-    polynomial: CostFunction
-
-    @property
-    def fraction(self) -> float:
-        """The limit as a fraction of the dense model's cost."""
-        return self.maximum / self.dense
-
-    def change(self, group: str, width: int, widths: Mapping[str, int]) -> int:
-        """Return by how much the cost changes when `group` goes from its width in `widths` to `width`."""
-        return self.polynomial.change(group, width, widths)
 
 
 def parse_budget(text: str) -> Budget:
@@ -293,69 +272,3 @@ def _short(given: object) -> str:
     """Return what was given in quotes, on one line, at most about 80 characters of it."""
     shown = repr(given)
     return shown if len(shown) <= 80 else f"{shown[:60]}...{shown[-12:]}"
-
-
-def floor_widths(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """Return the smallest allowed width of every group."""
-    return {name: widths[name][0] for name in graph.groups}
-
-
-def reachable(
-    graph: PruningGraph, polynomial: CostFunction, widths: Mapping[str, Sequence[int]]
-) -> tuple[int, int]:
-    """Return (smallest, dense) cost that the allowed widths can reach."""
-    smallest = polynomial.value(floor_widths(graph, widths))
-    return smallest, polynomial.value(graph.widths())
-
-
-def resolve(
-    budget: str | Budget, graph: PruningGraph, widths: Mapping[str, Sequence[int]], seconds: float
-) -> tuple[Limit, ...]:
-    """Turn a budget into integer limits for this model.
-
-    Args:
-        budget: text or parsed constraints.
-        graph: the traced model; percentages refer to its own (dense) cost, unprunable parts included.
-        widths: allowed widths of every group, smallest first.
-        seconds: audio length at which MACs are counted.
-
-    Raises:
-        BudgetError: a limit is below what can be reached; the message gives the reachable range.
-    """
-    constraints = as_budget(budget)
-    limits = []
-    for constraint in constraints:
-        polynomial = _cost_function(constraint, graph, seconds)
-        smallest, dense = reachable(graph, polynomial, widths)
-        if dense == 0:
-            raise BudgetError(f"budget {constraint}: the model has no {constraint.name} to prune.")
-        if constraint.fraction is not None:
-            maximum = int(constraint.fraction * dense)
-        else:
-            maximum = min(int(constraint.absolute or 0), dense)
-        if maximum < smallest:
-            least, most, asked = (constraint.shown(each) for each in (smallest, dense, maximum))
-            raise BudgetError(
-                f"budget {constraint} cannot be met: {asked} {constraint.name} is below the least that "
-                f"this model can reach. Reachable: {least} to {most} "
-                f"({100 * smallest / dense:.1f}% to 100%). Ask for more, or prune more kinds of units."
-            )
-        limits.append(Limit(constraint, maximum, dense, polynomial))
-    return tuple(limits)
-
-
-def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) -> CostFunction:
-    if constraint.metric == "latency":
-        if constraint.table is None:
-            raise BudgetError(
-                f"budget {constraint}: what widths cost on this machine is not known. Give "
-                "prune_ssl.with_latency(model, graph, budget, seconds) as the budget, which measures it once "
-                "(PruningTrainer and the command line do so themselves)."
-            )
-        return LatencyCost(constraint.table, graph)
-    if constraint.metric == "memory":
-        if not constraint.names_dtype:
-            return PolynomialCost(graph.stored_bytes(), 1, saved_overhead(graph))
-        size = DTYPE_BYTES[constraint.at.dtype]
-        return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph, size))
-    return PolynomialCost(graph.polynomial(constraint.metric, constraint.section, seconds))

@@ -34,8 +34,11 @@ class CostFunction(Protocol):
         """Return the groups whose changes depend on the width of `group`, itself among them."""
         ...
 
-    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-        """Return those of the allowed widths that are worth ending with; the least and greatest stay."""
+    def worthwhile(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """Drop allowed widths that a wider one beats at no extra cost.
+
+        The smallest and the largest are always kept.
+        """
         ...
 
     def expected(self, widths: torch.Tensor) -> torch.Tensor:
@@ -68,7 +71,7 @@ class PolynomialCost:
         terms = self.polynomial.by_group.get(group, [])
         return {group}.union(*(others for _, others in terms))
 
-    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    def worthwhile(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
         """See CostFunction."""
         return {name: list(options) for name, options in widths.items()}
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection.budget import Limit
 from prune_ssl.selection.calibration import (
     Batch,
     Evidence,
@@ -17,6 +16,7 @@ from prune_ssl.selection.calibration import (
     per_unit,
     unit_sums,
 )
+from prune_ssl.selection.limits import Limit
 from prune_ssl.tracing import Group, PruningGraph
 
 Normalise = Literal["cost", "none"]
@@ -107,6 +107,8 @@ class Criterion:
     """Scores of different groups cannot be compared until each is over its mean, times the weight count."""
     by_cost: bool = True
     """Whether scores may be compared by cost saved."""
+    evenly: bool = False
+    """All groups are cut by one fraction; scores choose within a group only."""
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -115,9 +117,7 @@ CRITERIA: dict[str, Criterion] = {
     "fisher": Criterion(fisher, "gradients"),
     "activation": Criterion(activation, "inputs", relative=True),
     "random": Criterion(random, by_cost=False),
-    "uniform": Criterion(
-        magnitude, relative=True
-    ),  # magnitude within a group; `select` cuts all groups by one fraction
+    "uniform": Criterion(magnitude, relative=True, evenly=True),
 }
 
 
@@ -154,7 +154,7 @@ def unit_prices(graph: PruningGraph, limits: Sequence[Limit]) -> dict[str, float
     """
     dense = graph.widths()
     found = {
-        name: sum(max(limit.polynomial.marginal(name, dense), 0) / limit.dense for limit in limits)
+        name: sum(max(limit.cost.marginal(name, dense), 0) / limit.dense for limit in limits)
         for name in graph.groups
     }
     least = min((price for price in found.values() if price > 0), default=1.0)

@@ -139,14 +139,15 @@ class LatencyCost:
         parts = self.by_group.get(group, [])
         return {group}.union(*((*part.axes, *part.factors) for part in parts))
 
-    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-        """Return the widths where this machine is fast: none for which a wider one takes no longer.
+    def worthwhile(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """Drop allowed widths for which a wider one takes no longer on this machine.
 
-        Where a group is the only axis of its module, only widths that were measured.
+        Where a group is the only axis of its module, widths that were not measured go too. The smallest and
+        the largest are always kept.
         """
-        return {name: self._usable(name, list(options)) for name, options in widths.items()}
+        return {name: self._worthwhile(name, list(options)) for name, options in widths.items()}
 
-    def _usable(self, name: str, options: list[int]) -> list[int]:
+    def _worthwhile(self, name: str, options: list[int]) -> list[int]:
         segments = [part for part in self.by_group.get(name, []) if name in part.axes]
         if not segments or len(options) < 3:
             return options

@@ -80,7 +80,7 @@ def cut(
             config.criterion,
             config.round_to,
             config.kinds,
-            config.seconds,
+            seconds=config.seconds,
             batches=batches,
             normalise=config.normalise,
             isomorphic=config.isomorphic,

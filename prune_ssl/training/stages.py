@@ -10,8 +10,7 @@ from torch import nn
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import Plan, PruningConfig
-from prune_ssl.selection import Budget, Limit, allowed_widths, resolve
-from prune_ssl.selection.budget import reachable
+from prune_ssl.selection import Budget, Limit, allowed_widths, reachable, resolve
 from prune_ssl.selection.latency import LatencyCost
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.training.cutting import composed, for_what_is_left
