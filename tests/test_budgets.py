@@ -65,7 +65,7 @@ def test_a_memory_budget_bounds_the_saved_file_and_is_used(tmp_path, family, hea
 def test_gates_take_a_memory_budget():
     model = tiny_model()
     gates = attach_gates(model, trace(model), PruningConfig(budget="memory=70%", round_to=1, steps=10))
-    assert float(gates.expected().detach()[0]) == pytest.approx(gates.start[0])
+    assert float(gates.expected().detach()[0]) == pytest.approx(gates.lagrangian.start[0])
     gates.penalty(5).backward()
     assert float(gates.log_alpha.grad.abs().sum()) > 0
     plan = gates.finalize(untrained=True)

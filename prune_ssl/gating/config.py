@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating.schedule import SHAPES
@@ -11,12 +11,15 @@ from prune_ssl.selection import (
     CRITERIA,
     STOCK_KINDS,
     UNIT_KINDS,
+    Bounds,
     Budget,
     Layout,
     Normalise,
     as_budget,
+    bounds_of,
     check_kinds,
 )
+from prune_ssl.tracing import PruningGraph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ class PruningConfig:
 
     def __post_init__(self) -> None:
         check_types(self, BudgetError, but=("budget", "milestones", "criterion"))
-        given: Any = self.milestones
+        given: object = self.milestones
         if not isinstance(given, list | tuple):
             raise BudgetError(f"milestones: found {shown(given)}, wanted a list of budgets.")
         object.__setattr__(self, "milestones", tuple(given))
@@ -90,6 +93,19 @@ class PruningConfig:
         ):
             if not holds:
                 raise BudgetError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
+
+    def bounds(self, graph: PruningGraph, budget: str | Budget | None = None) -> Bounds:
+        """Return the budget resolved for the model of `graph`, with the widths that its groups may end with.
+
+        Args:
+            graph: the traced model.
+            budget: another one in place of `self.budget`, such as one of `milestones`.
+
+        Raises:
+            BudgetError: it cannot be met; the message gives the reachable range.
+        """
+        asked = self.budget if budget is None else budget
+        return bounds_of(graph, asked, self.round_to, self.kinds, self.layout, self.seconds)
 
 
 def _stock_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:

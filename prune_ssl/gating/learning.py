@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+
 from prune_ssl.errors import GatingError
 
 FAR = 0.05  # of the dense cost: further than this from its budget, the expected cost has not followed it
@@ -42,21 +44,33 @@ class Learning:
     stuck: int = 0
     """Calls of `penalty` after moves of the gates, with the step of the call before."""
 
+    def __post_init__(self) -> None:
+        self._seen = (self.drawn, self.whole)  # at the last call of `penalty`; no field, so never saved
+
     def note_pass(self, training: bool, held: bool, gradients: bool) -> None:
         """Count a forward pass of the gated model."""
         self.held += training and held
         self.drawn += training and gradients and not held
         self.whole += gradients and not training and not held
 
-    def note_asked(self, step: int, moved: bool, seen: tuple[int, int]) -> None:
+    def note_pulled(self, _gradient: torch.Tensor) -> None:
+        """Count a backward pass that brought the task's gradient to the gates."""
+        self.pulled += 1
+
+    def note_returned(self, _gradient: torch.Tensor) -> None:
+        """Count a backward pass through the penalty."""
+        self.returned += 1
+
+    def note_asked(self, step: int, moved: bool) -> None:
         """Count a call of `penalty`.
 
         Args:
             step: that it was given.
             moved: whether the gates have changed since the last call.
-            seen: `drawn` and `whole` at that call.
         """
-        self.missed += self.asked > 0 and self.drawn == seen[0] and self.whole > seen[1]
+        drawn, whole = self._seen
+        self.missed += self.asked > 0 and self.drawn == drawn and self.whole > whole
+        self._seen = (self.drawn, self.whole)
         self.stuck = self.stuck + moved if self.asked and step == self.last else 0
         self.first = step if self.first is None else self.first
         self.asked, self.last = self.asked + 1, step
