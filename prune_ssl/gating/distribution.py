@@ -67,9 +67,9 @@ class UnitGates(nn.Module):
             # Only the task loss flows through this node (the penalty reads log_alpha directly), so the hooks
             # see the task's gradient alone.
             followed = self.log_alpha * 1.0
-            followed.register_hook(self.learned.note_pulled)  # type: ignore[no-untyped-call]
+            followed.register_hook(self.learned.note_pulled)
             if self.watch is not None:
-                followed.register_hook(self.watch)  # type: ignore[no-untyped-call]
+                followed.register_hook(self.watch)
             self._current = hard_concrete.sample(followed, self.stream)
         else:
             self._current = self.deterministic()

@@ -103,7 +103,7 @@ class Gates(UnitGates):
             )
         penalty = self.lagrangian.penalty(step, self.multipliers, self.open_counts(), self.slopes())
         if penalty.requires_grad:
-            penalty.register_hook(learned.note_returned)  # type: ignore[no-untyped-call]
+            penalty.register_hook(learned.note_returned)
         return penalty
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ class Lagrangian:
         terms = negated[:, 0] * violation + negated[:, 1] * violation.square()
         penalty = (self.task_scale(counts, slopes) * terms).sum()
         if penalty.requires_grad:
-            penalty.register_hook(self.pull.note_scale)  # type: ignore[no-untyped-call]
+            penalty.register_hook(self.pull.note_scale)
         return penalty
 
     def task_scale(self, counts: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
