@@ -9,8 +9,17 @@ from prune_ssl.selection.budget import (
     parse_budget,
     split_budget,
 )
+from prune_ssl.selection.calibration import Evidence, per_unit, unit_sums
 from prune_ssl.selection.choosing import select
-from prune_ssl.selection.criteria import CRITERIA, Normalise, score_units, unit_prices
+from prune_ssl.selection.criteria import (
+    CRITERIA,
+    Criterion,
+    Normalise,
+    needing_no_data,
+    register_criterion,
+    score_units,
+    unit_prices,
+)
 from prune_ssl.selection.limits import Bounds, Limit, bounds_of, reachable, resolve
 from prune_ssl.selection.solver import solve
 from prune_ssl.selection.stock import STOCK_KINDS, Layout, ties_of
@@ -26,6 +35,8 @@ __all__ = [
     "Budget",
     "Conditions",
     "Constraint",
+    "Criterion",
+    "Evidence",
     "Layout",
     "Limit",
     "Normalise",
@@ -34,8 +45,11 @@ __all__ = [
     "asked_dtype",
     "bounds_of",
     "check_kinds",
+    "needing_no_data",
     "parse_budget",
+    "per_unit",
     "reachable",
+    "register_criterion",
     "resolve",
     "score_units",
     "select",
@@ -43,4 +57,5 @@ __all__ = [
     "split_budget",
     "ties_of",
     "unit_prices",
+    "unit_sums",
 ]
