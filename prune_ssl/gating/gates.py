@@ -173,7 +173,9 @@ class Gates(UnitGates):
         return project(self, self.lagrangian)
 
 
-def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -> Gates:
+def attach_gates(
+    model: nn.Module, graph: PruningGraph, config: PruningConfig, bounds: Bounds | None = None
+) -> Gates:
     """Gate every group of `graph` on `model`; the model's parameters and state_dict keys stay as they are.
 
     A gate multiplies the columns of the weights that read its unit, which costs a product the size of a
@@ -184,6 +186,7 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
         model: the model that was traced.
         graph: what `trace(model)` gave.
         config: budget and settings; `config.steps` is needed for `penalty` and `parameter_groups`.
+        bounds: `config.bounds(graph)`, where it is known already.
 
     Returns:
         The gates: call `model.train()`, add `gates.parameter_groups()` to the optimiser and
@@ -217,7 +220,7 @@ def attach_gates(model: nn.Module, graph: PruningGraph, config: PruningConfig) -
         raise BudgetError("milestones: only PruningTrainer has them; gates learn one budget at a time.")
     if any(gate_of(module) is not None for module in model.modules()):
         raise ModelError("gates are attached to this model already; call gates.detach() first.")
-    gates = Gates(graph, config, config.bounds(graph))
+    gates = Gates(graph, config, config.bounds(graph) if bounds is None else bounds)
     device = next(model.parameters()).device
     if device.type != "meta":  # a model without weights has gates all the same, to plan with
         gates.to(device)

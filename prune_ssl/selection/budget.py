@@ -1,10 +1,11 @@
 """Budgets: the amounts that must be kept at most, read from text."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.models.arguments import shown
@@ -113,15 +114,30 @@ Budget = tuple[Constraint, ...]
 
 
 def parse_budget(text: str) -> Budget:
-    """Read a budget such as `macs=50%` or `params=25M,frontend.macs=40%`. Everything is what is KEPT.
+    """Read a budget such as `macs=50%` or `params=25M,frontend.macs=40%`. Every amount is the one to KEEP.
 
     Raises:
         BudgetError: the text does not follow the grammar, or a percentage is outside (0, 100].
+
+    Example:
+        >>> macs, params = parse_budget("frontend.macs=40%,params=25M")
+        >>> macs.name, macs.fraction
+        ('frontend.macs', 0.4)
+        >>> params.absolute
+        25000000
+        >>> str(params)
+        'params=25M'
     """
     if not isinstance(text, str):
         raise BudgetError(
             f"budget: found {_short(text)} ({type(text).__name__}); {_did_you_mean(text)}{GRAMMAR}."
         )
+    return _read(text)
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> Budget:
+    """Read a budget; the same text is read once."""
     if not text.strip():
         raise BudgetError(f"the budget is empty; {GRAMMAR}.")
     if re.search(rf"=\s*[0-9]+,[0-9]+\s*({UNIT})\s*(,|$)", text):
@@ -142,7 +158,7 @@ def parse_budget(text: str) -> Budget:
     return tuple(constraints)
 
 
-def as_budget(given: Any) -> Budget:
+def as_budget(given: object) -> Budget:
     """Return the constraints of a budget that is given as text or as constraints.
 
     Raises:
@@ -181,20 +197,23 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
     name, _, value = (side.strip() for side in option.partition("="))
     if name not in takes.get(before.metric, ()):
         raise BudgetError(f"{_in(option, text)} must follow what it belongs to: {GRAMMAR}.")
-    readers: dict[str, Callable[[str], Any]] = {
-        "threads": lambda given: int(given) if re.fullmatch("[0-9]{1,6}", given) else 0,
-        "seconds": lambda given: float(given) if re.fullmatch(NUMBER, given) and len(given) < LONGEST else 0,
-        "dtype": lambda given: given if given in DTYPE_BYTES else "",
-    }
-    read = readers[name](value)
-    if not read or read == float("inf"):
+    at = _conditions_with(before.at, name, value)
+    if at is None:
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
         raise BudgetError(f"{_in(option, text)}: wanted {wanted}.")
-    return replace(
-        before,
-        at=replace(before.at, **{name: read}),
-        names_dtype=before.names_dtype or (name == "dtype" and before.metric == "memory"),
-    )
+    names_dtype = before.names_dtype or (name == "dtype" and before.metric == "memory")
+    return replace(before, at=at, names_dtype=names_dtype)
+
+
+def _conditions_with(at: Conditions, name: str, value: str) -> Conditions | None:
+    """Return conditions with one option as it is written; None where the value is not one for it."""
+    if name == "threads":
+        threads = int(value) if re.fullmatch("[0-9]{1,6}", value) else 0
+        return replace(at, threads=threads) if threads else None
+    if name == "seconds":
+        seconds = float(value) if re.fullmatch(NUMBER, value) and len(value) < LONGEST else 0.0
+        return replace(at, seconds=seconds) if 0 < seconds < float("inf") else None
+    return replace(at, dtype=value) if value in DTYPE_BYTES else None
 
 
 def _parse_part(part: str, text: str) -> Constraint:

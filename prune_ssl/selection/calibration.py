@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -120,7 +119,7 @@ def gather_inputs(graph: PruningGraph, model: nn.Module, batches: Iterable[Batch
     squares: dict[str, torch.Tensor] = {}
     ticks: dict[str, int] = {}
 
-    def note(path: str, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def note(path: str, module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         values = arguments[0].detach().double()
         axis = 1 if isinstance(module, nn.Conv1d) else values.dim() - 1
         rows = values.movedim(axis, 0).reshape(values.shape[axis], -1)

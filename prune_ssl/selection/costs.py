@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ def saved_overhead(graph: PruningGraph, itemsize: int | None = None) -> int:
         (itemsize or graph.itemsizes.get(name, 4)) * int(np.prod(shape, dtype=np.int64))
         for name, shape in shapes.items()
     )
-    entries: dict[str, Any] = {
+    entries = {
         name: {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end]}
         for name, shape in shapes.items()
     }
