@@ -15,7 +15,7 @@ from prune_ssl.tracing.cost import SECTIONS
 
 Quantity = Literal["params", "macs", "memory", "latency"]
 COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-UNITS: dict[str, dict[str, int]] = {
+UNITS: dict[Quantity, dict[str, int]] = {
     "params": COUNTS,
     "macs": COUNTS,
     "memory": {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9},
@@ -222,9 +222,9 @@ def _parse_part(part: str, text: str) -> Constraint:
     match = PATTERN.fullmatch(part)
     if match is None or len(match["number"]) > LONGEST:
         raise BudgetError(f"cannot read {_in(part, text)}; {_did_you_mean(part)}{GRAMMAR}.")
-    metric, section, unit = match["metric"], match["section"], match["unit"]
-    if metric not in UNITS:
-        raise BudgetError(f"unknown quantity {_in(metric, text)}; {_did_you_mean(part)}{GRAMMAR}.")
+    metric, section, unit = _quantity(match["metric"]), match["section"], match["unit"]
+    if metric is None:
+        raise BudgetError(f"unknown quantity {_in(match['metric'], text)}; {_did_you_mean(part)}{GRAMMAR}.")
     if section is not None and (section not in SECTIONS or metric not in ("params", "macs")):
         if section in SECTIONS:
             whole = f"{metric} is of the whole model; sections have params and macs"
@@ -239,10 +239,14 @@ def _parse_part(part: str, text: str) -> Constraint:
         fraction, absolute = _amount(metric, Fraction(match["number"]), unit)
     except ValueError as problem:
         raise BudgetError(f"{_in(part, text)}: {problem}; {_did_you_mean(part)}{GRAMMAR}.") from problem
-    return Constraint(metric, section, fraction, absolute, at)  # type: ignore[arg-type]
+    return Constraint(metric, section, fraction, absolute, at)
 
 
-def _amount(metric: str, number: Fraction, unit: str) -> tuple[float | None, int | None]:
+def _quantity(written: str) -> Quantity | None:
+    return next((each for each in UNITS if each == written), None)
+
+
+def _amount(metric: Quantity, number: Fraction, unit: str) -> tuple[float | None, int | None]:
     """Return the fraction or the absolute amount.
 
     Raises:
@@ -275,10 +279,11 @@ def _can_be_read(text: str) -> bool:
     try:
         for term in text.split(","):
             match = PATTERN.fullmatch(term)
-            if match is None:
+            metric = None if match is None else _quantity(match["metric"])
+            if match is None or metric is None:
                 return False
-            _amount(match["metric"], Fraction(match["number"]), match["unit"])
-    except (ValueError, KeyError):
+            _amount(metric, Fraction(match["number"]), match["unit"])
+    except ValueError:
         return False
     return True
 
