@@ -140,7 +140,7 @@ def attach(model: nn.Module, gates: GroupGates) -> Attachment:
     """Take gates off the model that they are on and put them on `model`, of the same graph: a copy, say.
 
     Returns:
-        What is attached. `gates.detach()` takes it off again, and so does the end of a `with` block.
+        The attachment. `gates.detach()` takes it off again, and so does the end of a `with` block.
 
     Raises:
         ModelError: a module cannot be gated; the model is then as it was before.

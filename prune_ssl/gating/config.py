@@ -1,4 +1,4 @@
-"""PruningConfig: what to prune to, and how the gates learn it."""
+"""PruningConfig: the budget of a run, and how the units to keep are learned or scored."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +27,7 @@ class PruningConfig:
     """Settings of gate training and of the final cut; checked when made."""
 
     budget: str | Budget
-    """What is kept: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
+    """The cost to keep: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
     milestones: tuple[str | Budget, ...] = ()
     """Larger budgets on the way to `budget`, each of which gives a model of its own (a progressive run)."""
     method: Literal["gates", "iterative", "one_shot"] = "gates"
@@ -35,9 +35,9 @@ class PruningConfig:
     criterion: str = "magnitude"
     """Score of units for the methods without gates."""
     normalise: Normalise = "cost"
-    """Their scores compare per cost saved, or (`none`) as they are."""
+    """Scores compare per cost saved, or (`none`) as they are."""
     isomorphic: bool = False
-    """They compare by rank within a kind, so that kinds are cut about equally."""
+    """Scores compare by rank within a kind, so that kinds are cut about equally."""
     rounds: int = 5
     """Cuts of the iterative method."""
     kinds: tuple[str, ...] = UNIT_KINDS
@@ -51,7 +51,7 @@ class PruningConfig:
     warmup: float | None = None
     """Part of the steps over which the target falls from the start to the budget; None: from their number."""
     schedule: Literal["linear", "cubic", "sigmoid"] = "linear"
-    """How it falls."""
+    """The shape of the target's fall."""
     gate_learning_rate: float | None = None
     """Adam step of the gates' log_alpha; None: from the number of steps."""
     initial_keep: float | None = None
@@ -109,7 +109,7 @@ class PruningConfig:
 
 
 def _stock_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out what a stock config cannot say; the default kinds hold heads, so they are no mistake."""
+    """Leave out kinds that a stock config cannot express; heads among them are no mistake but a default."""
     left = tuple(kind for kind in kinds if kind in STOCK_KINDS)
     if not left:
         raise BudgetError(

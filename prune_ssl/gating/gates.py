@@ -114,7 +114,7 @@ class Gates(UnitGates):
 
     @torch.no_grad()
     def summary(self, step: int) -> dict[str, float]:
-        """Return what to log at `step`: expected and target fractions, multipliers, kept share by kind."""
+        """Return figures to log at `step`: expected and target fractions, multipliers, kept share by kind."""
         logged: dict[str, float] = {}
         expected, targets = self.expected().tolist(), self.lagrangian.target(step)
         for limit, fraction, target, (first, second) in zip(
@@ -133,7 +133,7 @@ class Gates(UnitGates):
         return logged
 
     def get_extra_state(self) -> GateState:
-        """Return what a checkpoint must hold beside the tensors, as plain data; part of `state_dict()`."""
+        """Return the part of a checkpoint that is no tensor, as plain data; `state_dict()` includes it."""
         return state_of(self, self.lagrangian)
 
     def set_extra_state(self, state: GateState) -> None:
@@ -184,7 +184,7 @@ def attach_gates(
 
     Args:
         model: the model that was traced.
-        graph: what `trace(model)` gave.
+        graph: the graph that `trace(model)` gave.
         config: budget and settings; `config.steps` is needed for `penalty` and `parameter_groups`.
         bounds: `config.bounds(graph)`, where it is known already.
 

@@ -1,4 +1,4 @@
-"""Learning: what gates were given to learn from, and the errors and warnings where that was too little."""
+"""Learning: the evidence that gates were given, and the errors and warnings where it was too little."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class Learning:
         self.asked, self.last = self.asked + 1, step
 
     def require(self, moved: bool, steps: int) -> None:
-        """Refuse to cut by gates that nothing was told; what somebody has set by hand is taken as it is.
+        """Refuse a cut by gates that had nothing to learn from; gates set by hand are taken as they are.
 
         Args:
             moved: whether a gate is elsewhere than at the start.
@@ -130,7 +130,7 @@ class Learning:
             )
 
     def doubts(self, steps: int) -> Iterator[str]:
-        """Yield what makes it doubtful that gates have learned enough.
+        """Yield the reasons to doubt that gates have learned enough.
 
         Args:
             steps: that were planned.

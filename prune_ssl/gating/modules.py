@@ -17,7 +17,7 @@ GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so sta
 
 
 class GateSource(Protocol):
-    """What a gated module asks for: the current gates of a group."""
+    """The source that a gated module reads the current gates of a group from."""
 
     def values(self, group: str) -> torch.Tensor:
         """Return the gates of `group`, (units,)."""

@@ -36,7 +36,7 @@ def require_learned(gates: UnitGates, lagrangian: Lagrangian) -> None:
     """Refuse gates that cannot have learned which units to cut.
 
     Raises:
-        GatingError: so it is; the message says why and what to do.
+        GatingError: they cannot; the message gives the reason and the remedy.
     """
     start = hard_concrete.log_alpha_for(initial_keep(lagrangian))
     moved = bool((gates.log_alpha - start).abs().max() > 1e-6) if len(gates.log_alpha) else True

@@ -21,7 +21,7 @@ UNITS: dict[Quantity, dict[str, int]] = {
     "memory": {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9},
     "latency": {"us": 10**3, "ms": 10**6, "s": 10**9},  # limits are whole nanoseconds
 }
-"""Quantity -> unit -> factor to what its limit is counted in."""
+"""Quantity -> unit -> number of counts (parameters, MACs, bytes, ns) in it."""
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 OPTIONS = ("threads", "seconds", "dtype")  # may follow a latency (dtype a memory as well), after a comma
 GRAMMAR = (
@@ -39,7 +39,7 @@ MOST = 2**63  # more than any model has of anything; all counts fit into 64 bits
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what a memory or a latency is meant."""
+    """The conditions under which a memory or a latency is meant."""
 
     device: str = "cpu"
     threads: int = 1
@@ -59,9 +59,9 @@ class Constraint:
     """Parameters, MACs, bytes, or nanoseconds."""
     at: Conditions = Conditions()
     names_dtype: bool = field(default=False, compare=False)
-    """Whether the dtype was asked for; a memory without it counts in what `save_pretrained` writes."""
+    """Whether the dtype was asked for; a memory without it counts the dtypes that are saved."""
     table: LatencyTable | None = field(default=None, repr=False, compare=False)
-    """What this machine takes for which widths; needed to resolve a latency."""
+    """The times of this machine at several widths; needed to resolve a latency."""
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class Constraint:
 
     @property
     def kind(self) -> tuple[str, bool, Conditions]:
-        """What it constrains and how: two constraints of the same kind differ in the amount only."""
+        """The quantity and how it is constrained: two constraints of one kind differ in the amount only."""
         return self.name, self.fraction is None, self.at
 
     @property
@@ -268,7 +268,7 @@ def _amount(metric: Quantity, number: Fraction, unit: str) -> tuple[float | None
 
 
 def _did_you_mean(given: object) -> str:
-    """Return `did you mean macs=50%? ` where what was given tells, else nothing."""
+    """Return `did you mean macs=50%? ` where the meaning can be guessed, else nothing."""
     likely = [each for each in likely_budgets(str(given), OPTIONS) if _can_be_read(each)]
     return f"did you mean {' or '.join(likely)}? " if likely else ""
 
@@ -293,6 +293,6 @@ def _in(part: str, text: str) -> str:
 
 
 def _short(given: object) -> str:
-    """Return what was given in quotes, on one line, at most about 80 characters of it."""
+    """Return a value in quotes, on one line, at most about 80 characters of it."""
     shown = repr(given)
     return shown if len(shown) <= 80 else f"{shown[:60]}...{shown[-12:]}"

@@ -1,4 +1,4 @@
-"""Calibration: what a few batches tell about units, as gradients of the loss or as sizes of inputs."""
+"""Calibration: evidence about units from a few batches: gradients of the loss, or sizes of inputs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ Batch = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a criterion may look at; the parts that need data are empty unless it asked for them."""
+    """The evidence that a criterion may look at; parts that need data are empty unless it asked for them."""
 
     parameters: Mapping[str, torch.Tensor]
     first: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Evidence:
     second: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Group -> (units,) mean over batches of the sum of (w g)^2 over all slices of a unit."""
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """Module path of a consumer -> (columns,) root mean square of what each of its columns reads."""
+    """Module path of a consumer -> (columns,) root mean square of the values that each column reads."""
 
 
 def per_unit(part: ParameterSlice, values: torch.Tensor) -> torch.Tensor:

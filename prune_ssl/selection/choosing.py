@@ -55,8 +55,8 @@ def select(
     Args:
         model: the dense model, or its folder or hub name; its parameters, gradients and modes stay as they
             are.
-        graph: what `trace(model)` gave.
-        budget: what to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
+        graph: the graph that `trace(model)` gave.
+        budget: the cost to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
         criterion: a key of `CRITERIA`, such as a name given to `register_criterion`.
         round_to: conv and FFN widths become multiples of this.
         kinds: kinds of units that may go, of `KINDS` (None: conv, heads and ffn).
@@ -68,8 +68,8 @@ def select(
             does).
             isomorphic=False: True compares units by rank within their kind, so that kinds are cut about
             equally.
-            layout="hetero": "stock" chooses only what a stock config can say (`to_stock` then makes it a
-            stock model).
+            layout="hetero": "stock" chooses only widths that a stock config can express (`to_stock` then
+            makes it a stock model).
 
     Returns:
         group name -> kept units, for every group that lost one; never over the budget.

@@ -1,4 +1,4 @@
-"""Cost functions: what a constraint counts, as a function of the groups' widths; counts and bytes."""
+"""Cost functions: the quantity that a constraint counts, as a function of the groups' widths."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ Widths = Mapping[str, int]
 
 
 class CostFunction(Protocol):
-    """What the solver, the gates and the refusals ask of a cost; whole numbers for whole widths."""
+    """A cost as the solver, the gates and the refusals read it; whole numbers for whole widths."""
 
     def value(self, widths: Widths) -> int:
         """Return the cost."""
         ...
 
     def marginal(self, group: str, widths: Widths) -> int:
-        """Return what one unit of `group` costs while the other groups have these widths."""
+        """Return the cost of one unit of `group` while the other groups have these widths."""
         ...
 
     def change(self, group: str, width: int, widths: Widths) -> int:
@@ -84,7 +84,7 @@ BUFFER_BYTES = 8  # at most, of one entry of a buffer: a batch norm counts its b
 
 
 def saved_overhead(graph: PruningGraph, itemsize: int | None = None) -> int:
-    """Return an upper bound of what a saved model holds beside its parameters' values, in bytes.
+    """Return an upper bound of the bytes of a saved model that are no parameter's values.
 
     A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No
     smaller model has a longer one: names stay or go, and numbers lose digits. Running statistics of norms are

@@ -204,7 +204,7 @@ def score_units(
 
 
 def _checked(criterion: str, group: Group, scores: object) -> torch.Tensor:
-    """Return the scores of a group; refuse what the solver cannot compare."""
+    """Return the scores of a group; refuse scores that the solver cannot compare."""
     wanted = f"wanted a tensor ({group.size},) of finite numbers of 0 or more"
     where = f"criterion {criterion!r} on group {group.name!r}"
     if not isinstance(scores, torch.Tensor):
@@ -217,10 +217,10 @@ def _checked(criterion: str, group: Group, scores: object) -> torch.Tensor:
 
 
 def unit_prices(graph: PruningGraph, limits: Sequence[Limit]) -> dict[str, float]:
-    """Return what one unit of each group costs: its share of the dense cost, summed over the limits.
+    """Return the price of one unit of each group: its share of the dense cost, summed over the limits.
 
-    Every limit counts, because a section's touches the groups of its section only. What no limit prices
-    (hidden size under a latency) has the least price of the others: its units keep their order.
+    Every limit counts, because a section's touches the groups of its section only. A group that no
+    limit prices (hidden size under a latency) gets the least price of the others: its units keep their order.
     """
     dense = graph.widths()
     found = {
@@ -238,12 +238,12 @@ def compared(
     normalise: Normalise = "cost",
     isomorphic: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """Return scores for the solver, which drops first what has the least score per cost saved.
+    """Return scores for the solver, which first drops the units with the least score per cost saved.
 
     Args:
         graph: the traced model.
         scores: group -> (units,) of a criterion.
-        prices: group -> what one of its units costs (`unit_prices`).
+        prices: group -> cost of one of its units (`unit_prices`).
         normalise: "cost" compares units by score per cost saved (which keeps the most score under the
             budget), "none" by score alone.
         isomorphic: compare a unit only with units of its own kind, by its rank among them (Fang et al. 2024):

@@ -49,7 +49,7 @@ def _place(grid: Sequence[int], width: int) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What one model's modules take on one machine, under one set of conditions. Plain data."""
+    """The times of one model's modules on one machine, under one set of conditions. Plain data."""
 
     machine: dict[str, str]
     """Processor, library versions; a table of another machine is not used."""
@@ -60,7 +60,7 @@ class LatencyTable:
     dense_ns: int
     """The whole dense model, measured."""
     rest_ns: int
-    """What no group changes."""
+    """The part of the time that no group changes."""
     segments: tuple[Segment, ...]
 
     def without(self, gone: Collection[str]) -> "LatencyTable":
@@ -74,7 +74,7 @@ class LatencyTable:
 
     @classmethod
     def from_json(cls, text: str) -> "LatencyTable":
-        """Read what `to_json` wrote.
+        """Read a table that `to_json` wrote.
 
         Raises:
             BudgetError: it is not a table, or one of another version.

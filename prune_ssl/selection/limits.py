@@ -103,7 +103,7 @@ def resolve(
         seconds: audio length at which MACs are counted.
 
     Raises:
-        BudgetError: a limit is below what can be reached; the message gives the reachable range.
+        BudgetError: a limit is below the least cost that can be reached; the message gives the range.
     """
     constraints = as_budget(budget)
     limits = []

@@ -1,4 +1,4 @@
-"""Widths: what each group of a graph may end with."""
+"""Widths: the numbers of units that each group of a graph may end with."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.selection.stock import Layout, stock_widths
 from prune_ssl.tracing import Group, PruningGraph
 
-UNIT_KINDS = ("conv", "heads", "ffn")  # what is pruned by default
+UNIT_KINDS = ("conv", "heads", "ffn")  # pruned by default
 KINDS = (*UNIT_KINDS, "hidden", "head_dim", "block", "layer")
 ROUNDED_KINDS = ("conv", "ffn", "head_dim")  # heads are whole by nature
 
