@@ -27,7 +27,7 @@ def solve(
     `start` (default: everything) it lowers widths until every limit holds, then raises widths, best worth per
     cost first, while anything fits. Then it forces single groups a step or two up or down, repairs the others
     greedily, and takes the outcome where it keeps more worth, until none does. The result is never over a
-    limit; a test of the solver measures how near to the optimum it is where that can be enumerated.
+    limit; tests of the solver measure how near to the optimum it is where that can be enumerated.
 
     Args:
         graph: the traced model.

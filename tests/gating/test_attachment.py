@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from conftest import first_output, tiny_model
 from torch import nn
 
 from prune_ssl import trace
 from prune_ssl.errors import ModelError
 from prune_ssl.gating import UnitGates, attach
+from tests.support.models import first_output, tiny_model
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_model
 
 from prune_ssl import PruningConfig, trace
 from prune_ssl.gating import Lagrangian, UnitGates
 from prune_ssl.gating.schedule import ramp
+from tests.support.models import tiny_model
 
 UNITS = 7
 

@@ -3,9 +3,9 @@
 import json
 
 import torch
-from conftest import tiny_model
 
 from prune_ssl import PruningConfig, attach_gates, trace
+from tests.support.models import tiny_model
 
 CONFIG = PruningConfig(budget="macs=60%", steps=20, seconds=1.0, round_to=1)
 KEYS = ["learned", "loss_scale", "measured", "seed", "start", "steps", "stream", "tables", "task_pull"]

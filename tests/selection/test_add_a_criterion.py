@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model
 
 import prune_ssl
 from prune_ssl import Criterion, PruningConfig, register_criterion, select, trace
@@ -16,6 +15,7 @@ from prune_ssl.cli.extensions import load_extensions
 from prune_ssl.errors import BudgetError
 from prune_ssl.recipes import load_recipe
 from prune_ssl.selection import CRITERIA, needing_no_data
+from tests.support.models import tiny_model
 
 PAGE = Path(prune_ssl.__file__).parents[1] / "docs" / "add_a_criterion.md"
 

@@ -1,12 +1,12 @@
 """Bounds: a budget resolved once, and what it admits."""
 
 import pytest
-from conftest import tiny_model
 
 from prune_ssl import PruningConfig, select, trace
 from prune_ssl.errors import BudgetError
 from prune_ssl.selection import KINDS, allowed_widths, bounds_of, parse_budget, resolve, ties_of
 from prune_ssl.selection.choosing import Scoring, choose
+from tests.support.models import tiny_model
 
 
 @pytest.fixture

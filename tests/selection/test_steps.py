@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import tiny_model
 
 from prune_ssl import trace
 from prune_ssl.selection import KINDS, bounds_of
 from prune_ssl.selection.steps import Point, Problem, worth
+from tests.support.models import tiny_model
 
 
 @pytest.fixture(scope="module")
