@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
-from prune_ssl.cli.options import Lengths, Threads, check_writable
+from prune_ssl.cli.options import Lengths, Threads, check_writable, timing_of
 from prune_ssl.errors import ModelError
 from prune_ssl.measuring import bench_table, benchmark_models, write_rows
 
@@ -22,7 +22,7 @@ def bench_command(
 ) -> None:
     """Measure models in turns, so that drift of the machine hits all of them alike."""
     check_writable(save, (".json", ".csv"), overwrite=True)
-    rows = benchmark_models(models, tuple(seconds or (1.0, 5.0, 10.0)), tuple(threads or (1,)))
+    rows = benchmark_models(models, timing_of(seconds, threads))
     if all(row.problem for row in rows):
         raise ModelError(f"nothing was measured: {'; '.join(row.problem for row in rows)}")
     out.print(bench_table(rows))

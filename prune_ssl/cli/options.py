@@ -13,6 +13,7 @@ import typer
 from torch import nn
 
 from prune_ssl.errors import ArtifactError, RecipeError
+from prune_ssl.profiling import Timing
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.writing import check_place
 
@@ -39,6 +40,11 @@ Seconds = Annotated[float, typer.Option(help="Audio length for the MACs.", callb
 Lengths = Annotated[list[float] | None, typer.Option(help="Audio length; repeatable.", callback=_audio)]
 Threads = Annotated[list[int] | None, typer.Option(help="CPU threads; repeatable.", min=1, max=MOST_THREADS)]
 Seeds = Annotated[list[int] | None, typer.Option(help="Repeatable.", min=0, max=MOST_SEED)]
+
+
+def timing_of(seconds: Sequence[float] | None, threads: Sequence[int] | None) -> Timing:
+    """Return how models are timed: at the given audio lengths and thread counts, by default on one thread."""
+    return Timing.of(Timing(threads=tuple(threads or (1,))), tuple(seconds) if seconds else None)
 
 
 def check_choice(option: str, given: str, wanted: Iterable[str]) -> str:

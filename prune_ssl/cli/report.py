@@ -8,9 +8,9 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
-from prune_ssl.cli.options import Lengths, Threads, check_writable
+from prune_ssl.cli.options import Lengths, Threads, check_writable, timing_of
 from prune_ssl.errors import ModelError
-from prune_ssl.reporting import report
+from prune_ssl.reporting import RunFacts, report
 
 
 @one_line_errors
@@ -32,9 +32,8 @@ def report_command(
     made = report(
         load_and_say(model, head, allow_pickle).eval(),
         baseline=dense,
-        title=model,
-        seconds=tuple(seconds or (1.0, 5.0, 10.0)),
-        threads=tuple(threads or (1,)),
+        timing=timing_of(seconds, threads),
+        facts=RunFacts(title=model),
     )
     out.print(made.summary_table())
     for path in save or []:

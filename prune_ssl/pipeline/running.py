@@ -24,7 +24,7 @@ from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError, PruneWarning
 from prune_ssl.gating import Plan
-from prune_ssl.measuring import measure_interleaved
+from prune_ssl.measuring import Timing, measure_interleaved
 from prune_ssl.pipeline.arguments import dense_arguments, pruning_arguments
 from prune_ssl.pipeline.corpora import trainer_arguments, training_clips
 from prune_ssl.pipeline.folders import (
@@ -57,7 +57,7 @@ from prune_ssl.pipeline.preparation import (
 from prune_ssl.pipeline.student import distil, new_student
 from prune_ssl.recipes import Recipe, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
-from prune_ssl.reporting import Report, report
+from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.reporting.card import Provenance, model_card
 from prune_ssl.selection import Limit
 from prune_ssl.tasks import Task, task_class
@@ -297,7 +297,8 @@ def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -
             name: copy.deepcopy(model).to(at.device, getattr(torch, at.dtype))
             for name, model in (("dense", dense), ("small", small))
         }
-        found = measure_interleaved(placed, at.seconds, at.threads, min_iterations=15)
+        timing = Timing(seconds=at.seconds, threads=at.threads, min_iterations=15)
+        found = measure_interleaved(placed, timing)
         steady = not any(latency[0].unsteady for latency in found.values())
         times = {
             name: latency[0].median_ms if steady else latency[0].low_ms or 0
@@ -386,18 +387,18 @@ def _report(
         stage: {key: value for key, value in found.items() if task.loss_is_judged or key != f"{stage}_loss"}
         for stage, found in made.results.items()
     }
-    return report(
-        made.model,
-        baseline=dense,
+    timing = Timing(
         seconds=sorted({*recipe.report.seconds, *(at.seconds for at in timed if at.seconds)}),
         threads=sorted({*recipe.report.threads, *(at.threads for at in timed)}),
         min_iterations=recipe.report.iterations,
         min_seconds=recipe.report.min_seconds,
-        history=made.history,
-        results=results,
-        made="pruned" if recipe.student is None else "student",
-        budget=made.budget or None,
+    )
+    facts = RunFacts(
         title=recipe.name,
+        budget=tuple(limit.constraint for limit in made.limits),
+        history=made.history,
+        made="pruned" if recipe.student is None else "student",
         folder=model_folder,
         reference_seconds=recipe.reference_seconds,
     )
+    return report(made.model, dense, results=results, timing=timing, facts=facts)

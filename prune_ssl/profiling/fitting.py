@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.profiling.timing import measure_interleaved
+from prune_ssl.profiling.timing import Timing, measure_interleaved
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, as_budget
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
@@ -134,14 +134,14 @@ def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) ->
         name: resize(model, graph, units).to(at.device, getattr(torch, at.dtype))
         for name, units in (("whole", {}), ("cut", keep))
     }
-    found = measure_interleaved(
-        placed,
-        at.seconds,
-        at.threads,
+    timing = Timing(
+        seconds=at.seconds,
+        threads=at.threads,
         min_iterations=CALLS,
         min_seconds=LEAST_SECONDS,
         max_seconds=None,
     )
+    found = measure_interleaved(placed, timing)
     whole, cut = found["whole"][0], found["cut"][0]
     if (whole.unsteady or cut.unsteady) and whole.low_ms and cut.low_ms:
         return whole.low_ms, cut.low_ms
