@@ -10,7 +10,7 @@ import torch
 from prune_ssl.data import ClipDataset, CorruptedDataset
 from prune_ssl.errors import DataError, DistillationError, RecipeError
 from prune_ssl.pipeline import dry_run
-from prune_ssl.pipeline.corpora import corruption_of, read_clips, training_clips
+from prune_ssl.pipeline.corpora import Corpus, augmentation_of, corruption_of, read_corpus
 from prune_ssl.pipeline.preparation import distillation_config
 from prune_ssl.recipes import Recipe, load_recipe
 from prune_ssl.tasks import Classification
@@ -27,12 +27,14 @@ def recipe_of(*overrides: str) -> Recipe:
 
 @cache
 def words():
-    return read_clips(recipe_of(), lambda line: None)
+    return read_corpus(recipe_of(), lambda line: None).clips
 
 
 def clips_of(recipe: Recipe, dense: bool = False):
     task = Classification.from_folder(words())
-    return training_clips(recipe, words(), task, corruption_of(recipe), dense)
+    data = recipe.data
+    corpus = Corpus(data, words(), None, augmentation_of(data), corruption_of(data))
+    return corpus.training(task, to_teach_clean=dense and recipe.distillation is not None)
 
 
 def test_the_student_hears_noise_at_the_asked_ratio_and_the_teacher_the_clean_clip():
@@ -105,7 +107,7 @@ def test_groups_of_logits_that_are_not_the_task_s_are_refused_before_any_trainin
 def test_a_cache_of_a_teacher_that_hears_clips_as_they_are_is_taken(tmp_path):
     cached = [f"distillation.teacher_cache={tmp_path}/kept", f"output={tmp_path}/out", "data.corruption={}"]
     recipe = recipe_of(*cached, "distillation.teacher_cache_gb=2", "smoke=true")
-    assert distillation_config(recipe).teacher_cache == f"{tmp_path}/kept"
-    assert distillation_config(recipe).teacher_cache_gb == 2
+    assert distillation_config(recipe.distillation).teacher_cache == f"{tmp_path}/kept"
+    assert distillation_config(recipe.distillation).teacher_cache_gb == 2
     dry_run(recipe, say=lambda line: None)
     assert not (tmp_path / "kept").exists()

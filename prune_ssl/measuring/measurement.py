@@ -72,7 +72,7 @@ def measure(
 
 
 def measure_side_by_side(
-    models: Mapping[str, Traced],
+    models: Mapping[str, Traced[nn.Module]],
     timing: Timing | None = None,
     *,
     with_latency: bool = True,
@@ -104,7 +104,7 @@ def measure_side_by_side(
     }
 
 
-def _count(traced: Traced, lengths: list[float], folder: str | Path | None) -> Measurement:
+def _count(traced: Traced[nn.Module], lengths: list[float], folder: str | Path | None) -> Measurement:
     """Return what needs no forward pass."""
     model = traced.model
     return Measurement(

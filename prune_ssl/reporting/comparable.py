@@ -12,7 +12,7 @@ WITHOUT_TASK = ("Model", "ForPreTraining", "")
 """Ends of the names of classes that have no head of a task."""
 
 
-def what_differs(small: Traced, dense: Traced) -> list[str]:
+def what_differs(small: Traced[nn.Module], dense: Traced[nn.Module]) -> list[str]:
     """Return what a reader must know before comparing the two; nothing where one was made of the other.
 
     Args:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from torch import nn
 
@@ -10,24 +11,26 @@ from prune_ssl.tracing.arguments import check_graph, check_same_model
 from prune_ssl.tracing.graph import PruningGraph
 from prune_ssl.tracing.tracer import trace
 
+M_co = TypeVar("M_co", bound=nn.Module, covariant=True)
+
 
 @dataclass(frozen=True)
-class Traced:
+class Traced(Generic[M_co]):
     """A model and what `trace(model)` gave; `measure` and `report` take it in the place of the model.
 
     Raises:
         ModelError: the graph is another model's.
     """
 
-    model: nn.Module
+    model: M_co
     graph: PruningGraph
 
     def __post_init__(self) -> None:
         check_graph(self.model, self.graph, "Traced")
         check_same_model(self.model, self.graph)
 
-    @classmethod
-    def of(cls, given: "nn.Module | str | Path | Traced", verb: str) -> "Traced":
+    @staticmethod
+    def of(given: "Source", verb: str) -> "Traced[nn.Module]":
         """Return a model with its graph, traced now unless it comes with one.
 
         Args:
@@ -40,8 +43,8 @@ class Traced:
         if isinstance(given, Traced):
             return given
         model = as_model(given, verb)
-        return cls(model, trace(model))
+        return Traced(model, trace(model))
 
 
-Source = nn.Module | str | Path | Traced
+Source = nn.Module | str | Path | Traced[nn.Module]
 """What `measure` and `report` take for a model."""
