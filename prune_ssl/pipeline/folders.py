@@ -71,7 +71,7 @@ def is_begun(recipe: Recipe) -> bool:
         raise ArtifactError(
             f"{path} differs from this recipe: {_differences(before, recipe)}. Its checkpoints hold the "
             "state of its own settings, learning rates among them, so no other run can go on from them. Give "
-            "the recipe as it was to resume, another output folder to keep both, or --overwrite to begin anew."
+            "the recipe as it was to resume, another output folder, or --overwrite to begin anew."
         )
     return True
 
