@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.cli.models import load_and_say
 from prune_ssl.cli.options import MOST, MOST_SEED, check_choice, number
 from prune_ssl.errors import DataError
+from prune_ssl.models import load_model
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
 from prune_ssl.probing.settings import GRID
 from prune_ssl.tasks.inference import load_extractor
@@ -48,8 +48,10 @@ def probe_command(
     settings = dataclasses.replace(PROBES[task], **changes)  # type: ignore[arg-type]
     if save is not None:
         _prepare(save)
+    encoder = load_model(model, head="drop")
+    say(f"head: the probe trains one for {task}; the model's own, if it has any, is left out")
     found = probe(
-        load_and_say(model, "drop"),
+        encoder,
         load_extractor(model),
         data,
         settings,
