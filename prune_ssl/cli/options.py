@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -42,9 +43,17 @@ Threads = Annotated[list[int] | None, typer.Option(help="CPU threads; repeatable
 Seeds = Annotated[list[int] | None, typer.Option(help="Repeatable.", min=0, max=MOST_SEED)]
 
 
-def timing_of(seconds: Sequence[float] | None, threads: Sequence[int] | None) -> Timing:
-    """Return how models are timed: at the given audio lengths and thread counts, by default on one thread."""
-    return Timing.of(Timing(threads=tuple(threads or (1,))), tuple(seconds) if seconds else None)
+@dataclass(frozen=True)
+class Timed:
+    """How a command times models, by default on one thread."""
+
+    seconds: Lengths = None
+    threads: Threads = None
+
+    @property
+    def timing(self) -> Timing:
+        """The timing that is asked for."""
+        return Timing.of(Timing(threads=tuple(self.threads or (1,))), self.seconds or None)
 
 
 def check_choice(option: str, given: str, wanted: Iterable[str]) -> str:
