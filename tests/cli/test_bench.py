@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from conftest import tiny_model
 from typer.testing import CliRunner
 
 from prune_ssl.cli.app import app
+from tests.support.models import tiny_model
 
 
 def test_weights_in_a_pickle_are_measured_when_the_user_allows_it(tmp_path: Path) -> None:
