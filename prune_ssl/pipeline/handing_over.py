@@ -13,7 +13,7 @@ from prune_ssl.artifacts import save_pretrained
 from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
 from prune_ssl.measuring import Timing, measure_interleaved
 from prune_ssl.pipeline.folders import RECIPE_FILE
-from prune_ssl.pipeline.preparation import Ready, Say
+from prune_ssl.pipeline.preparation import Ready, Say, set_masking_
 from prune_ssl.recipes import Recipe
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.reporting.card import Provenance, model_card
@@ -43,8 +43,8 @@ def hand_over(
         say: called with one line at each step.
         suffix: of the names of the model's folder and reports.
     """
-    folder, config = recipe.folder, made.model.config
-    config.apply_spec_augment = ready.spec_augment  # type: ignore[union-attr]
+    folder = recipe.folder
+    set_masking_(made.model, ready.spec_augment)
     processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
 
     def write() -> None:

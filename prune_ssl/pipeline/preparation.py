@@ -116,21 +116,16 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
         write_in(model, dtype)
     spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
     set_up_(recipe, model)
+    if pruning is not None:
+        require_dense(recipe.model, model)
+    traced = Traced(model, trace(model))
     with first_before_others():  # who find the latency table that it measured
-        if pruning is not None:
-            require_dense(recipe.model, model)
-        traced = Traced(model, trace(model))
-        if pruning is not None:
-            pruning = check_budget(traced, pruning, say)
+        pruning = None if pruning is None else check_budget(traced, pruning, say)
     _check_clips(recipe.name, corpus, task, settings, traced, say)
     fresh = {"backbone": recipe.model.name is None and recipe.model.filterbank, "head": model is not loaded}
     if any(fresh.values()):
         start_(model, corpus.clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
-    losses = distillation_config(recipe.distillation, task)
-    teacher = _teacher(recipe)
-    if losses is not None:
-        student = model if recipe.student is None else new_student(recipe.student, model, task)
-        check_losses(losses, teacher or copy_of(model), student)
+    losses, teacher = _losses_and_teacher(recipe, task, model)
     return Ready(
         folder=folder,
         corpus=corpus,
@@ -177,10 +172,22 @@ def _check_clips(
         say(f"  note: {note}")
 
 
-def _teacher(recipe: Recipe) -> PreTrainedModel | None:
-    """Load the teacher that a recipe names; None: it is the dense model."""
-    name = recipe.distillation.teacher if recipe.distillation is not None else None
-    return None if name is None else load_model(name, allow_pickle=recipe.model.allow_pickle)
+def _losses_and_teacher(
+    recipe: Recipe, task: Task, model: PreTrainedModel
+) -> tuple[DistillationConfig | None, PreTrainedModel | None]:
+    """Return the losses of distillation and the teacher that is named (None: the dense model).
+
+    Raises:
+        DistillationError: they do not fit together, or do not fit the model that learns.
+    """
+    losses = distillation_config(recipe.distillation, task)
+    if losses is None or recipe.distillation is None:
+        return None, None
+    name = recipe.distillation.teacher
+    teacher = None if name is None else load_model(name, allow_pickle=recipe.model.allow_pickle)
+    student = model if recipe.student is None else new_student(recipe.student, model, task)
+    check_losses(losses, teacher or copy_of(model), student)
+    return losses, teacher
 
 
 def _written_dtype(part: ModelPart, pruning: PruningConfig | None) -> torch.dtype | None:
@@ -213,7 +220,14 @@ def set_up_(recipe: Recipe, model: nn.Module) -> None:
         whole.get_submodule("objective").margin = recipe.data.margin
     losses = {} if recipe.distillation is None else recipe.distillation.losses
     if recipe.task == "representation" and MASKING not in losses:
-        whole.config.apply_spec_augment = False
+        set_masking_(model, False)
+
+
+def set_masking_(model: nn.Module, masks: bool) -> None:
+    """Say in a model's config whether its training masks frames (SpecAugment)."""
+    config = getattr(model, "config", None)
+    if isinstance(config, PreTrainedConfig):
+        config.update({"apply_spec_augment": masks})
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:

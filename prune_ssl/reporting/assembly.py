@@ -88,6 +88,8 @@ class Report:
         return plots.draw(self.data, name, standalone=True)
 
 
+NOT_FINITE = "Nothing that it computes means anything: train or load it anew."
+
 _WRITERS: dict[str, Callable[[ReportData], str]] = {
     ".json": lambda data: data.model_dump_json(indent=2) + "\n",
     ".md": render.markdown,
@@ -108,10 +110,9 @@ def report(
 
     Args:
         model: the pruned model (or any other, to report it alone), its folder or hub name, or a `Traced`.
-        baseline: the dense model, likewise; timed in turns with `model`. Where the model itself is gone, its
-            graph alone tells its cost and the sizes of its groups.
+        baseline: the dense model, likewise, timed in turns with `model`; or its graph where it is gone.
         results: stage (`dense`, `cut`, `recovered`) -> metric -> value.
-        timing: audio lengths for MACs and latency, thread counts and the number of calls; None: the usual.
+        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
         with_latency: False runs no forward pass.
         facts: what the report cannot measure: title, budget, history, settings, where the model is saved.
 
@@ -129,11 +130,7 @@ def report(
     notes = [] if dense is None else what_differs(small, dense)
     models = {"pruned": small} if dense is None else {"dense": dense, "pruned": small}
     for name, each in models.items():
-        require_finite(
-            each.model,
-            f"report: the {name} model",
-            "Nothing that it computes means anything: train or load it anew.",
-        )
+        require_finite(each.model, f"report: the {name} model", NOT_FINITE)
     seconds = _reference_seconds(facts, timing)
     measured = measure_side_by_side(
         models,
