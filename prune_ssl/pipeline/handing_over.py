@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 from torch import nn
 
-from prune_ssl.artifacts import save_pretrained
+from prune_ssl.artifacts import plan_from_dense, save_pretrained
 from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
 from prune_ssl.measuring import Timing, measure_interleaved
 from prune_ssl.pipeline.folders import RECIPE_FILE
@@ -48,7 +48,8 @@ def hand_over(
     processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
 
     def write() -> None:
-        save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=made.plan)
+        plan = None if made.plan is None else plan_from_dense(dense.model, made.plan)
+        save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=plan)
         made.model.cpu()
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
         written = _report(recipe, made, dense, model_folder, ready.task)

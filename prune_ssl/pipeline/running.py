@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, set_seed
 
-from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
+from prune_ssl.artifacts import earlier_plan, load_pretrained, prepare_folder, save_pretrained
 from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError, PruneWarning
@@ -124,7 +124,12 @@ def _run_stages(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> Outcome:
         processor = ready.task.processor(ready.extractor)
         # In float32, whatever the source's dtype: a resumed run goes on from exactly these weights.
         exact = torch.float32
-        on_first(lambda: save_pretrained(model, folder / DENSE_FOLDER, processor=processor, dtype=exact))
+        earlier = earlier_plan(model)  # of a model that was pruned before this run
+        on_first(
+            lambda: save_pretrained(
+                model, folder / DENSE_FOLDER, processor=processor, plan=earlier, dtype=exact
+            )
+        )
         on_first(lambda: take_up(recipe))  # its checkpoints go
     dense = Traced(copy_of(model), ready.graph)
     if ready.pruning is None:

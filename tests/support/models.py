@@ -7,8 +7,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from prune_ssl.models import FAMILIES
-from prune_ssl.models.xvector import XVECTOR_CLASSES
+from prune_ssl.families import FAMILIES
+from prune_ssl.families.xvector import XVECTOR_CLASSES
 
 EXTRACTOR = Wav2Vec2FeatureExtractor()
 SUFFIXES = (

@@ -10,7 +10,7 @@ from torch.nn.utils import weight_norm
 from transformers import BertConfig, BertModel, HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
 from prune_ssl.errors import KeepError, ModelError, TraceError
-from prune_ssl.models import FAMILIES
+from prune_ssl.families import FAMILIES
 from prune_ssl.tracing import superb_macs, trace
 from tests.support.models import CASES, ONE_OF_EACH, batch, first_output, relative_difference, tiny_model
 
