@@ -45,10 +45,10 @@ format: $(STAMP)  ## apply the formatter and the safe fixes
 
 words: $(STAMP)  ## make the shipped spoken words anew (espeak-ng)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[words]'
-	$(BIN)/python -m prune_ssl.assets.make_words $(ARGS)
+	$(BIN)/python -m tools.make_words $(ARGS)
 
 demo-model: $(STAMP)  ## train the shipped demo model anew on the shipped words
-	$(BIN)/python -m prune_ssl.assets.train_demo_model $(ARGS)
+	$(BIN)/python -m tools.train_demo_model $(ARGS)
 
 clean:  ## remove caches and build leftovers (not .venv, not out)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
