@@ -14,6 +14,7 @@ from prune_ssl.models.arguments import as_model
 from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
+from prune_ssl.models.sizes import LayerSizes
 
 OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
 
@@ -35,9 +36,10 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
         return model
     config: Any = model.config
     family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
-    layers = config.pruned_layers or {str(index): {} for index in range(config.num_hidden_layers)}
-    alive = [index for index in sorted(layers, key=int) if "layer" not in layers[index].get("removed", ())]
-    width = _common_width(config, family, {index: layers[index] for index in alive})
+    stated = config.pruned_layers or {str(index): {} for index in range(config.num_hidden_layers)}
+    layers = {int(index): LayerSizes.from_config(stated[index], family) for index in sorted(stated, key=int)}
+    alive = {index: sizes for index, sizes in layers.items() if not sizes.is_removed}
+    width = _common_width(config, family, alive)
     gone = len(layers) - len(alive)
     if gone and getattr(config, "use_weighted_layer_sum", False):
         raise _refused("a weighted sum over all layers, of which some are gone")
@@ -49,7 +51,7 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     stock = stock_class(stock_config)
     prefix, _ = backbone_of(model)
     stem = ".".join(part for part in (prefix, family.layer.partition("{i}")[0].rstrip(".")) if part) + "."
-    state = _renumbered(model.state_dict(), stem, [int(index) for index in alive])
+    state = _renumbered(model.state_dict(), stem, list(alive))
     try:
         stock.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -61,7 +63,7 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     return stock
 
 
-def _common_width(config: Any, family: Family, layers: Mapping[str, Mapping[str, Any]]) -> int:
+def _common_width(config: Any, family: Family, layers: Mapping[int, LayerSizes]) -> int:
     """Return the FFN width of all layers.
 
     Raises:
@@ -74,15 +76,15 @@ def _common_width(config: Any, family: Family, layers: Mapping[str, Mapping[str,
         raise _refused("a projection of the frontend between equal widths")  # SEW's constructor makes none
     widths = set() if layers else {config.intermediate_size}  # a stock model may have no layer at all
     for index, sizes in layers.items():
-        if sizes.get("removed"):
-            raise _refused(f"layer {index} without {', '.join(sizes['removed'])}")
-        heads = sizes.get("num_attention_heads", config.num_attention_heads)
-        if heads != config.num_attention_heads:
-            raise _refused(f"layer {index} with {heads} of {config.num_attention_heads} heads")
-        channels = sizes.get("conv_channels", config.hidden_size)
-        if channels != config.hidden_size:
-            raise _refused(f"layer {index} with {channels} of {config.hidden_size} convolution channels")
-        widths |= {sizes.get(ffn.field, config.intermediate_size) for ffn in family.ffns}
+        if sizes.gone:
+            raise _refused(f"layer {index} without {', '.join(sizes.gone)}")
+        if sizes.heads not in (None, config.num_attention_heads):
+            raise _refused(f"layer {index} with {sizes.heads} of {config.num_attention_heads} heads")
+        if sizes.channels not in (None, config.hidden_size):
+            raise _refused(
+                f"layer {index} with {sizes.channels} of {config.hidden_size} convolution channels"
+            )
+        widths |= {sizes.neurons.get(ffn.field, config.intermediate_size) for ffn in family.ffns}
     if len(widths) > 1 or 0 in widths:
         raise _refused(f"FFNs of {', '.join(map(str, sorted(widths)))} neurons")
     return int(widths.pop())

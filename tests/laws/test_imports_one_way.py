@@ -27,6 +27,7 @@ ORDER = (
     "training",
     "probing",
     "artifacts",
+    "importing",
     "exporting",
     "measuring",
     "reporting",

@@ -7,7 +7,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from prune_ssl.models import FAMILIES
+from prune_ssl.models.families import FAMILIES
 from prune_ssl.models.xvector import XVECTOR_CLASSES
 from tests.support.slow import slow_but
 
