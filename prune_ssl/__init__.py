@@ -14,7 +14,7 @@ from prune_ssl.models import load_model
 from prune_ssl.profiling import Timing, fit_latency, with_latency
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import select
+from prune_ssl.selection import Criterion, register_criterion, select
 from prune_ssl.tracing import Cost, Group, PruningGraph, Traced, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.version import VERSION
@@ -23,6 +23,7 @@ __version__ = VERSION
 
 __all__ = [
     "Cost",
+    "Criterion",
     "DistillationConfig",
     "DistillationTrainer",
     "Gates",
@@ -45,6 +46,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "measure",
+    "register_criterion",
     "report",
     "resize",
     "save_pretrained",

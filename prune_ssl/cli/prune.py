@@ -22,13 +22,18 @@ from prune_ssl.models.config_checks import DTYPES
 from prune_ssl.models.origin import origin_of, write_in
 from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import KINDS, UNIT_KINDS, Budget, Layout, Normalise, parse_budget, select
-from prune_ssl.selection.budget import asked_dtype
+from prune_ssl.selection import (
+    KINDS,
+    UNIT_KINDS,
+    Budget,
+    Layout,
+    Normalise,
+    asked_dtype,
+    needing_no_data,
+    parse_budget,
+    select,
+)
 from prune_ssl.tracing import PruningGraph
-
-WITHOUT_DATA = ("magnitude", "uniform", "random")
-"""Criteria that need neither data nor a loss."""
-
 
 LAYOUTS: dict[str, Layout] = {"hetero": "hetero", "stock": "stock"}
 NORMALISES: dict[str, Normalise] = {"cost": "cost", "none": "none"}
@@ -66,7 +71,7 @@ class Choice:
         Raises:
             RecipeError: it names the option and the nearest choice.
         """
-        check_choice("--criterion", self.criterion, WITHOUT_DATA)
+        check_choice("--criterion", self.criterion, needing_no_data())
         check_choice("--normalise", self.normalise, NORMALISES)
         check_choice("--layout", self.layout, LAYOUTS)
         for kind in self.chosen_kinds:
@@ -86,7 +91,7 @@ class Choice:
             self.criterion,
             self.round_to,
             self.chosen_kinds,
-            self.seconds,
+            seconds=self.seconds,
             normalise=NORMALISES[self.normalise],
             isomorphic=self.isomorphic,
             layout=LAYOUTS[self.layout],

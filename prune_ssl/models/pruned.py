@@ -12,14 +12,22 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, OutputRecorder
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
-from prune_ssl.families.empty import NoMap
-from prune_ssl.families.position_bias import PrunedWavLMAttention
-from prune_ssl.families.xvector import model_class_of
+from prune_ssl.models.empty import NoMap
+from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
 from prune_ssl.models.layers import scale_last_convolution_
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 from prune_ssl.models.sizes import LayerSizes, widen
+from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.models.xvector import XVECTOR_CLASSES
 
+HEADS = (
+    ("Model", "AutoModel"),
+    ("ForCTC", "AutoModelForCTC"),
+    ("ForSequenceClassification", "AutoModelForAudioClassification"),
+    ("ForAudioFrameClassification", "AutoModelForAudioFrameClassification"),
+    ("ForXVector", "AutoModelForAudioXVector"),
+    ("ForPreTraining", "AutoModelForPreTraining"),
+)
 OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the stock one that computes it
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
@@ -46,7 +54,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
 
 
 def _config_class(family: Family) -> type[PreTrainedConfig]:
-    stock: type[PreTrainedConfig] = family.config_class()
+    stock: type[PreTrainedConfig] = getattr(transformers, f"{family.stem}Config")
     body: dict[str, Any] = {name: default for name, (_, default) in FIELDS.items()}
     body |= {
         "model_type": PRUNED_PREFIX + family.name,
@@ -56,6 +64,11 @@ def _config_class(family: Family) -> type[PreTrainedConfig]:
     }
     made: type[PreTrainedConfig] = strict(type(f"Pruned{stock.__name__}", (stock,), body))
     return made
+
+
+CONFIGS: dict[str, type[PreTrainedConfig]] = {
+    name: _config_class(family) for name, family in FAMILIES.items() if family.stem
+}
 
 
 def _widen_positions(encoder: Any, width: int) -> None:
@@ -124,7 +137,7 @@ class PrunedLayers:
         for index, sizes in (config.pruned_layers or {}).items():
             LayerSizes.from_config(sizes, family).give(backbone, family, int(index), config)
         if config.reused_maps:
-            layers: Any = backbone.get_submodule(family.layer_list)
+            layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
             share_maps_([layer._modules.get(family.attention.path) for layer in layers], config.reused_maps)
 
     @classmethod
@@ -187,30 +200,25 @@ def _record_anew(backbone: Any) -> None:
     backbone._output_capturing_hooks_installed = False
 
 
-CONFIGS: dict[str, type[PreTrainedConfig]] = {}
-"""Name of a family -> the config class of its pruned models."""
-PRUNED_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
-"""Stock class -> pruned class."""
+def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
+    """Make one pruned class per stock class that exists, and register it with the Auto classes."""
+    pruned: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
+    for family, config_class in CONFIGS.items():
+        AutoConfig.register(config_class.model_type, config_class)
+        setattr(sys.modules[__name__], config_class.__name__, config_class)
+        for suffix, auto in HEADS:
+            name = FAMILIES[family].stem + suffix
+            stock: type[PreTrainedModel] | None = getattr(transformers, name, XVECTOR_CLASSES.get(name))
+            if stock is None:
+                continue
+            both: tuple[Any, Any] = stock, config_class
+            made = pruned_class_of(*both)
+            getattr(transformers, auto).register(config_class, made)
+            pruned[stock] = made
+    return pruned
 
 
-def define_classes(family: Family) -> None:
-    """Make a pruned class for every model class that a family has, and register it with its Auto class."""
-    if family.library != "transformers":
-        return
-    config_class = CONFIGS[family.name] = _config_class(family)
-    AutoConfig.register(config_class.model_type, config_class)
-    setattr(sys.modules[__name__], config_class.__name__, config_class)
-    for suffix, auto in family.heads:
-        stock = model_class_of(family, suffix)
-        if stock is None:
-            continue
-        both: tuple[Any, Any] = stock, config_class
-        made = PRUNED_CLASSES[stock] = pruned_class_of(*both)
-        getattr(transformers, auto).register(config_class, made)
-
-
-for _family in FAMILIES.values():
-    define_classes(_family)
+PRUNED_CLASSES = _define_classes()
 
 
 def is_pruned(model: nn.Module) -> bool:

@@ -8,8 +8,8 @@ from typing import TypeAlias
 from torch import nn
 from transformers import PreTrainedConfig
 
-from prune_ssl.families import AttentionRoles, ConvolutionRoles, Family
-from prune_ssl.families.empty import RemovedLayer
+from prune_ssl.models.empty import RemovedLayer
+from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family
 from prune_ssl.models.layers import (
     attention_size,
     empty_attention,
@@ -55,7 +55,7 @@ class LayerSizes:
     def from_config(cls, fields: Mapping[str, object], family: Family) -> "LayerSizes":
         """Return the sizes that an entry of `pruned_layers` says.
 
-        >>> from prune_ssl.families import FAMILIES
+        >>> from prune_ssl.models import FAMILIES
         >>> LayerSizes.from_config({"intermediate_size": 8}, FAMILIES["hubert"]).neurons
         {'intermediate_size': 8}
         """

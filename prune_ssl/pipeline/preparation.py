@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
@@ -24,9 +25,9 @@ from prune_ssl.data import SpeechFolder
 from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.distillation.config import MASKING
 from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeError
-from prune_ssl.families import FAMILIES, PRUNED_PREFIX
 from prune_ssl.gating import PruningConfig
-from prune_ssl.models import is_pruned, load_model
+from prune_ssl.models import FAMILIES, is_pruned, load_model
+from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.models.loading import load_config
 from prune_ssl.models.origin import hand_on_origin, write_in
@@ -296,7 +297,7 @@ def check_budget(traced: Traced[nn.Module], config: PruningConfig, say: Say) -> 
     widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
     budget = with_latency(traced.model, graph, config.budget, config.seconds, say=say)
     for limit in resolve(budget, graph, widths, config.seconds):
-        smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
+        smallest = limit.cost.value({name: options[0] for name, options in widths.items()})
         most, dense = (limit.constraint.shown(amount) for amount in (limit.maximum, limit.dense))
         say(
             f"Budget {limit.constraint}: keep at most {most} of {dense} {limit.constraint.name} "
@@ -312,7 +313,7 @@ def architecture(part: ModelPart) -> Any:
         ModelError: the settings make no config of the family.
     """
     try:
-        return FAMILIES[part.family].config_class()(**part.config)
+        return getattr(transformers, f"{FAMILIES[part.family].stem}Config")(**part.config)
     except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
         words = " ".join(str(error).split())
         raise ModelError(f"model.config does not make a {part.family} config: {words}") from error
@@ -323,7 +324,7 @@ def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, Wav2Vec2Fea
         return _load_named(part, part.name, say)
     config = architecture(part)
     try:
-        model = FAMILIES[part.family].bare_class()(config)
+        model = getattr(transformers, f"{FAMILIES[part.family].stem}Model")(config)
     except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"model.config does not make a {part.family} model: {error}") from error
     if part.filterbank:

@@ -18,7 +18,7 @@ from pydantic import (
 
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import BudgetError, RecipeError
-from prune_ssl.families import families_of_transformers
+from prune_ssl.models import FAMILIES
 from prune_ssl.recipes.model_config import check_config
 from prune_ssl.recipes.parts import AboutPart, AugmentPart, DecodingPart, OptimizerPart, Part, StreamPart
 from prune_ssl.recipes.reading import apply_override, explain
@@ -95,7 +95,7 @@ class ModelPart(Part):
     @field_validator("family")
     @classmethod
     def _is_known(cls, family: str) -> str:
-        known = [name for name, each in families_of_transformers().items() if not each.filterbank]
+        known = [name for name, each in FAMILIES.items() if each.stem and not each.filterbank]
         if family not in known:
             raise ValueError(f"found {family!r}, wanted one of {', '.join(known)}")
         return family

@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.families import Family
-from prune_ssl.families.empty import BiasOnly
+from prune_ssl.models import Family
+from prune_ssl.models.empty import BiasOnly
 from prune_ssl.models.layers import is_alive
 from prune_ssl.models.pruned import to_pruned_class
 from prune_ssl.models.sizes import LayerSizes, stated_head_size
@@ -75,7 +75,7 @@ def restate_config(
 ) -> None:
     """Give `model` its pruned class and the config fields that changed."""
     backbone: Any = model.get_submodule(graph.backbone)
-    stem = family.layer_list
+    stem = family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
     config: Any = model.config
     stated = stated_head_size(config)
@@ -101,7 +101,7 @@ def restate_config(
 def _residual_fields(backbone: Any, config: Any, family: Family, width: int) -> dict[str, Any]:
     """Return the fields that a narrower residual stream changes, and tell rotary attentions of it."""
     roles = family.attention
-    layers: Any = backbone.get_submodule(family.layer_list)
+    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
     alive: list[Any] = [layer.get_submodule(roles.path) for layer in layers if is_alive(layer, roles)]
     size = stated_head_size(config)
     fields: dict[str, Any] = {"hidden_size": width}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_ssl.families import FAMILIES, backbone_of
+from prune_ssl.models.families import FAMILIES, backbone_of
 from prune_ssl.models.pruned import CONFIGS
 from prune_ssl.models.sizes import LayerSizes, stated_head_size
 from tests.support.models import HEADS, tiny_model
