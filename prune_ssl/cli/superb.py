@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -111,7 +111,7 @@ def _prepare(path: Path) -> None:
     _kept(path)
 
 
-def _kept(path: Path) -> dict[str, Any]:
+def _kept(path: Path) -> dict[str, object]:
     """Read the results that a file has already; none where it is missing or empty."""
     try:
         text = path.read_text() if path.exists() else ""
@@ -132,7 +132,7 @@ def _keep(path: Path, folds: Sequence[Sequence[Trained]]) -> None:
     _write(path, _plain(folds))
 
 
-def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, Any]]]:
+def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, object]]]:
     return [[dataclasses.asdict(each) for each in heads] for heads in folds]
 
 

@@ -1,7 +1,7 @@
 """prune-ssl trace: what could go, and what each unit costs."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import typer
 from rich.table import Table
@@ -11,6 +11,17 @@ from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
 from prune_ssl.cli.options import Seconds, traced
 from prune_ssl.tracing import PruningGraph
+
+
+class GroupRow(TypedDict):
+    """One group, with the cost of one unit while all others stay."""
+
+    group: str
+    kind: str
+    units: int
+    params_per_unit: int
+    macs_per_unit: int
+    parameters: list[str]
 
 
 @with_groups
@@ -55,7 +66,7 @@ def trace_command(
         out.print(f"not pruned: {path}: {why}", markup=False)
 
 
-def group_rows(graph: PruningGraph, seconds: float) -> list[dict[str, Any]]:
+def group_rows(graph: PruningGraph, seconds: float) -> list[GroupRow]:
     """Return one plain row per group, with the cost of one unit while all others stay."""
     dense = graph.widths()
     params, macs = graph.polynomial("params"), graph.polynomial("macs", seconds=seconds)
