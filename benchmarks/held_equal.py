@@ -117,6 +117,9 @@ def results(folder: Path) -> dict[str, str]:
         elif file.name == "config.json":
             config = json.loads(file.read_text())
             config.pop("transformers_version", None)
+            config = {
+                key: value for key, value in config.items() if value not in (None, False)
+            }  # as not said
             total.update(json.dumps(config, sort_keys=True).encode())
         elif file.name == "report.json":
             total.update(json.dumps(figures(json.loads(file.read_text())), sort_keys=True).encode())
