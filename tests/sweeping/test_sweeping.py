@@ -13,8 +13,9 @@ from prune_ssl import sweeping as sweep_module
 from prune_ssl.cli import sweep as sweep_command
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
+from prune_ssl.profiling import Timing
 from prune_ssl.recipes import load_recipe
-from prune_ssl.reporting import report
+from prune_ssl.reporting import RunFacts, report
 from prune_ssl.reporting.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
 from prune_ssl.sweeping import Trial, point_of, sweep, trials
 from prune_ssl.tracing import trace
@@ -129,11 +130,12 @@ def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):
 
 def test_a_point_says_at_which_length_its_macs_and_its_latency_are(tmp_path):
     dense = tiny_model(num_labels=2)
-    quick = {"threads": 1, "min_iterations": 3, "min_seconds": 0.0, "results": {"cut": {"accuracy": 0.5}}}
+    quick = Timing(threads=1, min_iterations=3, min_seconds=0.0)
+    told = {"results": {"cut": {"accuracy": 0.5}}, "facts": RunFacts(reference_seconds=0.2)}
     found = {}
     for name, seconds in (("same", (0.2, 0.5)), ("other", (0.5,))):
         path = tmp_path / f"{name}.json"
-        made = report(dense, baseline=dense, reference_seconds=0.2, seconds=seconds, **quick).save(path)
+        made = report(dense, baseline=dense, timing=Timing.of(quick, seconds), **told).save(path)
         found[name] = point_of(made, "macs=50%", "gates", 0)
         assert found[name].seconds == 0.2
         assert found[name].macs == trace(dense).cost(seconds=0.2).macs
