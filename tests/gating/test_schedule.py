@@ -1,0 +1,53 @@
+"""Schedules: how far gates travel, and where a target stands, as closed forms."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_ssl.gating.schedule import SHAPES, gate_learning_rate, initial_keep, ramp, warmup
+
+
+@pytest.mark.parametrize(
+    ("steps", "rate"), [(420, 8 / 105), (1_600, 0.02), (50_000, 0.02), (10, 0.3), (1, 0.3)]
+)
+def test_a_gate_travels_eight_in_a_quarter_of_the_steps_within_bounds(steps: int, rate: float) -> None:
+    assert gate_learning_rate(steps) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("steps", "keep", "part"), [(1, 0.95, 0.9), (500, 0.95, 0.9), (5_000, 0.99, 0.6), (10**6, 0.99, 0.6)]
+)
+def test_short_and_long_runs_start_at_the_ends(steps: int, keep: float, part: float) -> None:
+    assert initial_keep(steps) == pytest.approx(keep)
+    assert warmup(steps) == pytest.approx(part)
+
+
+def test_between_the_ends_the_logarithm_decides() -> None:
+    middle = round((500 * 5_000) ** 0.5)
+    assert initial_keep(middle) == pytest.approx(0.97, abs=1e-4)
+    assert warmup(middle) == pytest.approx(0.75, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(
+    steps=st.integers(1, 10_000),
+    part=st.floats(0, 1),
+    start=st.floats(0, 1),
+    goal=st.floats(0, 1),
+    data=st.data(),
+)
+def test_a_ramp_goes_one_way_from_start_to_goal_and_stays(shape, steps, part, start, goal, data) -> None:
+    def at(step: int) -> float:
+        return ramp(step, steps, part, start, goal, shape)
+
+    assert at(0) == pytest.approx(start)
+    assert at(steps) == pytest.approx(goal)
+    first = data.draw(st.integers(0, steps))
+    second = data.draw(st.integers(first, steps))
+    assert (at(second) - at(first)) * (goal - start) >= -1e-12
+
+
+@pytest.mark.parametrize(("shape", "half"), [("linear", 1 / 2), ("cubic", 1 / 8), ("sigmoid", 1 / 2)])
+def test_what_is_left_in_the_middle(shape: str, half: float) -> None:
+    assert ramp(50, 100, 1.0, 1.0, 0.0, shape) == pytest.approx(half)
+    assert ramp(25, 100, 0.5, 3.0, 1.0, shape) == pytest.approx(1 + 2 * half)
