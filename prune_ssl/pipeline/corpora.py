@@ -34,18 +34,18 @@ def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
         DataError: one message for all that is wrong.
     """
     task = task_class(recipe.task)
-    target, stream = recipe.data.target or task.target or None, stream_config(recipe)
+    target, stream = recipe.data.target or task.spec.target or None, stream_config(recipe)
     if stream is not None:
         clips = read_stream(stream)
-        if not task.open_targets:
+        if not task.spec.open_targets:
             require_sampled_labels(clips, stream)
     else:
         config = FolderConfig(
             target=target,
             max_seconds=recipe.data.max_seconds,
-            whole_clips=task.whole_clips,
-            blanks=task.blanks,
-            closed_labels=not task.open_targets,
+            whole_clips=task.spec.whole_clips,
+            blanks=task.spec.blanks,
+            closed_labels=not task.spec.open_targets,
             outside=recipe.data.outside,
         )
         clips = check_folder(recipe.data.path, config)
@@ -133,9 +133,9 @@ def stream_config(recipe: Recipe) -> StreamConfig | None:
     task = task_class(recipe.task)
     return StreamConfig(
         path=recipe.data.path,
-        target=recipe.data.target or task.target or None,
+        target=recipe.data.target or task.spec.target or None,
         max_seconds=recipe.data.max_seconds,
-        whole_clips=task.whole_clips,
+        whole_clips=task.spec.whole_clips,
         **part.model_dump(),
     )
 

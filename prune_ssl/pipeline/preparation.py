@@ -99,16 +99,16 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     clips = read_clips(recipe, say)
     loaded, extractor = _make_model(recipe, say)
     task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
-    head = task.head_note(loaded)
+    head = task.head.note(loaded)
     say(f"  head: {head}")
     if recipe.dense is None and head.startswith("NEW"):
         say("  note: a new head learns while the model is pruned only: give a `dense:` phase")
-    if recipe.dense is not None and recipe.model.name is not None and task.has_head(loaded):
+    if recipe.dense is not None and recipe.model.name is not None and task.head.fits(loaded):
         say(
             f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
             "steps before pruning; dense=null prunes it as it is"
         )
-    model = task.with_head(loaded)
+    model = task.head.put_on(loaded)
     dtype = _written_dtype(recipe)
     if dtype is not None:
         write_in(model, dtype)
@@ -204,8 +204,9 @@ def distillation_config(recipe: Recipe, task: Task | None = None) -> Distillatio
         given, settings["logit_groups"] = settings["logit_groups"], task.logit_groups
         if given not in (None, task.logit_groups):
             raise DistillationError(
-                f"distillation.logit_groups: found {list(given)}, but the outputs of task {task.name!r} are "
-                f"{list(task.logit_groups) if task.logit_groups else 'one group'}; leave it out."
+                f"distillation.logit_groups: found {list(given)}, but the outputs of task "
+                f"{task.spec.name!r} are {list(task.logit_groups) if task.logit_groups else 'one group'}; "
+                "leave it out."
             )
     return DistillationConfig(**settings)
 

@@ -40,7 +40,7 @@ def new_student(recipe: Recipe, teacher: PreTrainedModel, task: Task) -> PreTrai
     student = make_student(teacher, shape)
     student.config.layerdrop = 0.0
     hand_on_origin(teacher, student)
-    whole = task.with_head(student)
+    whole = task.head.put_on(student)
     if shape.init == "teacher":
         _copy_head(teacher, whole)
     return whole

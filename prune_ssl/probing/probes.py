@@ -23,7 +23,7 @@ from prune_ssl.models import backbone_of
 from prune_ssl.probing.heads import Probe
 from prune_ssl.probing.settings import GRID, ProbeSettings
 from prune_ssl.probing.states import FrozenStates
-from prune_ssl.tasks import Recognition, Task, TaskSettings, task_class
+from prune_ssl.tasks import Classification, Recognition, Slots, Task, TaskSettings, task_class
 
 EVALUATIONS = 10
 """Times that the validation split is judged in a training; the best head is kept."""
@@ -129,7 +129,7 @@ def _order(settings: ProbeSettings, value: float) -> float:
 def _read(path: Path, settings: ProbeSettings) -> SpeechFolder:
     task = task_class(settings.task)
     config = FolderConfig(
-        target=settings.target, max_seconds=settings.max_seconds, closed_labels=not task.open_targets
+        target=settings.target, max_seconds=settings.max_seconds, closed_labels=not task.spec.open_targets
     )
     return check_folder(path, config)
 
@@ -140,9 +140,8 @@ def _train(
     train, validation = folder.splits["train"], folder.splits["validation"]
     torch.manual_seed(seed)
     first = states.of(train[0])
-    outputs = len(task.tokenizer) if isinstance(task, Recognition) else len(task.config_overrides["id2label"])
     pooled = not isinstance(task, Recognition)
-    head = Probe(first.shape[0], first.shape[2], settings.width, outputs, pooled=pooled)
+    head = Probe(first.shape[0], first.shape[2], settings.width, _outputs_of(task), pooled=pooled)
     optimizer = torch.optim.Adam(head.parameters(), lr=rate)
     loss_of = _loss_of(task)
     every = max(settings.steps // EVALUATIONS, 1)
@@ -166,6 +165,15 @@ def _train(
     test = _judge(head, states, task, folder.splits.get("test") or validation)
     weights = tuple(float(each) for each in head.sum.weights.detach().softmax(0))
     return Trained(rate, best[0], best[1], test, weights)
+
+
+def _outputs_of(task: Task) -> int:
+    """Return how many outputs a probe of the task has."""
+    if isinstance(task, Recognition):
+        return len(task.tokenizer)
+    if isinstance(task, (Classification, Slots)):
+        return len(task.labels)
+    raise DataError(f"probe: task {task.spec.name!r} has no probe; choose one of labels, slots or phonemes")
 
 
 def _batches(clips: Sequence[Clip], settings: ProbeSettings, seed: int) -> Iterator[list[int]]:
@@ -215,11 +223,11 @@ def _judge(head: Probe, states: FrozenStates, task: Task, clips: Sequence[Clip])
     if not predictions.size:
         raise DataError("probe: no clips to judge: put some into validation")
     labels: Any = None
-    if not task.open_targets and task.loss_function() is None:
+    if not task.spec.open_targets and task.loss_function() is None:
         labels = np.array([task.encode_judged(clip.target) for clip in clips])
     judge = task.judge(clips, backbone_model(states))
     if judge is None:
-        raise DataError(f"probe: the task {task.name!r} has no metric; probe one that has labels.")
+        raise DataError(f"probe: the task {task.spec.name!r} has no metric; probe one that has labels.")
     return judge(EvalPrediction(predictions, labels))
 
 
