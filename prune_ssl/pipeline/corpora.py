@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -23,7 +22,7 @@ from prune_ssl.data import (
 )
 from prune_ssl.distillation.config import ENHANCEMENT
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes import Recipe
+from prune_ssl.recipes import Recipe, config_of
 from prune_ssl.tasks import Processor, Task, task_class
 
 
@@ -131,12 +130,13 @@ def stream_config(recipe: Recipe) -> StreamConfig | None:
     if part is None:
         return None
     task = task_class(recipe.task)
-    return StreamConfig(
+    return config_of(
+        part,
+        StreamConfig,
         path=recipe.data.path,
         target=recipe.data.target or task.spec.target or None,
         max_seconds=recipe.data.max_seconds,
         whole_clips=task.spec.whole_clips,
-        **part.model_dump(),
     )
 
 
@@ -148,12 +148,8 @@ def augmentation_of(recipe: Recipe) -> Augmentation | None:
     """
     if recipe.data.augment is None:
         return None
-    settings = recipe.data.augment.model_dump()
-    for name in ("noise", "rirs"):
-        settings[name] = None if settings[name] is None else Path(settings[name])
-    if recipe.data.corruption is not None:
-        settings["noise_probability"] = 0.0
-    return Augmentation(**settings)
+    quiet = {} if recipe.data.corruption is None else {"noise_probability": 0.0}
+    return config_of(recipe.data.augment, Augmentation, **quiet)
 
 
 def check_cache(recipe: Recipe) -> None:
@@ -204,9 +200,4 @@ def corruption_of(recipe: Recipe) -> Corruption | None:
         DataError: a folder without audio, or a range that is upside down.
     """
     part = recipe.data.corruption
-    if part is None:
-        return None
-    settings = part.model_dump(exclude={"clean_teacher"})
-    for name in ("noise", "rirs"):
-        settings[name] = None if settings[name] is None else Path(settings[name])
-    return Corruption(**settings)
+    return None if part is None else config_of(part, Corruption)

@@ -1,9 +1,8 @@
 """What must hold before any training of a recipe: data, model, task, teacher, and a budget in reach."""
 
-import dataclasses
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +39,10 @@ from prune_ssl.pipeline.corpora import (
 )
 from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
-from prune_ssl.recipes import ModelPart, Recipe, pruning_part
+from prune_ssl.recipes import ModelPart, Recipe, config_of, pruning_part
 from prune_ssl.selection import allowed_widths, resolve
 from prune_ssl.selection.budget import asked_dtype
-from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
+from prune_ssl.tasks import Task, TaskSettings, task_class
 from prune_ssl.tasks.frames import shortest_heard
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.masking import require_masks_fit
@@ -170,11 +169,11 @@ def set_up_(recipe: Recipe, model: nn.Module) -> None:
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:
-    part, augment = recipe.decoding, recipe.data.augment
+    augment = recipe.data.augment
     return TaskSettings(
         target=recipe.data.target,
         tokenizer=recipe.model.tokenizer,
-        decoding=None if part is None else BeamSettings(**part.model_dump() | {"lm": Path(part.lm)}),
+        decoding=recipe.decoding,
         weights=recipe.data.loss_weights,
         trials=recipe.data.trials,
         judged=recipe.data.judged,
@@ -185,10 +184,7 @@ def _task_settings(recipe: Recipe) -> TaskSettings:
 
 def pruning_config(recipe: Recipe) -> PruningConfig:
     """Return the PruningConfig of a recipe."""
-    part = pruning_part(recipe)
-    names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
-    settings = {k: v for k, v in part.model_dump().items() if k in names}
-    return PruningConfig(**settings, milestones=part.budgets[:-1])
+    return config_of(pruning_part(recipe), PruningConfig, steps=None)
 
 
 def distillation_config(recipe: Recipe, task: Task | None = None) -> DistillationConfig | None:
@@ -199,16 +195,17 @@ def distillation_config(recipe: Recipe, task: Task | None = None) -> Distillatio
     """
     if recipe.distillation is None:
         return None
-    settings = recipe.distillation.model_dump(exclude={"teacher"})
+    config = config_of(recipe.distillation, DistillationConfig)
     if task is not None:
-        given, settings["logit_groups"] = settings["logit_groups"], task.logit_groups
+        given = config.logit_groups
         if given not in (None, task.logit_groups):
             raise DistillationError(
-                f"distillation.logit_groups: found {list(given)}, but the outputs of task "
+                f"distillation.logit_groups: found {list(given or ())}, but the outputs of task "
                 f"{task.spec.name!r} are {list(task.logit_groups) if task.logit_groups else 'one group'}; "
                 "leave it out."
             )
-    return DistillationConfig(**settings)
+        config = replace(config, logit_groups=task.logit_groups)
+    return config
 
 
 def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:

@@ -348,7 +348,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
     if recipe.student is None:
         return check_budget(model, recipe, say)
     with torch.device("meta"):
-        student = make_student(model, recipe.student.shape)
+        student = make_student(model, recipe.student)
         check_losses(distillation_config(recipe), model, student)
     graph = trace(student)
     small = graph.cost(seconds=recipe.reference_seconds)

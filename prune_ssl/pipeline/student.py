@@ -36,7 +36,7 @@ def new_student(recipe: Recipe, teacher: PreTrainedModel, task: Task) -> PreTrai
     Raises:
         DistillationError: the teacher has no such layers, or the widths do not fit.
     """
-    shape = student_part(recipe).shape
+    shape = student_part(recipe)
     student = make_student(teacher, shape)
     student.config.layerdrop = 0.0
     hand_on_origin(teacher, student)

@@ -1,5 +1,6 @@
 """Owns how a recipe is written down: as plain data, and as YAML that reads back equal."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +18,8 @@ def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 

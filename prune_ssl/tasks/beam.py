@@ -6,7 +6,6 @@ Letters: T frames, V tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from prune_ssl.errors import DataError, PruneError
+from prune_ssl.models.arguments import check_types
 from prune_ssl.tasks.arpa import read_words
 from prune_ssl.tasks.tokenizers import CASES, Tokenizer, fitting_case
 from prune_ssl.writing import temporary_folder
@@ -28,11 +28,12 @@ class BeamSettings:
     """How to search: max over texts of log P(text | audio) + lm_weight log10 P_LM(text) + word_score words.
 
     Raises:
-        DataError: a beam or a weight out of range.
+        DataError: a value of a wrong type or out of range.
     """
 
-    lm: Path
-    """An n-gram model of words as ARPA text, perhaps gzipped. Only its words can be written."""
+    lm: str | Path
+    """An n-gram model of words as ARPA text, perhaps gzipped, as lmplz of KenLM, SRILM or openslr.org/11
+    have it. Only its words can be written."""
     beam: int = 50
     """Hypotheses that are kept from frame to frame."""
     beam_threshold: float = 50.0
@@ -41,14 +42,14 @@ class BeamSettings:
     word_score: float = 0.0
 
     def __post_init__(self) -> None:
-        numbers = (self.beam_threshold, self.lm_weight, self.word_score)
-        finite = all(isfinite(number) for number in numbers)
-        if self.beam < 1 or self.beam_threshold <= 0 or self.lm_weight < 0 or not finite:
-            raise DataError(
-                f"decoding: found beam {self.beam}, beam_threshold {self.beam_threshold:g}, lm_weight "
-                f"{self.lm_weight:g}, word_score {self.word_score:g}; wanted a beam of at least 1, a "
-                "threshold above 0, no negative weight"
-            )
+        check_types(self, DataError)
+        for name, holds, wanted in (
+            ("beam", self.beam >= 1, "1 or more"),
+            ("beam_threshold", self.beam_threshold > 0, "a number above 0"),
+            ("lm_weight", self.lm_weight >= 0, "0 or more"),
+        ):
+            if not holds:
+                raise DataError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class BeamDecoder:
                 "decoding: the tokenizer has no token for the space between words, so a model of words "
                 "cannot guide it: leave `decoding` out"
             )
-        read = read_words(settings.lm)
+        read = read_words(Path(settings.lm))
         case = fitting_case(read, tokenizer)
         known = set(tokenizer.get_vocab()) - {space, *tokenizer.all_special_tokens}
         spelled = {word: CASES[case](word) for word in read}
