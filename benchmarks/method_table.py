@@ -27,7 +27,7 @@ from torch_pruning_side_by_side import declared_heads
 from prune_ssl import load_pretrained, report, select, trace
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.errors import PruneError
-from prune_ssl.models import FAMILIES, backbone_of
+from prune_ssl.families import FAMILIES, backbone_of
 from prune_ssl.pipeline import run, trainer_for
 from prune_ssl.recipes import Recipe, load_recipe
 from prune_ssl.reporting.pareto import SweepPoint

@@ -30,13 +30,14 @@ import transformers
 from transformers.models.auto import modeling_auto
 
 from prune_ssl import resize, trace
-from prune_ssl.models.families import FAMILIES, backbone_of
-from prune_ssl.models.pruned import HEADS, PRUNED_CLASSES
+from prune_ssl.families import FAMILIES, backbone_of
+from prune_ssl.families.family import HEADS
+from prune_ssl.models.pruned import PRUNED_CLASSES
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import HEADS as HEADS_OF
-from conftest import batch, tiny_model
+from tests.support.models import HEADS as HEADS_OF
+from tests.support.models import batch, tiny_model
 
 # Parts of the test suite that the source distribution leaves out; no speech encoder has them.
 LEFT_OUT = {

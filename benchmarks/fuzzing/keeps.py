@@ -18,15 +18,15 @@ import torch
 from torch import nn
 
 from prune_ssl import Plan, PruningConfig, attach_gates, load_pretrained, resize, save_pretrained, trace
-from prune_ssl.models import FAMILIES
+from prune_ssl.families import FAMILIES
 from prune_ssl.selection import KINDS
 from prune_ssl.tracing import PruningGraph
 
 from .case import Case
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from conftest import FORMS, HEADS, batch, first_output, tiny_model
+from tests.support.models import FORMS, HEADS, batch, first_output, tiny_model
 
 SAMPLES = 7000
 TOLERANCE = 1e-9

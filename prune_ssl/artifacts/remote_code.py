@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
 
-from prune_ssl.models import FAMILIES
-from prune_ssl.models.families import PRUNED_PREFIX, Family
-from prune_ssl.models.pruned import HEADS, PrunedLayers
+from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family
+from prune_ssl.models.pruned import PrunedLayers
 
 FILE = "modeling_pruned.py"
-START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
+START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.families.xvector"
 ROOTS = ("PrunedLayers", "_config_class")
 TABLES = ("FAMILIES",)
 """Tables of the package of which the file holds the model's own row."""
@@ -96,7 +95,9 @@ def modelling_file(model: PreTrainedModel, version: str) -> str:
 
 
 def _auto_class(kind: type[PreTrainedModel]) -> str:
-    return next(auto for suffix, auto in HEADS if kind.__name__.endswith(suffix))
+    assert kind.config_class is not None
+    heads = FAMILIES[kind.config_class.model_type.removeprefix(PRUNED_PREFIX)].heads
+    return next(auto for suffix, auto in heads if kind.__name__.endswith(suffix))
 
 
 def _classes(kind: type[PreTrainedModel], family: Family) -> str:

@@ -6,12 +6,15 @@ import typer
 
 from prune_ssl import __version__
 from prune_ssl.cli import (
+    apply,
     bench,
     demo,
     doctor,
     export,
+    importing,
     infer,
     prune,
+    push,
     recipes,
     report,
     run,
@@ -49,11 +52,14 @@ def _program(
 app.command("demo")(demo.demo_command)
 app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune_command)
+app.command("apply")(apply.apply_command)
 app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
+app.command("import")(importing.import_command)
 app.command("report")(report.report_command)
 app.command("export")(export.export_command)
+app.command("push")(push.push_command)
 app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)
 app.command("verify")(infer.verify_command)

@@ -8,7 +8,7 @@ import torch
 import typer
 from torch import nn
 
-from prune_ssl.artifacts import prepare_folder, save_pretrained
+from prune_ssl.artifacts import plan_from_dense, prepare_folder, save_pretrained
 from prune_ssl.artifacts.companions import companions_of, renamed
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
@@ -97,10 +97,11 @@ def prune_command(
         )
 
     keep = choose(fit_latency(dense, graph, limits, choose, say).budget)
+    plan = plan_from_dense(dense, Plan(keep))
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)
-    save_pretrained(small, out, overwrite=overwrite, plan=Plan(keep))
+    save_pretrained(small, out, overwrite=overwrite, plan=plan)
     for line in _notes(dense):
         say(line)
     say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")

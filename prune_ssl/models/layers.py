@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import nn
 
-from prune_ssl.models.empty import (
+from prune_ssl.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
+from prune_ssl.families.empty import (
     BiasAttention,
     BiasOnly,
     BiasPostNormAttention,
@@ -12,8 +13,7 @@ from prune_ssl.models.empty import (
     Nothing,
     removed_layer_of,
 )
-from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
-from prune_ssl.models.wavlm import (
+from prune_ssl.families.position_bias import (
     BiasFusedWavLMAttention,
     BiasWavLMAttention,
     FusedWavLMAttention,
@@ -132,3 +132,16 @@ def own_position_bias(
     own = FusedWavLMAttention if roles.fused else PrunedWavLMAttention
     made = own(block, config, heads, original, head_size, residual)
     layer.set_submodule(roles.path, made.train(block.training))
+
+
+def scale_last_convolution_(backbone: nn.Module) -> None:
+    """Multiply each channel of the frontend by a stored factor, behind the last activation.
+
+    A norm follows, so that the factors can be folded into no weight. They are a depthwise convolution of
+    width 1, which the tracer and the counters know.
+    """
+    layer = backbone.get_submodule("feature_extractor.conv_layers")[-1]  # type: ignore[index]
+    channels = layer.conv.out_channels
+    layer.activation = nn.Sequential(
+        layer.activation, nn.Conv1d(channels, channels, 1, groups=channels, bias=False)
+    )

@@ -13,29 +13,22 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, OutputRecorder
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.empty import NoMap
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
+from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
+from prune_ssl.families.empty import NoMap
+from prune_ssl.families.position_bias import PrunedWavLMAttention
+from prune_ssl.families.xvector import model_class_of
 from prune_ssl.models.layers import (
     empty_attention,
     empty_convolution,
     empty_feed_forward,
     own_position_bias,
     remove_layer,
+    scale_last_convolution_,
     state_heads,
     submodule_or_none,
 )
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
-from prune_ssl.models.wavlm import PrunedWavLMAttention
-from prune_ssl.models.xvector import XVECTOR_CLASSES
 
-HEADS = (
-    ("Model", "AutoModel"),
-    ("ForCTC", "AutoModelForCTC"),
-    ("ForSequenceClassification", "AutoModelForAudioClassification"),
-    ("ForAudioFrameClassification", "AutoModelForAudioFrameClassification"),
-    ("ForXVector", "AutoModelForAudioXVector"),
-    ("ForPreTraining", "AutoModelForPreTraining"),
-)
 OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the stock one that computes it
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
@@ -44,6 +37,7 @@ OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the sto
 # bare_projection: the feature projection has no Linear. reused_maps: layers with the map of the layer below.
 # residual_dims, residual_scales: what is left of the original residual stream, where slices of it are read.
 # position_size: width of the table of relative positions. upsampled_size: width behind the upsampling.
+# scaled_frontend: factors of the channels stand behind the last convolution of the frontend.
 # project_features: SEW has a projection though its widths are equal (the stock constructor leaves it out).
 FIELDS: dict[str, tuple[Any, Any]] = {
     "pruned_layers": (dict[str, Any] | None, None),
@@ -54,13 +48,14 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "upsampled_size": (int | None, None),
     "project_features": (bool, False),
     "bare_projection": (bool, False),
+    "scaled_frontend": (bool, False),
     "reused_maps": (list[int] | None, None),
     "prune_format_version": (int, 1),
 }
 
 
 def _config_class(family: Family) -> type[PreTrainedConfig]:
-    stock: type[PreTrainedConfig] = getattr(transformers, f"{family.stem}Config")
+    stock: type[PreTrainedConfig] = family.config_class()
     body: dict[str, Any] = {name: default for name, (_, default) in FIELDS.items()}
     body |= {
         "model_type": PRUNED_PREFIX + family.name,
@@ -70,11 +65,6 @@ def _config_class(family: Family) -> type[PreTrainedConfig]:
     }
     made: type[PreTrainedConfig] = strict(type(f"Pruned{stock.__name__}", (stock,), body))
     return made
-
-
-CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    name: _config_class(family) for name, family in FAMILIES.items() if family.stem
-}
 
 
 def _new_linear(old: nn.Module, in_features: int, out_features: int) -> nn.Linear:
@@ -207,6 +197,8 @@ def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config
         reader = head_reader_of(model, family)
         if reader is not None:
             _widen(model, reader, inputs=config.upsampled_size)
+    if config.scaled_frontend:
+        scale_last_convolution_(backbone)
     if config.bare_projection:
         leave_out_projection_(backbone)
     if config.head_size is not None and family.layers_return_bias:
@@ -251,7 +243,7 @@ class PrunedLayers:
         for index, sizes in (config.pruned_layers or {}).items():
             shrink_layer(backbone, family, int(index), sizes, config)
         if config.reused_maps:
-            layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
+            layers: Any = backbone.get_submodule(family.layer_list)
             share_maps_([layer._modules.get(family.attention.path) for layer in layers], config.reused_maps)
 
     @classmethod
@@ -314,25 +306,30 @@ def _record_anew(backbone: Any) -> None:
     backbone._output_capturing_hooks_installed = False
 
 
-def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
-    """Make one pruned class per stock class that exists, and register it with the Auto classes."""
-    pruned: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
-    for family, config_class in CONFIGS.items():
-        AutoConfig.register(config_class.model_type, config_class)
-        setattr(sys.modules[__name__], config_class.__name__, config_class)
-        for suffix, auto in HEADS:
-            name = FAMILIES[family].stem + suffix
-            stock: type[PreTrainedModel] | None = getattr(transformers, name, XVECTOR_CLASSES.get(name))
-            if stock is None:
-                continue
-            both: tuple[Any, Any] = stock, config_class
-            made = pruned_class_of(*both)
-            getattr(transformers, auto).register(config_class, made)
-            pruned[stock] = made
-    return pruned
+CONFIGS: dict[str, type[PreTrainedConfig]] = {}
+"""Name of a family -> the config class of its pruned models."""
+PRUNED_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
+"""Stock class -> pruned class."""
 
 
-PRUNED_CLASSES = _define_classes()
+def define_classes(family: Family) -> None:
+    """Make a pruned class for every model class that a family has, and register it with its Auto class."""
+    if family.library != "transformers":
+        return
+    config_class = CONFIGS[family.name] = _config_class(family)
+    AutoConfig.register(config_class.model_type, config_class)
+    setattr(sys.modules[__name__], config_class.__name__, config_class)
+    for suffix, auto in family.heads:
+        stock = model_class_of(family, suffix)
+        if stock is None:
+            continue
+        both: tuple[Any, Any] = stock, config_class
+        made = PRUNED_CLASSES[stock] = pruned_class_of(*both)
+        getattr(transformers, auto).register(config_class, made)
+
+
+for _family in FAMILIES.values():
+    define_classes(_family)
 
 
 def is_pruned(model: nn.Module) -> bool:

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from prune_ssl.distillation import DistillationConfig, make_student
 from prune_ssl.errors import RecipeError
-from prune_ssl.models import backbone_of
+from prune_ssl.families import backbone_of
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.pipeline.arguments import student_arguments
 from prune_ssl.recipes import Recipe, StudentPart

@@ -19,7 +19,7 @@ from transformers import EvalPrediction, PreTrainedModel, Wav2Vec2FeatureExtract
 from prune_ssl.data import Clip, FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import read_listings
 from prune_ssl.errors import DataError
-from prune_ssl.models import backbone_of
+from prune_ssl.families import backbone_of
 from prune_ssl.probing.heads import Probe
 from prune_ssl.probing.settings import GRID, ProbeSettings
 from prune_ssl.probing.states import FrozenStates

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -19,8 +19,8 @@ from prune_ssl.data import AugmentConfig, CorruptionConfig, StreamSource
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import BudgetError, DistillationError, RecipeError
+from prune_ssl.families import families_of_transformers
 from prune_ssl.gating import PruningConfig
-from prune_ssl.models import FAMILIES
 from prune_ssl.models.arguments import check_types
 from prune_ssl.recipes.model_config import check_config
 from prune_ssl.recipes.parts import PLACED, Part
@@ -62,7 +62,7 @@ class ModelPart(Part):
     """Folder or hub name."""
     family: str = "hubert"
     """Architecture to make when there is no name, and to assume for a named model in `--architecture`."""
-    config: dict[str, object] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
     """Fields of the transformers config of that architecture; the default is the Base model. Of a named model
     those that change its training only (dropouts, LayerDrop, SpecAugment) take the place of its own."""
     tokenizer: str | None = None
@@ -93,14 +93,14 @@ class ModelPart(Part):
     @field_validator("family")
     @classmethod
     def _is_known(cls, family: str) -> str:
-        known = [name for name, each in FAMILIES.items() if each.stem and not each.filterbank]
+        known = [name for name, each in families_of_transformers().items() if not each.filterbank]
         if family not in known:
             raise ValueError(f"found {family!r}, wanted one of {', '.join(known)}")
         return family
 
     @field_validator("config")
     @classmethod
-    def _makes_a_model(cls, config: dict[str, object], info: ValidationInfo) -> dict[str, object]:
+    def _makes_a_model(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "family" in info.data:  # else that is refused already
             check_config(info.data["family"], config, from_scratch=info.data.get("name") is None)
         return config

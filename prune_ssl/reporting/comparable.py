@@ -5,7 +5,7 @@ import re
 from torch import nn
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models import family_of
+from prune_ssl.families import family_of
 from prune_ssl.tracing import PruningGraph
 
 WITHOUT_TASK = ("Model", "ForPreTraining", "")

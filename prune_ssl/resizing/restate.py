@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.models import Family
-from prune_ssl.models.empty import BiasOnly, RemovedLayer
+from prune_ssl.families import Family
+from prune_ssl.families.empty import BiasOnly, RemovedLayer
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
 from prune_ssl.models.pruned import to_pruned_class
 from prune_ssl.tracing import PruningGraph
@@ -74,7 +74,7 @@ def restate_config(
 ) -> None:
     """Give `model` its pruned class and the config fields that changed."""
     backbone: Any = model.get_submodule(graph.backbone)
-    stem = family.layer.partition(".{i}")[0]
+    stem = family.layer_list
     layers: Any = backbone.get_submodule(stem)
     config: Any = model.config
     stated = _stated_head_size(config)
@@ -102,7 +102,7 @@ def _stated_head_size(config: Any) -> int:
 def _residual_fields(backbone: Any, config: Any, family: Family, width: int) -> dict[str, Any]:
     """Return the fields that a narrower residual stream changes, and tell rotary attentions of it."""
     roles = family.attention
-    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
+    layers: Any = backbone.get_submodule(family.layer_list)
     alive: list[Any] = [layer.get_submodule(roles.path) for layer in layers if is_alive(layer, roles)]
     size = _stated_head_size(config)
     fields: dict[str, Any] = {"hidden_size": width}

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models import FAMILIES, Family, backbone_of, is_pruned
+from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of
+from prune_ssl.models import is_pruned
 from prune_ssl.models.arguments import as_model
-from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
 
@@ -44,11 +43,11 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     fields = {key: value for key, value in config.to_dict().items() if key not in OURS}
     fields |= {"intermediate_size": width, "num_hidden_layers": len(alive)}
     stock_class = next(stock for stock, ours in PRUNED_CLASSES.items() if type(model) is ours)
-    stock_config = getattr(transformers, f"{family.stem}Config")(**fields)
+    stock_config = family.config_class()(**fields)
     stock_config._attn_implementation = config._attn_implementation if stock_class._supports_sdpa else "eager"
     stock = stock_class(stock_config)
     prefix, _ = backbone_of(model)
-    stem = ".".join(part for part in (prefix, family.layer.partition("{i}")[0].rstrip(".")) if part) + "."
+    stem = ".".join(part for part in (prefix, family.layer_list) if part) + "."
     state = _renumbered(model.state_dict(), stem, [int(index) for index in alive])
     try:
         stock.load_state_dict(state, strict=True)

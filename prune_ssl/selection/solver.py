@@ -70,7 +70,7 @@ def solve(
     `start` (default: everything) it lowers widths until every limit holds, then raises widths, best worth per
     cost first, while anything fits. Then single groups are forced a step or two up or down, the others
     repaired greedily, and what keeps more worth is taken, until nothing does. The result is never over a
-    limit; tests/test_solver.py measures how near to the optimum it is where that can be enumerated.
+    limit; tests/selection/test_solver.py measures how near to the optimum it is where that can be enumerated.
 
     Args:
         graph: the traced model.

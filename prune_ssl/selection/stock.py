@@ -8,7 +8,7 @@ module.
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from prune_ssl.models import FAMILIES
+from prune_ssl.families import FAMILIES
 from prune_ssl.tracing import PruningGraph
 
 Layout = Literal["hetero", "stock"]

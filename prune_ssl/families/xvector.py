@@ -1,0 +1,88 @@
+"""X-vector models of the families that have none in transformers: their backbone, wav2vec 2.0's head."""
+
+import sys
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel, Wav2Vec2ForXVector
+from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss, TDNNLayer
+
+from prune_ssl.families import FAMILIES, Family
+
+XVECTOR_FIELDS: dict[str, Any] = {
+    "tdnn_dim": [512, 512, 512, 512, 1500],
+    "tdnn_kernel": [5, 3, 3, 1, 1],
+    "tdnn_dilation": [1, 2, 3, 1, 1],
+    "xvector_output_dim": 512,
+}
+"""Fields of the head that these families' configs lack, as Wav2Vec2Config has them."""
+
+
+class XVectorHead:
+    """Mixin over a family's PreTrainedModel: its backbone, and Wav2Vec2ForXVector's layers and forward."""
+
+    backbone_class: type[PreTrainedModel]
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        for name, default in XVECTOR_FIELDS.items():
+            if getattr(config, name, None) is None:
+                setattr(config, name, list(default) if isinstance(default, list) else default)
+        super().__init__(config)  # type: ignore[call-arg]
+        settings: Any = config
+        setattr(self, self.base_model_prefix, self.backbone_class(config))  # type: ignore[attr-defined]
+        if getattr(config, "use_weighted_layer_sum", False):
+            states = settings.num_hidden_layers + 1
+            self.layer_weights = nn.Parameter(torch.ones(states) / states)
+        self.projector = nn.Linear(settings.hidden_size, settings.tdnn_dim[0])
+        self.tdnn = nn.ModuleList(TDNNLayer(settings, index) for index in range(len(settings.tdnn_dim)))
+        self.feature_extractor = nn.Linear(settings.tdnn_dim[-1] * 2, settings.xvector_output_dim)
+        self.classifier = nn.Linear(settings.xvector_output_dim, settings.xvector_output_dim)
+        self.objective = AMSoftmaxLoss(settings.xvector_output_dim, settings.num_labels)
+        self.post_init()  # type: ignore[attr-defined]
+
+    @property
+    def wav2vec2(self) -> nn.Module:
+        """The backbone, under the name that the borrowed forward calls it by."""
+        backbone: nn.Module = getattr(self, self.base_model_prefix)  # type: ignore[attr-defined]
+        return backbone
+
+
+def xvector_class(family: Family) -> type[PreTrainedModel]:
+    """Make the x-vector model of a family, with what it borrows of Wav2Vec2ForXVector."""
+    backbone: Any = family.bare_class()
+    borrowed = ("forward", "_get_tdnn_output_lengths", "freeze_feature_encoder", "freeze_base_model")
+    body = {
+        **{name: vars(Wav2Vec2ForXVector)[name] for name in borrowed},
+        "backbone_class": backbone,
+        "__module__": __name__,
+        "__doc__": f"{family.stem}Model with the x-vector head of Wav2Vec2ForXVector.",
+    }
+    return type(f"{family.stem}ForXVector", (XVectorHead, *backbone.__bases__), body)
+
+
+XVECTOR_CLASSES: dict[str, type[PreTrainedModel]] = {}
+"""Class name -> class, of the families that transformers has none for."""
+
+
+def define_xvector_class(family: Family) -> None:
+    """Make the class of a family without one, and register it with the Auto class."""
+    if family.library != "transformers" or "ForXVector" not in dict(family.heads):
+        return
+    if family.model_class("ForXVector") is not None:
+        return
+    made = xvector_class(family)
+    XVECTOR_CLASSES[made.__name__] = made
+    setattr(sys.modules[__name__], made.__name__, made)
+    config_class: Any = made.config_class
+    # Without exist_ok transformers passes over configs of its own.
+    AutoModelForAudioXVector.register(config_class, made, exist_ok=True)
+
+
+def model_class_of(family: Family, suffix: str) -> type[PreTrainedModel] | None:
+    """Return the model class of a family and head, such as `ForCTC`; None where there is none."""
+    return family.model_class(suffix) or XVECTOR_CLASSES.get(family.stem + suffix)
+
+
+for _family in FAMILIES.values():
+    define_xvector_class(_family)
