@@ -5,6 +5,7 @@ layers.
 """
 
 from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.data import register_layout
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import PruneError, PruneWarning
 from prune_ssl.exporting import export
@@ -15,6 +16,7 @@ from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.reporting import Report, report
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import select
+from prune_ssl.tasks import register_task
 from prune_ssl.tracing import Cost, Group, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.version import VERSION
@@ -42,6 +44,8 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "measure",
+    "register_layout",
+    "register_task",
     "report",
     "resize",
     "save_pretrained",

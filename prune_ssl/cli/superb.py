@@ -13,7 +13,6 @@ from prune_ssl.cli.models import load_and_say
 from prune_ssl.cli.options import MOST, MOST_SEED, check_choice, number
 from prune_ssl.errors import DataError
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
-from prune_ssl.probing.settings import GRID
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.writing import check_place, lock, remove, write_text
 
@@ -43,7 +42,13 @@ def probe_command(
     check_choice("TASK", task, PROBES)
     if not data.is_dir():
         raise DataError(f"{data} is not a folder; wanted a corpus with train, validation and test.")
-    given = {"steps": steps, "batch_size": batch_size, "target": target}
+    given = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "target": target,
+        "rates": tuple(rates) if rates else None,
+        "seed": seed,
+    }
     changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(PROBES[task], **changes)  # type: ignore[arg-type]
     if save is not None:
@@ -53,8 +58,6 @@ def probe_command(
         load_extractor(model),
         data,
         settings,
-        rates=rates or GRID,
-        seed=seed,
         say=say,
         keep=None if save is None else lambda heads: _keep(_heads_file(save, task), heads),
     )

@@ -14,7 +14,7 @@ from prune_ssl.data.clips import Clip, ClipDataset
 from prune_ssl.data.collate import IGNORED, SpeechCollator
 from prune_ssl.data.corruption import CorruptedDataset, Corruption, CorruptionConfig
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
-from prune_ssl.data.layouts import SPLITS
+from prune_ssl.data.layouts import SPLITS, Layout, Listing, register_layout
 from prune_ssl.data.metadata import SLOT_MARK
 from prune_ssl.data.recordings import Recordings
 from prune_ssl.data.streaming import (
@@ -43,6 +43,8 @@ __all__ = [
     "CorruptionConfig",
     "Finding",
     "FolderConfig",
+    "Layout",
+    "Listing",
     "Recordings",
     "SpeechCollator",
     "SpeechFolder",
@@ -60,6 +62,7 @@ __all__ = [
     "read_stream",
     "read_trials",
     "read_waveform",
+    "register_layout",
     "require_sampled_labels",
     "survey",
     "waveform_problem",

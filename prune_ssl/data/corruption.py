@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, sqrt
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torchaudio
 from torch.utils.data import Dataset
 
-from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, Waveform, read_waveform
+from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, Item, Waveform, read_waveform
 from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
 from prune_ssl.models.arguments import check_types
@@ -188,7 +188,29 @@ def simulated_rir(rt60_seconds: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> 
     return tail
 
 
-class CorruptedDataset(Dataset[dict[str, Any]]):
+class Items(Protocol):
+    """Clips in order, such as a ClipDataset."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Item:
+        """Return one."""
+        ...
+
+
+@runtime_checkable
+class WithLengths(Protocol):
+    """Clips whose lengths are known before they are read."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Samples of each clip."""
+        ...
+
+
+class CorruptedDataset(Dataset[Item]):
     """A dataset whose items are corrupted, with the clean samples beside them as `teacher_input_values`.
 
     Args:
@@ -201,16 +223,14 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
             package tell it; None: nobody did.
     """
 
-    def __init__(
-        self, clean: Dataset[dict[str, Any]], corruption: Corruption, clean_teacher: bool = True
-    ) -> None:
+    def __init__(self, clean: Items, corruption: Corruption, clean_teacher: bool = True) -> None:
         self.clean, self.corruption, self.clean_teacher = clean, corruption, clean_teacher
         self.training_progress: float | None = None
 
     def __len__(self) -> int:
-        return len(self.clean)  # type: ignore[arg-type]
+        return len(self.clean)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Item:
         item = self.clean[index]
         clean = np.asarray(item["input_values"], dtype=np.float32)
         progress = self.training_progress
@@ -226,7 +246,9 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
     @property
     def lengths(self) -> list[int]:
         """Samples of each clip, where the clean dataset knows them: for batches of like length."""
-        return self.clean.lengths  # type: ignore[attr-defined,no-any-return]
+        if not isinstance(self.clean, WithLengths):
+            raise AttributeError(f"a {type(self.clean).__name__} does not know the lengths of its clips")
+        return self.clean.lengths
 
 
 def _read_folder(folder: Path, sample_rate_hz: int) -> tuple[torch.Tensor, ...]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import datasets
 from torch.utils.data import IterableDataset
@@ -20,6 +19,7 @@ from torch.utils.data import IterableDataset
 from prune_ssl.data.audio import (
     MIN_SAMPLES,
     SAMPLE_RATE_HZ,
+    Item,
     reason_of,
     waveform_problem,
 )
@@ -198,8 +198,8 @@ def _clips(
     config: StreamConfig,
     split: str,
     rows: datasets.IterableDataset,
-    refuse: Callable[[str], Any],
-    leave_out: Callable[[str], Any] | None,
+    refuse: Callable[[str], object],
+    leave_out: Callable[[str], object] | None,
 ) -> Iterator[Clip]:
     """Decode the rows; what cannot be used is told to `refuse`, what is too long to `leave_out` if given."""
     names = {
@@ -230,7 +230,7 @@ def _clips(
 
 def _readable(
     config: StreamConfig, split: str, rows: datasets.IterableDataset
-) -> Iterator[Mapping[str, Any]]:
+) -> Iterator[Mapping[str, object]]:
     """The rows, up to one that its file does not give.
 
     Raises:
@@ -255,7 +255,7 @@ def _first_line(error: Exception) -> str:
     return reason_of(error).partition("\n")[0]
 
 
-class StreamedClips(IterableDataset[dict[str, Any]]):
+class StreamedClips(IterableDataset[Item]):
     """The train split as an endless torch dataset of `{"input_values": (N,) float32, "labels": ...}`.
 
     One epoch follows another, each in an order of its own; what an item draws at random depends on (seed,
@@ -273,7 +273,7 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
     def __init__(
         self,
         config: StreamConfig,
-        encode: Callable[[str], Any],
+        encode: Callable[[str], object],
         *,
         augmentation: Augmentation | None = None,
         crop_seconds: float | None = None,
@@ -294,7 +294,7 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
             phase=phase,
         )
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Item]:
         key, config = phase_key(self.phase), self.config
         rows = open_split(config, config.train)
         rows = rows.shuffle(seed=seed_of([self.seed], key), buffer_size=config.buffer)
@@ -311,7 +311,7 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
                 raise DataError(f"{config.path}: no clip of {config.train} can be used")
             long.tell(epoch)
 
-    def _item(self, clip: Clip) -> dict[str, Any]:
+    def _item(self, clip: Clip) -> Item:
         samples = clip.waveform()
         if self.augmentation is not None:
             samples = self.augmentation(samples)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import (
     BeforeValidator,
@@ -37,7 +37,7 @@ from prune_ssl.recipes.sections import (
 )
 from prune_ssl.recipes.shipped import recipe_file
 from prune_ssl.recipes.yaml_text import Found, Place, read_file
-from prune_ssl.tasks import BeamSettings
+from prune_ssl.tasks import TASKS, BeamSettings
 
 LONGEST_NAME_BYTES = 200
 """Of a recipe: folders and files are named after it."""
@@ -57,9 +57,8 @@ class Recipe(Part):
 
     name: str
     about: AboutPart = AboutPart()
-    task: Literal[
-        "classification", "ctc", "joint", "phonemes", "representation", "slots", "speaker_verification"
-    ] = "classification"
+    task: str = "classification"
+    """One of `TASKS`, or of one's own (`register_task`)."""
     model: ModelPart = ModelPart()
     data: DataPart
     dense: Annotated[TrainPart, PLACED] | None = None
@@ -97,6 +96,13 @@ class Recipe(Part):
                 f"{LONGEST_NAME_BYTES} bytes. It names the output folder; `output` may be anywhere"
             )
         return name
+
+    @field_validator("task")
+    @classmethod
+    def _is_known(cls, task: str) -> str:
+        if task not in TASKS:
+            raise ValueError(f"found {task!r:.60}, wanted one of {', '.join(sorted(TASKS))}")
+        return task
 
     @field_validator("output")
     @classmethod

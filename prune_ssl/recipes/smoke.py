@@ -13,7 +13,7 @@ STEPS = 8
 TARGETS = {"speaker_verification": "speaker", "slots": "label|speaker", "joint": "label|speaker"}
 """Task -> the column of the shipped words that stands for its target; others take the word (`label`)."""
 
-TINY: dict[str, Any] = {
+TINY: dict[str, object] = {
     "conv_dim": [16] * 7,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -37,7 +37,7 @@ ANY_DEPTH: dict[str, Any] = {
 }
 """Settings of distillation that fit any depth, and the tiny model's frames."""
 
-XVECTOR: dict[str, Any] = {"tdnn_dim": [8, 8, 8, 8, 8], "xvector_output_dim": 16}
+XVECTOR: dict[str, object] = {"tdnn_dim": [8, 8, 8, 8, 8], "xvector_output_dim": 16}
 """The same for the x-vector head, where a family has one."""
 
 
@@ -49,7 +49,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
     words = resources.files("prune_ssl") / "assets" / "words"
     sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
     corruption, augment = recipe.data.corruption, recipe.data.augment
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
         "data": recipe.data.model_copy(
             update={

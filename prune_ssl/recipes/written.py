@@ -11,11 +11,10 @@ from prune_ssl.recipes.schema import Recipe, make_recipe
 
 def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as what YAML and JSON know; infinite numbers stay numbers."""
-    data: dict[str, Any] = _plain(recipe.model_dump())
-    return data
+    return {key: _plain(value) for key, value in recipe.model_dump().items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, Path):

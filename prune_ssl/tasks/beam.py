@@ -5,9 +5,10 @@ Letters: T frames, V tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +66,7 @@ class BeamDecoder:
     """Index of the token between words."""
     tokens: int
     """Of the tokenizer; a model's head may have more outputs, which no text is written with."""
-    _search: Any = field(repr=False, compare=False)
+    _search: Callable[[torch.Tensor], str] = field(repr=False, compare=False)
 
     @classmethod
     def make(cls, settings: BeamSettings, tokenizer: Tokenizer) -> BeamDecoder:
@@ -130,15 +131,28 @@ class BeamDecoder:
         # A word ends with the token of the space, which no model says after the last one: it comes for free.
         end = torch.full((1, scores.shape[-1]), _NEVER)
         end[0, self.space] = 0.0
-        text: str = self._search(torch.cat([scores, end])[None].contiguous())
-        return text
+        return self._search(torch.cat([scores, end])[None].contiguous())
+
+
+class Word(Protocol):
+    """A hypothesis of torchaudio's decoder."""
+
+    words: list[str]
+
+
+class Decoder(Protocol):
+    """torchaudio's decoder."""
+
+    def __call__(self, scores: torch.Tensor) -> list[list[Word]]:
+        """Return the best hypotheses of each clip."""
+        ...
 
 
 @dataclass(frozen=True)
 class _Search:
     """torchaudio's decoder, and how its words are written."""
 
-    decoder: Any
+    decoder: Decoder
     spelled: dict[str, str]
 
     def __call__(self, scores: torch.Tensor) -> str:
@@ -146,7 +160,7 @@ class _Search:
         return " ".join(self.spelled[word] for word in found[0].words) if found else ""
 
 
-def _decoder_factory() -> Any:
+def _decoder_factory() -> Callable[..., Decoder]:
     try:
         from torchaudio.models.decoder import ctc_decoder
     except (ImportError, RuntimeError) as error:  # torchaudio says RuntimeError where flashlight is missing
@@ -154,7 +168,8 @@ def _decoder_factory() -> Any:
             "beam search with a language model needs flashlight-text: pip install 'prune_ssl[lm]' "
             f"({str(error).splitlines()[0]})"
         ) from error
-    return ctc_decoder
+    build: Callable[..., Decoder] = ctc_decoder
+    return build
 
 
 def _some(words: list[str]) -> str:

@@ -24,7 +24,7 @@ from prune_ssl.pipeline import run
 from prune_ssl.pipeline.preparation import prepare
 from prune_ssl.profiling import table
 from prune_ssl.recipes import DistillationPart, load_recipe
-from prune_ssl.recipes.schema import Scheduler
+from prune_ssl.recipes.sections import Scheduler
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training import ResumableTrainer
 from tests.support.cli import run_cli
