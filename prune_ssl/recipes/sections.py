@@ -243,7 +243,10 @@ class PruningPart(PruningConfig):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.budgets[:-1]))
+        kinds = self.kinds
         super().__post_init__()
+        # The stock layout takes some out: they stay said, for whoever changes the layout of a written recipe.
+        object.__setattr__(self, "kinds", tuple(kinds))
 
 
 def last_of_budgets(data: object) -> object:
