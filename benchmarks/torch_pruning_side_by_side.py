@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prune_ssl import resize, select, trace
 from prune_ssl.cli.console import quiet_libraries
-from prune_ssl.families import FAMILIES, Family, backbone_of
+from prune_ssl.models import FAMILIES, Family, backbone_of
 from prune_ssl.models.inputs import input_shape
 from prune_ssl.models.layers import attention_size, is_alive
 from prune_ssl.tracing.twin import layers_of

@@ -30,9 +30,8 @@ import transformers
 from transformers.models.auto import modeling_auto
 
 from prune_ssl import resize, trace
-from prune_ssl.families import FAMILIES, backbone_of
-from prune_ssl.families.family import HEADS
-from prune_ssl.models.pruned import PRUNED_CLASSES
+from prune_ssl.models.families import FAMILIES, backbone_of
+from prune_ssl.models.pruned import HEADS, PRUNED_CLASSES
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -12,12 +12,12 @@ from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import load_model
-from prune_ssl.profiling import fit_latency, with_latency
-from prune_ssl.reporting import Report, report
+from prune_ssl.profiling import Timing, fit_latency, with_latency
+from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import select
+from prune_ssl.selection import Criterion, register_criterion, select
 from prune_ssl.tasks import register_task
-from prune_ssl.tracing import Cost, Group, PruningGraph, trace
+from prune_ssl.tracing import Cost, Group, PruningGraph, Traced, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.version import VERSION
 
@@ -25,6 +25,7 @@ __version__ = VERSION
 
 __all__ = [
     "Cost",
+    "Criterion",
     "DistillationConfig",
     "DistillationTrainer",
     "Gates",
@@ -37,6 +38,9 @@ __all__ = [
     "PruningGraph",
     "PruningTrainer",
     "Report",
+    "RunFacts",
+    "Timing",
+    "Traced",
     "__version__",
     "attach_gates",
     "export",
@@ -44,6 +48,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "measure",
+    "register_criterion",
     "register_layout",
     "register_task",
     "report",

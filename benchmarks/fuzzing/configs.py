@@ -15,8 +15,7 @@ from transformers import PreTrainedModel
 
 from fuzzing.case import Case
 from prune_ssl import load_pretrained, resize, save_pretrained, trace
-from prune_ssl.families import FAMILIES
-from prune_ssl.models import load_model
+from prune_ssl.models import FAMILIES, load_model
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()

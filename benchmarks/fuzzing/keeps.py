@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from prune_ssl import Plan, PruningConfig, attach_gates, load_pretrained, resize, save_pretrained, trace
-from prune_ssl.families import FAMILIES
+from prune_ssl.models import FAMILIES
 from prune_ssl.selection import KINDS
 from prune_ssl.tracing import PruningGraph
 

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedModel
 
-from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family
-from prune_ssl.models.pruned import PrunedLayers
+from prune_ssl.models import FAMILIES
+from prune_ssl.models.families import PRUNED_PREFIX, Family
+from prune_ssl.models.pruned import HEADS, PrunedLayers
 
 FILE = "modeling_pruned.py"
-START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.families.xvector"
+START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
 ROOTS = ("PrunedLayers", "_config_class")
 TABLES = ("FAMILIES",)
 """Tables of the package of which the file holds the model's own row."""
@@ -64,9 +65,8 @@ class _Source:
 def auto_map(model: PreTrainedModel) -> dict[str, str]:
     """Return the field of config.json by which transformers finds the file's classes."""
     stem = FILE.removesuffix(".py")
-    assert model.config_class is not None
     return {
-        "AutoConfig": f"{stem}.{model.config_class.__name__}",
+        "AutoConfig": f"{stem}.{type(model.config).__name__}",
         _auto_class(type(model)): f"{stem}.{type(model).__name__}",
     }
 
@@ -95,9 +95,7 @@ def modelling_file(model: PreTrainedModel, version: str) -> str:
 
 
 def _auto_class(kind: type[PreTrainedModel]) -> str:
-    assert kind.config_class is not None
-    heads = FAMILIES[kind.config_class.model_type.removeprefix(PRUNED_PREFIX)].heads
-    return next(auto for suffix, auto in heads if kind.__name__.endswith(suffix))
+    return next(auto for suffix, auto in HEADS if kind.__name__.endswith(suffix))
 
 
 def _classes(kind: type[PreTrainedModel], family: Family) -> str:

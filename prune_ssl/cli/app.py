@@ -22,6 +22,7 @@ from prune_ssl.cli import (
     sweep,
     trace,
 )
+from prune_ssl.cli.extensions import load_extensions
 from prune_ssl.cli.program import Program
 
 
@@ -69,7 +70,8 @@ app.add_typer(doctor.doctor_app, name="doctor")
 
 
 def main() -> None:
-    """Run the program."""
+    """Run the program, with the extensions of installed packages."""
+    load_extensions()
     app()
 
 

@@ -7,11 +7,13 @@ import typer
 from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out
-from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
+from prune_ssl.cli.groups import with_groups
+from prune_ssl.cli.models import Loading, load_and_say
 from prune_ssl.cli.options import Seconds, traced
 from prune_ssl.tracing import PruningGraph
 
 
+@with_groups
 @one_line_errors
 def trace_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
@@ -19,11 +21,11 @@ def trace_command(
     only: Annotated[list[str] | None, typer.Option(help="Pattern of groups, as 'layer.0.*'.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    head: HeadOption = "keep",
-    allow_pickle: PickleOption = False,
+    *,
+    loading: Loading,
 ) -> None:
     """Show the groups of units that can be pruned and what one unit of each costs."""
-    graph = traced(load_and_say(model, head, allow_pickle, aside=as_json), only, ignore)
+    graph = traced(load_and_say(model, loading, aside=as_json), only, ignore)
     rows = group_rows(graph, seconds)
     cost = graph.cost(seconds=seconds)
     if as_json:

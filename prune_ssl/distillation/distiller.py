@@ -19,7 +19,7 @@ from prune_ssl.distillation.relations import average_attention, intra_gram, laye
 from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.taps import FRONTEND, Stage, Tapped, Taps, check_supported, depth_of, stage_of
 from prune_ssl.errors import DistillationError
-from prune_ssl.families import backbone_of, family_of
+from prune_ssl.models import backbone_of, family_of
 
 Pairs = tuple[tuple[int, int], ...]
 TEACHER_AUDIO = "teacher_input_values"

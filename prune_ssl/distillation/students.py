@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from prune_ssl.distillation.taps import depth_of
 from prune_ssl.errors import DistillationError
-from prune_ssl.families import backbone_of
+from prune_ssl.models import backbone_of
 from prune_ssl.models.arguments import as_model, check_types, shown
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import PRUNED_CLASSES

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import DistillationError
-from prune_ssl.families import backbone_of, family_of
+from prune_ssl.models import backbone_of, family_of
 from prune_ssl.models.layers import attention_size
 from prune_ssl.tracing.cost import conv_frames
 from prune_ssl.tracing.twin import kernels_of
@@ -156,7 +156,7 @@ def check_supported(model: nn.Module) -> None:
         ModelError: no known speech SSL model.
     """
     family = family_of(model)
-    if family.filterbank or family.library != "transformers":
+    if family.filterbank or not family.stem:
         raise DistillationError(
             f"{type(model).__name__} cannot be distilled: wanted a model of transformers that reads "
             "waveforms."
@@ -165,5 +165,5 @@ def check_supported(model: nn.Module) -> None:
 
 def depth_of(model: nn.Module) -> int:
     """Return the number of encoder layers of a speech SSL model."""
-    path = family_of(model).layer_list
+    path = family_of(model).layer.partition(".{i}")[0]
     return len(backbone_of(model)[1].get_submodule(path))  # type: ignore[arg-type]

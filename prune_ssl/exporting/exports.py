@@ -19,8 +19,7 @@ from prune_ssl.exporting.quantising import quantise_onnx
 from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.exporting.speech import require_ctc, silenced, symbols_of, write_onnx_asr, write_sherpa
 from prune_ssl.exporting.targets import Target, target_named
-from prune_ssl.families import family_of
-from prune_ssl.models import load_model
+from prune_ssl.models import family_of, load_model
 from prune_ssl.tasks.tokenizers import load_tokenizer
 from prune_ssl.tracing import trace
 from prune_ssl.writing import new_folder, write_text

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from prune_ssl.families import family_of
+from prune_ssl.models import family_of
 from prune_ssl.models.inputs import input_shape
 
 MASK = "attention_mask"

@@ -1,4 +1,4 @@
-"""Plan: what a cut keeps, and how what stays is scaled."""
+"""Plan: the units that a cut keeps, and their scales."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,10 @@ from prune_ssl.errors import KeepError
 
 @dataclass(frozen=True)
 class Plan:
-    """What to cut and what to fold: kept units, and the scale of each (in the order of the keep)."""
+    """The kept units of a cut, and the scale of each, which is folded into the weights that read it.
+
+    Scales are in the order of the keep. A group without an entry in `keep` stays whole.
+    """
 
     keep: dict[str, tuple[int, ...]]
     scales: dict[str, tuple[float, ...]] = field(default_factory=dict)

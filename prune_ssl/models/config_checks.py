@@ -10,7 +10,7 @@ from typing import Any
 from transformers.activations import ACT2FN
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import FAMILIES, PRUNED_PREFIX, families_of_transformers
+from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
 
 MOST = {
     "hidden_size": 65_536,
@@ -95,7 +95,7 @@ def check_config(fields: Mapping[str, Any], where: str) -> None:
     model_type = fields.get("model_type")
     if not isinstance(model_type, str) or not model_type:
         found = "nothing" if model_type is None else model_type
-        refuse("model_type", f"one of {', '.join(families_of_transformers())}", found)
+        refuse("model_type", f"one of {', '.join(_known())}", found)
     names = fields.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
         refuse("architectures", "a list of class names")
@@ -114,6 +114,10 @@ def check_config(fields: Mapping[str, Any], where: str) -> None:
     _check_lists(fields, refuse)
     _check_labels(fields, refuse)
     _check_pruned(fields, refuse)
+
+
+def _known() -> list[str]:
+    return [name for name, family in FAMILIES.items() if family.stem]
 
 
 def _is_whole(value: Any) -> bool:

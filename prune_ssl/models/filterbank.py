@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import backbone_of
+from prune_ssl.models.families import backbone_of
 
 PHASES = 2
 """Filters of each band: a cosine and a sine, whose rectified outputs together follow the band's envelope."""

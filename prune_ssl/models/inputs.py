@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import Family, backbone_of, family_of
+from prune_ssl.models.families import Family, backbone_of, family_of
 
 SAMPLE_RATE_HZ = 16_000
 FILTERBANK_KERNEL = (400, 160)  # 25 ms windows every 10 ms at 16 kHz

@@ -4,8 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from prune_ssl.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
-from prune_ssl.families.empty import (
+from prune_ssl.models.empty import (
     BiasAttention,
     BiasOnly,
     BiasPostNormAttention,
@@ -13,7 +12,8 @@ from prune_ssl.families.empty import (
     Nothing,
     removed_layer_of,
 )
-from prune_ssl.families.position_bias import (
+from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
+from prune_ssl.models.wavlm import (
     BiasFusedWavLMAttention,
     BiasWavLMAttention,
     FusedWavLMAttention,

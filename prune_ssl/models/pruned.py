@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from math import prod
 from typing import Any
 
 import transformers
@@ -13,22 +12,22 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, OutputRecorder
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
-from prune_ssl.families.empty import NoMap
-from prune_ssl.families.position_bias import PrunedWavLMAttention
-from prune_ssl.families.xvector import model_class_of
-from prune_ssl.models.layers import (
-    empty_attention,
-    empty_convolution,
-    empty_feed_forward,
-    own_position_bias,
-    remove_layer,
-    scale_last_convolution_,
-    state_heads,
-    submodule_or_none,
-)
+from prune_ssl.models.empty import NoMap
+from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
+from prune_ssl.models.layers import scale_last_convolution_
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
+from prune_ssl.models.sizes import LayerSizes, widen
+from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.models.xvector import XVECTOR_CLASSES
 
+HEADS = (
+    ("Model", "AutoModel"),
+    ("ForCTC", "AutoModelForCTC"),
+    ("ForSequenceClassification", "AutoModelForAudioClassification"),
+    ("ForAudioFrameClassification", "AutoModelForAudioFrameClassification"),
+    ("ForXVector", "AutoModelForAudioXVector"),
+    ("ForPreTraining", "AutoModelForPreTraining"),
+)
 OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the stock one that computes it
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
@@ -55,7 +54,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
 
 
 def _config_class(family: Family) -> type[PreTrainedConfig]:
-    stock: type[PreTrainedConfig] = family.config_class()
+    stock: type[PreTrainedConfig] = getattr(transformers, f"{family.stem}Config")
     body: dict[str, Any] = {name: default for name, (_, default) in FIELDS.items()}
     body |= {
         "model_type": PRUNED_PREFIX + family.name,
@@ -67,114 +66,9 @@ def _config_class(family: Family) -> type[PreTrainedConfig]:
     return made
 
 
-def _new_linear(old: nn.Module, in_features: int, out_features: int) -> nn.Linear:
-    weight: Any = old.weight
-    return nn.Linear(
-        in_features, out_features, old.bias is not None, device=weight.device, dtype=weight.dtype
-    )
-
-
-def _widen(block: nn.Module, path: str, *, inputs: int | None = None, outputs: int | None = None) -> None:
-    """Give the Linear at `path` another input or output width, with untrained weights."""
-    old: Any = block.get_submodule(path)
-    block.set_submodule(
-        path,
-        _new_linear(
-            old,
-            old.in_features if inputs is None else inputs,
-            old.out_features if outputs is None else outputs,
-        ),
-    )
-
-
-def shrink_layer(
-    backbone: nn.Module, family: Family, index: int, sizes: Mapping[str, Any], config: Any
-) -> None:
-    """Give one encoder layer the sizes of its entry in `pruned_layers`, with untrained weights.
-
-    Used to build the skeleton that a checkpoint is loaded into. Empty blocks become their bias, removed ones
-    give zeros, a removed layer passes its input on.
-    """
-    gone = sizes.get("removed", ())
-    if "layer" in gone:
-        remove_layer(backbone, family, index)
-        return
-    layer = backbone.get_submodule(family.layer.format(i=index))
-    if "num_attention_heads" in sizes:
-        _shrink_attention(layer, family, sizes, config)
-    for ffn in family.ffns:
-        width = sizes.get(ffn.field)
-        if not width and width is not None:
-            empty_feed_forward(layer, ffn, keep_bias=ffn.block not in gone)
-        elif width is not None:
-            _widen(layer, ffn.first, outputs=width)
-            _widen(layer, ffn.second, inputs=width)
-    roles = family.convolution
-    if roles is not None and (channels := sizes.get("conv_channels")) is not None:
-        if channels == 0:
-            empty_convolution(layer, roles)
-        else:
-            _shrink_convolution(layer.get_submodule(roles.path), roles, channels)
-
-
-def _shrink_attention(layer: nn.Module, family: Family, sizes: Mapping[str, Any], config: Any) -> None:
-    roles, heads = family.attention, int(sizes["num_attention_heads"])
-    original = config.head_size or config.hidden_size // config.num_attention_heads
-    size = sizes.get("head_dim", original)
-    block = layer.get_submodule(roles.path)
-    if heads == 0:
-        empty_attention(layer, roles, config, keep_bias="attention" not in sizes.get("removed", ()))
-        return
-    for path in roles.projections:
-        _widen(block, path, outputs=heads * size)
-    _widen(block, roles.output, inputs=heads * size)
-    for path in dict.fromkeys(path for path, _ in roles.per_head + roles.per_dimension):
-        _shrink_parameter(block, path, roles, heads, size)
-    if config.position_size is not None:
-        _widen(block, "linear_pos", inputs=config.position_size)
-    if roles.by_slices:
-        _widen(block, roles.by_slices, inputs=original)
-    state_heads(block, roles, heads, size)
-    if hasattr(block, "scaling"):
-        block.scaling = original**-0.5
-    if roles.style == "position bias":
-        residual = None if config.residual_dims is None else (config.residual_dims, config.residual_scales)
-        kept, every = list(sizes["heads"]), config.num_attention_heads
-        own_position_bias(layer, roles, config, kept, every, size, residual)
-
-
-def _shrink_parameter(block: nn.Module, path: str, roles: Any, heads: int, head_size: int) -> None:
-    """Resize a parameter that holds entries for each head, for each dimension of a head, or for both."""
-    owner_path, _, leaf = path.rpartition(".")
-    owner: Any = submodule_or_none(block, owner_path) if owner_path else block
-    old = None if owner is None else owner._parameters.get(leaf)
-    if old is None:
-        return
-    shape = list(old.shape)
-    for dim in range(len(shape)):
-        counts = [heads] * ((path, dim) in roles.per_head) + [head_size] * (
-            (path, dim) in roles.per_dimension
-        )
-        shape[dim] = prod(counts) if counts else shape[dim]
-    owner.register_parameter(leaf, nn.Parameter(old.new_ones(shape)))
-    if isinstance(owner, nn.Linear):
-        owner.out_features = shape[0]
-    elif isinstance(owner, nn.Embedding):
-        owner.embedding_dim = shape[1]
-
-
-def _shrink_convolution(block: nn.Module, roles: Any, channels: int) -> None:
-    first, second, depthwise, norm = (
-        block.get_submodule(path) for path in (roles.first, roles.second, roles.depthwise, roles.norm)
-    )
-    kind: Any = nn.Conv1d
-    place: dict[str, Any] = {"device": first.weight.device, "dtype": first.weight.dtype}
-    hidden: Any = first.in_channels
-    block.set_submodule(roles.first, kind(hidden, 2 * channels, 1, bias=first.bias is not None, **place))
-    block.set_submodule(roles.second, kind(channels, hidden, 1, bias=second.bias is not None, **place))
-    options = {"padding": depthwise.padding, "groups": channels, "bias": depthwise.bias is not None}
-    block.set_submodule(roles.depthwise, kind(channels, channels, depthwise.kernel_size, **options, **place))
-    block.set_submodule(roles.norm, type(norm)(channels, eps=norm.eps, **place))
+CONFIGS: dict[str, type[PreTrainedConfig]] = {
+    name: _config_class(family) for name, family in FAMILIES.items() if family.stem
+}
 
 
 def _widen_positions(encoder: Any, width: int) -> None:
@@ -193,10 +87,10 @@ def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config
         _widen_positions(backbone.encoder, config.position_size)
     if config.upsampled_size is not None:
         factor = getattr(config, family.squeeze)
-        _widen(backbone, family.upsampling, outputs=factor * config.upsampled_size)
+        widen(backbone, family.upsampling, outputs=factor * config.upsampled_size)
         reader = head_reader_of(model, family)
         if reader is not None:
-            _widen(model, reader, inputs=config.upsampled_size)
+            widen(model, reader, inputs=config.upsampled_size)
     if config.scaled_frontend:
         scale_last_convolution_(backbone)
     if config.bare_projection:
@@ -241,9 +135,9 @@ class PrunedLayers:
             config._attn_implementation = found
         _shape_around_layers(self, backbone, family, config)  # type: ignore[arg-type]
         for index, sizes in (config.pruned_layers or {}).items():
-            shrink_layer(backbone, family, int(index), sizes, config)
+            LayerSizes.from_config(sizes, family).give(backbone, family, int(index), config)
         if config.reused_maps:
-            layers: Any = backbone.get_submodule(family.layer_list)
+            layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
             share_maps_([layer._modules.get(family.attention.path) for layer in layers], config.reused_maps)
 
     @classmethod
@@ -306,30 +200,25 @@ def _record_anew(backbone: Any) -> None:
     backbone._output_capturing_hooks_installed = False
 
 
-CONFIGS: dict[str, type[PreTrainedConfig]] = {}
-"""Name of a family -> the config class of its pruned models."""
-PRUNED_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
-"""Stock class -> pruned class."""
+def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
+    """Make one pruned class per stock class that exists, and register it with the Auto classes."""
+    pruned: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
+    for family, config_class in CONFIGS.items():
+        AutoConfig.register(config_class.model_type, config_class)
+        setattr(sys.modules[__name__], config_class.__name__, config_class)
+        for suffix, auto in HEADS:
+            name = FAMILIES[family].stem + suffix
+            stock: type[PreTrainedModel] | None = getattr(transformers, name, XVECTOR_CLASSES.get(name))
+            if stock is None:
+                continue
+            both: tuple[Any, Any] = stock, config_class
+            made = pruned_class_of(*both)
+            getattr(transformers, auto).register(config_class, made)
+            pruned[stock] = made
+    return pruned
 
 
-def define_classes(family: Family) -> None:
-    """Make a pruned class for every model class that a family has, and register it with its Auto class."""
-    if family.library != "transformers":
-        return
-    config_class = CONFIGS[family.name] = _config_class(family)
-    AutoConfig.register(config_class.model_type, config_class)
-    setattr(sys.modules[__name__], config_class.__name__, config_class)
-    for suffix, auto in family.heads:
-        stock = model_class_of(family, suffix)
-        if stock is None:
-            continue
-        both: tuple[Any, Any] = stock, config_class
-        made = PRUNED_CLASSES[stock] = pruned_class_of(*both)
-        getattr(transformers, auto).register(config_class, made)
-
-
-for _family in FAMILIES.values():
-    define_classes(_family)
+PRUNED_CLASSES = _define_classes()
 
 
 def is_pruned(model: nn.Module) -> bool:

@@ -19,7 +19,7 @@ from transformers import EvalPrediction, PreTrainedModel, Wav2Vec2FeatureExtract
 from prune_ssl.data import Clip, FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import read_listings
 from prune_ssl.errors import DataError
-from prune_ssl.families import backbone_of
+from prune_ssl.models import backbone_of
 from prune_ssl.probing.heads import Probe
 from prune_ssl.probing.settings import ProbeSettings
 from prune_ssl.probing.states import FrozenStates
@@ -148,7 +148,7 @@ def _train(
         given, frames = states.batch(clips)
         loss = loss_of(head(given, frames), frames, [task.encode(clip.target) for clip in clips])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimizer.step()
         if step % every == 0 or step == settings.steps:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from prune_ssl.data import Clip, SpeechCollator
-from prune_ssl.families import backbone_of
+from prune_ssl.models import backbone_of
 
 MEMORY_BYTES = 2 << 30
 

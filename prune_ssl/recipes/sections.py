@@ -19,8 +19,8 @@ from prune_ssl.data import AugmentConfig, CorruptionConfig, StreamSource
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import BudgetError, DistillationError, RecipeError
-from prune_ssl.families import families_of_transformers
 from prune_ssl.gating import PruningConfig
+from prune_ssl.models import FAMILIES
 from prune_ssl.models.arguments import check_types
 from prune_ssl.recipes.model_config import check_config
 from prune_ssl.recipes.parts import PLACED, Part
@@ -93,7 +93,7 @@ class ModelPart(Part):
     @field_validator("family")
     @classmethod
     def _is_known(cls, family: str) -> str:
-        known = [name for name, each in families_of_transformers().items() if not each.filterbank]
+        known = [name for name, each in FAMILIES.items() if each.stem and not each.filterbank]
         if family not in known:
             raise ValueError(f"found {family!r}, wanted one of {', '.join(known)}")
         return family

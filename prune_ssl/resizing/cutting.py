@@ -12,9 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import KeepError
-from prune_ssl.families import FAMILIES, Family
-from prune_ssl.families.position_bias import PrunedWavLMAttention, Residual
 from prune_ssl.gating import Plan
+from prune_ssl.models import FAMILIES, Family
 from prune_ssl.models.layers import (
     attention_size,
     empty_attention,
@@ -25,6 +24,7 @@ from prune_ssl.models.layers import (
     remove_layer,
     state_heads,
 )
+from prune_ssl.models.wavlm import PrunedWavLMAttention, Residual
 from prune_ssl.resizing.restate import restate_config, restate_sizes
 from prune_ssl.tracing import Group, PruningGraph
 from prune_ssl.tracing.arguments import as_model_and_graph
@@ -225,7 +225,7 @@ def _restate_heads(
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
 ) -> None:
-    roles, stem = family.attention, family.layer_list
+    roles, stem = family.attention, family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
     for index, layer in enumerate(layers):
         if not is_alive(layer, roles):

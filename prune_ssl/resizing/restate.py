@@ -6,10 +6,11 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.families import Family
-from prune_ssl.families.empty import BiasOnly, RemovedLayer
-from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
+from prune_ssl.models import Family
+from prune_ssl.models.empty import BiasOnly
+from prune_ssl.models.layers import is_alive
 from prune_ssl.models.pruned import to_pruned_class
+from prune_ssl.models.sizes import LayerSizes, stated_head_size
 from prune_ssl.tracing import PruningGraph
 
 
@@ -74,12 +75,15 @@ def restate_config(
 ) -> None:
     """Give `model` its pruned class and the config fields that changed."""
     backbone: Any = model.get_submodule(graph.backbone)
-    stem = family.layer_list
+    stem = family.layer.partition(".{i}")[0]
     layers: Any = backbone.get_submodule(stem)
     config: Any = model.config
-    stated = _stated_head_size(config)
+    stated = stated_head_size(config)
     fields: dict[str, Any] = {
-        "pruned_layers": {str(index): _sizes(layer, family, stated) for index, layer in enumerate(layers)}
+        "pruned_layers": {
+            str(index): LayerSizes.read(layer, family, stated).to_config()
+            for index, layer in enumerate(layers)
+        }
     }
     if family.conv:
         fields["conv_dim"] = _conv_dims(backbone, family, len(config.conv_dim))
@@ -94,17 +98,12 @@ def restate_config(
     to_pruned_class(model, fields)
 
 
-def _stated_head_size(config: Any) -> int:
-    """Return the original size of a head."""
-    return int(getattr(config, "head_size", None) or config.hidden_size // config.num_attention_heads)
-
-
 def _residual_fields(backbone: Any, config: Any, family: Family, width: int) -> dict[str, Any]:
     """Return the fields that a narrower residual stream changes, and tell rotary attentions of it."""
     roles = family.attention
-    layers: Any = backbone.get_submodule(family.layer_list)
+    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
     alive: list[Any] = [layer.get_submodule(roles.path) for layer in layers if is_alive(layer, roles)]
-    size = _stated_head_size(config)
+    size = stated_head_size(config)
     fields: dict[str, Any] = {"hidden_size": width}
     positions = getattr(config, "position_embeddings_type", None)
     if positions == "rotary":  # which turn whole slices of the residual, each of a head's size
@@ -134,33 +133,3 @@ def _conv_dims(backbone: Any, family: Family, count: int) -> list[int]:
         widths.append(backbone.get_submodule(path).out_channels)
         layer.in_conv_dim, layer.out_conv_dim = widths[-2:]
     return widths[1:]
-
-
-def _sizes(layer: nn.Module, family: Family, head_size: int) -> dict[str, Any]:
-    """Return the sizes of one layer as `pruned_layers` has them, read off its modules."""
-    if isinstance(layer, RemovedLayer):
-        return {"removed": ["layer"]}
-    roles, gone = family.attention, []
-    sizes: dict[str, Any] = {"num_attention_heads": 0}
-    output: Any = submodule_or_none(layer, f"{roles.path}.{roles.output}")
-    if is_alive(layer, roles):
-        block: Any = layer.get_submodule(roles.path)
-        values: Any = block.get_submodule(roles.values)
-        size = attention_size(block, roles.head_size)
-        sizes["num_attention_heads"] = values.out_features // size
-        if size != head_size:
-            sizes["head_dim"] = size
-        if roles.style == "position bias":
-            sizes["heads"] = block.heads
-    elif output.bias is None:
-        gone.append("attention")
-    for ffn in family.ffns:
-        first: Any = submodule_or_none(layer, ffn.first)
-        sizes[ffn.field] = first.out_features if isinstance(first, nn.Linear) else 0
-        second: Any = submodule_or_none(layer, ffn.second)
-        if not sizes[ffn.field] and second.bias is None:
-            gone.append(ffn.block)
-    if family.convolution is not None:
-        second = submodule_or_none(layer, f"{family.convolution.path}.{family.convolution.second}")
-        sizes["conv_channels"] = 0 if second is None else second.in_channels
-    return sizes | ({"removed": gone} if gone else {})

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of
-from prune_ssl.models import is_pruned
+from prune_ssl.models import FAMILIES, Family, backbone_of, is_pruned
 from prune_ssl.models.arguments import as_model
+from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
+from prune_ssl.models.sizes import LayerSizes
 
 OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
 
@@ -34,21 +36,22 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
         return model
     config: Any = model.config
     family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
-    layers = config.pruned_layers or {str(index): {} for index in range(config.num_hidden_layers)}
-    alive = [index for index in sorted(layers, key=int) if "layer" not in layers[index].get("removed", ())]
-    width = _common_width(config, family, {index: layers[index] for index in alive})
+    stated = config.pruned_layers or {str(index): {} for index in range(config.num_hidden_layers)}
+    layers = {int(index): LayerSizes.from_config(stated[index], family) for index in sorted(stated, key=int)}
+    alive = {index: sizes for index, sizes in layers.items() if not sizes.is_removed}
+    width = _common_width(config, family, alive)
     gone = len(layers) - len(alive)
     if gone and getattr(config, "use_weighted_layer_sum", False):
         raise _refused("a weighted sum over all layers, of which some are gone")
     fields = {key: value for key, value in config.to_dict().items() if key not in OURS}
     fields |= {"intermediate_size": width, "num_hidden_layers": len(alive)}
     stock_class = next(stock for stock, ours in PRUNED_CLASSES.items() if type(model) is ours)
-    stock_config = family.config_class()(**fields)
+    stock_config = getattr(transformers, f"{family.stem}Config")(**fields)
     stock_config._attn_implementation = config._attn_implementation if stock_class._supports_sdpa else "eager"
     stock = stock_class(stock_config)
     prefix, _ = backbone_of(model)
-    stem = ".".join(part for part in (prefix, family.layer_list) if part) + "."
-    state = _renumbered(model.state_dict(), stem, [int(index) for index in alive])
+    stem = ".".join(part for part in (prefix, family.layer.partition("{i}")[0].rstrip(".")) if part) + "."
+    state = _renumbered(model.state_dict(), stem, list(alive))
     try:
         stock.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -60,7 +63,7 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     return stock
 
 
-def _common_width(config: Any, family: Family, layers: Mapping[str, Mapping[str, Any]]) -> int:
+def _common_width(config: Any, family: Family, layers: Mapping[int, LayerSizes]) -> int:
     """Return the FFN width of all layers.
 
     Raises:
@@ -73,15 +76,15 @@ def _common_width(config: Any, family: Family, layers: Mapping[str, Mapping[str,
         raise _refused("a projection of the frontend between equal widths")  # SEW's constructor makes none
     widths = set() if layers else {config.intermediate_size}  # a stock model may have no layer at all
     for index, sizes in layers.items():
-        if sizes.get("removed"):
-            raise _refused(f"layer {index} without {', '.join(sizes['removed'])}")
-        heads = sizes.get("num_attention_heads", config.num_attention_heads)
-        if heads != config.num_attention_heads:
-            raise _refused(f"layer {index} with {heads} of {config.num_attention_heads} heads")
-        channels = sizes.get("conv_channels", config.hidden_size)
-        if channels != config.hidden_size:
-            raise _refused(f"layer {index} with {channels} of {config.hidden_size} convolution channels")
-        widths |= {sizes.get(ffn.field, config.intermediate_size) for ffn in family.ffns}
+        if sizes.gone:
+            raise _refused(f"layer {index} without {', '.join(sizes.gone)}")
+        if sizes.heads not in (None, config.num_attention_heads):
+            raise _refused(f"layer {index} with {sizes.heads} of {config.num_attention_heads} heads")
+        if sizes.channels not in (None, config.hidden_size):
+            raise _refused(
+                f"layer {index} with {sizes.channels} of {config.hidden_size} convolution channels"
+            )
+        widths |= {sizes.neurons.get(ffn.field, config.intermediate_size) for ffn in family.ffns}
     if len(widths) > 1 or 0 in widths:
         raise _refused(f"FFNs of {', '.join(map(str, sorted(widths)))} neurons")
     return int(widths.pop())

@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from prune_ssl.data import SLOT_MARK, Clip, SpeechFolder, Trial, find_trials
 from prune_ssl.errors import DataError, ModelError
-from prune_ssl.families.xvector import XVECTOR_FIELDS
+from prune_ssl.models.xvector import XVECTOR_FIELDS
 from prune_ssl.tasks.heads import (
     Head,
     kept,

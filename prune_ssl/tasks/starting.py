@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from prune_ssl.data import Clip, ClipDataset, SpeechCollator
-from prune_ssl.families import backbone_of
+from prune_ssl.models import backbone_of
 from prune_ssl.tasks.verification import has_xvector
 
 CLIPS = 64

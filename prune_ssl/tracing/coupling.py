@@ -13,7 +13,7 @@ from torch import nn
 from torch_pruning.dependency import index_mapping
 
 from prune_ssl.errors import TraceError
-from prune_ssl.families import Family
+from prune_ssl.models import Family
 from prune_ssl.tracing.graph import ParameterSlice, Role
 from prune_ssl.tracing.twin import on_meta, probe_input
 

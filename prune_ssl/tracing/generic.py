@@ -8,15 +8,13 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError, TraceError
-from prune_ssl.families import Family
+from prune_ssl.models import Family
 from prune_ssl.tracing.coupling import Couplings
 from prune_ssl.tracing.graph import Group
 from prune_ssl.tracing.roles import norms_of
 from prune_ssl.tracing.twin import probe_input
 
-UNKNOWN = Family(
-    name="unknown", library="none", conv="", layer="", position_convs="", residual=(), sections=()
-)
+UNKNOWN = Family(name="unknown", stem="", conv="", layer="", position_convs="", residual=(), sections=())
 
 
 def convolutions_in_order(twin: nn.Module) -> list[str]:

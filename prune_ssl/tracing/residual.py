@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from prune_ssl.families import Family, head_reader_of
-from prune_ssl.families.empty import Nothing
+from prune_ssl.models import Family
+from prune_ssl.models.empty import Nothing
+from prune_ssl.models.families import head_reader_of
 from prune_ssl.models.layers import is_alive, submodule_or_none
 from prune_ssl.tracing.coupling import producer, slice_of, stored_name
 from prune_ssl.tracing.graph import Group, ParameterSlice, Role, SplitReader
@@ -124,7 +125,7 @@ class Residual:
 
     def _layers(self) -> None:
         family = self.family
-        stem = family.layer_list
+        stem = family.layer.partition(".{i}")[0]
         layers: Any = self.backbone.get_submodule(stem)
         for index, layer in enumerate(layers):
             path, inner = f"{stem}.{index}", set()
@@ -183,7 +184,7 @@ class Residual:
         """Positional convolutions in whole groups, norms beside the layers."""
         for path in self._position_convs():
             self._writer(path)
-        stem = self.family.layer_list
+        stem = self.family.layer.partition(".{i}")[0]
         for path, module in self.backbone.named_modules():
             outside = not path.startswith((f"{stem}.", "encoder.feature_projection"))
             if isinstance(module, nn.LayerNorm) and outside and path.startswith("encoder"):
@@ -207,7 +208,7 @@ class Residual:
         return Group("upsampled", "hidden", size, (*slices, columns), minimum=1)
 
     def _head(self) -> None:
-        if self.family.library != "transformers":
+        if not self.family.stem:
             if self.prefix:
                 self.why = (
                     f"the head of {type(self.twin).__name__} is not known to read the residual in one place"

@@ -7,8 +7,9 @@ import numpy as np
 from torch import nn
 
 from prune_ssl.errors import TraceError
-from prune_ssl.families import Family, FeedForwardRoles
-from prune_ssl.families.empty import Nothing, RemovedLayer
+from prune_ssl.models import Family
+from prune_ssl.models.empty import Nothing, RemovedLayer
+from prune_ssl.models.families import FeedForwardRoles
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
 from prune_ssl.models.sharing import SharedMapAttention
 from prune_ssl.tracing.coupling import Couplings, producer, refuse_unless, slice_of
@@ -41,7 +42,7 @@ class Roles:
             group = self._conv_group(index, path)
             if group is not None:
                 yield group
-        stem = self.prefix + self.family.layer_list
+        stem = self.prefix + self.family.layer.partition(".{i}")[0]
         layers: Any = self.twin.get_submodule(stem)
         for index, layer in enumerate(layers):
             path = f"{stem}.{index}"

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, PruneWarning, TraceError
-from prune_ssl.families import Family, backbone_of, family_of
+from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.models.arguments import as_model
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.models.origin import written_dtypes

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import Family
-from prune_ssl.families.position_bias import PrunedWavLMAttention
+from prune_ssl.models import Family
 from prune_ssl.models.inputs import FILTERBANK_KERNEL, SAMPLE_RATE_HZ, input_shape
 from prune_ssl.models.layers import is_alive, own_position_bias
+from prune_ssl.models.wavlm import PrunedWavLMAttention
 from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
 
 # Two lengths fix a clock that is linear in the frames, the third one checks it.
@@ -82,7 +82,7 @@ def open_attention(backbone: nn.Module, family: Family) -> None:
 
 def layers_of(backbone: nn.Module, family: Family) -> list[nn.Module]:
     """Return the encoder layers in order."""
-    layers: Any = family.layers(backbone)
+    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
     return list(layers)
 
 
@@ -185,7 +185,7 @@ def _count_positions(
         handles.append(called.register_forward_hook(hook_for(path, int(channels))))  # type: ignore[arg-type]
     try:
         # torchaudio's pretraining model wants labels: its head is no part of inference and does not run.
-        runs = twin if family.library == "transformers" else backbone
+        runs = twin if family.stem else backbone
         with torch.no_grad(), on_meta(family):
             runs(inputs)
     finally:

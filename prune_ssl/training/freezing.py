@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families import backbone_of
+from prune_ssl.models import backbone_of
 
 Frozen = Literal["backbone", "frontend"]
 """All but the head; or the convolutions over samples."""

@@ -19,13 +19,14 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.errors import BudgetError, GatingError, PruneError, PruneWarning
-from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
+from prune_ssl.gating import Plan, PruningConfig, attach, attach_gates, doubts, project, require_learned
 from prune_ssl.models.arguments import shown
 from prune_ssl.models.checkpointing import refuse_reentrant_arguments
 from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Budget
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.tracing.arguments import check_same_model
 from prune_ssl.training.checkpoints import load_fit, load_gates, save_fit, save_gates
 from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
@@ -90,8 +91,16 @@ class PruningTrainer(DistillationTrainer):
 
     phase = "pruning"
 
-    def __init__(self, *args: Any, pruning: PruningConfig, **kwargs: Any) -> None:
-        """Trace the model and attach gates; the arguments are DistillationTrainer's, and `pruning`.
+    def __init__(
+        self, *args: Any, pruning: PruningConfig, graph: PruningGraph | None = None, **kwargs: Any
+    ) -> None:
+        """Trace the model and attach gates; the arguments are DistillationTrainer's, and two more.
+
+        Args:
+            *args: of DistillationTrainer.
+            pruning: what is pruned, and how.
+            graph: what `trace` of the model gave; None: the model is traced now.
+            **kwargs: of DistillationTrainer.
 
         Raises:
             DistillationError: student and teacher do not fit together.
@@ -116,7 +125,8 @@ class PruningTrainer(DistillationTrainer):
         model = self.model
         assert isinstance(model, nn.Module)
         self._layerdrop = without_layerdrop(model)
-        self.graph: PruningGraph = trace(model)
+        self.graph: PruningGraph = trace(model) if graph is None else graph
+        check_same_model(model, self.graph)
         self.pruning = pruning = from_first(lambda: with_tables(pruning, model, self.graph))
         self.stages = self._planned_stages()
         budget = (*pruning.milestones, pruning.budget)[0]
@@ -163,7 +173,7 @@ class PruningTrainer(DistillationTrainer):
         """Put the gates on the present model as well, until it is cut."""
         super().take_hold()
         if self.plan is None and self.pruning.method == "gates":
-            reattach(cast(nn.Module, self.model), self.gates)
+            attach(cast(nn.Module, self.model), self.gates)
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """Plan the gates, and keep their rates constant.
@@ -318,12 +328,12 @@ class PruningTrainer(DistillationTrainer):
             self._require_learned()
             self.release()
             self.latency_share = self._fit_latency(model)
-            self.plan = agreed(self.gates.projected(), self.accelerator)
+            self.plan = agreed(project(self.gates, self.gates.lagrangian), self.accelerator)
             model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
         if self.distiller is not None:
             self.distiller.attach(model)
         if steps is None:
-            steps = round(self.pruning.recovery * (self.state.global_step or self.gates.steps))
+            steps = round(self.pruning.recovery * (self.state.global_step or self.gates.lagrangian.steps))
         rate = self.pruning.recovery_learning_rate or self.args.learning_rate
         recovery = self.later_trainer(model, steps, RECOVERY, rate)
         recovery.phase += self.phase.removeprefix(PruningTrainer.phase)
@@ -349,8 +359,8 @@ class PruningTrainer(DistillationTrainer):
                 "finalize() before train(): the gates have learned nothing. Call train() first; to cut "
                 "without training, use PruningConfig(method='one_shot') or prune_ssl.select."
             )
-        self.gates.require_learned()
-        for doubt in self.gates.doubts():
+        require_learned(self.gates, self.gates.lagrangian)
+        for doubt in doubts(self.gates, self.gates.lagrangian):
             self.note(f"{self.title}: {doubt}.")
 
     def note(self, line: str) -> None:
@@ -372,7 +382,7 @@ class PruningTrainer(DistillationTrainer):
 
         def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
             self.gates.constrain(budget)
-            return self.gates.projected().keep
+            return project(self.gates, self.gates.lagrangian).keep
 
         path = self._folder / LATENCY_FILE
         if self.resuming and path.is_file():
@@ -413,7 +423,8 @@ class PruningTrainer(DistillationTrainer):
             latency_share: the part of the dense model's latency that it was measured to take.
         """
         stage = self.stages[number - 1]
-        budget = stage.budget(latency_share, self.graph, trace(small), self.pruning)
+        graph = trace(small)
+        budget = stage.budget(latency_share, self.graph, graph, self.pruning)
         if self.distiller is not None:
             self.distiller.attach(small)
         # A subclass may compute another loss; one with arguments of its own cannot be made here.
@@ -426,6 +437,7 @@ class PruningTrainer(DistillationTrainer):
                 max_steps=stage.steps,
             ),
             pruning=dataclasses.replace(self.pruning, budget=budget, milestones=()),
+            graph=graph,
             **self._handed_on(),
         )
         trainer.phase, trainer.starts_easy = f"{PruningTrainer.phase}-{number}", False

@@ -12,7 +12,7 @@ from transformers import Wav2Vec2FeatureExtractor
 import prune_ssl
 from prune_ssl.artifacts.remote_code import FILE, modelling_file
 from prune_ssl.distillation import reuse_attention
-from prune_ssl.families.family import HEADS
+from prune_ssl.models.pruned import HEADS
 from tests.support.models import HEADS as HEADS_OF
 from tests.support.models import batch, first_output, tiny_model
 

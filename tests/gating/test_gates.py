@@ -123,7 +123,7 @@ def test_the_penalty_is_the_augmented_lagrangian():
     gates = gated(model)
     with torch.no_grad():
         gates.multipliers.copy_(torch.tensor([[2.0, 3.0]]))
-    violation = float(gates.expected().detach()[0]) - gates.target(40)[0]
+    violation = float(gates.expected().detach()[0]) - gates.lagrangian.target(40)[0]
     wanted = math.sqrt(len(gates.log_alpha)) * (2 * violation + 3 * violation**2)
     assert float(gates.penalty(40).detach()) == pytest.approx(wanted, rel=1e-4)
 
@@ -220,7 +220,7 @@ def test_a_bad_configuration_is_refused_when_made(arguments, message):
         PruningConfig(**arguments)
 
 
-def test_the_unit_of_the_multipliers_follows_the_task_and_not_its_scale():
+def test_the_scale_of_the_penalty_follows_the_task_and_not_the_scale_of_its_loss():
     pulls, penalties = [], []
     for scale in (1.0, 1000.0):
         torch.manual_seed(4)
@@ -230,15 +230,15 @@ def test_the_unit_of_the_multipliers_follows_the_task_and_not_its_scale():
         for step in (0, 50):  # the second penalty uses what the first backward pass measured
             penalty = gates.penalty(step)
             (scale * (model(audio, labels=labels).loss + penalty)).backward()
-        gates._follow_task()
-        pulls.append(gates._task_pull)
+        gates.lagrangian.pull.follow()
+        pulls.append(gates.lagrangian.pull.smoothed)
         penalties.append(float(penalty.detach()))
     assert pulls[0] == pytest.approx(pulls[1], rel=1e-4)
     assert penalties[0] == pytest.approx(penalties[1], rel=1e-3)
     expected = gates.expected()
-    unit = gates._unit(expected)
+    scale = gates.lagrangian.task_scale(gates.open_counts(), gates.slopes())
     cost_pull = torch.autograd.grad(expected[0], gates.log_alpha)[0].abs().sum()
-    assert float(unit[0] * cost_pull) == pytest.approx(pulls[1], rel=1e-4)
+    assert float(scale[0] * cost_pull) == pytest.approx(pulls[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("budget", ["frontend.params=60%,encoder.params=60%", "encoder.macs=60%,macs=60%"])

@@ -15,7 +15,6 @@ ORDER = (
     "errors",
     "version",
     "writing",
-    "families",
     "models",
     "tracing",
     "selection",

@@ -79,7 +79,7 @@ def test_a_table_is_measured_once_and_then_read(model, tmp_path):
     keep = select(model, graph, budget, round_to=8, seconds=0.5)
     latency, macs = resolve(budget, graph, allowed_widths(graph), 0.5)
     for limit in (latency, macs):
-        assert limit.polynomial.value(graph.widths(keep)) <= limit.maximum
+        assert limit.cost.value(graph.widths(keep)) <= limit.maximum
 
 
 @pytest.mark.parametrize("family", ["hubert", "wavlm", "sew-d", "wav2vec2-conformer"])

@@ -20,8 +20,8 @@ from prune_ssl import (
     trace,
 )
 from prune_ssl.errors import BudgetError, ModelError
-from prune_ssl.selection import allowed_widths, resolve, solve, ties_of
-from prune_ssl.selection.solver import worth
+from prune_ssl.selection import Bounds, allowed_widths, resolve, solve, ties_of
+from prune_ssl.selection.steps import worth
 from tests.support.keeps import random_scores
 from tests.support.models import ONE_OF_EACH, batch, first_output, relative_difference, tiny_model
 from tests.support.training import Tones, arguments
@@ -33,7 +33,7 @@ KINDS = ("conv", "heads", "ffn", "layer")
 def test_the_stock_model_is_the_cut_model(family, head, norm):
     model = tiny_model(family, head, norm).double()
     graph = trace(model)
-    keep = select(model, graph, "macs=70%", "random", 2, KINDS, 1.0, layout="stock")
+    keep = select(model, graph, "macs=70%", "random", 2, KINDS, seconds=1.0, layout="stock")
     cut = resize(model, graph, keep)
     stock = to_stock(cut)
     assert type(stock) is type(model)
@@ -112,17 +112,17 @@ def test_tied_groups_end_alike_at_the_optimum_and_never_over_budget(small_graph)
         scores = random_scores(graph, generator, ("priced", "scaled", "plain")[seed % 3])
         share = int(generator.integers(89, 98))
         limits = resolve(f"macs={share}%,params={min(share + 2, 100)}%", graph, widths, 1.0)
-        keep = solve(graph, scores, limits, widths, ties=ties)
+        keep = solve(graph, scores, Bounds(limits, widths, ties))
         found = graph.widths(keep)
         assert found["layer.0.ffn"] == found["layer.1.ffn"]
         assert found["layer.0.heads"] == graph.groups["layer.0.heads"].size
-        assert all(limit.polynomial.value(found) <= limit.maximum for limit in limits)
+        assert all(limit.cost.value(found) <= limit.maximum for limit in limits)
         values = {name: worth(group, scores[name], widths[name]) for name, group in graph.groups.items()}
         best = 0.0
         for chosen in product(*[widths[name] for name in free]):
             each = graph.widths() | dict(zip(free, chosen, strict=True))
             each["layer.1.ffn"] = each["layer.0.ffn"]
-            if all(limit.polynomial.value(each) <= limit.maximum for limit in limits):
+            if all(limit.cost.value(each) <= limit.maximum for limit in limits):
                 best = max(best, sum(values[name][widths[name].index(w)] for name, w in each.items()))
         reached = sum(values[name][widths[name].index(width)] for name, width in found.items())
         assert reached <= best * (1 + 1e-12)

@@ -8,7 +8,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from prune_ssl import PruningConfig, attach_gates, select, trace
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection import allowed_widths, parse_budget, resolve, score_units, solve
+from prune_ssl.selection import Bounds, allowed_widths, bounds_of, parse_budget, resolve, score_units, solve
 from tests.support.models import tiny_model
 
 
@@ -98,15 +98,15 @@ def test_a_keep_is_never_over_its_budget_and_no_further_step_fits(tiny, seed, bu
         limits = resolve(budget.format(percent), graph, widths, 1.0)
     except BudgetError:
         return  # the floor of this rounding is above the budget: said, not missed
-    keep = solve(graph, scores, limits, widths)
+    keep = solve(graph, scores, Bounds(limits, widths))
     found = graph.widths(keep)
     assert all(found[name] in widths[name] for name in found)
-    assert all(limit.polynomial.value(found) <= limit.maximum for limit in limits)
+    assert all(limit.cost.value(found) <= limit.maximum for limit in limits)
     for name, options in widths.items():
         above = [width for width in options if width > found[name]]
         if above:
             raised = found | {name: above[0]}
-            assert any(limit.polynomial.value(raised) > limit.maximum for limit in limits)
+            assert any(limit.cost.value(raised) > limit.maximum for limit in limits)
 
 
 @pytest.mark.parametrize("percent", [80, 50, 30, 20])
@@ -146,9 +146,8 @@ def test_kinds_that_are_not_named_stay_whole(tiny):
 def test_size_budgets_keep_more_macs_than_mac_budgets_at_equal_parameters(base):
     # The front end has 4.5% of the parameters and a third of the MACs (methods 3, the prediction to test).
     scores = {name: torch.ones(group.size) for name, group in base.groups.items()}
-    widths = allowed_widths(base)
     by_size, by_macs = (
-        base.cost(solve(base, weighted(base, scores), resolve(f"{metric}=40%", base, widths, 10.0), widths))
+        base.cost(solve(base, weighted(base, scores), bounds_of(base, f"{metric}=40%")))
         for metric in ("params", "macs")
     )
     assert by_size.by_section["frontend"].macs > by_macs.by_section["frontend"].macs

@@ -6,7 +6,7 @@ from torch.func import functional_call
 
 from prune_ssl import select, trace
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection import CRITERIA, allowed_widths, resolve, score_units, unit_prices
+from prune_ssl.selection import CRITERIA, allowed_widths, bounds_of, resolve, score_units, unit_prices
 from prune_ssl.selection.choosing import uniform_widths
 from prune_ssl.selection.criteria import compared
 from tests.support.models import tiny_model
@@ -186,7 +186,7 @@ def test_a_unit_is_priced_by_every_limit_that_it_falls_under():
     prices, limits = prices_of(graph, text), resolve(text, graph, allowed_widths(graph, 1), 1.0)
     for name, group in graph.groups.items():
         less = {**dense, name: group.size - 1}
-        saved = [limit.polynomial.value(dense) - limit.polynomial.value(less) for limit in limits]
+        saved = [limit.cost.value(dense) - limit.cost.value(less) for limit in limits]
         price = sum(each / limit.dense for each, limit in zip(saved, limits, strict=True))
         assert price > 0
         assert prices[name] == pytest.approx(price)
@@ -256,9 +256,8 @@ def test_isomorphic_scores_are_ranks_within_a_kind():
 def test_uniform_cuts_every_group_by_the_same_fraction():
     model = tiny_model(intermediate_size=40, conv_dim=(40,) * 7, hidden_size=32, num_attention_heads=8)
     graph = trace(model)
-    widths = allowed_widths(graph, 4)
-    limits = resolve("macs=50%", graph, widths, 1.0)
-    found = uniform_widths(graph, limits, widths)
+    bounds = bounds_of(graph, "macs=50%", 4, seconds=1.0)
+    widths, found = bounds.widths, uniform_widths(graph, bounds)
     fractions = {found[name] / graph.groups[name].size for name in widths if len(widths[name]) > 1}
     assert max(fractions) - min(fractions) <= 0.2 + 1e-9  # two steps of 4 in 40, the second for what was left
     keep = select(model, graph, "macs=50%", "uniform", round_to=4, seconds=1.0)
@@ -296,7 +295,7 @@ def test_whole_blocks_layers_and_the_residual_width_have_scores_too(model, batch
         if criterion != "random":
             assert float(scores[name].sum()) > 0, name
     kinds = ("conv", "heads", "ffn", "hidden", "block", "layer")
-    keep = select(model, graph, "macs=50%", criterion, 1, kinds, 1.0, batches=batches)
+    keep = select(model, graph, "macs=50%", criterion, 1, kinds, seconds=1.0, batches=batches)
     assert graph.cost(keep, 1.0).macs <= 0.5 * graph.cost(seconds=1.0).macs
 
 

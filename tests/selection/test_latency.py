@@ -13,7 +13,7 @@ from prune_ssl import PruningConfig, attach_gates, resize, save_pretrained, sele
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import schedule
 from prune_ssl.profiling.table import _rising
-from prune_ssl.selection import UNIT_KINDS, Conditions, allowed_widths, parse_budget, resolve, solve
+from prune_ssl.selection import UNIT_KINDS, Bounds, Conditions, allowed_widths, parse_budget, resolve, solve
 from prune_ssl.selection.latency import LatencyCost, LatencyTable, Segment
 from tests.support.models import ONE_OF_EACH, tiny_model
 from tests.support.tables import fake_table
@@ -57,7 +57,7 @@ def test_a_memory_budget_bounds_the_saved_file_and_is_used(tmp_path, family, hea
     small = resize(model, graph, keep)
     folder = save_pretrained(small, tmp_path / "small", dtype=getattr(torch, dtype))
     size = (folder / "model.safetensors").stat().st_size
-    predicted = limit.polynomial.value(graph.widths(keep))
+    predicted = limit.cost.value(graph.widths(keep))
     assert size <= predicted <= limit.maximum
     assert predicted - size < 40 * len(graph.shapes)  # the header's bound is all that is lost
     assert predicted > 0.9 * limit.maximum
@@ -66,11 +66,11 @@ def test_a_memory_budget_bounds_the_saved_file_and_is_used(tmp_path, family, hea
 def test_gates_take_a_memory_budget():
     model = tiny_model()
     gates = attach_gates(model, trace(model), PruningConfig(budget="memory=70%", round_to=1, steps=10))
-    assert float(gates.expected().detach()[0]) == pytest.approx(gates.start[0])
+    assert float(gates.expected().detach()[0]) == pytest.approx(gates.lagrangian.start[0])
     gates.penalty(5).backward()
     assert float(gates.log_alpha.grad.abs().sum()) > 0
     plan = gates.finalize(untrained=True)
-    assert gates.limits[0].polynomial.value(gates.graph.widths(plan.keep)) <= gates.limits[0].maximum
+    assert gates.limits[0].cost.value(gates.graph.widths(plan.keep)) <= gates.limits[0].maximum
 
 
 def test_an_unreachable_memory_budget_names_bytes():
@@ -146,7 +146,7 @@ def test_widths_that_are_no_faster_than_a_wider_one_are_not_used():
     cost = LatencyCost(LatencyTable({}, "cpu", 1, 1.0, "float32", 0, 0, (flat,)), graph)
     widths = allowed_widths(graph, 4)
     assert widths["layer.0.ffn"] == [0, 4, 8, 12, 16, 20, 24]
-    assert cost.usable(widths) == {**widths, "layer.0.ffn": [0, 16, 20, 24]}
+    assert cost.worthwhile(widths) == {**widths, "layer.0.ffn": [0, 16, 20, 24]}
 
 
 @pytest.mark.parametrize("percent", [80, 60, 40])
@@ -159,15 +159,15 @@ def test_a_latency_budget_is_met_by_the_table_and_no_usable_step_fits(percent):
     widths = allowed_widths(graph, 1)
     (limit,) = resolve(budget, graph, widths, 1.0)
     found = graph.widths(keep)
-    assert limit.polynomial.value(found) <= limit.maximum
-    for name, options in limit.polynomial.usable(widths).items():
+    assert limit.cost.value(found) <= limit.maximum
+    for name, options in limit.cost.worthwhile(widths).items():
         above = [width for width in options if width > found[name]]
         if above:
-            assert limit.polynomial.value({**found, name: above[0]}) > limit.maximum
+            assert limit.cost.value({**found, name: above[0]}) > limit.maximum
     gates = attach_gates(model, graph, PruningConfig(budget=budget, round_to=1, steps=10))
     gates.penalty(5).backward()
     assert float(gates.log_alpha.grad.abs().sum()) > 0
-    assert limit.polynomial.value(graph.widths(gates.finalize(untrained=True).keep)) <= limit.maximum
+    assert limit.cost.value(graph.widths(gates.finalize(untrained=True).keep)) <= limit.maximum
 
 
 def noisy_table(graph, generator):
@@ -212,8 +212,8 @@ def test_near_its_floor_a_noisy_latency_budget_is_met_too(seed):
         budget = (replace(constraint, fraction=None, absolute=round(floor * room), table=table),)
         limits = resolve(budget, graph, widths, 1.0)
         for start in (None, graph.widths()):
-            found = graph.widths(solve(graph, scores, limits, widths, start))
-            assert limits[0].polynomial.value(found) <= limits[0].maximum
+            found = graph.widths(solve(graph, scores, Bounds(limits, widths), start))
+            assert limits[0].cost.value(found) <= limits[0].maximum
 
 
 def test_a_latency_budget_without_a_table_says_how_to_get_one():
@@ -235,8 +235,8 @@ def test_a_cost_that_falls_with_width_does_not_confuse_the_solver():
     widths = allowed_widths(graph, 8)
     limits = resolve(budget, graph, widths, 1.0)
     scores = {name: torch.ones(group.size) for name, group in graph.groups.items()}
-    found = graph.widths(solve(graph, scores, limits, widths))
-    assert limits[0].polynomial.value(found) <= limits[0].maximum == 450
+    found = graph.widths(solve(graph, scores, Bounds(limits, widths)))
+    assert limits[0].cost.value(found) <= limits[0].maximum == 450
     assert (found["layer.0.ffn"], found["layer.1.ffn"]) == (16, 24)
 
 

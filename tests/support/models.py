@@ -7,8 +7,9 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from prune_ssl.families import FAMILIES
-from prune_ssl.families.xvector import XVECTOR_CLASSES
+from prune_ssl.models.families import FAMILIES
+from prune_ssl.models.xvector import XVECTOR_CLASSES
+from tests.support.slow import slow_but
 
 EXTRACTOR = Wav2Vec2FeatureExtractor()
 SUFFIXES = (
@@ -56,6 +57,17 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sew-plain": ("sew", {"squeeze_factor": 1}),
     "sew-d-own-positions": ("sew-d", {"share_att_key": False}),
 }
+
+OF_FORMS = [(form, "ForCTC", "group") for form in FORMS]
+# Every family, head and form; in the fast suite all families, one head of each, all of one family.
+ALL_CASES = slow_but(
+    [
+        *ONE_OF_EACH,
+        *((form, "ForCTC", "group") for form in FORMS),
+        *(case for case in CASES if case[0] == "hubert"),
+    ],
+    [*CASES, *((form, "ForCTC", "group") for form in FORMS)],
+)
 
 TINY: dict[str, Any] = {
     "hidden_size": 16,

@@ -74,7 +74,7 @@ def test_rounds_go_on_under_a_latency_that_knows_groups_which_an_earlier_cut_emp
     made = cut(before, graph, config("iterative", budget=budget), budget, [])
     assert made.keep["layer.0.heads"] == made.keep["layer.1.ffn"] == ()
     (limit,) = resolve(budget, graph, allowed_widths(graph, 1), 1.0)
-    assert limit.polynomial.value(graph.widths(made.keep)) <= 0.61 * limit.dense
+    assert limit.cost.value(graph.widths(made.keep)) <= 0.61 * limit.dense
 
 
 def test_rounds_compare_scores_as_the_config_says(tmp_path):

@@ -44,7 +44,9 @@ def test_gates_have_groups_of_their_own_at_constant_rates(tmp_path):
     assert gates["params"][0] is trainer.gates.log_alpha
     assert multipliers["params"][0] is trainer.gates.multipliers
     assert gates["weight_decay"] == multipliers["weight_decay"] == 0
-    assert gates["lr"] == trainer.gates.learning_rate  # after the last step, where the weights' rate is 0
+    assert (
+        gates["lr"] == trainer.gates.lagrangian.learning_rate
+    )  # after the last step, where the weights' rate is 0
     assert trainer.optimizer.param_groups[0]["lr"] == 0
     assert not torch.equal(trainer.gates.multipliers.detach(), torch.tensor([[0.0, 50.0]]))
 
@@ -136,7 +138,7 @@ def test_accumulated_steps_scale_the_loss_by_their_number(tmp_path):
     assert trainer.model_accepts_loss_kwargs is False
     trainer.train()
     assert trainer.state.global_step == 4
-    assert trainer.gates.steps == 4
+    assert trainer.gates.lagrangian.steps == 4
 
 
 def test_layerdrop_is_off_while_gates_train_and_restored_in_the_result(tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError
-from prune_ssl.families.empty import BiasOnly, NoMap
+from prune_ssl.models.empty import BiasOnly, NoMap
 
 # Dimensions of the original residual stream that are left, and what each is scaled by where it is read.
 Residual = tuple[list[int], list[float] | None]

@@ -4,11 +4,12 @@ import sys
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel, Wav2Vec2ForXVector
 from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss, TDNNLayer
 
-from prune_ssl.families import FAMILIES, Family
+from prune_ssl.models.families import FAMILIES, Family
 
 XVECTOR_FIELDS: dict[str, Any] = {
     "tdnn_dim": [512, 512, 512, 512, 1500],
@@ -50,7 +51,7 @@ class XVectorHead:
 
 def xvector_class(family: Family) -> type[PreTrainedModel]:
     """Make the x-vector model of a family, with what it borrows of Wav2Vec2ForXVector."""
-    backbone: Any = family.bare_class()
+    backbone: Any = getattr(transformers, f"{family.stem}Model")
     borrowed = ("forward", "_get_tdnn_output_lengths", "freeze_feature_encoder", "freeze_base_model")
     body = {
         **{name: vars(Wav2Vec2ForXVector)[name] for name in borrowed},
@@ -61,28 +62,20 @@ def xvector_class(family: Family) -> type[PreTrainedModel]:
     return type(f"{family.stem}ForXVector", (XVectorHead, *backbone.__bases__), body)
 
 
-XVECTOR_CLASSES: dict[str, type[PreTrainedModel]] = {}
-"""Class name -> class, of the families that transformers has none for."""
+def _define_classes() -> dict[str, type[PreTrainedModel]]:
+    """Make a class for every family without one, and register it with the Auto class."""
+    made: dict[str, type[PreTrainedModel]] = {}
+    for family in FAMILIES.values():
+        if not family.stem or hasattr(transformers, f"{family.stem}ForXVector"):
+            continue
+        cls = xvector_class(family)
+        made[cls.__name__] = cls
+        setattr(sys.modules[__name__], cls.__name__, cls)
+        # Without exist_ok transformers passes over configs of its own.
+        config_class: Any = cls.config_class
+        AutoModelForAudioXVector.register(config_class, cls, exist_ok=True)
+    return made
 
 
-def define_xvector_class(family: Family) -> None:
-    """Make the class of a family without one, and register it with the Auto class."""
-    if family.library != "transformers" or "ForXVector" not in dict(family.heads):
-        return
-    if family.model_class("ForXVector") is not None:
-        return
-    made = xvector_class(family)
-    XVECTOR_CLASSES[made.__name__] = made
-    setattr(sys.modules[__name__], made.__name__, made)
-    config_class: Any = made.config_class
-    # Without exist_ok transformers passes over configs of its own.
-    AutoModelForAudioXVector.register(config_class, made, exist_ok=True)
-
-
-def model_class_of(family: Family, suffix: str) -> type[PreTrainedModel] | None:
-    """Return the model class of a family and head, such as `ForCTC`; None where there is none."""
-    return family.model_class(suffix) or XVECTOR_CLASSES.get(family.stem + suffix)
-
-
-for _family in FAMILIES.values():
-    define_xvector_class(_family)
+XVECTOR_CLASSES = _define_classes()
+"""Class name -> class."""
