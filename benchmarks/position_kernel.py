@@ -123,7 +123,7 @@ def main() -> None:
     clips = check_folder(WORDS_DIR, FolderConfig(target="label"))
     loaded = load_model(DEMO_MODEL_DIR)
     task = task_class("classification").from_folder(clips, loaded, TaskSettings())
-    dense = task.with_head(loaded).eval()
+    dense = task.head.put_on(loaded).eval()
     collate = task.collator(load_extractor(str(DEMO_MODEL_DIR)))
     ordered = sorted(clips.splits["test"], key=lambda clip: clip.seconds)
     judged = DataLoader(ClipDataset(ordered, task.encode_judged), BATCH, collate_fn=collate)

@@ -5,6 +5,7 @@ layers.
 """
 
 from prune_ssl.artifacts import load_pretrained, save_pretrained
+from prune_ssl.data import register_layout
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import PruneError, PruneWarning
 from prune_ssl.exporting import export
@@ -15,6 +16,7 @@ from prune_ssl.profiling import Timing, fit_latency, with_latency
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Criterion, register_criterion, select
+from prune_ssl.tasks import register_task
 from prune_ssl.tracing import Cost, Group, PruningGraph, Traced, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.version import VERSION
@@ -47,6 +49,8 @@ __all__ = [
     "load_pretrained",
     "measure",
     "register_criterion",
+    "register_layout",
+    "register_task",
     "report",
     "resize",
     "save_pretrained",

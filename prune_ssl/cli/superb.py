@@ -15,7 +15,7 @@ from prune_ssl.cli.options import MOST, MOST_SEED, check_choice, number
 from prune_ssl.errors import DataError
 from prune_ssl.models import load_model
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
-from prune_ssl.probing.settings import GRID, ProbeSettings
+from prune_ssl.probing.settings import ProbeSettings
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.writing import check_place, lock, remove, write_text
 
@@ -42,6 +42,8 @@ class Training:
             steps=of_task.steps if self.steps is None else self.steps,
             batch_size=of_task.batch_size if self.batch_size is None else self.batch_size,
             target=of_task.target if self.target is None else self.target,
+            rates=tuple(self.rates) if self.rates else of_task.rates,
+            seed=self.seed,
         )
 
 
@@ -73,8 +75,6 @@ def probe_command(
         load_extractor(model),
         data,
         settings,
-        rates=training.rates or GRID,
-        seed=training.seed,
         say=say,
         keep=None if save is None else lambda heads: _keep(_heads_file(save, task), heads),
     )

@@ -9,15 +9,21 @@ from prune_ssl.data.audio import (
     read_waveform,
     waveform_problem,
 )
-from prune_ssl.data.augmentation import Augmentation
+from prune_ssl.data.augmentation import Augmentation, AugmentConfig
 from prune_ssl.data.clips import Clip, ClipDataset
 from prune_ssl.data.collate import IGNORED, SpeechCollator
-from prune_ssl.data.corruption import CorruptedDataset, Corruption
+from prune_ssl.data.corruption import CorruptedDataset, Corruption, CorruptionConfig
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
-from prune_ssl.data.layouts import SPLITS
+from prune_ssl.data.layouts import SPLITS, Layout, Listing, register_layout
 from prune_ssl.data.metadata import SLOT_MARK
 from prune_ssl.data.recordings import Recordings
-from prune_ssl.data.streaming import StreamConfig, StreamedClips, read_stream, require_sampled_labels
+from prune_ssl.data.streaming import (
+    StreamConfig,
+    StreamedClips,
+    StreamSource,
+    read_stream,
+    require_sampled_labels,
+)
 from prune_ssl.data.surveys import Finding, Survey, SurveyConfig, survey
 from prune_ssl.data.trials import Trial, all_pairs, find_trials, read_trials
 
@@ -28,17 +34,22 @@ __all__ = [
     "SLOT_MARK",
     "SPLITS",
     "AudioHeader",
+    "AugmentConfig",
     "Augmentation",
     "Clip",
     "ClipDataset",
     "CorruptedDataset",
     "Corruption",
+    "CorruptionConfig",
     "Finding",
     "FolderConfig",
+    "Layout",
+    "Listing",
     "Recordings",
     "SpeechCollator",
     "SpeechFolder",
     "StreamConfig",
+    "StreamSource",
     "StreamedClips",
     "Survey",
     "SurveyConfig",
@@ -51,6 +62,7 @@ __all__ = [
     "read_stream",
     "read_trials",
     "read_waveform",
+    "register_layout",
     "require_sampled_labels",
     "survey",
     "waveform_problem",

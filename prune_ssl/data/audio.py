@@ -57,6 +57,8 @@ _UNKNOWN_BYTES, _HEADER_SLACK = 0x7FFF_0000, 64
 _BLOCK_VALUES = 1 << 22
 
 Waveform = npt.NDArray[np.float32]
+Item = dict[str, Any]
+"""A clip as a dataset gives it: `input_values` (N,), `labels` where there are any."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ and restores it, so that a resumed run sees the same audio.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,22 @@ import torch
 import torchaudio
 
 from prune_ssl.data.audio import SAMPLE_RATE_HZ, Waveform
-from prune_ssl.data.corruption import reverberate, simulated_rir
+from prune_ssl.data.corruption import check_pairs, check_range, reverberate, simulated_rir
 from prune_ssl.data.recordings import Recordings
 from prune_ssl.data.resampling import resampled
 from prune_ssl.errors import DataError
+from prune_ssl.models.arguments import check_types
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Changes for training; calling it changes one clip. The defaults are for few clips, from scratch.
+class AugmentConfig:
+    """Random changes of training clips, anew each time that one is heard; checked when made.
+
+    The defaults are for few clips, from scratch.
 
     Raises:
-        ValueError: a bound is negative, or a speed is not positive.
-        DataError: a speed of more than ten times up or down; a folder without audio, or one that would never
-            be heard; a range that is upside down.
+        DataError: a value of a wrong type or out of range, a range that is upside down, or a folder that is
+            never heard.
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -40,38 +43,48 @@ class Augmentation:
     """How often noise is added."""
     snr_db: tuple[float, float] = (10.0, 40.0)
     """Signal-to-noise ratio is drawn from this range."""
-    noise: Path | None = None
-    """Folder of noise recordings, with its subfolders; None: white noise."""
+    noise: str | Path | None = None
+    """Folder of noise recordings (MUSAN, DEMAND, one's own), with its subfolders; None: white noise."""
     reverb_probability: float = 0.0
     """How often a clip is heard in a room."""
-    rirs: Path | None = None
+    rirs: str | Path | None = None
     """Folder of room impulse responses; None: simulated ones."""
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
     """Range of reverberation times of simulated rooms."""
+
+    def __post_init__(self) -> None:
+        check_types(self, DataError)
+        if not self.speeds or min(self.speeds) <= 0:
+            raise DataError(
+                f"speeds: found {list(self.speeds)}, wanted speeds above 0, such as 0.9, 1.0, 1.1."
+            )
+        if not all(0.1 <= speed <= 10 for speed in self.speeds):
+            raise DataError(f"speeds: found {list(self.speeds)}, wanted some from 0.1 to 10.")
+        check_range(self, "max_shift_seconds", 0, inf)
+        check_range(self, "max_gain_db", 0, inf)
+        check_range(self, "noise_probability", 0, 1)
+        check_range(self, "reverb_probability", 0, 1)
+        check_pairs(self)
+        for name, chance in (("noise", "noise_probability"), ("rirs", "reverb_probability")):
+            folder = getattr(self, name)
+            if folder is not None and getattr(self, chance) == 0:
+                raise DataError(f"{name}: found {folder}, but {chance} is 0: raise it, or leave {name} out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation(AugmentConfig):
+    """The changes of an `AugmentConfig`, with its folders listed; calling it changes one clip.
+
+    Raises:
+        DataError: as `AugmentConfig`, or a folder without audio.
+    """
+
     _noises: Recordings | None = field(init=False, repr=False, default=None)
     _rooms: Recordings | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        if (
-            min(self.max_shift_seconds, self.max_gain_db, self.noise_probability, *self.speeds) < 0
-            or 0 in self.speeds
-        ):
-            raise ValueError(f"Augmentation: no bound may be negative and no speed 0, got {self}")
-        if not all(0.1 <= speed <= 10 for speed in self.speeds) or not self.speeds:
-            raise DataError(f"augment: speeds are {list(self.speeds)}, wanted some from 0.1 to 10")
-        for name in ("snr_db", "rt60_seconds"):
-            low, high = getattr(self, name)
-            if low > high or (name == "rt60_seconds" and low <= 0):
-                raise DataError(f"{name}: found {low} to {high}, wanted a range from low to high")
-        for name, chance, kept in (
-            ("noise", "noise_probability", "_noises"),
-            ("rirs", "reverb_probability", "_rooms"),
-        ):
-            folder = getattr(self, name)
-            if folder is not None and getattr(self, chance) == 0:
-                raise DataError(
-                    f"augment: {name} is {folder}, but {chance} is 0: raise it, or leave {name} out"
-                )
+        super().__post_init__()
+        for kept, folder in (("_noises", self.noise), ("_rooms", self.rirs)):
             object.__setattr__(self, kept, None if folder is None else Recordings.of(Path(folder)))
 
     def __call__(self, samples: Waveform) -> Waveform:

@@ -6,12 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
-from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Waveform, read_waveform, waveform_problem
+from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Item, Waveform, read_waveform, waveform_problem
 from prune_ssl.data.augmentation import Augmentation
 from prune_ssl.errors import DataError
 
@@ -58,7 +57,7 @@ def cropped(samples: Waveform, seconds: float | None, sample_rate_hz: int) -> Wa
     return samples[start : start + most]
 
 
-class ClipDataset(Dataset[dict[str, Any]]):
+class ClipDataset(Dataset[Item]):
     """Clips as a map-style dataset of `{"input_values": (N,) float32, "labels": encode(target)}`.
 
     Args:
@@ -67,8 +66,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
             labels where it gives None.
         augmentation: Changes the samples at random each time that a clip is read (training only).
         crop_seconds: Of longer clips, gives a random piece of this length each time (training only).
-        sample_rate_hz: The rate for clips that are not in memory.
-        min_samples: The receptive field, for the same.
         skip_unusable: Gives the next clip in place of one that turns out to be broken or silent, with a
             warning, until they are more than a tenth (training only: what is judged must stay in its place).
     """
@@ -76,31 +73,27 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         clips: Sequence[Clip],
-        encode: Callable[[str], Any],
+        encode: Callable[[str], object],
         *,
         augmentation: Augmentation | None = None,
         crop_seconds: float | None = None,
-        sample_rate_hz: int = SAMPLE_RATE_HZ,
-        min_samples: int = MIN_SAMPLES,
         skip_unusable: bool = False,
     ) -> None:
         self.clips = tuple(clips)
         self.labels = [encode(clip.target) for clip in self.clips]
         self.augmentation = augmentation
         self.crop_seconds = crop_seconds
-        self.sample_rate_hz = sample_rate_hz
-        self.min_samples = min_samples
         self.skip_unusable = skip_unusable
         self.unusable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Item:
         index, samples = self._decoded(index)
         if self.augmentation is not None:
             samples = self.augmentation(samples)
-        samples = cropped(samples, self.crop_seconds, self.sample_rate_hz)
+        samples = cropped(samples, self.crop_seconds, SAMPLE_RATE_HZ)
         label = self.labels[index]
         return {"input_values": samples} | ({} if label is None else {"labels": label})
 
@@ -110,7 +103,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         while place in self.unusable:
             place = (place + 1) % len(self)
         try:
-            return place, self.clips[place].waveform(self.sample_rate_hz, self.min_samples)
+            return place, self.clips[place].waveform()
         except DataError as error:
             if not self.skip_unusable:
                 raise
@@ -126,8 +119,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
     @property
     def lengths(self) -> list[int]:
         """Samples of each clip before any augmentation, after any crop."""
-        most = None if self.crop_seconds is None else round(self.crop_seconds * self.sample_rate_hz)
-        whole = [round(clip.seconds * self.sample_rate_hz) for clip in self.clips]
+        most = None if self.crop_seconds is None else round(self.crop_seconds * SAMPLE_RATE_HZ)
+        whole = [round(clip.seconds * SAMPLE_RATE_HZ) for clip in self.clips]
         return whole if most is None else [min(each, most) for each in whole]
 
     @property

@@ -8,38 +8,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
-from typing import Any
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torchaudio
 from torch.utils.data import Dataset
 
-from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, Waveform, read_waveform
+from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, Item, Waveform, read_waveform
 from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
+from prune_ssl.models.arguments import check_types
 
-CASES = ("noise", "reverb", "both", "clean")
+CASES: tuple[Literal["noise", "reverb", "both", "clean"], ...] = ("noise", "reverb", "both", "clean")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
+class RoomsAndNoise(Protocol):
+    """Settings that draw from two ranges."""
+
+    @property
+    def snr_db(self) -> tuple[float, float]:
+        """Signal-to-noise ratio, low to high."""
+        ...
+
+    @property
+    def rt60_seconds(self) -> tuple[float, float]:
+        """Reverberation time, low to high."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class Corruption:
-    """Noise and reverberation to draw from; calling it changes one clip.
+class CorruptionConfig:
+    """Noise and reverberation on training clips; checked when made.
 
     Raises:
-        DataError: no case, an unknown one, a folder without audio, or a range that is upside down.
+        DataError: no case or an unknown one, a value of a wrong type or out of range, or an upside-down
+            range.
     """
 
-    noise: Path | None = None
+    noise: str | Path | None = None
     """Folder of noise files, searched with its subfolders; None: white noise only."""
-    rirs: Path | None = None
+    rirs: str | Path | None = None
     """Folder of room impulse responses; None: simulated ones."""
     snr_db: tuple[float, float] = (0.0, 20.0)
     """Range of the signal-to-noise ratio, drawn evenly; powers are means over the clip."""
-    cases: tuple[str, ...] = CASES
+    cases: tuple[Literal["noise", "reverb", "both", "clean"], ...] = CASES
     """What may happen to a clip, each as likely as another; `both` is reverberation, then noise."""
     white_probability: float = 0.3
     """How often the noise is white though there are files (RobustDistiller: 0.3)."""
@@ -49,24 +65,59 @@ class Corruption:
     """Part of training over which it gets hard (RobustDistiller's option): the lower end of `snr_db` falls
     from the upper one, and the cases with reverberation come to have it, from never to always; 0: all at
     once."""
+
+    def __post_init__(self) -> None:
+        check_types(self, DataError, but=("cases",))
+        object.__setattr__(self, "cases", tuple(self.cases))
+        wrong = [case for case in self.cases if case not in CASES]
+        if wrong or not self.cases:
+            raise DataError(f"cases: found {list(self.cases)}, wanted some of {', '.join(CASES)}.")
+        check_pairs(self)
+        check_range(self, "white_probability", 0, 1)
+        if not 0 <= self.curriculum <= 1:
+            raise DataError(f"curriculum: found {self.curriculum}, wanted a part of training, 0 to 1.")
+
+
+def check_pairs(settings: RoomsAndNoise) -> None:
+    """Refuse ranges that are upside down.
+
+    Raises:
+        DataError: one is.
+    """
+    for name, (low, high) in (("snr_db", settings.snr_db), ("rt60_seconds", settings.rt60_seconds)):
+        if low > high or (name == "rt60_seconds" and low <= 0):
+            raise DataError(f"{name}: found {low} to {high}, wanted a range from low to high.")
+
+
+def check_range(settings: object, name: str, least: float, most: float) -> None:
+    """Refuse a number outside of its range.
+
+    Raises:
+        DataError: it is.
+    """
+    found = getattr(settings, name)
+    if not least <= found <= most:
+        wanted = f"{least:g} or more" if most == inf else f"a number from {least:g} to {most:g}"
+        raise DataError(f"{name}: found {found}, wanted {wanted}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corruption(CorruptionConfig):
+    """The changes of a `CorruptionConfig`, with its folders read; calling it changes one clip.
+
+    Raises:
+        DataError: as `CorruptionConfig`, or a folder without usable audio.
+    """
+
     sample_rate_hz: int = SAMPLE_RATE_HZ
     _noises: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
     _rirs: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
-        wrong = [case for case in self.cases if case not in CASES]
-        if wrong or not self.cases:
-            raise DataError(f"cases: found {list(self.cases)}, wanted some of {', '.join(CASES)}")
-        for name in ("snr_db", "rt60_seconds"):
-            low, high = getattr(self, name)
-            if low > high or (name == "rt60_seconds" and low <= 0):
-                raise DataError(f"{name}: found {low} to {high}, wanted a range from low to high")
-        if not 0 <= self.curriculum <= 1:
-            raise DataError(f"curriculum: found {self.curriculum}, wanted a part of training, 0 to 1")
-        for name in ("noise", "rirs"):
-            folder: Path | None = getattr(self, name)
+        super().__post_init__()
+        for kept, folder in (("_noises", self.noise), ("_rirs", self.rirs)):
             clips = () if folder is None else _read_folder(Path(folder), self.sample_rate_hz)
-            object.__setattr__(self, {"noise": "_noises", "rirs": "_rirs"}[name], clips)
+            object.__setattr__(self, kept, clips)
 
     def __call__(self, samples: Waveform, progress: float = 1.0) -> Waveform:
         """Return a corrupted copy of `samples` (N,), of the same length and in time with it.
@@ -137,7 +188,29 @@ def simulated_rir(rt60_seconds: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> 
     return tail
 
 
-class CorruptedDataset(Dataset[dict[str, Any]]):
+class Items(Protocol):
+    """Clips in order, such as a ClipDataset."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Item:
+        """Return one."""
+        ...
+
+
+@runtime_checkable
+class WithLengths(Protocol):
+    """Clips whose lengths are known before they are read."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Samples of each clip."""
+        ...
+
+
+class CorruptedDataset(Dataset[Item]):
     """A dataset whose items are corrupted, with the clean samples beside them as `teacher_input_values`.
 
     Args:
@@ -150,16 +223,14 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
             package tell it; None: nobody did.
     """
 
-    def __init__(
-        self, clean: Dataset[dict[str, Any]], corruption: Corruption, clean_teacher: bool = True
-    ) -> None:
+    def __init__(self, clean: Items, corruption: Corruption, clean_teacher: bool = True) -> None:
         self.clean, self.corruption, self.clean_teacher = clean, corruption, clean_teacher
         self.training_progress: float | None = None
 
     def __len__(self) -> int:
-        return len(self.clean)  # type: ignore[arg-type]
+        return len(self.clean)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Item:
         item = self.clean[index]
         clean = np.asarray(item["input_values"], dtype=np.float32)
         progress = self.training_progress
@@ -175,7 +246,9 @@ class CorruptedDataset(Dataset[dict[str, Any]]):
     @property
     def lengths(self) -> list[int]:
         """Samples of each clip, where the clean dataset knows them: for batches of like length."""
-        return self.clean.lengths  # type: ignore[attr-defined,no-any-return]
+        if not isinstance(self.clean, WithLengths):
+            raise AttributeError(f"a {type(self.clean).__name__} does not know the lengths of its clips")
+        return self.clean.lengths
 
 
 def _read_folder(folder: Path, sample_rate_hz: int) -> tuple[torch.Tensor, ...]:

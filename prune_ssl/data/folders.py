@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 
 from prune_ssl.data.audio import (
@@ -32,6 +31,7 @@ from prune_ssl.data.jsonl import segment_problem
 from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings
 from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN, Row
 from prune_ssl.errors import DataError
+from prune_ssl.models.arguments import check_types
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class FolderConfig:
     """How a folder is read and checked.
 
     Raises:
-        DataError: a number is not positive, or a split is unknown.
+        DataError: a value of a wrong type, a number is not positive, or a split is unknown.
     """
 
     target: str | None = "label"
@@ -77,9 +77,11 @@ class FolderConfig:
     """Decoded clips stay in memory, as float32, where all of them were decoded and fit into this."""
 
     def __post_init__(self) -> None:
-        numbers = (self.sample_rate_hz, self.min_samples, self.decode_limit_clips, self.max_seconds or 1)
-        if not all(isfinite(number) and number > 0 for number in numbers):
-            raise DataError(f"FolderConfig: rates, lengths and limits must be positive, got {self}")
+        check_types(self, DataError)
+        for name in ("sample_rate_hz", "min_samples", "decode_limit_clips", "max_seconds"):
+            found = getattr(self, name)
+            if found is not None and found <= 0:
+                raise DataError(f"FolderConfig: {name}: found {found}, wanted a number above 0.")
         unknown = [name for name in self.required_splits if name not in SPLITS]
         if unknown:
             raise DataError(

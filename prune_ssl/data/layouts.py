@@ -60,6 +60,7 @@ class Layout:
     marks: tuple[str, ...]
     """Patterns below the root of which one must match."""
     read: Callable[[Path], dict[str, Listing]]
+    """Takes the root; gives the clips of each split, of `SPLITS`, as rows of text."""
 
 
 def read_listings(root: Path, target: str | None, blanks: bool = False) -> dict[str, Listing]:
@@ -277,14 +278,32 @@ def _manifests(root: Path, target: str | None) -> dict[str, Listing]:
     return found
 
 
-LAYOUTS: tuple[Layout, ...] = (
+LAYOUTS: list[Layout] = [
     Layout("Speech Commands", ("testing_list.txt",), _speech_commands),
     Layout("VoxCeleb", VOXCELEB_LISTS, _voxceleb),
     Layout("SLURP", ("dataset/slurp/train.jsonl",), _slurp),
     Layout("Fluent Speech Commands", ("data/train_data.csv",), _fluent),
     Layout("LibriSpeech", ("train-*/*/*/*.trans.txt", "dev-clean/*/*/*.trans.txt"), _librispeech),
-)
+]
 """Layouts with a mark of their own; anything else is read as JSONL manifests, or as a folder per split."""
+
+
+def register_layout(layout: Layout) -> None:
+    """Add a way to lay a corpus out; it is looked for before those that are known, the newest first.
+
+    See docs/add_a_layout.md. A layout of a name that is there takes the place of the old one.
+
+    Raises:
+        DataError: `layout` is no Layout, or it has no mark: it would be found in every folder or in none.
+    """
+    if not isinstance(layout, Layout):
+        raise DataError(f"register_layout: found {layout!r:.60}, wanted a prune_ssl.data.Layout")
+    if not isinstance(layout.marks, tuple) or not layout.marks or not all(layout.marks):
+        raise DataError(
+            f"register_layout: {layout.name!r} has the marks {layout.marks!r}, wanted a tuple of patterns of "
+            "files that only such a corpus has"
+        )
+    LAYOUTS[:] = [layout, *(each for each in LAYOUTS if each.name != layout.name)]
 
 
 def _first(root: Path, pattern: str) -> Path | None:

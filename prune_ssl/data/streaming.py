@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import datasets
 from torch.utils.data import IterableDataset
@@ -20,6 +19,7 @@ from torch.utils.data import IterableDataset
 from prune_ssl.data.audio import (
     MIN_SAMPLES,
     SAMPLE_RATE_HZ,
+    Item,
     reason_of,
     waveform_problem,
 )
@@ -31,6 +31,7 @@ from prune_ssl.data.metadata import target_columns
 from prune_ssl.data.seeding import phase_key, random_by, seed_of
 from prune_ssl.data.stream_rows import audio_of, path_of, target_of
 from prune_ssl.errors import DataError
+from prune_ssl.models.arguments import check_types
 
 logger = logging.getLogger(__name__)
 
@@ -56,38 +57,54 @@ _BAD_SHARE, _BAD_SEEN = 0.1, 100  # more than this share of at least so many cli
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamConfig:
-    """Where a streamed corpus is and how it is read; the first three as `datasets.load_dataset` takes them.
+class StreamSource:
+    """How a corpus is read that is trained on as it comes, never as a whole; checked when made.
 
     Raises:
-        DataError: a count is below 1.
+        DataError: a value of a wrong type, or a count below 1.
     """
 
-    path: str
-    """Name on the hub, or a local folder of Parquet, JSONL, CSV, Arrow or WebDataset files."""
     name: str | None = None
+    """Configuration of the data set, such as `clean`; as `datasets.load_dataset` takes it."""
     data_files: Mapping[str, str] | None = None
     """Split to pattern, relative to a local folder; None: as `datasets` finds them."""
     train: str = "train"
     judged: str = "validation"
     """Split to judge on: it is read whole, or up to `judged_limit` clips, and held in memory."""
     judged_limit: int | None = None
+    """Judge on so many clips only; None: all of the split."""
     audio: str = "audio"
     """Column of the audio: an Audio feature, a file name, encoded bytes, or samples with their rate."""
-    target: str | None = None
-    """As FolderConfig has it; None: nothing."""
     sample: int = 256
-    """Clips of train, held in memory, that are looked at before any training: labels or letters, lengths."""
+    """Clips of train, held in memory, that are looked at before any training: they must have all labels, or
+    all letters."""
     buffer: int = 1_000
     """Rows among which the order is drawn anew each epoch; shards are shuffled too."""
+
+    def __post_init__(self) -> None:
+        check_types(self, DataError)
+        for name in ("sample", "buffer", "judged_limit"):
+            found = getattr(self, name)
+            if found is not None and found < 1:
+                raise DataError(f"{name}: found {found}, wanted at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig(StreamSource):
+    """A streamed corpus: where it is, how it is read, and what is predicted.
+
+    Raises:
+        DataError: as `StreamSource`.
+    """
+
+    path: str
+    """Name on the hub, or a local folder of Parquet, JSONL, CSV, Arrow or WebDataset files."""
+    target: str | None = None
+    """As FolderConfig has it; None: nothing."""
     max_seconds: float | None = None
     whole_clips: bool = False
     """As FolderConfig has it."""
     min_samples: int = MIN_SAMPLES
-
-    def __post_init__(self) -> None:
-        if min(self.sample, self.buffer, self.judged_limit or 1) < 1:
-            raise DataError(f"stream: sample, buffer and judged_limit must be at least 1, got {self}")
 
     @property
     def cut_seconds(self) -> float | None:
@@ -181,8 +198,8 @@ def _clips(
     config: StreamConfig,
     split: str,
     rows: datasets.IterableDataset,
-    refuse: Callable[[str], Any],
-    leave_out: Callable[[str], Any] | None,
+    refuse: Callable[[str], object],
+    leave_out: Callable[[str], object] | None,
 ) -> Iterator[Clip]:
     """Decode the rows; what cannot be used is told to `refuse`, what is too long to `leave_out` if given."""
     names = {
@@ -213,7 +230,7 @@ def _clips(
 
 def _readable(
     config: StreamConfig, split: str, rows: datasets.IterableDataset
-) -> Iterator[Mapping[str, Any]]:
+) -> Iterator[Mapping[str, object]]:
     """The rows, up to one that its file does not give.
 
     Raises:
@@ -238,7 +255,7 @@ def _first_line(error: Exception) -> str:
     return reason_of(error).partition("\n")[0]
 
 
-class StreamedClips(IterableDataset[dict[str, Any]]):
+class StreamedClips(IterableDataset[Item]):
     """The train split as an endless torch dataset of `{"input_values": (N,) float32, "labels": ...}`.
 
     One epoch follows another, each in an order of its own; what an item draws at random depends on (seed,
@@ -256,7 +273,7 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
     def __init__(
         self,
         config: StreamConfig,
-        encode: Callable[[str], Any],
+        encode: Callable[[str], object],
         *,
         augmentation: Augmentation | None = None,
         crop_seconds: float | None = None,
@@ -277,7 +294,7 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
             phase=phase,
         )
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Item]:
         key, config = phase_key(self.phase), self.config
         rows = open_split(config, config.train)
         rows = rows.shuffle(seed=seed_of([self.seed], key), buffer_size=config.buffer)
@@ -294,7 +311,7 @@ class StreamedClips(IterableDataset[dict[str, Any]]):
                 raise DataError(f"{config.path}: no clip of {config.train} can be used")
             long.tell(epoch)
 
-    def _item(self, clip: Clip) -> dict[str, Any]:
+    def _item(self, clip: Clip) -> Item:
         samples = clip.waveform()
         if self.augmentation is not None:
             samples = self.augmentation(samples)

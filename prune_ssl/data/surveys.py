@@ -18,6 +18,7 @@ from prune_ssl.data.files import is_folder
 from prune_ssl.data.layouts import Listing, read_listings
 from prune_ssl.data.metadata import FILE_COLUMN, SPEAKER_COLUMN, Row
 from prune_ssl.errors import DataError
+from prune_ssl.models.arguments import check_types
 
 KINDS = ("broken", "silent", "clipped", "loud", "duplicated", "too short", "too long")
 """What may be wrong with a clip, the worst first."""
@@ -34,7 +35,7 @@ class SurveyConfig:
     """Where clips begin to be odd.
 
     Raises:
-        DataError: the limits leave no length in between, or the share is not one.
+        DataError: a value of a wrong type; the limits leave no length in between, or the share is not one.
     """
 
     min_seconds: float = 0.1
@@ -47,6 +48,7 @@ class SurveyConfig:
     """As FolderConfig has it."""
 
     def __post_init__(self) -> None:
+        check_types(self, DataError)
         if not 0 < self.min_seconds < self.max_seconds or not 0 < self.clipped_share < 1:
             raise DataError(
                 f"SurveyConfig: wanted 0 < min_seconds < max_seconds and 0 < share < 1, got {self}"

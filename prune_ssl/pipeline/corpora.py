@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -24,8 +23,8 @@ from prune_ssl.data import (
 )
 from prune_ssl.distillation.config import ENHANCEMENT
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes import Recipe
-from prune_ssl.recipes.schema import DataPart
+from prune_ssl.recipes import Recipe, config_of
+from prune_ssl.recipes.sections import DataPart
 from prune_ssl.tasks import Processor, Task, task_class
 
 
@@ -85,7 +84,7 @@ def read_corpus(recipe: Recipe, say: Callable[[str], None]) -> Corpus:
     stream = stream_config(data, task)
     clips = _read_clips(data, task, stream)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
-    target = data.target or task.target or None
+    target = data.target or task.spec.target or None
     targets = f", {len(clips.labels)} different {target}s in train" if target else ""
     say(f"Data {clips.path}: {counts} clips{targets}")
     for note in clips.notes:
@@ -96,15 +95,15 @@ def read_corpus(recipe: Recipe, say: Callable[[str], None]) -> Corpus:
 def _read_clips(data: DataPart, task: type[Task], stream: StreamConfig | None) -> SpeechFolder:
     if stream is not None:
         clips = read_stream(stream)
-        if not task.open_targets:
+        if not task.spec.open_targets:
             require_sampled_labels(clips, stream)
         return clips
     config = FolderConfig(
-        target=data.target or task.target or None,
+        target=data.target or task.spec.target or None,
         max_seconds=data.max_seconds,
-        whole_clips=task.whole_clips,
-        blanks=task.blanks,
-        closed_labels=not task.open_targets,
+        whole_clips=task.spec.whole_clips,
+        blanks=task.spec.blanks,
+        closed_labels=not task.spec.open_targets,
         outside=data.outside,
     )
     return check_folder(data.path, config)
@@ -143,12 +142,13 @@ def stream_config(data: DataPart, task: type[Task]) -> StreamConfig | None:
     """Return how a corpus is streamed for a task, or None where it is a folder."""
     if data.stream is None:
         return None
-    return StreamConfig(
+    return config_of(
+        data.stream,
+        StreamConfig,
         path=data.path,
-        target=data.target or task.target or None,
+        target=data.target or task.spec.target or None,
         max_seconds=data.max_seconds,
-        whole_clips=task.whole_clips,
-        **data.stream.model_dump(),
+        whole_clips=task.spec.whole_clips,
     )
 
 
@@ -160,12 +160,8 @@ def augmentation_of(data: DataPart) -> Augmentation | None:
     """
     if data.augment is None:
         return None
-    settings = data.augment.model_dump()
-    for name in ("noise", "rirs"):
-        settings[name] = None if settings[name] is None else Path(settings[name])
-    if data.corruption is not None:
-        settings["noise_probability"] = 0.0
-    return Augmentation(**settings)
+    quiet = {} if data.corruption is None else {"noise_probability": 0.0}
+    return config_of(data.augment, Augmentation, **quiet)
 
 
 def check_cache(recipe: Recipe) -> None:
@@ -220,10 +216,4 @@ def corruption_of(data: DataPart) -> Corruption | None:
     Raises:
         DataError: a folder without audio, or a range that is upside down.
     """
-    part = data.corruption
-    if part is None:
-        return None
-    settings = part.model_dump(exclude={"clean_teacher"})
-    for name in ("noise", "rirs"):
-        settings[name] = None if settings[name] is None else Path(settings[name])
-    return Corruption(**settings)
+    return None if data.corruption is None else config_of(data.corruption, Corruption)

@@ -73,8 +73,9 @@ def _report(
     # What a latency budget constrains is in the report as well, where it means the report's device and dtype.
     conditions = [limit.constraint.at for limit in made.limits if limit.constraint.metric == "latency"]
     timed = [at for at in conditions if (at.device, at.dtype) == ("cpu", "float32")]
+    loss_counts = task.spec.loss_is_judged
     results = {
-        stage: {key: value for key, value in found.items() if task.loss_is_judged or key != f"{stage}_loss"}
+        stage: {key: value for key, value in found.items() if loss_counts or key != f"{stage}_loss"}
         for stage, found in made.results.items()
     }
     timing = Timing(

@@ -35,11 +35,11 @@ from prune_ssl.pipeline.arguments import checked_arguments
 from prune_ssl.pipeline.corpora import Corpus, check_batches, check_cache, read_corpus, trainer_arguments
 from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
-from prune_ssl.recipes import DistillationPart, ModelPart, Recipe
-from prune_ssl.recipes.schema import PruningPart
+from prune_ssl.recipes import DistillationPart, ModelPart, Recipe, config_of
+from prune_ssl.recipes.sections import PruningPart
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.budget import asked_dtype
-from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
+from prune_ssl.tasks import Task, TaskSettings, task_class
 from prune_ssl.tasks.frames import shortest_heard
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.masking import require_masks_fit
@@ -110,7 +110,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     loaded, extractor = _make_model(recipe.model, say)
     task = task_class(recipe.task).from_folder(corpus.clips, loaded, settings)
     _say_head(recipe, task, loaded, say)
-    model = task.with_head(loaded)
+    model = task.head.put_on(loaded)
     dtype = _written_dtype(recipe.model, pruning)
     if dtype is not None:
         write_in(model, dtype)
@@ -143,11 +143,11 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
 
 def _say_head(recipe: Recipe, task: Task, loaded: PreTrainedModel, say: Say) -> None:
     """Say which head the task takes, and what may be forgotten of its training."""
-    head = task.head_note(loaded)
+    head = task.head.note(loaded)
     say(f"  head: {head}")
     if recipe.dense is None and head.startswith("NEW"):
         say("  note: a new head learns while the model is pruned only: give a `dense:` phase")
-    if recipe.dense is not None and recipe.model.name is not None and task.has_head(loaded):
+    if recipe.dense is not None and recipe.model.name is not None and task.head.fits(loaded):
         say(
             f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
             "steps before pruning; dense=null prunes it as it is"
@@ -231,11 +231,11 @@ def set_masking_(model: nn.Module, masks: bool) -> None:
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:
-    part, augment = recipe.decoding, recipe.data.augment
+    augment = recipe.data.augment
     return TaskSettings(
         target=recipe.data.target,
         tokenizer=recipe.model.tokenizer,
-        decoding=None if part is None else BeamSettings(**part.model_dump() | {"lm": Path(part.lm)}),
+        decoding=recipe.decoding,
         weights=recipe.data.loss_weights,
         trials=recipe.data.trials,
         judged=recipe.data.judged,
@@ -246,10 +246,8 @@ def _task_settings(recipe: Recipe) -> TaskSettings:
 
 def pruning_config(part: PruningPart) -> PruningConfig:
     """Return the PruningConfig of a recipe's section, with its budgets read."""
-    names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps", "budget"}
-    settings = {k: v for k, v in part.model_dump().items() if k in names}
     *milestones, budget = map(parse_budget, part.budgets or (part.budget,))
-    return PruningConfig(**settings, budget=budget, milestones=tuple(milestones))
+    return config_of(part, PruningConfig, steps=None, budget=budget, milestones=tuple(milestones))
 
 
 def distillation_config(part: DistillationPart | None, task: Task | None = None) -> DistillationConfig | None:
@@ -260,15 +258,17 @@ def distillation_config(part: DistillationPart | None, task: Task | None = None)
     """
     if part is None:
         return None
-    settings = part.model_dump(exclude={"teacher"})
+    config = config_of(part, DistillationConfig)
     if task is not None:
-        given, settings["logit_groups"] = settings["logit_groups"], task.logit_groups
+        given = config.logit_groups
         if given not in (None, task.logit_groups):
             raise DistillationError(
-                f"distillation.logit_groups: found {list(given)}, but the outputs of task {task.name!r} are "
-                f"{list(task.logit_groups) if task.logit_groups else 'one group'}; leave it out."
+                f"distillation.logit_groups: found {list(given or ())}, but the outputs of task "
+                f"{task.spec.name!r} are {list(task.logit_groups) if task.logit_groups else 'one group'}; "
+                "leave it out."
             )
-    return DistillationConfig(**settings)
+        config = dataclasses.replace(config, logit_groups=task.logit_groups)
+    return config
 
 
 def require_dense(part: ModelPart, model: nn.Module) -> None:

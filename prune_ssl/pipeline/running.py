@@ -268,7 +268,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
     """
     config = architecture(recipe.model)
     with torch.device("meta"):
-        model = task_class(recipe.task).auto_class.from_config(config)
+        model = task_class(recipe.task).spec.auto_class.from_config(config)
     traced, seconds = Traced(model, trace(model)), recipe.reference_seconds
     cost = traced.graph.cost(seconds=seconds)
     say(_shown(model, cost, seconds))
@@ -277,7 +277,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
         check_budget(traced, pruning_config(pruning_part(recipe)), say)
         return traced.graph
     with torch.device("meta"):
-        student = make_student(model, recipe.student.shape)
+        student = make_student(model, recipe.student)
         losses = distillation_config(recipe.distillation)
         if losses is not None:
             check_losses(losses, model, student)

@@ -21,9 +21,9 @@ from prune_ssl.data.layouts import read_listings
 from prune_ssl.errors import DataError
 from prune_ssl.models import backbone_of
 from prune_ssl.probing.heads import Probe
-from prune_ssl.probing.settings import GRID, ProbeSettings
+from prune_ssl.probing.settings import ProbeSettings
 from prune_ssl.probing.states import FrozenStates
-from prune_ssl.tasks import Recognition, Task, TaskSettings, task_class
+from prune_ssl.tasks import Classification, Recognition, Slots, Task, TaskSettings, task_class
 
 EVALUATIONS = 10
 """Times that the validation split is judged in a training; the best head is kept."""
@@ -62,8 +62,6 @@ def probe(
     data: str | Path,
     settings: ProbeSettings,
     *,
-    rates: Sequence[float] = GRID,
-    seed: int = 0,
     say: Callable[[str], None] = print,
     keep: Callable[[Sequence[Sequence[Trained]]], None] | None = None,
 ) -> Probed:
@@ -74,8 +72,6 @@ def probe(
         extractor: The model's.
         data: A folder with train/, validation/ and perhaps test/; or a folder of such folders, the folds.
         settings: One of `PROBES`, perhaps with fewer steps.
-        rates: Learning rates to try.
-        seed: Of heads and batches.
         say: called with one line for each head.
         keep: called after each head with all heads so far, by fold.
 
@@ -89,8 +85,8 @@ def probe(
         task = task_class(settings.task).from_folder(folder, None, TaskSettings(target=settings.target))
         states = FrozenStates(model, task.collator(extractor))
         heads: list[Trained] = []
-        for rate in rates:
-            heads.append(_train(states, folder, task, settings, rate, seed))
+        for rate in settings.rates:
+            heads.append(_train(states, folder, task, settings, rate))
             if keep is not None:
                 keep([*results, heads])
             name = "" if len(folds) == 1 else f"{fold.name}: "
@@ -129,25 +125,24 @@ def _order(settings: ProbeSettings, value: float) -> float:
 def _read(path: Path, settings: ProbeSettings) -> SpeechFolder:
     task = task_class(settings.task)
     config = FolderConfig(
-        target=settings.target, max_seconds=settings.max_seconds, closed_labels=not task.open_targets
+        target=settings.target, max_seconds=settings.max_seconds, closed_labels=not task.spec.open_targets
     )
     return check_folder(path, config)
 
 
 def _train(
-    states: FrozenStates, folder: SpeechFolder, task: Task, settings: ProbeSettings, rate: float, seed: int
+    states: FrozenStates, folder: SpeechFolder, task: Task, settings: ProbeSettings, rate: float
 ) -> Trained:
     train, validation = folder.splits["train"], folder.splits["validation"]
-    torch.manual_seed(seed)
+    torch.manual_seed(settings.seed)
     first = states.of(train[0])
-    outputs = len(task.tokenizer) if isinstance(task, Recognition) else len(task.config_overrides["id2label"])
     pooled = not isinstance(task, Recognition)
-    head = Probe(first.shape[0], first.shape[2], settings.width, outputs, pooled=pooled)
+    head = Probe(first.shape[0], first.shape[2], settings.width, _outputs_of(task), pooled=pooled)
     optimizer = torch.optim.Adam(head.parameters(), lr=rate)
     loss_of = _loss_of(task)
     every = max(settings.steps // EVALUATIONS, 1)
     best: tuple[float, int, dict[str, torch.Tensor]] | None = None
-    batches = _batches(train, settings, seed)
+    batches = _batches(train, settings)
     for step in range(1, settings.steps + 1):
         clips = [train[index] for index in next(batches)]
         given, frames = states.batch(clips)
@@ -168,9 +163,18 @@ def _train(
     return Trained(rate, best[0], best[1], test, weights)
 
 
-def _batches(clips: Sequence[Clip], settings: ProbeSettings, seed: int) -> Iterator[list[int]]:
+def _outputs_of(task: Task) -> int:
+    """Return how many outputs a probe of the task has."""
+    if isinstance(task, Recognition):
+        return len(task.tokenizer)
+    if isinstance(task, (Classification, Slots)):
+        return len(task.labels)
+    raise DataError(f"probe: task {task.spec.name!r} has no probe; choose one of labels, slots or phonemes")
+
+
+def _batches(clips: Sequence[Clip], settings: ProbeSettings) -> Iterator[list[int]]:
     """Yield batches of indices for ever: epochs in random order, or labels equally often."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     if settings.balanced:
         labels = [clip.target for clip in clips]
         weights = torch.tensor([1.0 / labels.count(label) for label in labels], dtype=torch.float64)
@@ -215,11 +219,11 @@ def _judge(head: Probe, states: FrozenStates, task: Task, clips: Sequence[Clip])
     if not predictions.size:
         raise DataError("probe: no clips to judge: put some into validation")
     labels: Any = None
-    if not task.open_targets and task.loss_function() is None:
+    if not task.spec.open_targets and task.loss_function() is None:
         labels = np.array([task.encode_judged(clip.target) for clip in clips])
     judge = task.judge(clips, backbone_model(states))
     if judge is None:
-        raise DataError(f"probe: the task {task.name!r} has no metric; probe one that has labels.")
+        raise DataError(f"probe: the task {task.spec.name!r} has no metric; probe one that has labels.")
     return judge(EvalPrediction(predictions, labels))
 
 

@@ -28,6 +28,10 @@ class ProbeSettings:
     batch_size: int = 32
     max_seconds: float | None = None
     """Longer clips are cut to their start (s3prl draws a random piece; states are kept here)."""
+    rates: tuple[float, ...] = GRID
+    """Learning rates to try."""
+    seed: int = 0
+    """Of heads and batches."""
     balanced: bool = False
     """Whether training clips are drawn so that all labels come equally often."""
 

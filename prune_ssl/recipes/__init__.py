@@ -1,15 +1,8 @@
 """Recipes: what a run is to do, as a checked YAML file; their smoke versions and their catalogue."""
 
-from prune_ssl.recipes.schema import (
-    DistillationPart,
-    ModelPart,
-    Recipe,
-    StudentPart,
-    TrainPart,
-    load_recipe,
-    make_recipe,
-    pruning_part,
-)
+from prune_ssl.recipes.parts import config_of
+from prune_ssl.recipes.schema import Recipe, load_recipe, make_recipe, pruning_part
+from prune_ssl.recipes.sections import DistillationPart, ModelPart, StudentPart, TrainPart
 
 __all__ = [
     "DistillationPart",
@@ -17,6 +10,7 @@ __all__ = [
     "Recipe",
     "StudentPart",
     "TrainPart",
+    "config_of",
     "load_recipe",
     "make_recipe",
     "pruning_part",

@@ -79,7 +79,7 @@ def _problem_with(name: str, value: Any, default: Any) -> str | None:
     return None
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: object) -> bool:
     """Whether no number in a value is infinite or not a number: recipe.yaml could not be read again."""
     if isinstance(value, dict):
         return all(map(_is_finite, value.values()))
@@ -88,7 +88,7 @@ def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or isfinite(value)
 
 
-def _is_size(value: Any) -> bool:
+def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_OF_A_SIZE
 
 

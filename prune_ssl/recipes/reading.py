@@ -2,18 +2,22 @@
 
 import types
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from difflib import SequenceMatcher, get_close_matches
 from functools import cache
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes.parts import Part
 from prune_ssl.recipes.yaml_text import Found, Place, read_text
 
 MOST_ERRORS = 5
-Schema = type[BaseModel]
+Schema = type
+"""Of a section: a pydantic model or a dataclass."""
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+NO_SECTION = ("model_type", "dataclass_type")
 
 
 def apply_override(found: Found, override: str, schema: Schema) -> Place:
@@ -64,7 +68,7 @@ def explain(error: ValidationError, schema: Schema, found: Found, given: dict[Pl
         found: the data, and where it stands in its file.
         given: place -> the override that set it.
     """
-    errors = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    errors = sorted(error.errors(), key=lambda each: each["type"] not in UNKNOWN)
     places = [each["loc"] for each in errors]
     errors = [
         each
@@ -76,10 +80,10 @@ def explain(error: ValidationError, schema: Schema, found: Found, given: dict[Pl
     return "; ".join(words + [f"and {len(errors) - MOST_ERRORS} more"] * (len(errors) > MOST_ERRORS))
 
 
-def _explain(error: Any, schema: Schema, found: Found, given: dict[Place, str]) -> str:
+def _explain(error: ErrorDetails, schema: Schema, found: Found, given: dict[Place, str]) -> str:
     place: Place = error["loc"]
     override = next((text for each, text in given.items() if place[: len(each)] == each), None)
-    if error["type"] == "extra_forbidden":
+    if error["type"] in UNKNOWN:
         return _unknown(place, schema, found, override)
     words = " ".join(str(error["msg"]).removeprefix("Value error, ").split())
     written = found.texts.get(_in_data(place))
@@ -87,7 +91,7 @@ def _explain(error: Any, schema: Schema, found: Found, given: dict[Place, str]) 
         words = (
             f'wanted text, found {written}, which YAML reads as {_kind(error["input"])}: write "{written}"'
         )
-    elif error["type"] == "model_type":
+    elif error["type"] in NO_SECTION:
         words = f"wanted a section of keys, found {_short(error['input'])}"
     elif error["type"] not in ("missing", "value_error"):
         words += f", found {_short(error['input'])}"
@@ -112,7 +116,7 @@ def _in_data(place: Place) -> Place:
 
 def _unknown(place: Place, schema: Schema, found: Found, override: str | None) -> str:
     """Name the nearest right key: the same elsewhere, one like it in this section, one like it elsewhere."""
-    leaf, known, siblings = str(place[-1]), all_keys(schema), _fields_at(place[:-1], schema)
+    leaf, known, siblings = str(place[-1]), all_keys(schema), _keys_at(place[:-1], schema)
     value = "" if override is None else f"={override.partition('=')[2]}"
     same = [key for key in known if _leaf(key) == leaf]
     same = [key for key in same if _has_section(found.data, key)] or same
@@ -152,24 +156,37 @@ def all_keys(schema: Schema) -> tuple[str, ...]:
 
 
 def _keys(schema: Schema, prefix: str) -> Iterable[str]:
-    for name, info in schema.model_fields.items():
+    for name, annotation in _fields_of(schema).items():
         yield prefix + name
-        for inner in _parts_of(info.annotation):
+        for inner in _sections_of(annotation):
             yield from _keys(inner, f"{prefix}{name}.")
 
 
-def _parts_of(annotation: Any) -> list[type[Part]]:
+@cache
+def _fields_of(schema: Schema) -> dict[str, object]:
+    """Return the keys of a section with their annotations."""
+    if issubclass(schema, BaseModel):
+        return {name: info.annotation for name, info in schema.model_fields.items()}
+    hints, known = get_type_hints(schema), fields(schema) if is_dataclass(schema) else ()
+    return {each.name: hints[each.name] for each in known if each.init}
+
+
+def _sections_of(annotation: object) -> list[Schema]:
+    """Return the sections that a key may hold."""
+    if get_origin(annotation) is Annotated:
+        return _sections_of(get_args(annotation)[0])
     if get_origin(annotation) in (types.UnionType, Union):
-        return [part for each in get_args(annotation) for part in _parts_of(each)]
-    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Part) else []
+        return [section for each in get_args(annotation) for section in _sections_of(each)]
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
+        return [annotation]
+    return []
 
 
-def _fields_at(place: Place, schema: Schema) -> list[str]:
+def _keys_at(place: Place, schema: Schema) -> list[str]:
     """Return the keys of the section at a place."""
     for name in place:
-        info = schema.model_fields.get(str(name))
-        schema = next(iter(_parts_of(info.annotation)), schema) if info is not None else schema
-    return list(schema.model_fields)
+        schema = next(iter(_sections_of(_fields_of(schema).get(str(name)))), schema)
+    return list(_fields_of(schema))
 
 
 def _kind(value: object) -> str:

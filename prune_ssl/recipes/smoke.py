@@ -1,9 +1,11 @@
 """Smoke runs: any recipe, end to end, offline in seconds, on a tiny model and the shipped words."""
 
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-from prune_ssl.recipes.schema import Recipe, StudentPart, TrainPart
+from prune_ssl.recipes.schema import Recipe
+from prune_ssl.recipes.sections import StudentPart, TrainPart
 
 STEPS = 8
 """Optimiser steps of each phase: enough to go through every line, not to learn."""
@@ -11,7 +13,7 @@ STEPS = 8
 TARGETS = {"speaker_verification": "speaker", "slots": "label|speaker", "joint": "label|speaker"}
 """Task -> the column of the shipped words that stands for its target; others take the word (`label`)."""
 
-TINY: dict[str, Any] = {
+TINY: dict[str, object] = {
     "conv_dim": [16] * 7,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -35,7 +37,7 @@ ANY_DEPTH: dict[str, Any] = {
 }
 """Settings of distillation that fit any depth, and the tiny model's frames."""
 
-XVECTOR: dict[str, Any] = {"tdnn_dim": [8, 8, 8, 8, 8], "xvector_output_dim": 16}
+XVECTOR: dict[str, object] = {"tdnn_dim": [8, 8, 8, 8, 8], "xvector_output_dim": 16}
 """The same for the x-vector head, where a family has one."""
 
 
@@ -47,7 +49,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
     words = resources.files("prune_ssl") / "assets" / "words"
     sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
     corruption, augment = recipe.data.corruption, recipe.data.augment
-    changes: dict[str, Any] = {
+    changes: dict[str, object] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
         "data": recipe.data.model_copy(
             update={
@@ -57,17 +59,15 @@ def smoke_version(recipe: Recipe) -> Recipe:
                 "trials": None,
                 "loss_weights": (),
                 "batch_seconds": recipe.data.batch_seconds and 8.0,
-                "augment": augment and augment.model_copy(update={"noise": None, "rirs": None}),
-                "corruption": corruption and corruption.model_copy(update={"noise": None, "rirs": None}),
+                "augment": augment and replace(augment, noise=None, rirs=None),
+                "corruption": corruption and replace(corruption, noise=None, rirs=None),
             }
         ),
         "dense": _short(recipe.dense) if recipe.task != "representation" else None,
         "pruning": recipe.pruning
-        and recipe.pruning.model_copy(
-            update={"steps": STEPS, "recovery": 1.0, "round_to": 2, "seconds": 1.0}
-        ),
+        and replace(recipe.pruning, steps=STEPS, recovery=1.0, round_to=2, seconds=1.0),
         "student": recipe.student and _small_student(recipe.student),
-        "distillation": recipe.distillation and recipe.distillation.model_copy(update=ANY_DEPTH),
+        "distillation": recipe.distillation and replace(recipe.distillation, **ANY_DEPTH),
         "decoding": None,  # the language model is the user's own
         "report": recipe.report.model_copy(
             update={"seconds": (1.0,), "threads": (1,), "iterations": 3, "min_seconds": 0.0}
@@ -84,18 +84,18 @@ def _short(part: TrainPart | None) -> TrainPart:
     """Return dense training in a few steps, also where the recipe starts from a model that had it."""
     if part is None:
         return TrainPart(steps=STEPS, learning_rate=1e-3)
-    return part.model_copy(update={"steps": STEPS})
+    return replace(part, steps=STEPS)
 
 
 def _small_student(part: StudentPart) -> StudentPart:
     """Return a student of the same kind beside the tiny model: choices stay, sizes shrink."""
-    shape = part.shape
-    small = {
-        "layers": 1 if shape.layers is not None else None,
-        "hidden_size": 16 if shape.hidden_size is not None else None,
-        "intermediate_size": 32 if shape.intermediate_size is not None else None,
-        "num_attention_heads": None,
-    }
-    chosen = {name: getattr(shape, name) for name in ("thin_frontend", "projection_norm", "mask_embedding")}
-    more = {"reuse": shape.reuse, "init": shape.init, "name": None, "steps": STEPS, "seconds": 1.0}
-    return part.model_copy(update={**small, **chosen, **more})
+    return replace(
+        part,
+        name=None,
+        layers=1 if part.layers is not None else None,
+        hidden_size=16 if part.hidden_size is not None else None,
+        intermediate_size=32 if part.intermediate_size is not None else None,
+        num_attention_heads=None,
+        steps=STEPS,
+        seconds=1.0,
+    )

@@ -1,5 +1,6 @@
 """Owns how a recipe is written down: as plain data, and as YAML that reads back equal."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,8 +11,7 @@ from prune_ssl.recipes.schema import Recipe, make_recipe
 
 def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as what YAML and JSON know; infinite numbers stay numbers."""
-    data: dict[str, Any] = _plain(recipe.model_dump())
-    return data
+    return {key: _plain(value) for key, value in recipe.model_dump().items()}
 
 
 def flat_data(recipe: Recipe) -> dict[str, Any]:
@@ -26,9 +26,11 @@ def _flat(data: dict[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 

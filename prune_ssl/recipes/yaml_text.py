@@ -127,7 +127,7 @@ class _Walk:
     def __init__(self, loader: _Loader, found: Found) -> None:
         self.loader, self.found, self.count = loader, found, 0
 
-    def value(self, node: yaml.Node, place: Place) -> Any:
+    def value(self, node: yaml.Node, place: Place) -> object:
         self.count += 1
         self.found.lines[place] = node.start_mark.line + 1
         if self.count > MOST_VALUES:
@@ -146,13 +146,13 @@ class _Walk:
             return [self.value(each, (*place, index)) for index, each in enumerate(node.value)]
         return self.scalar(node, place)
 
-    def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+    def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, object]:
+        made: dict[str, object] = {}
         for key, inner in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
                 raise self.problem(key, place, f"the key {shown!r:.60} is not text; put it in quotes")
-            name = self.scalar(key, place)
+            name = str(self.scalar(key, place))
             if name in made:
                 before = self.found.lines[(*place, name)]
                 raise self.problem(
@@ -161,7 +161,7 @@ class _Walk:
             made[name] = self.value(inner, (*place, name))
         return made
 
-    def scalar(self, node: yaml.Node, place: Place) -> Any:
+    def scalar(self, node: yaml.Node, place: Place) -> object:
         try:
             made = self.loader.construct_object(node)
         except (ValueError, KeyError, OverflowError) as error:

@@ -1,9 +1,9 @@
 """What is predicted and how it is judged: head, collator and metric of each task."""
 
-from prune_ssl.errors import RecipeError
 from prune_ssl.tasks.beam import BeamDecoder, BeamSettings
-from prune_ssl.tasks.classification import Classification, classification_metrics
+from prune_ssl.tasks.classification import Classification, ClassificationHead, classification_metrics
 from prune_ssl.tasks.ctc import Phonemes, Recognition
+from prune_ssl.tasks.heads import Head
 from prune_ssl.tasks.intervals import bootstrap, bootstrap_interval, bootstrap_ratio
 from prune_ssl.tasks.joint import Joint
 from prune_ssl.tasks.metrics import (
@@ -17,7 +17,8 @@ from prune_ssl.tasks.metrics import (
 )
 from prune_ssl.tasks.representation import Representation
 from prune_ssl.tasks.slots import Slots
-from prune_ssl.tasks.task import Processor, Task, TaskSettings
+from prune_ssl.tasks.table import TASKS, register_task, task_class
+from prune_ssl.tasks.task import Judge, Label, Processor, Task, TaskSettings, TaskSpec
 from prune_ssl.tasks.verification import Verification
 
 __all__ = [
@@ -27,8 +28,12 @@ __all__ = [
     "BeamSettings",
     "CharacterErrorRate",
     "Classification",
+    "ClassificationHead",
     "EqualErrorRate",
+    "Head",
     "Joint",
+    "Judge",
+    "Label",
     "MinDetectionCost",
     "PhonemeErrorRate",
     "Phonemes",
@@ -39,33 +44,13 @@ __all__ = [
     "Slots",
     "Task",
     "TaskSettings",
+    "TaskSpec",
     "Verification",
     "WordErrorRate",
     "bootstrap",
     "bootstrap_interval",
     "bootstrap_ratio",
     "classification_metrics",
+    "register_task",
     "task_class",
 ]
-
-TASKS: dict[str, type[Task]] = {
-    "classification": Classification,
-    "ctc": Recognition,
-    "joint": Joint,
-    "phonemes": Phonemes,
-    "representation": Representation,
-    "slots": Slots,
-    "speaker_verification": Verification,
-}
-"""Task by the name that a recipe gives it."""
-
-
-def task_class(name: str) -> type[Task]:
-    """Look a task up.
-
-    Raises:
-        RecipeError: there is none of that name.
-    """
-    if name not in TASKS:
-        raise RecipeError(f"task: no task is named {name!r}: choose from {', '.join(sorted(TASKS))}")
-    return TASKS[name]

@@ -5,16 +5,17 @@ Letters: T frames, V tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from prune_ssl.errors import DataError, PruneError
+from prune_ssl.models.arguments import check_types
 from prune_ssl.tasks.arpa import read_words
 from prune_ssl.tasks.tokenizers import CASES, Tokenizer, fitting_case
 from prune_ssl.writing import temporary_folder
@@ -28,11 +29,12 @@ class BeamSettings:
     """How to search: max over texts of log P(text | audio) + lm_weight log10 P_LM(text) + word_score words.
 
     Raises:
-        DataError: a beam or a weight out of range.
+        DataError: a value of a wrong type or out of range.
     """
 
-    lm: Path
-    """An n-gram model of words as ARPA text, perhaps gzipped. Only its words can be written."""
+    lm: str | Path
+    """An n-gram model of words as ARPA text, perhaps gzipped, as lmplz of KenLM, SRILM or openslr.org/11
+    have it. Only its words can be written."""
     beam: int = 50
     """Hypotheses that are kept from frame to frame."""
     beam_threshold: float = 50.0
@@ -41,14 +43,14 @@ class BeamSettings:
     word_score: float = 0.0
 
     def __post_init__(self) -> None:
-        numbers = (self.beam_threshold, self.lm_weight, self.word_score)
-        finite = all(isfinite(number) for number in numbers)
-        if self.beam < 1 or self.beam_threshold <= 0 or self.lm_weight < 0 or not finite:
-            raise DataError(
-                f"decoding: found beam {self.beam}, beam_threshold {self.beam_threshold:g}, lm_weight "
-                f"{self.lm_weight:g}, word_score {self.word_score:g}; wanted a beam of at least 1, a "
-                "threshold above 0, no negative weight"
-            )
+        check_types(self, DataError)
+        for name, holds, wanted in (
+            ("beam", self.beam >= 1, "1 or more"),
+            ("beam_threshold", self.beam_threshold > 0, "a number above 0"),
+            ("lm_weight", self.lm_weight >= 0, "0 or more"),
+        ):
+            if not holds:
+                raise DataError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class BeamDecoder:
     """Index of the token between words."""
     tokens: int
     """Of the tokenizer; a model's head may have more outputs, which no text is written with."""
-    _search: Any = field(repr=False, compare=False)
+    _search: Callable[[torch.Tensor], str] = field(repr=False, compare=False)
 
     @classmethod
     def make(cls, settings: BeamSettings, tokenizer: Tokenizer) -> BeamDecoder:
@@ -81,7 +83,7 @@ class BeamDecoder:
                 "decoding: the tokenizer has no token for the space between words, so a model of words "
                 "cannot guide it: leave `decoding` out"
             )
-        read = read_words(settings.lm)
+        read = read_words(Path(settings.lm))
         case = fitting_case(read, tokenizer)
         known = set(tokenizer.get_vocab()) - {space, *tokenizer.all_special_tokens}
         spelled = {word: CASES[case](word) for word in read}
@@ -129,15 +131,28 @@ class BeamDecoder:
         # A word ends with the token of the space, which no model says after the last one: it comes for free.
         end = torch.full((1, scores.shape[-1]), _NEVER)
         end[0, self.space] = 0.0
-        text: str = self._search(torch.cat([scores, end])[None].contiguous())
-        return text
+        return self._search(torch.cat([scores, end])[None].contiguous())
+
+
+class Word(Protocol):
+    """A hypothesis of torchaudio's decoder."""
+
+    words: list[str]
+
+
+class Decoder(Protocol):
+    """torchaudio's decoder."""
+
+    def __call__(self, scores: torch.Tensor) -> list[list[Word]]:
+        """Return the best hypotheses of each clip."""
+        ...
 
 
 @dataclass(frozen=True)
 class _Search:
     """torchaudio's decoder, and how its words are written."""
 
-    decoder: Any
+    decoder: Decoder
     spelled: dict[str, str]
 
     def __call__(self, scores: torch.Tensor) -> str:
@@ -145,7 +160,7 @@ class _Search:
         return " ".join(self.spelled[word] for word in found[0].words) if found else ""
 
 
-def _decoder_factory() -> Any:
+def _decoder_factory() -> Callable[..., Decoder]:
     try:
         from torchaudio.models.decoder import ctc_decoder
     except (ImportError, RuntimeError) as error:  # torchaudio says RuntimeError where flashlight is missing
@@ -153,7 +168,8 @@ def _decoder_factory() -> Any:
             "beam search with a language model needs flashlight-text: pip install 'prune_ssl[lm]' "
             f"({str(error).splitlines()[0]})"
         ) from error
-    return ctc_decoder
+    build: Callable[..., Decoder] = ctc_decoder
+    return build
 
 
 def _some(words: list[str]) -> str:

@@ -5,24 +5,20 @@ Letters: B clips in an evaluation, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from transformers import (
-    AutoModelForAudioClassification,
-    EvalPrediction,
-    PreTrainedModel,
-    Wav2Vec2FeatureExtractor,
-)
+from transformers import AutoModelForAudioClassification, EvalPrediction, PreTrainedModel
+from typing_extensions import Self
 
-from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
+from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.heads import (
+    Head,
     kept,
+    label_fields,
     labels_in_order,
     labels_of,
     new,
@@ -34,11 +30,60 @@ from prune_ssl.tasks.heads import (
 )
 from prune_ssl.tasks.intervals import bootstrap_interval
 from prune_ssl.tasks.metrics import Accuracy
-from prune_ssl.tasks.task import Judge, Processor, TaskSettings, label_fields
+from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 
 @dataclass(frozen=True)
-class Classification:
+class ClassificationHead(Head):
+    """One linear layer on the mean of the frames, with an output for each label.
+
+    Args:
+        labels: In the order of the outputs.
+    """
+
+    labels: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, object]:
+        """`num_labels`, `id2label` and `label2id`, as a transformers config has them."""
+        return label_fields(self.labels)
+
+    def fits(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` has a head for exactly these labels in this order already."""
+        return has_classifier(model) and model.config.id2label == self.config["id2label"]
+
+    def note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`."""
+        if not has_classifier(model):
+            return new(wrong_kind(model, "one for classification"))
+        if self.fits(model):
+            return kept(model, f"{len(self.labels)} labels")
+        if rows_of(self.labels, model) is not None:
+            return kept(model, f"{len(self.labels)} of its {len(labels_of(model))} labels, found by name")
+        return new(other_labels(model, self.labels))
+
+    def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return a sequence classification model with these labels.
+
+        A model whose head has exactly these labels comes back as it is; one that has them among others keeps
+        their rows, one with other labels gets a new last layer, both in place; any other model (bare, CTC,
+        pre-training) gives its backbone, not copied, to a new model with a fresh head.
+
+        Raises:
+            ModelError: the family has no sequence classification model.
+        """
+        if not has_classifier(model):
+            return with_fresh_head(
+                model, AutoModelForAudioClassification, self.config, "sequence classification"
+            )
+        if self.fits(model):
+            return model
+        rows = rows_of(self.labels, model)
+        return replace_last_layer_(model, "classifier", len(self.labels), self.config, rows)
+
+
+@dataclass(frozen=True)
+class Classification(Task):
     """One label per clip, judged by accuracy.
 
     Args:
@@ -48,27 +93,19 @@ class Classification:
         DataError: fewer than two labels, or one of them twice.
     """
 
-    name: ClassVar[str] = "classification"
-    target: ClassVar[str] = "label"
-    metric: ClassVar[str] = "accuracy"
-    greater_is_better: ClassVar[bool] = True
-    auto_class: ClassVar[Any] = AutoModelForAudioClassification
-    open_targets: ClassVar[bool] = False
-    logit_groups: ClassVar[tuple[int, ...] | None] = None
-    loss_is_judged: ClassVar[bool] = True
-    whole_clips: ClassVar[bool] = False
-    blanks: ClassVar[bool] = False
+    spec: ClassVar[TaskSpec] = TaskSpec(
+        name="classification", metric="accuracy", auto_class=AutoModelForAudioClassification
+    )
 
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            raise DataError(f"Classification: two or more distinct labels wanted, got {list(self.labels)}")
+        require_distinct(self.labels, "Classification")
 
     @classmethod
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
-    ) -> Classification:
+    ) -> Self:
         """Take the labels of the train split, in the order of `model`'s head if it has the same ones.
 
         Otherwise they are sorted.
@@ -87,27 +124,13 @@ class Classification:
                 return cls(of_model)
         return cls(folder.labels)
 
-    def has_head(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` has a head for exactly these labels in this order already."""
-        return has_classifier(model) and model.config.id2label == self.config_overrides["id2label"]
-
-    def head_note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`."""
-        if not has_classifier(model):
-            return new(wrong_kind(model, "one for classification"))
-        if self.has_head(model):
-            return kept(model, f"{len(self.labels)} labels")
-        if rows_of(self.labels, model) is not None:
-            return kept(model, f"{len(self.labels)} of its {len(labels_of(model))} labels, found by name")
-        return new(other_labels(model, self.labels))
-
     @property
-    def config_overrides(self) -> dict[str, Any]:
-        """`num_labels`, `id2label` and `label2id`, as a transformers config has them."""
-        return label_fields(self.labels)
+    def head(self) -> Head:
+        """A classification head with an output for each label."""
+        return ClassificationHead(self.labels)
 
     def encode(self, target: str) -> int:
-        """Class index of a label.
+        """Return the class index of a label.
 
         Raises:
             DataError: the label is not one of the task's.
@@ -117,56 +140,19 @@ class Classification:
         except ValueError as error:
             raise DataError(f"label {target!r} is not one of {', '.join(map(repr, self.labels))}") from error
 
-    def encode_judged(self, target: str) -> int:
-        """Do the same."""
-        return self.encode(target)
-
-    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Give a sequence classification model with these labels.
-
-        A model whose head has exactly these labels comes back as it is; one that has them among others keeps
-        their rows, one with other labels gets a new last layer, both in place; any other model (bare, CTC,
-        pre-training) gives its backbone, not copied, to a new model with a fresh head.
-
-        Raises:
-            ModelError: the family has no sequence classification model.
-        """
-        overrides = self.config_overrides
-        if not has_classifier(model):
-            return with_fresh_head(model, self.auto_class, overrides, "sequence classification")
-        if self.has_head(model):
-            return model
-        rows = rows_of(self.labels, model)
-        return replace_last_layer_(model, "classifier", len(self.labels), overrides, rows)
-
-    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
-        """The feature extractor alone."""
-        return extractor
-
-    def collator(
-        self, processor: Processor | None = None, *, attention_mask: bool | None = None
-    ) -> SpeechCollator:
-        """Padded waveforms and class indices."""
-        return SpeechCollator(processor, attention_mask=attention_mask)
-
-    def loss_function(self) -> Callable[..., torch.Tensor] | None:
-        """The model's own."""
-        return None
-
-    def check(
-        self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
-    ) -> tuple[str, ...]:
-        """Nothing: the check of the folder saw to the labels."""
-        return ()
-
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """Accuracy with its 95% bootstrap interval: `accuracy`, `accuracy_low`, `accuracy_high`, `clips`."""
         return classification_metrics
 
-    @staticmethod
-    def slim(outputs: Any, labels: Any) -> Any:
-        """The logits, without hidden states and attentions that follow them."""
-        return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+
+def require_distinct(labels: Sequence[str], task: str) -> None:
+    """Refuse fewer than two labels, and labels that come twice.
+
+    Raises:
+        DataError: it is so.
+    """
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise DataError(f"{task}: two or more distinct labels wanted, got {list(labels)}")
 
 
 def has_classifier(model: PreTrainedModel) -> bool:
@@ -183,7 +169,7 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     # Outputs beyond the logits (hidden states, attentions) follow them.
     outputs = prediction.predictions
     logits = np.asarray(outputs[0] if isinstance(outputs, (tuple, list)) else outputs)
-    references: npt.NDArray[Any] = np.asarray(prediction.label_ids)
+    references = np.asarray(prediction.label_ids)
     if logits.ndim != 2 or logits.shape[0] != references.shape[0] or logits.shape[0] == 0:
         raise DataError(
             f"classification_metrics: logits {logits.shape} and labels {references.shape} "

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,16 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Processor,
 )
+from typing_extensions import Self
 
-from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
+from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.tasks.beam import BeamDecoder
 from prune_ssl.tasks.frames import frame_counts
-from prune_ssl.tasks.heads import kept, new, replace_last_layer_, with_fresh_head, wrong_kind
+from prune_ssl.tasks.heads import Head, kept, new, replace_last_layer_, with_fresh_head, wrong_kind
 from prune_ssl.tasks.intervals import bootstrap_ratio
 from prune_ssl.tasks.metrics import edit_counts
-from prune_ssl.tasks.task import Judge, Processor, TaskSettings
+from prune_ssl.tasks.task import Array, Judge, Processor, Task, TaskSettings, TaskSpec
 from prune_ssl.tasks.tokenizers import (
     CASES,
     Tokenizer,
@@ -41,7 +42,66 @@ from prune_ssl.tasks.tokenizers import (
 
 
 @dataclass(frozen=True)
-class Recognition:
+class CtcHead(Head):
+    """One linear layer on each frame, with an output for each token.
+
+    Args:
+        tokenizer: Its padding token is the blank.
+        of_model: Whether the model's head was trained with exactly this tokenizer.
+    """
+
+    tokenizer: Tokenizer
+    of_model: bool = False
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Vocabulary size, blank, and a loss that is a mean and leaves out clips too short for their text."""
+        return {
+            "vocab_size": len(self.tokenizer),
+            "pad_token_id": self.tokenizer.pad_token_id,
+            "bos_token_id": self.tokenizer.bos_token_id,
+            "eos_token_id": self.tokenizer.eos_token_id,
+            "ctc_loss_reduction": "mean",
+            "ctc_zero_infinity": True,
+        }
+
+    def fits(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` was trained with this tokenizer; its head may have more outputs."""
+        return has_ctc(model) and self.of_model and model.config.vocab_size >= self.needed
+
+    @property
+    def needed(self) -> int:
+        """Outputs that a head must have: CTC emits no begin and no end of text."""
+        never = {self.tokenizer.bos_token, self.tokenizer.eos_token}
+        return 1 + max(
+            int(index) for token, index in self.tokenizer.get_vocab().items() if token not in never
+        )
+
+    def note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`."""
+        if not has_ctc(model):
+            return new(wrong_kind(model, "a CTC head"))
+        rows = f"{model.config.vocab_size} outputs, {len(self.tokenizer)} tokens"
+        if self.fits(model):
+            return kept(model, rows)
+        return new(rows if self.of_model else "its tokenizer is another one" if model.name_or_path else rows)
+
+    def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return a CTC model with this vocabulary; a head for it is kept, any other starts anew.
+
+        Raises:
+            ModelError: the family has no CTC model.
+        """
+        if not has_ctc(model):
+            return with_fresh_head(model, AutoModelForCTC, self.config, "CTC")
+        if self.fits(model):
+            model.config.update({**self.config, "vocab_size": model.config.vocab_size})
+            return model
+        return replace_last_layer_(model, "lm_head", len(self.tokenizer), self.config)
+
+
+@dataclass(frozen=True)
+class Recognition(Task):
     """A transcript per clip, judged by word and character error rate: `wer`, `cer` by greedy CTC decoding.
 
     With a beam also `wer_lm`, `cer_lm`: by beam search with its language model.
@@ -53,16 +113,15 @@ class Recognition:
         beam: Decodes with a language model too; None: greedy only.
     """
 
-    name: ClassVar[str] = "ctc"
-    target: ClassVar[str] = "text"
-    metric: ClassVar[str] = "wer"
-    greater_is_better: ClassVar[bool] = False
-    auto_class: ClassVar[Any] = AutoModelForCTC
-    open_targets: ClassVar[bool] = True
-    logit_groups: ClassVar[tuple[int, ...] | None] = None
-    loss_is_judged: ClassVar[bool] = True
-    whole_clips: ClassVar[bool] = True
-    blanks: ClassVar[bool] = False
+    spec: ClassVar[TaskSpec] = TaskSpec(
+        name="ctc",
+        target="text",
+        metric="wer",
+        greater_is_better=False,
+        auto_class=AutoModelForCTC,
+        open_targets=True,
+        whole_clips=True,
+    )
     rates: ClassVar[dict[str, str]] = {"wer": "word", "cer": "character"}
     make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(character_tokenizer)
 
@@ -74,7 +133,7 @@ class Recognition:
     @classmethod
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
-    ) -> Recognition:
+    ) -> Self:
         """Take the settings' tokenizer, or that of a CTC model, or make one from the texts of train.
 
         Raises:
@@ -89,9 +148,7 @@ class Recognition:
         return replace(plain_task, beam=BeamDecoder.make(decoding, plain_task.tokenizer))
 
     @classmethod
-    def _greedy(
-        cls, folder: SpeechFolder, model: PreTrainedModel | None, settings: TaskSettings
-    ) -> Recognition:
+    def _greedy(cls, folder: SpeechFolder, model: PreTrainedModel | None, settings: TaskSettings) -> Self:
         texts = folder.labels
         named = None if settings.tokenizer is None else load_tokenizer(settings.tokenizer)
         source = None if model is None or not has_ctc(model) else model.name_or_path
@@ -109,38 +166,10 @@ class Recognition:
             )
         return cls(cls.make_tokenizer(texts))
 
-    def has_head(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` was trained with this tokenizer; its head may have more outputs."""
-        return has_ctc(model) and self.of_model and model.config.vocab_size >= self.needed
-
     @property
-    def needed(self) -> int:
-        """Outputs that a head must have: CTC emits no begin and no end of text."""
-        never = {self.tokenizer.bos_token, self.tokenizer.eos_token}
-        return 1 + max(
-            int(index) for token, index in self.tokenizer.get_vocab().items() if token not in never
-        )
-
-    def head_note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`."""
-        if not has_ctc(model):
-            return new(wrong_kind(model, "a CTC head"))
-        rows = f"{model.config.vocab_size} outputs, {len(self.tokenizer)} tokens"
-        if self.has_head(model):
-            return kept(model, rows)
-        return new(rows if self.of_model else "its tokenizer is another one" if model.name_or_path else rows)
-
-    @property
-    def config_overrides(self) -> dict[str, Any]:
-        """Vocabulary size, blank, and a loss that is a mean and leaves out clips too short for their text."""
-        return {
-            "vocab_size": len(self.tokenizer),
-            "pad_token_id": self.tokenizer.pad_token_id,
-            "bos_token_id": self.tokenizer.bos_token_id,
-            "eos_token_id": self.tokenizer.eos_token_id,
-            "ctc_loss_reduction": "mean",
-            "ctc_zero_infinity": True,
-        }
+    def head(self) -> Head:
+        """A CTC head with an output for each token."""
+        return CtcHead(self.tokenizer, self.of_model)
 
     def written(self, text: str) -> str:
         """Return a text as the references of this task have it: the tokenizer's case, single spaces."""
@@ -151,41 +180,14 @@ class Recognition:
         indices: list[int] = self.tokenizer(self.written(target)).input_ids
         return indices
 
-    def encode_judged(self, target: str) -> list[int]:
-        """Do the same."""
-        return self.encode(target)
-
     def decode(self, indices: npt.NDArray[np.int64]) -> str:
         """Greedy CTC: merge repeats of (T,), drop blanks. Outputs without a token are written as blanks."""
         known = np.where(indices < len(self.tokenizer), indices, self.tokenizer.pad_token_id)
         return plain(self.tokenizer.decode(known.tolist()))
 
-    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Give a CTC model with this vocabulary; a head for it is kept, any other starts anew.
-
-        Raises:
-            ModelError: the family has no CTC model.
-        """
-        overrides = self.config_overrides
-        if not has_ctc(model):
-            return with_fresh_head(model, self.auto_class, overrides, "CTC")
-        if self.has_head(model):
-            model.config.update({**overrides, "vocab_size": model.config.vocab_size})
-            return model
-        return replace_last_layer_(model, "lm_head", len(self.tokenizer), overrides)
-
     def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
         """The feature extractor and the tokenizer."""
         return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=self.tokenizer)
-
-    def collator(
-        self, processor: Processor | None = None, *, attention_mask: bool | None = None
-    ) -> SpeechCollator:
-        """Padded waveforms and padded token indices."""
-        return SpeechCollator(processor, attention_mask=attention_mask)
-
-    def loss_function(self) -> None:
-        """The model's own."""
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
@@ -251,13 +253,13 @@ class Recognition:
     def _rates(self, texts: Sequence[str], references: Sequence[str], way: str = "") -> dict[str, float]:
         """Error rates with the interval of the first, under names that say the way of decoding."""
         counts = {key: edit_counts(texts, references, unit) for key, unit in self.rates.items()}
-        main = counts[self.metric]
+        main = counts[self.spec.metric]
         low, high = bootstrap_ratio(main.errors, main.lengths)
         named = {f"{key}{way}": count.rate for key, count in counts.items()}
-        return named | {f"{self.metric}{way}_low": low, f"{self.metric}{way}_high": high}
+        return named | {f"{self.spec.metric}{way}_low": low, f"{self.spec.metric}{way}_high": high}
 
-    def slim(self, outputs: Any, labels: Any) -> Any:
-        """The likeliest token of each frame (B, T), from logits (B, T, V) or what came of them already.
+    def slim(self, outputs: Array | tuple[Array, ...] | list[Array], labels: object) -> Array:
+        """Return the likeliest token of each frame (B, T), from logits (B, T, V) or as it is.
 
         Beam search needs all logits: T x V numbers of each clip stay in memory.
         """
@@ -269,9 +271,7 @@ class Recognition:
 class Phonemes(Recognition):
     """A phoneme sequence per clip (targets with a space between phonemes), judged by phoneme error rate."""
 
-    name: ClassVar[str] = "phonemes"
-    target: ClassVar[str] = "phonemes"
-    metric: ClassVar[str] = "per"
+    spec: ClassVar[TaskSpec] = replace(Recognition.spec, name="phonemes", target="phonemes", metric="per")
     rates: ClassVar[dict[str, str]] = {"per": "word"}
     make_tokenizer: ClassVar[Callable[..., Tokenizer]] = staticmethod(phoneme_tokenizer)
 

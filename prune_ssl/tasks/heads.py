@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.origin import hand_on_origin, origin_of
@@ -21,6 +22,52 @@ NAMES = {
     "ForPreTraining": "a pre-training head",
 }
 SHOWN = 3
+
+
+class AutoClass(Protocol):
+    """An Auto class of transformers, such as `AutoModelForCTC`."""
+
+    def from_config(self, config: PreTrainedConfig) -> PreTrainedModel:
+        """Make a model with random weights."""
+        ...
+
+
+class Head(ABC):
+    """The head that a task trains, and how a model gets it."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, object]:
+        """Fields for the model's config, also usable as `from_pretrained(..., **head.config)`."""
+
+    @abstractmethod
+    def fits(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` has this head already, so that it may be trained as it is."""
+
+    @abstractmethod
+    def note(self, model: PreTrainedModel) -> str:
+        """Say in a few words what becomes of the head of `model`: kept from where, or NEW and why."""
+
+    @abstractmethod
+    def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return a model that has this head; the backbone's weights are kept.
+
+        Raises:
+            ModelError: the family has no model with such a head.
+        """
+
+
+def label_fields(names: Sequence[str]) -> dict[str, object]:
+    """Return `num_labels`, `id2label` and `label2id`, as a transformers config has them.
+
+    >>> label_fields(["no", "yes"])["label2id"]
+    {'no': 0, 'yes': 1}
+    """
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
 
 
 def kept(model: PreTrainedModel, detail: str = "") -> str:
@@ -81,7 +128,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def with_fresh_head(
-    model: PreTrainedModel, auto_class: Any, overrides: dict[str, Any], kind: str
+    model: PreTrainedModel, auto_class: AutoClass, overrides: Mapping[str, object], kind: str
 ) -> PreTrainedModel:
     """Give `model`'s backbone, not copied, to a new model with a fresh head.
 
@@ -94,7 +141,7 @@ def with_fresh_head(
     Raises:
         ModelError: the family has no model with such a head.
     """
-    model.config.update(overrides)
+    model.config.update(dict(overrides))
     try:
         fresh = auto_class.from_config(model.config)
     except ValueError as error:
@@ -107,17 +154,17 @@ def with_fresh_head(
     # Submodules of transformers each hold the config: it must stay one object.
     for module in fresh.modules():
         if getattr(module, "config", None) is model.config:
-            module.config = fresh.config
+            vars(module)["config"] = fresh.config
     fresh.train(model.training)
-    result: PreTrainedModel = fresh.to(device=model.device, dtype=model.dtype)
-    return result
+    nn.Module.to(fresh, device=model.device, dtype=model.dtype)
+    return fresh
 
 
 def replace_last_layer_(
     model: PreTrainedModel,
     path: str,
     outputs: int,
-    overrides: dict[str, Any],
+    overrides: Mapping[str, object],
     rows: Sequence[int] | None = None,
 ) -> PreTrainedModel:
     """Give the Linear at `path` so many fresh outputs, in place, and return the model.
@@ -127,7 +174,7 @@ def replace_last_layer_(
     Raises:
         ModelError: there is no Linear at `path`.
     """
-    model.config.update(overrides)
+    model.config.update(dict(overrides))
     old = model.get_submodule(path)
     if not isinstance(old, nn.Linear):
         raise ModelError(

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import AutoModelForAudioXVector, EvalPrediction, PreTrainedModel
+from typing_extensions import Self
 
 from prune_ssl.data import SLOT_MARK, Clip, SpeechFolder, Trial, find_trials
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models.xvector import XVECTOR_FIELDS
 from prune_ssl.tasks.heads import (
+    Head,
     kept,
+    label_fields,
     labels_in_order,
     labels_of,
     new,
@@ -31,7 +34,7 @@ from prune_ssl.tasks.heads import (
 )
 from prune_ssl.tasks.intervals import bootstrap_interval
 from prune_ssl.tasks.slots import Slots
-from prune_ssl.tasks.task import Judge, TaskSettings
+from prune_ssl.tasks.task import Judge, TaskSettings, TaskSpec
 from prune_ssl.tasks.verification import (
     describe_trials,
     has_xvector,
@@ -44,6 +47,59 @@ from prune_ssl.tasks.verification import (
 
 SPEAKER = "speaker"
 """The slot that is verified rather than classified."""
+
+
+@dataclass(frozen=True)
+class JointHead(Head):
+    """An x-vector head whose last layer has a segment of outputs for each column.
+
+    Args:
+        labels: "column=value" for every value, column by column.
+    """
+
+    labels: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, object]:
+        """`num_labels`, `id2label` and `label2id`, as a transformers config has them."""
+        return label_fields(self.labels)
+
+    def fits(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` is an x-vector model with these segments."""
+        return has_xvector(model) and model.config.id2label == self.config["id2label"]
+
+    def note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`; with other labels only its last layer is new."""
+        if not has_xvector(model):
+            return new(wrong_kind(model, "an x-vector head"))
+        return (
+            kept(model)
+            if self.fits(model)
+            else kept(model, f"its last layer is NEW: {other_labels(model, self.labels)}")
+        )
+
+    def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return an x-vector model whose embedding and last layer have an output for every value, or more.
+
+        Raises:
+            ModelError: the family has no x-vector model, or a given one is too small.
+        """
+        outputs = int(getattr(model.config, "xvector_output_dim", 0))
+        if not has_xvector(model):
+            least = outputs or XVECTOR_FIELDS["xvector_output_dim"]
+            return with_fresh_xvector(
+                model, self.config | {"xvector_output_dim": max(least, len(self.labels))}
+            )
+        if outputs < len(self.labels):
+            raise ModelError(
+                f"{type(model).__name__}: its last layer has {outputs} outputs, {len(self.labels)} wanted: "
+                "start from a model without this head"
+            )
+        if self.fits(model):
+            return model
+        made = replace_last_layer_(model, "classifier", outputs, self.config)
+        replace_objective_(made, len(self.labels))  # not used, but a copy by the config has one of this size
+        return made
 
 
 @dataclass(frozen=True)
@@ -62,11 +118,14 @@ class Joint(Slots):
         DataError: no column is the speaker or none is a label, or the weights do not fit the columns.
     """
 
-    name: ClassVar[str] = "joint"
-    metric: ClassVar[str] = "accuracy"
-    auto_class: ClassVar[Any] = AutoModelForAudioXVector
-    loss_is_judged: ClassVar[bool] = False
-    blanks: ClassVar[bool] = True
+    spec: ClassVar[TaskSpec] = TaskSpec(
+        name="joint",
+        metric="accuracy",
+        auto_class=AutoModelForAudioXVector,
+        open_targets=True,
+        loss_is_judged=False,
+        blanks=True,
+    )
 
     weights: tuple[float, ...] = ()
     trials: tuple[Trial, ...] | None = None
@@ -84,7 +143,7 @@ class Joint(Slots):
     @classmethod
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
-    ) -> Joint:
+    ) -> Self:
         """Take the values of train and the folder's trial list.
 
         Raises:
@@ -92,55 +151,21 @@ class Joint(Slots):
         """
         given = settings or TaskSettings()
         found = super().from_folder(folder, None, given)
-        assert isinstance(found, Joint)
         of_model = labels_in_order(found.labels, model) if model is not None and has_xvector(model) else None
         if of_model is not None:
             found = replace(found, labels=of_model)
         return replace(found, weights=given.weights, trials=find_trials(folder.path, given.trials))
 
-    def has_head(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` is an x-vector model with these segments."""
-        return has_xvector(model) and model.config.id2label == self.config_overrides["id2label"]
-
-    def head_note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`; with other labels only its last layer is new."""
-        if not has_xvector(model):
-            return new(wrong_kind(model, "an x-vector head"))
-        return (
-            kept(model)
-            if self.has_head(model)
-            else kept(model, f"its last layer is NEW: {other_labels(model, self.labels)}")
-        )
-
-    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Give an x-vector model whose embedding and last layer have an output for every value, or more.
-
-        Raises:
-            ModelError: the family has no x-vector model, or a given one is too small.
-        """
-        overrides = self.config_overrides
-        outputs = int(getattr(model.config, "xvector_output_dim", 0))
-        if not has_xvector(model):
-            more = {
-                "xvector_output_dim": max(outputs or XVECTOR_FIELDS["xvector_output_dim"], len(self.labels))
-            }
-            return with_fresh_xvector(model, overrides | more)
-        if outputs < len(self.labels):
-            raise ModelError(
-                f"{type(model).__name__}: its last layer has {outputs} outputs, {len(self.labels)} wanted: "
-                "start from a model without this head"
-            )
-        if self.has_head(model):
-            return model
-        made = replace_last_layer_(model, "classifier", outputs, overrides)
-        replace_objective_(made, len(self.labels))  # not used, but a copy by the config has one of this size
-        return made
+    @property
+    def head(self) -> Head:
+        """An x-vector head whose last layer has an output for every value of every column."""
+        return JointHead(self.labels)
 
     def loss_function(self) -> Callable[..., torch.Tensor]:
         """Weighted sum of the cross entropies of the columns."""
         return self.weighted_loss(self.weights or (1.0,) * len(self.segments))
 
-    def check(  # type: ignore[override]
+    def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterator[str]:
         """Refuse clips that are too short for the head; say how many have what, and what the trials are.
@@ -232,6 +257,6 @@ def speaker_part(model: PreTrainedModel) -> slice | None:
     return Joint(labels).segments[SPEAKER]
 
 
-def centred(outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def centred(outputs: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """Outputs (B, N) less the mean of each row, which a softmax does not see either."""
     return np.asarray(outputs - outputs.mean(axis=1, keepdims=True))

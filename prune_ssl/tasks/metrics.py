@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import datasets
 import evaluate
@@ -30,7 +30,7 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no t
     takes: ClassVar[datasets.Features]
     """The types of `predictions` and `references`."""
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: object) -> None:
         super().__init__(**{"keep_in_memory": True, **kwargs})
 
     def _build_data_dir(self) -> str:
@@ -54,7 +54,7 @@ class Accuracy(OfflineMetric):
     about = "Fraction of predictions that equal their reference."
     takes = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, predictions: npt.ArrayLike, references: npt.ArrayLike) -> dict[str, float]:
         return {"accuracy": float((np.asarray(predictions) == np.asarray(references)).mean())}
 
 
@@ -71,7 +71,7 @@ class EditCounts:
         return float(self.errors.sum() / self.lengths.sum())
 
 
-_ALIGN: dict[str, Callable[[list[str], list[str]], Any]] = {
+_ALIGN: dict[str, Callable[[list[str], list[str]], jiwer.WordOutput | jiwer.CharacterOutput]] = {
     "word": jiwer.process_words,
     "character": jiwer.process_characters,
 }
@@ -117,7 +117,7 @@ class _EditRate(OfflineMetric):
     key: ClassVar[str]
     unit: ClassVar[str] = "word"
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         return {self.key: edit_counts(predictions, references, self.unit).rate}
 
 
@@ -154,7 +154,7 @@ class EqualErrorRate(_TrialMetric):
 
     about = "Rate at which misses equal false alarms."
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, predictions: npt.ArrayLike, references: npt.ArrayLike) -> dict[str, float]:
         return {"eer": equal_error_rate(predictions, references)}
 
 
@@ -164,7 +164,7 @@ class MinDetectionCost(_TrialMetric):
     about = "Least normalised detection cost over all thresholds."
 
     def _compute(
-        self, predictions: Any, references: Any, target_prior: float = TARGET_PRIOR
+        self, predictions: npt.ArrayLike, references: npt.ArrayLike, target_prior: float = TARGET_PRIOR
     ) -> dict[str, float]:
         return {"min_dcf": min_detection_cost(predictions, references, target_prior)}
 
@@ -183,7 +183,9 @@ class SlotF1(OfflineMetric):
         }
     )
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(
+        self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+    ) -> dict[str, float]:
         right, given = slot_counts(predictions, references)
         # Nothing to find and nothing found is no error.
         return {"f1": float(2 * right.sum() / given.sum()) if given.sum() else 1.0}

@@ -6,27 +6,28 @@ classification of SUPERB (Yang et al., Interspeech 2021).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import EvalPrediction, PreTrainedModel
+from transformers import AutoModelForAudioClassification, EvalPrediction, PreTrainedModel
+from typing_extensions import Self
 
 from prune_ssl.data import IGNORED, SLOT_MARK, Clip, SpeechFolder
 from prune_ssl.errors import DataError
-from prune_ssl.tasks.classification import Classification, has_classifier
-from prune_ssl.tasks.heads import labels_in_order, labels_of
+from prune_ssl.tasks.classification import ClassificationHead, has_classifier, require_distinct
+from prune_ssl.tasks.heads import Head, labels_in_order, labels_of
 from prune_ssl.tasks.intervals import bootstrap_interval, bootstrap_ratio
 from prune_ssl.tasks.metrics import slot_counts
-from prune_ssl.tasks.task import Judge, TaskSettings
+from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 
 @dataclass(frozen=True)
-class Slots(Classification):
+class Slots(Task):
     """A value for each slot, judged by F1 over the slots that were said and by clips with all slots right.
 
     Args:
@@ -36,12 +37,14 @@ class Slots(Classification):
         DataError: a label is no "slot=value", or the values of a slot do not stand together.
     """
 
-    name: ClassVar[str] = "slots"
-    metric: ClassVar[str] = "f1"
-    open_targets: ClassVar[bool] = True
+    spec: ClassVar[TaskSpec] = TaskSpec(
+        name="slots", metric="f1", auto_class=AutoModelForAudioClassification, open_targets=True
+    )
+
+    labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        require_distinct(self.labels, type(self).__name__)
         names = [slot for slot, _ in groupby(self.labels, key=_slot)]
         if len(set(names)) < len(names) or not all("=" in label for label in self.labels):
             raise DataError(f"Slots: labels 'slot=value', slot by slot, wanted, got {list(self.labels)}")
@@ -49,7 +52,7 @@ class Slots(Classification):
     @classmethod
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
-    ) -> Slots:
+    ) -> Self:
         """Take each slot's values in train, in the order of `model`'s head if it has the same ones.
 
         Raises:
@@ -73,6 +76,11 @@ class Slots(Classification):
         return cls(tuple(labels))
 
     @property
+    def head(self) -> Head:
+        """A classification head with an output for each value of each slot."""
+        return ClassificationHead(self.labels)
+
+    @property
     def segments(self) -> dict[str, slice]:
         """Slot -> its part of the K outputs."""
         names = [_slot(label) for label in self.labels]
@@ -82,11 +90,11 @@ class Slots(Classification):
         }
 
     @property
-    def logit_groups(self) -> tuple[int, ...]:  # type: ignore[override]
+    def logit_groups(self) -> tuple[int, ...]:
         """Number of values of each slot."""
         return tuple(part.stop - part.start for part in self.segments.values())
 
-    def encode(self, target: str) -> list[int]:  # type: ignore[override]
+    def encode(self, target: str) -> list[int]:
         """Index of each slot's value within its segment (S); IGNORED for a blank, where the task has blanks.
 
         Raises:
@@ -94,12 +102,12 @@ class Slots(Classification):
         """
         indices = self.encode_judged(target)
         given = zip(target.split(SLOT_MARK), indices, strict=True)
-        if any(index == IGNORED and not (self.blanks and not value) for value, index in given):
+        if any(index == IGNORED and not (self.spec.blanks and not value) for value, index in given):
             raise DataError(f"slots: {target!r} has a value that train does not have")
         return indices
 
-    def encode_judged(self, target: str) -> list[int]:  # type: ignore[override]
-        """Do the same; the loss ignores a new value too."""
+    def encode_judged(self, target: str) -> list[int]:
+        """Return the indices for evaluation: IGNORED for a new value too, which the loss leaves out."""
         return [
             self.labels[part].index(f"{slot}={value}") if f"{slot}={value}" in self.labels else IGNORED
             for (slot, part), value in zip(self.segments.items(), target.split(SLOT_MARK), strict=True)
@@ -113,7 +121,9 @@ class Slots(Classification):
         """The same, each slot's with its weight (S)."""
         parts = tuple(self.segments.values())
 
-        def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+        def loss(
+            outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, num_items_in_batch: object = None
+        ) -> torch.Tensor:
             logits = outputs["logits"]
             # A slot of which no clip has a known value has no loss (its mean would be over nothing).
             each = [
@@ -125,7 +135,7 @@ class Slots(Classification):
 
         return loss
 
-    def check(  # type: ignore[override]
+    def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterator[str]:
         """Count what cannot be right: values that train does not have."""

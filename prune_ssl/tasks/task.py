@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, TypeVar
 
+import numpy as np
 import torch
 from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, Wav2Vec2FeatureExtractor
+from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
 from prune_ssl.errors import RecipeError
 from prune_ssl.models.arguments import check_types
 from prune_ssl.tasks.beam import BeamSettings
+from prune_ssl.tasks.heads import AutoClass, Head
 
 Processor = Wav2Vec2FeatureExtractor | ProcessorMixin
 Judge = Callable[[EvalPrediction], dict[str, float]]
 """For `Trainer(compute_metrics=...)`."""
+Label = int | list[int] | None
+"""What the loss takes for one clip: a class, several indices, or nothing."""
+Array = TypeVar("Array", torch.Tensor, np.ndarray)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,104 +51,101 @@ class TaskSettings:
         check_types(self, RecipeError)
 
 
-def label_fields(names: Sequence[str]) -> dict[str, Any]:
-    """Return `num_labels`, `id2label` and `label2id`, as a transformers config has them."""
-    return {
-        "num_labels": len(names),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-    }
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What a run must know of a kind of task before it reads any clip.
 
+    >>> TaskSpec(name="emotion", metric="accuracy", auto_class=AutoClass).target
+    'label'
+    """
 
-class Task(Protocol):
-    """A head, a collator and a metric for one kind of target."""
-
-    name: ClassVar[str]
-    """The word for it in a recipe."""
-    target: ClassVar[str]
-    """The column that it predicts unless the recipe names another: `FolderConfig(target=...)`; "": none."""
-    metric: ClassVar[str]
-    """The key of its metrics that counts, e.g. for the best checkpoint."""
-    greater_is_better: ClassVar[bool]
+    name: str
+    """The word for the task in a recipe."""
+    target: str = "label"
+    """The column that the task predicts unless the recipe names another; "": none."""
+    metric: str
+    """The key of the metrics that counts, for example for the best checkpoint."""
+    greater_is_better: bool = True
     """Whether a higher metric is a better one."""
-    auto_class: ClassVar[Any]
-    """The Auto class of transformers for its head."""
-    open_targets: ClassVar[bool]
+    auto_class: AutoClass
+    """The Auto class of transformers for the head."""
+    open_targets: bool = False
     """Whether judged clips may have targets that train does not have (texts; speakers in verification)."""
-    loss_is_judged: ClassVar[bool]
+    loss_is_judged: bool = True
     """Whether the loss of judged clips means anything (not with speakers that no class stands for)."""
-    whole_clips: ClassVar[bool]
+    whole_clips: bool = False
     """Whether the target is a sequence over time, which cannot be cut with its clip: `FolderConfig`."""
-    blanks: ClassVar[bool]
+    blanks: bool = False
     """Whether a clip may lack a part of its target, which then gives no loss and is not judged."""
 
+
+class Task(ABC):
+    """A kind of target: its head, what its loss takes, and its metric.
+
+    A task of one's own gives `spec` and four methods: `from_folder`, `head`, `encode` and `judge`. The other
+    methods have defaults for a task with one class index per clip and the model's own loss.
+    """
+
+    spec: ClassVar[TaskSpec]
+
     @classmethod
+    @abstractmethod
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
-    ) -> Task:
+    ) -> Self:
         """Make the task from what the train split holds, fitting `model`'s head where that is possible."""
-        ...
 
-    def has_head(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` has this task's head already, so that it may be trained."""
-        ...
+    @property
+    @abstractmethod
+    def head(self) -> Head:
+        """The head that the task trains."""
 
-    def head_note(self, model: PreTrainedModel) -> str:
-        """Say in a few words what becomes of the head of `model`: kept from where, or NEW and why."""
-        ...
+    @abstractmethod
+    def encode(self, target: str) -> Label:
+        """Turn a target as metadata.csv has it into what the loss takes."""
+
+    @abstractmethod
+    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge | None:
+        """For `Trainer(compute_metrics=...)` on exactly these clips in this order; None: the loss counts."""
+
+    def encode_judged(self, target: str) -> Label:
+        """Encode the target of a clip that is judged: where targets are open, a new one is no error."""
+        return self.encode(target)
 
     @property
     def logit_groups(self) -> tuple[int, ...] | None:
         """Sizes of the parts of a clip's logits that have a softmax each; None: one softmax."""
-        ...
-
-    @property
-    def config_overrides(self) -> dict[str, Any]:
-        """Fields for the model's config, also usable as `from_pretrained(..., **overrides)`."""
-        ...
-
-    def encode(self, target: str) -> Any:
-        """Turn a target as metadata.csv has it into what the loss takes."""
-        ...
-
-    def encode_judged(self, target: str) -> Any:
-        """Do the same for a clip that is judged: where targets are open, a new one is no error."""
-        ...
-
-    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Give a model that has this task's head; the backbone's weights are kept."""
-        ...
+        return None
 
     def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
-        """What is saved with the model, so that `transformers.pipeline` works on the folder."""
-        ...
+        """Return what is saved with the model, so that `transformers.pipeline` works on the folder."""
+        return extractor
 
     def collator(
         self, processor: Processor | None = None, *, attention_mask: bool | None = None
     ) -> SpeechCollator:
-        """Make the batches of this task."""
-        ...
+        """Return what makes the batches of this task: padded waveforms and labels."""
+        return SpeechCollator(processor, attention_mask=attention_mask)
 
     def loss_function(self) -> Callable[..., torch.Tensor] | None:
         """For `Trainer(compute_loss_func=...)`; None: the model's own loss."""
-        ...
+        return None
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterable[str]:
-        """Look at targets and clips beside the model; one line for each thing that a user should know.
+        """Look at targets and clips beside the model; give one line for each thing that a user should know.
 
         The settings say what is judged and how training clips are heard.
 
         Raises:
             DataError: no training on these clips can work.
         """
-        ...
+        return ()
 
-    def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge | None:
-        """For `Trainer(compute_metrics=...)` on exactly these clips in this order; None: the loss counts."""
-        ...
+    def slim(self, outputs: Array | tuple[Array, ...] | list[Array], labels: object) -> Array:
+        """For `Trainer(preprocess_logits_for_metrics=...)`: what `judge` needs of a batch's outputs.
 
-    def slim(self, outputs: Any, labels: Any) -> Any:
-        """For `Trainer(preprocess_logits_for_metrics=...)`: what `judge` needs of a batch's outputs."""
-        ...
+        By default that is the logits, without the hidden states and attentions that follow them.
+        """
+        return outputs[0] if isinstance(outputs, (tuple, list)) else outputs

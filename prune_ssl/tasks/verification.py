@@ -6,23 +6,33 @@ Margin Softmax (2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
-from transformers import AutoModelForAudioXVector, PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers import AutoModelForAudioXVector, PreTrainedModel
+from typing_extensions import Self
 
-from prune_ssl.data import Clip, SpeechCollator, SpeechFolder, Trial, all_pairs, find_trials
+from prune_ssl.data import Clip, SpeechFolder, Trial, all_pairs, find_trials
 from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.frames import frame_counts, shortest_heard
-from prune_ssl.tasks.heads import kept, labels_in_order, new, other_labels, with_fresh_head, wrong_kind
+from prune_ssl.tasks.heads import (
+    Head,
+    kept,
+    label_fields,
+    labels_in_order,
+    new,
+    other_labels,
+    with_fresh_head,
+    wrong_kind,
+)
 from prune_ssl.tasks.intervals import bootstrap
 from prune_ssl.tasks.metrics import EqualErrorRate, MinDetectionCost
-from prune_ssl.tasks.task import Judge, Processor, TaskSettings, label_fields
+from prune_ssl.tasks.task import Array, Judge, Task, TaskSettings, TaskSpec
 from prune_ssl.tasks.verification_metrics import equal_error_rate
 
 RESAMPLES = 1_000
@@ -30,7 +40,50 @@ RESAMPLES = 1_000
 
 
 @dataclass(frozen=True)
-class Verification:
+class XVectorHead(Head):
+    """Dilated convolutions, statistics over time, an embedding, and AM-softmax over the train speakers.
+
+    Args:
+        speakers: The classes of the loss.
+    """
+
+    speakers: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, object]:
+        """`num_labels`, `id2label` and `label2id`: the speakers of the loss."""
+        return label_fields(self.speakers)
+
+    def fits(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` makes speaker embeddings, with these speakers in its loss."""
+        return has_xvector(model) and model.config.id2label == self.config["id2label"]
+
+    def note(self, model: PreTrainedModel) -> str:
+        """Say what becomes of the head of `model`; with other speakers only its loss is new."""
+        if not has_xvector(model):
+            return new(wrong_kind(model, "an x-vector head"))
+        return (
+            kept(model)
+            if self.fits(model)
+            else kept(model, f"its loss is NEW: {other_labels(model, self.speakers)}")
+        )
+
+    def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Return an x-vector model; one that has other speakers in its loss gets a new loss only, in place.
+
+        Raises:
+            ModelError: the family has no x-vector model (HuBERT has none in transformers).
+        """
+        if not has_xvector(model):
+            return with_fresh_xvector(model, self.config)
+        if not self.fits(model):
+            model.config.update(self.config)
+            replace_objective_(model, len(self.speakers))
+        return model
+
+
+@dataclass(frozen=True)
+class Verification(Task):
     """Is it the same speaker? One embedding per clip; the cosine of two scores a trial.
 
     Args:
@@ -41,16 +94,15 @@ class Verification:
         DataError: fewer than two speakers.
     """
 
-    name: ClassVar[str] = "speaker_verification"
-    target: ClassVar[str] = "speaker"
-    metric: ClassVar[str] = "eer"
-    greater_is_better: ClassVar[bool] = False
-    auto_class: ClassVar[Any] = AutoModelForAudioXVector
-    open_targets: ClassVar[bool] = True
-    logit_groups: ClassVar[tuple[int, ...] | None] = None
-    loss_is_judged: ClassVar[bool] = False
-    whole_clips: ClassVar[bool] = False
-    blanks: ClassVar[bool] = False
+    spec: ClassVar[TaskSpec] = TaskSpec(
+        name="speaker_verification",
+        target="speaker",
+        metric="eer",
+        greater_is_better=False,
+        auto_class=AutoModelForAudioXVector,
+        open_targets=True,
+        loss_is_judged=False,
+    )
 
     speakers: tuple[str, ...]
     trials: tuple[Trial, ...] | None = None
@@ -62,7 +114,7 @@ class Verification:
     @classmethod
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
-    ) -> Verification:
+    ) -> Self:
         """Take the speakers of train, in the order of `model`'s loss if it has them, and the trial list.
 
         Raises:
@@ -71,27 +123,13 @@ class Verification:
         known = labels_in_order(folder.labels, model) if model is not None and has_xvector(model) else None
         return cls(known or folder.labels, find_trials(folder.path, (settings or TaskSettings()).trials))
 
-    def has_head(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` makes speaker embeddings, with these speakers in its loss."""
-        return has_xvector(model) and model.config.id2label == self.config_overrides["id2label"]
-
-    def head_note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`; with other speakers only its loss is new."""
-        if not has_xvector(model):
-            return new(wrong_kind(model, "an x-vector head"))
-        return (
-            kept(model)
-            if self.has_head(model)
-            else kept(model, f"its loss is NEW: {other_labels(model, self.speakers)}")
-        )
-
     @property
-    def config_overrides(self) -> dict[str, Any]:
-        """`num_labels`, `id2label` and `label2id`: the speakers of the loss."""
-        return label_fields(self.speakers)
+    def head(self) -> Head:
+        """An x-vector head with the speakers of train in its loss."""
+        return XVectorHead(self.speakers)
 
     def encode(self, target: str) -> int:
-        """Class index of a speaker of train.
+        """Return the class index of a speaker of train.
 
         Raises:
             DataError: train does not have this speaker.
@@ -101,35 +139,8 @@ class Verification:
         return self.speakers.index(target)
 
     def encode_judged(self, target: str) -> int:
-        """Do the same; a new speaker gets class 0, as the loss of judged clips is not used."""
+        """Return the class index for evaluation; a new speaker gets 0, as evaluation ignores the loss."""
         return self.speakers.index(target) if target in self.speakers else 0
-
-    def with_head(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Give an x-vector model; one that has other speakers in its loss gets a new loss only, in place.
-
-        Raises:
-            ModelError: the family has no x-vector model (HuBERT has none in transformers).
-        """
-        overrides = self.config_overrides
-        if not has_xvector(model):
-            return with_fresh_xvector(model, overrides)
-        if not self.has_head(model):
-            model.config.update(overrides)
-            replace_objective_(model, len(self.speakers))
-        return model
-
-    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
-        """The feature extractor alone."""
-        return extractor
-
-    def collator(
-        self, processor: Processor | None = None, *, attention_mask: bool | None = None
-    ) -> SpeechCollator:
-        """Padded waveforms and class indices."""
-        return SpeechCollator(processor, attention_mask=attention_mask)
-
-    def loss_function(self) -> None:
-        """The model's own."""
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
@@ -149,9 +160,8 @@ class Verification:
         rates = trial_rates(clips, trials_of(clips, self.trials))
         return lambda prediction: rates(np.asarray(self.slim(prediction.predictions, None)))
 
-    @staticmethod
-    def slim(outputs: Any, labels: Any) -> Any:
-        """The embeddings (B, E), which follow the logits."""
+    def slim(self, outputs: Array | tuple[Array, ...] | list[Array], labels: object) -> Array:
+        """Return the embeddings (B, E), which follow the logits."""
         return outputs[1] if isinstance(outputs, (tuple, list)) else outputs
 
 
@@ -160,7 +170,7 @@ def has_xvector(model: PreTrainedModel) -> bool:
     return type(model).__name__.endswith("ForXVector")
 
 
-def with_fresh_xvector(model: PreTrainedModel, overrides: dict[str, Any]) -> PreTrainedModel:
+def with_fresh_xvector(model: PreTrainedModel, overrides: Mapping[str, object]) -> PreTrainedModel:
     """Give `model`'s backbone to a new x-vector model whose head starts at the scale of its own widths.
 
     transformers starts every layer at a deviation of 0.02: right for 512 channels, but in a narrow head each
@@ -189,7 +199,7 @@ def replace_objective_(model: PreTrainedModel, classes: int) -> None:
     model.set_submodule("objective", new.to(device=model.device, dtype=model.dtype))
 
 
-def cosines(embeddings: npt.NDArray[Any], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def cosines(embeddings: npt.NDArray[np.floating], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Cosine of the embeddings (B, E) of each pair of rows (K, 2): (K,)."""
     units = embeddings.astype(np.float64)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
@@ -309,7 +319,7 @@ def _unused_trials(folder: SpeechFolder, trials: Sequence[Trial]) -> Iterator[st
 
 def trial_rates(
     clips: Sequence[Clip], trials: Sequence[Trial]
-) -> Callable[[npt.NDArray[Any]], dict[str, float]]:
+) -> Callable[[npt.NDArray[np.floating]], dict[str, float]]:
     """Return what judges embeddings (B, E) of these clips in this order: EER and minDCF of these trials.
 
     The interval of the EER draws first clips with all of their trials, as these share what is odd about the
@@ -320,7 +330,7 @@ def trial_rates(
     same = np.asarray([trial.same for trial in trials]).astype(np.int64)
     groups = [np.flatnonzero(pairs[:, 0] == first) for first in np.unique(pairs[:, 0])]
 
-    def rates(embeddings: npt.NDArray[Any]) -> dict[str, float]:
+    def rates(embeddings: npt.NDArray[np.floating]) -> dict[str, float]:
         scores = cosines(embeddings, pairs)
         found = {"predictions": scores, "references": same}
 

@@ -417,7 +417,7 @@ def test_a_shift_moves_samples_and_fills_with_zeros() -> None:
 
 
 def test_a_negative_augmentation_bound_is_refused() -> None:
-    with pytest.raises(ValueError, match="no bound may be negative"):
+    with pytest.raises(DataError, match="max_gain_db: found -1, wanted 0 or more"):
         Augmentation(max_gain_db=-1)
 
 

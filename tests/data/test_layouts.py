@@ -1,6 +1,7 @@
 """Layouts of corpora as they are unpacked, and the survey that lists what is odd in them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,19 @@ import soundfile
 from typer.testing import CliRunner
 
 from prune_ssl.cli.app import app
-from prune_ssl.data import FolderConfig, SurveyConfig, check_folder, find_trials, survey
+from prune_ssl.data import (
+    FolderConfig,
+    Layout,
+    SurveyConfig,
+    check_folder,
+    find_trials,
+    register_layout,
+    survey,
+)
+from prune_ssl.data.layouts import LAYOUTS
 from prune_ssl.data.surveys import flat_share
 from prune_ssl.errors import DataError
+from tests.support.paths import ROOT
 
 
 def write_clip(path: Path, seconds: float = 0.2, hz: float = 300.0) -> str:
@@ -292,3 +303,41 @@ def test_the_doctor_lists_and_exits_with_one(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["doctor", "data", str(tmp_path / "nowhere")])
     assert result.exit_code == 2
     assert "no such folder" in result.output
+
+
+@pytest.fixture
+def known_layouts():
+    known = list(LAYOUTS)
+    yield known
+    LAYOUTS[:] = known
+
+
+def test_the_page_adds_a_layout_and_a_recipe_reads_it(tmp_path: Path, known_layouts, capsys) -> None:
+    lines = []
+    for split in ("train", "validation"):
+        for word, hz in (("no", 300.0), ("yes", 900.0)):
+            write_clip(tmp_path / "audio" / f"{split}_{word}.wav", hz=hz)
+            lines.append(f"{split}\taudio/{split}_{word}.wav\t{word}")
+    (tmp_path / "clips.tsv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="no folder train/"):
+        check_folder(tmp_path)
+    names = {"CORPUS": tmp_path, "__name__": "example"}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/add_a_layout.md").read_text(), re.DOTALL):
+        exec(compile(block, "add_a_layout.md", "exec"), names)
+    assert {split: len(clips) for split, clips in names["clips"].splits.items()} == {
+        "train": 2,
+        "validation": 2,
+    }
+    assert names["clips"].labels == ("no", "yes")
+    assert "2 train, 2 validation clips, 2 different labels" in capsys.readouterr().out
+
+
+def test_layouts_without_marks_are_refused_and_a_name_is_replaced(known_layouts) -> None:
+    for wrong in (Layout("x", (), dict), Layout("x", ("",), dict), Layout("x", "*.tsv", dict), "x"):
+        with pytest.raises(DataError, match="register_layout: "):
+            register_layout(wrong)
+    assert known_layouts == LAYOUTS
+    mine = Layout("VoxCeleb", ("mine.txt",), dict)
+    register_layout(mine)
+    assert LAYOUTS[0] is mine
+    assert len(LAYOUTS) == len(known_layouts)

@@ -77,7 +77,7 @@ def test_a_student_starts_from_its_teacher_head_included_and_has_no_layerdrop() 
 def test_a_student_without_labels_is_bare() -> None:
     teacher = tiny_model("hubert", "ForCTC")
     task = Representation()
-    bare = task.with_head(teacher)
+    bare = task.head.put_on(teacher)
     assert bare is teacher.base_model
     assert (task.encode("word"), task.judge([], bare), task.loss_function()) == (None, None, None)
     with pytest.raises(DistillationError, match="layers: found"):

@@ -142,7 +142,7 @@ def test_a_probe_learns_on_a_frozen_encoder(pruned: bool, tmp_path: Path) -> Non
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     settings = replace(PROBES["ks"], steps=60, batch_size=8)
     lines: list[str] = []
-    found = probe(model, EXTRACTOR, data, settings, rates=(1e-2, 1e-9), say=lines.append)
+    found = probe(model, EXTRACTOR, data, replace(settings, rates=(1e-2, 1e-9)), say=lines.append)
     assert found.value == 1.0
     ((best, other),) = found.folds
     assert (best.learning_rate, best.test["accuracy"]) == (1e-2, 1.0)
@@ -158,19 +158,19 @@ def test_slots_phonemes_and_folds_are_probed(tmp_path: Path) -> None:
     splits = {"train": 8, "validation": 4}
     two = write_corpus(tmp_path / "two", splits, "action,object")
     settings = replace(PROBES["ic"], target="action|object", steps=80, batch_size=8)
-    found = probe(model, EXTRACTOR, two, settings, rates=(1e-2,), say=lambda line: None)
+    found = probe(model, EXTRACTOR, two, replace(settings, rates=(1e-2,)), say=lambda line: None)
     assert found.value == 1.0
     assert found.folds[0][0].test["action_accuracy"] == 1.0
     spoken = write_corpus(tmp_path / "spoken", splits, "phonemes")
     settings = replace(PROBES["pr"], steps=150, batch_size=8)
-    found = probe(model, EXTRACTOR, spoken, settings, rates=(1e-1,), say=lambda line: None)
+    found = probe(model, EXTRACTOR, spoken, replace(settings, rates=(1e-1,)), say=lambda line: None)
     assert found.metric == "per"
     assert found.value < 0.5  # what one label everywhere has
     folds = tmp_path / "folds"
     for name in ("1", "2"):
         write_corpus(folds / name, splits)
     settings = replace(PROBES["er"], steps=2, batch_size=8)
-    found = probe(model, EXTRACTOR, folds, settings, rates=(1e-3,), say=lambda line: None)
+    found = probe(model, EXTRACTOR, folds, replace(settings, rates=(1e-3,)), say=lambda line: None)
     assert len(found.folds) == 2
     assert found.value == np.mean([heads[0].test["accuracy"] for heads in found.folds])
 
@@ -179,7 +179,9 @@ def quick_probe(data: Path) -> tuple[int, list[str]]:
     """Probe the keyword of a corpus for two steps; folds, and what was said."""
     lines: list[str] = []
     settings = replace(PROBES["ks"], steps=2, batch_size=4)
-    found = probe(tiny_model("hubert", "Model"), EXTRACTOR, data, settings, rates=(1e-3,), say=lines.append)
+    found = probe(
+        tiny_model("hubert", "Model"), EXTRACTOR, data, replace(settings, rates=(1e-3,)), say=lines.append
+    )
     return len(found.folds), lines
 
 

@@ -122,9 +122,10 @@ def total(cost: Sections, section: str | None, metric: str) -> int:
 
 
 def check_results(task: type[Task], found: dict[str, float]) -> None:
-    assert ("loss" in found) == task.loss_is_judged
-    if task.metric != "loss":
-        assert found[f"{task.metric}_low"] <= found[task.metric] <= found[f"{task.metric}_high"]
+    assert ("loss" in found) == task.spec.loss_is_judged
+    metric = task.spec.metric
+    if metric != "loss":
+        assert found[f"{metric}_low"] <= found[metric] <= found[f"{metric}_high"]
 
 
 def test_the_page_has_the_table_of_the_recipes() -> None:

@@ -170,7 +170,7 @@ def test_without_the_extra_the_error_says_what_to_install(
 @pytest.mark.usefixtures("needs_flashlight")
 def test_transcribe_with_a_language_model(tmp_path: Path, arpa: Path) -> None:
     task = task_with(arpa, lm_weight=1.5)
-    model = task.with_head(tiny_model("wav2vec2", "ForCTC"))
+    model = task.head.put_on(tiny_model("wav2vec2", "ForCTC"))
     prune_ssl.save_pretrained(model, tmp_path / "model", processor=task.processor(EXTRACTOR))
     path = tmp_path / "a.wav"
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(24_000), 16_000, subtype="FLOAT")

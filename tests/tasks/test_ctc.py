@@ -59,8 +59,8 @@ def test_the_vocabulary_is_that_of_train() -> None:
     letters = sorted(set("ONETWOSEVENXY"))
     tokens = ["<pad>", "<unk>", "|", *letters]
     assert task.tokenizer.get_vocab() == {token: index for index, token in enumerate(tokens)}
-    assert task.config_overrides["vocab_size"] == 3 + len(letters)
-    assert task.config_overrides["pad_token_id"] == 0
+    assert task.head.config["vocab_size"] == 3 + len(letters)
+    assert task.head.config["pad_token_id"] == 0
     assert task.encode("ONE  XY") == [3 + letters.index(c) if c != " " else 2 for c in "ONE XY"]
     assert task.encode("OLE")[1] == 1  # unknown
 
@@ -120,7 +120,7 @@ def test_any_model_gets_the_head_and_keeps_its_backbone(head: str) -> None:
     task = Recognition.from_folder(folder_of(*TEXTS))
     model = tiny_model(head=head)
     backbone = {name: tensor.clone() for name, tensor in model.base_model.state_dict().items()}
-    made = task.with_head(model)
+    made = task.head.put_on(model)
     assert type(made).__name__ == "HubertForCTC"
     assert made.lm_head.out_features == made.config.vocab_size == len(task.tokenizer)
     assert all(torch.equal(t, backbone[n]) for n, t in made.base_model.state_dict().items())
@@ -193,7 +193,7 @@ def test_a_trainer_learns_to_spell_two_tones(tmp_path: Path) -> None:
         for text, hz in (("LO", 200), ("HI", 2_000))
     )
     task = Recognition.from_folder(SpeechFolder(Path("tones"), {"train": clips}, ()))
-    model = task.with_head(HubertModel(SHORT))
+    model = task.head.put_on(HubertModel(SHORT))
     dataset = ClipDataset(clips, task.encode)
     trainer = SpeechTrainer(
         model=model,
@@ -216,7 +216,7 @@ def test_grouping_by_length_leaves_the_judged_order_alone(tmp_path: Path) -> Non
     clips = clips_of(*("ABC" * 11), seconds=0.1)
     task, model = Recognition.from_folder(folder_of(*"ABC")), tiny_model(head="ForCTC")
     trainer = SpeechTrainer(
-        model=task.with_head(model),
+        model=task.head.put_on(model),
         args=quiet_arguments(
             tmp_path,
             max_steps=1,
@@ -243,7 +243,7 @@ def test_a_pruned_model_works_in_transformers_pipeline(
 ) -> None:
     texts = ("ONE TWO", "TWO ONE") if kind is Recognition else ("AH B AH", "B HH")
     task = kind.from_folder(folder_of(*texts))
-    model = task.with_head(tiny_model(family, "ForCTC"))
+    model = task.head.put_on(tiny_model(family, "ForCTC"))
     graph = prune_ssl.trace(model)
     small = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=50%", round_to=1))
     processor = task.processor(Wav2Vec2FeatureExtractor())
@@ -259,4 +259,4 @@ def test_a_pruned_model_works_in_transformers_pipeline(
     again = kind.from_folder(folder_of("OTHER TEXT"), prune_ssl.load_pretrained(tmp_path / "model"))
     assert again.of_model
     assert again.tokenizer.get_vocab() == task.tokenizer.get_vocab()
-    assert again.has_head(small)
+    assert again.head.fits(small)

@@ -120,8 +120,8 @@ def test_tokens_that_ctc_never_emits_need_no_output():
     rows = len(tokenizer)
     tokenizer.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>"})
     task = Recognition(tokenizer, of_model=True)
-    assert task.has_head(tiny_model("wav2vec2", "ForCTC", vocab_size=rows))
-    assert not task.has_head(tiny_model("wav2vec2", "ForCTC", vocab_size=rows - 1))
+    assert task.head.fits(tiny_model("wav2vec2", "ForCTC", vocab_size=rows))
+    assert not task.head.fits(tiny_model("wav2vec2", "ForCTC", vocab_size=rows - 1))
 
 
 def test_a_ctc_folder_without_tokenizer_is_refused_until_one_is_named(tmp_path, corpus):

@@ -27,7 +27,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 def save_pruned(task: Task, head: str, folder: Path) -> torch.nn.Module:
     """A pruned wav2vec 2.0 model with the task's head, in a folder."""
-    model = task.with_head(tiny_model("wav2vec2", head))
+    model = task.head.put_on(tiny_model("wav2vec2", head))
     graph = prune_ssl.trace(model)
     small = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=60%", round_to=1)).eval()
     prune_ssl.save_pretrained(small, folder, processor=task.processor(EXTRACTOR))

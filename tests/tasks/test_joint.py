@@ -26,26 +26,26 @@ def test_the_head_is_a_stock_one_with_a_segment_per_column() -> None:
     task = Joint.from_folder(FOLDER, settings=SETTINGS)
     assert task.labels == ("label=no", "label=yes", "speaker=ann", "speaker=bob")
     assert task.encode("yes|ann") == [1, 0]
-    model = task.with_head(small_model())
+    model = task.head.put_on(small_model())
     assert type(model).__name__ == "Wav2Vec2ForXVector"
-    assert task.has_head(model)
-    assert task.with_head(model) is model
+    assert task.head.fits(model)
+    assert task.head.put_on(model) is model
     other = replace(task, labels=("label=a", "label=b", "speaker=c", "speaker=d"))
-    assert not other.has_head(model)
+    assert not other.head.fits(model)
     kept = model.feature_extractor.weight.clone()
     old = model.classifier.weight.clone()
-    again = other.with_head(model)
+    again = other.head.put_on(model)
     assert torch.equal(again.feature_extractor.weight, kept)
     assert not torch.equal(again.classifier.weight, old)
-    more = replace(task, labels=("label=a", "label=b", "speaker=c", "speaker=d", "speaker=e")).with_head(
+    more = replace(task, labels=("label=a", "label=b", "speaker=c", "speaker=d", "speaker=e")).head.put_on(
         model
     )
     assert more.objective.weight.shape[1] == 5
     assert copy_of(more).state_dict().keys() == more.state_dict().keys(), "as a teacher has it"
     many = Joint((*(f"label={index}" for index in range(30)), "speaker=a"))
     with pytest.raises(ModelError, match="has 16 outputs, 31 wanted"):
-        many.with_head(model)
-    assert many.with_head(small_model()).config.xvector_output_dim == 31
+        many.head.put_on(model)
+    assert many.head.put_on(small_model()).config.xvector_output_dim == 31
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_both_tasks_are_judged() -> None:
 
 def test_one_encoder_learns_both_and_is_cut(tmp_path: Path) -> None:
     task = Joint.from_folder(FOLDER, settings=SETTINGS)
-    model = task.with_head(small_model())
+    model = task.head.put_on(small_model())
     trainer = SpeechTrainer(
         model=model,
         args=quiet_arguments(tmp_path, max_steps=80, learning_rate=3e-3, per_device_train_batch_size=8),
@@ -112,7 +112,7 @@ def test_one_encoder_learns_both_and_is_cut(tmp_path: Path) -> None:
     small = prune_ssl.resize(model, graph, prune_ssl.select(model, graph, "macs=80%", round_to=1))
     prune_ssl.save_pretrained(small, tmp_path / "model")
     loaded = prune_ssl.load_pretrained(tmp_path / "model")
-    assert task.has_head(loaded)
+    assert task.head.fits(loaded)
     waves = torch.from_numpy(np.stack([clip.waveform() for clip in TEST[:2]]))
     with torch.no_grad():
         assert torch.equal(loaded(waves).embeddings, small.eval()(waves).embeddings)

@@ -164,9 +164,9 @@ def test_a_manifest_may_leave_keys_out(corpus) -> None:
 @pytest.mark.parametrize("kind", [Slots, Classification])
 def test_other_tasks_refuse_blanks(corpus, kind) -> None:
     target = {Slots: "label|speaker", Classification: "label"}[kind]
-    assert not kind.blanks
+    assert not kind.spec.blanks
     with pytest.raises(DataError, match=r"is empty"):
-        check_folder(corpus, FolderConfig(target=target, blanks=kind.blanks))
+        check_folder(corpus, FolderConfig(target=target, blanks=kind.spec.blanks))
     if kind is Slots:
         task = Slots(("label=no", "label=yes", "speaker=ann"))
         with pytest.raises(DataError, match="a value that train does not have"):
@@ -178,7 +178,7 @@ def test_a_recipe_trains_both_from_two_corpora(corpus, tmp_path) -> None:
     recipe = tmp_path / "joint.yaml"
     text = (RECIPES / "joint_arabic_hj_size.yaml").read_text()
     recipe.write_text(text)
-    made = prune_ssl.save_pretrained(model.with_head(small_model()), tmp_path / "start")
+    made = prune_ssl.save_pretrained(model.head.put_on(small_model()), tmp_path / "start")
     from transformers import Wav2Vec2FeatureExtractor
 
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(made)

@@ -50,11 +50,11 @@ def test_each_slot_has_a_segment() -> None:
     assert task.encode_judged("cocoa|oat") == [IGNORED, 1]
     with pytest.raises(DataError, match=r"'cocoa\|oat' has a value that train does not have"):
         task.encode("cocoa|oat")
-    model = task.with_head(tiny_model())
+    model = task.head.put_on(tiny_model())
     assert model.config.num_labels == 5
     again = Slots.from_folder(folder_of(*TARGETS), model, SETTINGS)
     assert again == task
-    assert again.has_head(model)
+    assert again.head.fits(model)
 
 
 @pytest.mark.parametrize("labels", [("a", "b"), ("a=1", "b=1", "a=2")])
@@ -109,7 +109,7 @@ def test_accumulated_batches_give_the_step_of_one_batch(tmp_path: Path, own_loss
     for batch, accumulation in ((4, 1), (1, 4)):
         torch.manual_seed(0)
         quiet = dict.fromkeys(("hidden_dropout", "feat_proj_dropout", "attention_dropout"), 0.0)
-        model = task.with_head(tiny_model(activation_dropout=0.0, **quiet)).double()
+        model = task.head.put_on(tiny_model(activation_dropout=0.0, **quiet)).double()
         encode = task.encode if own_loss else (lambda target: TARGETS.index(target))
         trainer = SpeechTrainer(
             model=model,
@@ -144,7 +144,7 @@ def test_a_trainer_learns_two_slots_at_once(tmp_path: Path) -> None:
         clips.append(Clip(Path(f"{index}.wav"), target, 0.3, samples=wave.astype(np.float32)))
     folder = SpeechFolder(Path("tones"), {"train": tuple(clips)}, ())
     task = Slots.from_folder(folder, settings=TaskSettings(target="pitch|second"))
-    model = task.with_head(tiny_model(hidden_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0))
+    model = task.head.put_on(tiny_model(hidden_dropout=0.0, feat_proj_dropout=0.0, final_dropout=0.0))
     dataset = ClipDataset(clips, task.encode)
     trainer = SpeechTrainer(
         model=model,

@@ -84,7 +84,7 @@ def count_hooks(model: PreTrainedModel) -> int:
 
 def test_a_started_head_tells_clips_apart_where_a_fresh_one_does_not() -> None:
     task = Verification(("low", "high"))
-    model = task.with_head(Wav2Vec2Model(deepcopy(SHORT))).train()
+    model = task.head.put_on(Wav2Vec2Model(deepcopy(SHORT))).train()
     assert mean_cosine(model, TRAIN) > 0.8
     backbone = deepcopy(model.wav2vec2.state_dict())
     hooks = count_hooks(model)
@@ -126,7 +126,7 @@ def loss_after(steps: int, *, started: bool) -> float:
     """Of AM-softmax without margin, all clips in each batch."""
     task, clips = Verification(tuple(map(str, range(8)))), voices()
     torch.manual_seed(0)
-    model = task.with_head(Wav2Vec2Model(deepcopy(SHORT)))
+    model = task.head.put_on(Wav2Vec2Model(deepcopy(SHORT)))
     if started:
         start_(model, clips, task.collator(), backbone=True, head=True)
     model.objective.margin = 0.0

@@ -60,7 +60,7 @@ def test_labels_are_those_of_train_sorted_without_doubles() -> None:
     task = Classification.from_folder(folder_of("stop", "go", "stop", "left"))
     assert task.labels == ("go", "left", "stop")
     assert [task.encode(label) for label in task.labels] == [0, 1, 2]
-    assert task.config_overrides == {
+    assert task.head.config == {
         "num_labels": 3,
         "id2label": {0: "go", 1: "left", 2: "stop"},
         "label2id": {"go": 0, "left": 1, "stop": 2},
@@ -84,16 +84,16 @@ def test_a_label_that_the_task_does_not_know_is_refused() -> None:
 
 def test_a_model_with_the_same_labels_comes_back_as_it_is() -> None:
     task = Classification(("go", "left", "stop"))
-    model = HubertForSequenceClassification(tiny_config(**task.config_overrides))
+    model = HubertForSequenceClassification(tiny_config(**task.head.config))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert task.with_head(model) is model
+    assert task.head.put_on(model) is model
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_model_with_other_labels_gets_a_new_last_layer_only() -> None:
     model = HubertForSequenceClassification(tiny_config(num_labels=2)).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    changed = Classification(("go", "left", "stop")).with_head(model)
+    changed = Classification(("go", "left", "stop")).head.put_on(model)
     assert changed is model
     assert model.config.num_labels == 3
     assert model.config.label2id == {"go": 0, "left": 1, "stop": 2}
@@ -108,7 +108,7 @@ def test_a_model_with_other_labels_gets_a_new_last_layer_only() -> None:
 def test_another_model_gives_its_backbone_to_a_new_head(kind: type[torch.nn.Module]) -> None:
     model = kind(tiny_config()).eval()  # type: ignore[call-arg]
     backbone = model.base_model
-    made = Classification(("go", "left", "stop")).with_head(model)  # type: ignore[arg-type]
+    made = Classification(("go", "left", "stop")).head.put_on(model)  # type: ignore[arg-type]
     assert isinstance(made, HubertForSequenceClassification)
     assert made.hubert is backbone
     assert not made.training
@@ -171,7 +171,7 @@ def test_a_meaningless_interval_is_refused(values: list[float], confidence: floa
 
 def test_a_task_is_found_by_name_and_a_wrong_name_refused() -> None:
     assert task_class("classification") is Classification
-    assert all(task.name == name for name, task in TASKS.items())
+    assert all(task.spec.name == name for name, task in TASKS.items())
     with pytest.raises(
         RecipeError, match="no task is named 'clasification': choose from classification, ctc"
     ):
@@ -188,7 +188,7 @@ def test_a_plain_trainer_learns_and_judges_with_the_task(tmp_path: Path) -> None
     )
     folder = SpeechFolder(Path("tones"), {"train": clips}, ())
     task = Classification.from_folder(folder)
-    model = task.with_head(HubertModel(tiny_config()))
+    model = task.head.put_on(HubertModel(tiny_config()))
     dataset = ClipDataset(clips, task.encode)
     arguments = quiet_arguments(
         tmp_path / "out", max_steps=30, per_device_train_batch_size=8, learning_rate=1e-2
@@ -210,9 +210,9 @@ def test_labels_follow_the_order_of_a_head_that_has_the_same_ones():
     model = tiny_model(num_labels=3, id2label=labels, label2id={v: k for k, v in labels.items()})
     task = Classification.from_folder(folder_of("go", "stop", "left"), model)
     assert task.labels == ("stop", "go", "left")
-    assert task.has_head(model)
+    assert task.head.fits(model)
     classifier = model.classifier
-    assert task.with_head(model).classifier is classifier
+    assert task.head.put_on(model).classifier is classifier
     other = Classification.from_folder(folder_of("go", "stop"), model)
     assert other.labels == ("go", "stop")
-    assert not other.has_head(model)
+    assert not other.head.fits(model)

@@ -150,17 +150,17 @@ def test_heads_for_other_speakers_get_a_new_loss_only() -> None:
     task = Verification(("a", "b", "c"))
     model = tiny_model("wav2vec2", "ForXVector")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    made = task.with_head(model)
+    made = task.head.put_on(model)
     assert made is model
     assert made.objective.weight.shape == (model.config.xvector_output_dim, 3)
-    assert task.has_head(made)
+    assert task.head.fits(made)
     after = made.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before if not name.startswith("objective"))
     kept = made.objective
-    assert task.with_head(made).objective is kept
-    fresh = task.with_head(tiny_model("wav2vec2", "Model"))
+    assert task.head.put_on(made).objective is kept
+    fresh = task.head.put_on(tiny_model("wav2vec2", "Model"))
     assert fresh(torch.randn(2, 16_000), labels=torch.tensor([0, 2])).loss > 0
-    assert task.has_head(task.with_head(tiny_model("hubert")))
+    assert task.head.fits(task.head.put_on(tiny_model("hubert")))
 
 
 def test_short_clips_and_known_speakers_are_told() -> None:
@@ -239,7 +239,7 @@ def test_embeddings_are_judged_as_they_are_alone_where_pooling_takes_in_padding(
             alone = [model(**collate([{"input_values": clip.waveform()}])).embeddings[0] for clip in clips]
         return task.slim(found, None), np.stack(alone)
 
-    dilated = task.with_head(tiny_model("wav2vec2", "ForXVector")).eval()
+    dilated = task.head.put_on(tiny_model("wav2vec2", "ForXVector")).eval()
     assert pools_padding(dilated)
     np.testing.assert_allclose(*batched(dilated), rtol=1e-5, atol=1e-6)
     items = [{"input_values": clip.waveform()} for clip in clips]
@@ -253,7 +253,7 @@ def test_embeddings_are_judged_as_they_are_alone_where_pooling_takes_in_padding(
 
 def test_a_trainer_learns_to_tell_voices_and_the_cut_model_keeps_its_embeddings(tmp_path: Path) -> None:
     task = Verification.from_folder(FOLDER)
-    model = task.with_head(Wav2Vec2Model(SHORT))
+    model = task.head.put_on(Wav2Vec2Model(SHORT))
     trainer = SpeechTrainer(
         model=model,
         args=quiet_arguments(tmp_path, max_steps=40, learning_rate=3e-3, per_device_train_batch_size=8),

@@ -77,7 +77,7 @@ def test_a_recipe_has_one():
         == 0
     )
     with pytest.raises(
-        RecipeError, match=r"data\.corruption\.curriculum: Input should be less than or equal"
+        RecipeError, match=r"data\.corruption\.curriculum: found 2\.0, wanted a part of training, 0 to 1"
     ):
         load_recipe("recipes/robust_wavlm.yaml", ["data.corruption.curriculum=2"])
 

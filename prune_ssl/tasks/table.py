@@ -1,0 +1,54 @@
+"""The table of tasks by the name that a recipe gives them; `register_task` adds a task of one's own."""
+
+import inspect
+from typing import TypeVar
+
+from prune_ssl.errors import RecipeError
+from prune_ssl.tasks.classification import Classification
+from prune_ssl.tasks.ctc import Phonemes, Recognition
+from prune_ssl.tasks.joint import Joint
+from prune_ssl.tasks.representation import Representation
+from prune_ssl.tasks.slots import Slots
+from prune_ssl.tasks.task import Task
+from prune_ssl.tasks.verification import Verification
+
+Kind = TypeVar("Kind", bound=type[Task])
+
+TASKS: dict[str, type[Task]] = {
+    kind.spec.name: kind
+    for kind in (Classification, Recognition, Joint, Phonemes, Representation, Slots, Verification)
+}
+"""Task by the name that a recipe gives it."""
+
+
+def task_class(name: str) -> type[Task]:
+    """Look a task up.
+
+    Raises:
+        RecipeError: there is none of that name.
+    """
+    if name not in TASKS:
+        raise RecipeError(f"task: no task is named {name!r}: choose from {', '.join(sorted(TASKS))}")
+    return TASKS[name]
+
+
+def register_task(kind: Kind) -> Kind:
+    """Add a task, so that recipes of this process may name it; also a decorator of its class.
+
+    See docs/add_a_task.md.
+
+    Raises:
+        RecipeError: `kind` is no whole `Task`, or another task has its name.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise RecipeError(f"register_task: found {kind!r:.60}, wanted a subclass of prune_ssl.tasks.Task")
+    if inspect.isabstract(kind) or not hasattr(kind, "spec"):
+        lacking = sorted(getattr(kind, "__abstractmethods__", ())) + ["spec"] * (not hasattr(kind, "spec"))
+        raise RecipeError(f"register_task: {kind.__name__} lacks {', '.join(lacking)}")
+    if TASKS.get(kind.spec.name, kind) is not kind:
+        raise RecipeError(
+            f"register_task: {TASKS[kind.spec.name].__name__} is named {kind.spec.name!r} already: give "
+            f"{kind.__name__} another name"
+        )
+    TASKS[kind.spec.name] = kind
+    return kind
