@@ -79,6 +79,7 @@ TIMES = (
     "speed",
     "time",
     "created",
+    "commit",
     "machine",
     "rtf",
     "memory",
