@@ -4,13 +4,14 @@ Shape letters used throughout: B batch, T frames, N samples, D hidden, H heads, 
 layers.
 """
 
+import prune_ssl.families  # noqa: F401  (registers them)
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.errors import PruneError, PruneWarning
 from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
-from prune_ssl.models import load_model
+from prune_ssl.models import Family, load_model, register_family
 from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.reporting import Report, report
 from prune_ssl.resizing import resize, to_stock
@@ -25,6 +26,7 @@ __all__ = [
     "Cost",
     "DistillationConfig",
     "DistillationTrainer",
+    "Family",
     "Gates",
     "Group",
     "Measurement",
@@ -42,6 +44,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "measure",
+    "register_family",
     "report",
     "resize",
     "save_pretrained",

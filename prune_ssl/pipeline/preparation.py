@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
@@ -25,10 +24,10 @@ from prune_ssl.distillation.config import MASKING
 from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeError
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
-from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.models.loading import load_config
 from prune_ssl.models.origin import hand_on_origin, write_in
+from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.pipeline.arguments import check_arguments
 from prune_ssl.pipeline.corpora import (
     augmentation_of,
@@ -241,7 +240,7 @@ def architecture(recipe: Recipe) -> Any:
         ModelError: the settings make no config of the family.
     """
     try:
-        return getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Config")(**recipe.model.config)
+        return FAMILIES[recipe.model.family].stock("config")(**recipe.model.config)
     except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
         words = " ".join(str(error).split())
         raise ModelError(f"model.config does not make a {recipe.model.family} config: {words}") from error
@@ -252,7 +251,7 @@ def _make_model(recipe: Recipe, say: Say) -> tuple[PreTrainedModel, Wav2Vec2Feat
         return _load_named(recipe.model, recipe.model.name, say)
     config = architecture(recipe)
     try:
-        model = getattr(transformers, f"{FAMILIES[recipe.model.family].stem}Model")(config)
+        model = FAMILIES[recipe.model.family].stock("bare")(config)
     except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
     if recipe.model.filterbank:
