@@ -140,7 +140,7 @@ that did not recover.
 What is not covered: a file system that cannot let two folders change names in one step (other systems than
 Linux, some network file systems). There an old model is renamed before the new one takes its place. Killed
 between the two, it lies beside its place as `.NAME.old-*`, from which `load_pretrained` and the next run
-put it back; transformers alone does not. tests/test_writing.py tries that way at every step.
+put it back; transformers alone does not. tests/writing/test_atomic.py tries that way at every step.
 """
 
 

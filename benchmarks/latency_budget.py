@@ -24,7 +24,7 @@ from prune_ssl.measuring import build_model
 from prune_ssl.profiling import Latency, fit_latency, measure_interleaved, speed_up, with_latency
 from prune_ssl.profiling.machine import cpu_model
 from prune_ssl.selection import Budget, Constraint, allowed_widths, resolve, score_units, select
-from prune_ssl.selection.solver import worth
+from prune_ssl.selection.steps import worth
 from prune_ssl.tracing import PruningGraph
 
 Keep = dict[str, tuple[int, ...]]
@@ -50,7 +50,7 @@ def run(name: str, threads: int, seconds: float, criterion: str, iterations: int
     graph = trace(model)
     scores = score_units(model, graph, criterion)
     (half,) = with_latency(model, graph, f"latency=50%@cpu,threads={threads},seconds={seconds}", say=say)
-    chosen = partial(select, graph, model, criterion=criterion, round_to=ROUND, seconds=seconds)
+    chosen = partial(select, model, graph, criterion=criterion, round_to=ROUND, seconds=seconds)
     (half,) = fit_latency(model, graph, (half,), lambda budget: chosen(budget=budget), say).budget
     keeps: dict[str, Keep] = {
         "`latency=50%`": chosen(budget=(half,)),
@@ -69,7 +69,7 @@ def run(name: str, threads: int, seconds: float, criterion: str, iterations: int
     dense = found["dense"][0]
     whole, everything = graph.cost(seconds=seconds), worth_of(graph, scores, {})
     (limit,) = resolve((half,), graph, allowed_widths(graph, ROUND), seconds)
-    table, rows = limit.polynomial, [row(threads, "dense", dense, dense, "100.0%", "100.0%", "-")]
+    table, rows = limit.cost, [row(threads, "dense", dense, dense, "100.0%", "100.0%", "-")]
     for label, keep in keeps.items():
         cost = graph.cost(keep, seconds)
         kept = f"{100 * worth_of(graph, scores, keep) / everything:.1f}%"

@@ -33,10 +33,10 @@ from prune_ssl import resize, trace
 from prune_ssl.models.pruned import PRUNED_CLASSES
 from prune_ssl.models.registry import FAMILIES, backbone_of
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import HEADS as HEADS_OF
-from conftest import batch, tiny_model
+from tests.support.models import HEADS as HEADS_OF
+from tests.support.models import batch, tiny_model
 
 # Parts of the test suite that the source distribution leaves out; no speech encoder has them.
 LEFT_OUT = {

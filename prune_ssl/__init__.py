@@ -15,7 +15,7 @@ from prune_ssl.models import Family, load_model, register_family
 from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.reporting import Report, report
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import select
+from prune_ssl.selection import Criterion, register_criterion, select
 from prune_ssl.tracing import Cost, Group, PruningGraph, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.version import VERSION
@@ -24,6 +24,7 @@ __version__ = VERSION
 
 __all__ = [
     "Cost",
+    "Criterion",
     "DistillationConfig",
     "DistillationTrainer",
     "Family",
@@ -44,6 +45,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "measure",
+    "register_criterion",
     "register_family",
     "report",
     "resize",

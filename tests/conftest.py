@@ -1,205 +1,64 @@
-"""Tiny random models of every supported family, and the switches that tests need."""
+"""Fixtures of more than one room, and how hypothesis draws."""
 
-import hashlib
-import os
-import sys
-from pathlib import Path
-from typing import Any
-
+import numpy as np
 import pytest
+import soundfile
 import torch
-import transformers
 from hypothesis import HealthCheck, settings
-from transformers import PreTrainedModel, TrainingArguments
 
-from prune_ssl.models import FAMILIES
-from prune_ssl.models.xvector import XVECTOR_CLASSES
+pytest.register_assert_rewrite("tests.support")
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-torch.set_num_threads(1)
+from tests.support.recipes import TINY_CONFIG  # noqa: E402  (after the line that has its asserts explained)
+
 settings.register_profile(
     "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=False
 )
 settings.load_profile("default")
 
-SUFFIXES = (
-    "Model",
-    "ForCTC",
-    "ForSequenceClassification",
-    "ForAudioFrameClassification",
-    "ForXVector",
-    "ForPreTraining",
-)
-
-
-def class_named(name: str) -> Any:
-    """A model class of transformers, or one of ours: the x-vector models that it lacks."""
-    return getattr(transformers, name, XVECTOR_CLASSES.get(name))
-
-
-def stem_of(family: str) -> str:
-    """The start of the names of a family's classes."""
-    return FAMILIES[family].classes.config.removesuffix("Config")
-
-
-HEADS = {
-    name: [suffix for suffix in SUFFIXES if family.classes and class_named(stem_of(name) + suffix)]
-    for name, family in FAMILIES.items()
-}
-HEADS["unispeech-sat"].remove(
-    "ForPreTraining"
-)  # transformers' forward only hands out the frontend's features
-# Families whose frontend and encoder have a second form, as the Large models have it; of the first two every
-# head is tried in both.
-WITH_NORMS = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
-CASES = [
-    (family, head, norm)
-    for family, heads in HEADS.items()
-    for head in heads
-    for norm in ("group", "layer")
-    if norm == "group" or family in WITH_NORMS[:2] or (family in WITH_NORMS and head == "Model")
-]
-# One of every family, for what does not depend on the head.
-ONE_OF_EACH = [(family, "ForCTC", "group") for family in HEADS if "ForCTC" in HEADS[family]]
-# Forms of a family that its config switches between.
-FORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "wav2vec2-conformer-rotary": ("wav2vec2-conformer", {"position_embeddings_type": "rotary"}),
-    "wav2vec2-conformer-none": ("wav2vec2-conformer", {"position_embeddings_type": None}),
-    "wav2vec2-bert-relative": ("wav2vec2-bert", {"position_embeddings_type": "relative"}),
-    "wav2vec2-mms": ("wav2vec2", {"adapter_attn_dim": 5, "do_stable_layer_norm": True}),
-    "wav2vec2-adapter": ("wav2vec2", {"add_adapter": True, "num_adapter_layers": 2}),
-    "wav2vec2-bert-adapter": ("wav2vec2-bert", {"add_adapter": True, "num_adapter_layers": 2}),
-    "sew-plain": ("sew", {"squeeze_factor": 1}),
-    "sew-d-own-positions": ("sew-d", {"share_att_key": False}),
-}
-
-TINY: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 24,
-    "conv_dim": (12, 10, 8, 12, 9, 8, 10),
-    "num_conv_pos_embeddings": 4,
-    "num_conv_pos_embedding_groups": 2,
-    "vocab_size": 11,
-    "num_labels": 5,
-    "classifier_proj_size": 12,
-    "layerdrop": 0.0,
-    "mask_time_prob": 0.0,
-}
-MORE: dict[str, dict[str, Any]] = {
-    "wav2vec2": {
-        "codevector_dim": 8,
-        "proj_codevector_dim": 8,
-        "num_codevectors_per_group": 4,
-        "tdnn_dim": (16, 16, 16, 16, 20),
-        "xvector_output_dim": 16,
-    },
-    "wavlm": {"num_buckets": 12, "max_bucket_distance": 20},
-    "data2vec-audio": {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 3},
-    "sew": {"conv_stride": (5, 2, 2, 2, 2, 2, 2), "conv_kernel": (10, 3, 3, 3, 3, 2, 2)},
-    "sew-d": {
-        "conv_stride": (5, 2, 2, 2, 2, 2, 2),
-        "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
-        "position_buckets": 6,
-        "max_position_embeddings": 64,
-    },
-    "wav2vec2-conformer": {"conv_depthwise_kernel_size": 3, "max_source_positions": 120},
-    "wav2vec2-bert": {
-        "conv_depthwise_kernel_size": 3,
-        "max_source_positions": 120,
-        "feature_projection_input_dim": 10,
-        "left_max_position_embeddings": 6,
-        "right_max_position_embeddings": 3,
-    },
-}
-for _family in (
-    "unispeech",
-    "unispeech-sat",
-    "wav2vec2-conformer",
-    "wavlm",
-    "data2vec-audio",
-    "wav2vec2-bert",
-):
-    MORE[_family] = MORE["wav2vec2"] | MORE.get(_family, {})
-MORE["unispeech"]["num_ctc_classes"] = 7
-for _family in ("hubert", "sew", "sew-d"):
-    _sizes = {name: MORE["wav2vec2"][name] for name in ("tdnn_dim", "xvector_output_dim")}
-    MORE[_family] = _sizes | MORE.get(_family, {})
-
-
-def tiny_model(
-    family: str = "hubert", head: str = "ForSequenceClassification", norm: str = "group", **more: Any
-) -> PreTrainedModel:
-    """A random tiny model whose parameters are all away from zero, in eval mode."""
-    family, form = FORMS.get(family, (family, {}))
-    stem = stem_of(family)
-    fields = TINY | MORE.get(family, {}) | form
-    if family in WITH_NORMS:
-        large = norm == "layer"
-        fields |= {"feat_extract_norm": norm, "conv_bias": large} | (
-            {} if "do_stable_layer_norm" in form else {"do_stable_layer_norm": large}
-        )
-    config = getattr(transformers, stem + "Config")(**(fields | more))
-    model: PreTrainedModel = class_named(stem + head)(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
-
-
-def batch(
-    model: torch.nn.Module, samples: int = 8000, padded: bool = False, rows: int = 2
-) -> dict[str, torch.Tensor]:
-    """Random audio for a model (features for one that takes them), the second row padded on demand."""
-    dtype = next(model.parameters()).dtype
-    width = getattr(model.config, "feature_projection_input_dim", None)
-    length = samples if width is None else -(-((samples - 400) // 160 + 1) // 2)
-    shape = (rows, length) if width is None else (rows, length, width)
-    audio = torch.randn(shape, dtype=dtype)
-    name = model.main_input_name
-    if not padded:
-        return {name: audio}
-    mask = torch.ones(rows, length, dtype=torch.long)
-    mask[1, length * 3 // 4 :] = 0
-    return {name: audio * (mask if width is None else mask[..., None]), "attention_mask": mask}
-
-
-def quiet_arguments(folder: Path, **more: Any) -> TrainingArguments:
-    """Training on the CPU that writes and prints nothing."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        report_to=[],
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-        logging_strategy="no",
-        dataloader_pin_memory=False,
-        **more,
-    )
-
-
-def first_output(model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """The logits or last hidden state."""
-    with torch.no_grad():
-        outputs = model(*args, **kwargs)
-    return next(value for value in outputs.values() if isinstance(value, torch.Tensor) and value.dim() >= 2)
-
-
-def checksum(model: torch.nn.Module) -> str:
-    """Return a hash of all weights."""
-    total = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        total.update(name.encode() + value.detach().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
-def relative_difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """max |found - wanted| / max |wanted|."""
-    return float((found - wanted).abs().max() / wanted.abs().max())
-
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two classes of tones in an audiofolder layout, one clip stereo and one at 8 kHz."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 8), ("validation", 4), ("test", 4)):
+        folder = tmp_path / "corpus" / split
+        folder.mkdir(parents=True)
+        rows = ["file_name,label"]
+        for index in range(count):
+            label = "high" if index % 2 else "low"
+            rate = 8000 if (split, index) == ("train", 0) else 16_000
+            time = np.arange(rate // 4) / rate
+            wave = np.sin(2 * np.pi * (1500 if index % 2 else 300) * time) * 0.3
+            wave = wave + 0.01 * generator.standard_normal(len(wave))
+            if (split, index) == ("train", 1):
+                wave = np.stack([wave, wave], 1)
+            soundfile.write(folder / f"{index}.wav", wave, rate)
+            rows.append(f"{index}.wav,{label}")
+        (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def recipe(tmp_path, corpus):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"name: tiny\nmodel:\n  family: hubert\n  config: {TINY_CONFIG}\ndata:\n  path: {corpus}\n"
+        "dense: {steps: 2, learning_rate: 1.0e-3}\n"
+        "pruning: {budget: 'macs=70%', steps: 3, learning_rate: 1.0e-3, recovery: 1.0, "
+        "seconds: 1.0, round_to: 2}\n"
+        "report: {seconds: [0.5], iterations: 3, min_seconds: 0}\n"
+        f"batch_size: 4\noutput: {tmp_path}/out\n"
+    )
+    return path
+
+
+@pytest.fixture
+def without_bfloat16(monkeypatch):
+    """A machine that cannot train in bfloat16, whatever this one is."""
+    monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: False)
+    monkeypatch.setattr("transformers.training_args.is_torch_xla_available", lambda: False)

@@ -244,4 +244,4 @@ def _costs(graph: PruningGraph, budget: Budget, keep: dict[str, tuple[int, ...]]
 
 
 def _fits(limits: tuple, widths: dict[str, int]) -> bool:
-    return all(limit.polynomial.value(widths) <= limit.maximum for limit in limits)
+    return all(limit.cost.value(widths) <= limit.maximum for limit in limits)

@@ -24,9 +24,9 @@ from prune_ssl.tracing import PruningGraph
 
 from .case import Case
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from conftest import FORMS, HEADS, batch, first_output, tiny_model
+from tests.support.models import FORMS, HEADS, batch, first_output, tiny_model
 
 SAMPLES = 7000
 TOLERANCE = 1e-9

@@ -1,5 +1,19 @@
 """Artifacts: model folders that reload anywhere, safetensors only."""
 
-from prune_ssl.artifacts.folder import load_pretrained, prepare_folder, save_pretrained
+from prune_ssl.artifacts.folder import (
+    earlier_plan,
+    load_plan,
+    load_pretrained,
+    plan_from_dense,
+    prepare_folder,
+    save_pretrained,
+)
 
-__all__ = ["load_pretrained", "prepare_folder", "save_pretrained"]
+__all__ = [
+    "earlier_plan",
+    "load_plan",
+    "load_pretrained",
+    "plan_from_dense",
+    "prepare_folder",
+    "save_pretrained",
+]

@@ -25,9 +25,10 @@ from prune_ssl.artifacts.contents import (
 )
 from prune_ssl.errors import ArtifactError, KeepError, ModelError, PruneError, PruneWarning
 from prune_ssl.gating import Plan
-from prune_ssl.models import load_model
+from prune_ssl.models import is_pruned, load_model
 from prune_ssl.models.arguments import as_model
 from prune_ssl.models.finite import require_finite
+from prune_ssl.models.origin import origin_of
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.rebuilding import obstacle_to_loading
 from prune_ssl.resizing import resize
@@ -180,13 +181,45 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def load_plan(folder: str | Path) -> Plan:
-    """Read pruning_plan.json of a model folder.
+def earlier_plan(model: nn.Module) -> Plan | None:
+    """Return the plan in the folder that a pruned model was loaded from; None where there is none.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    origin = origin_of(model)
+    if origin is None or not is_pruned(model) or not (origin.place.folder / PLAN_FILE).is_file():
+        return None
+    return load_plan(origin.place.folder)
+
+
+def plan_from_dense(model: nn.Module, plan: Plan) -> Plan:
+    """Return the plan by which the dense checkpoint gives what `plan` makes of `model`.
+
+    The folder of a model that was pruned before has the plan of its own cut; the two are composed.
+
+    Args:
+        model: what `plan` cuts, as `load_model` made it, or a copy of it.
+        plan: what is kept of it.
+
+    Raises:
+        ArtifactError: the plan of the model's folder cannot be read.
+    """
+    earlier = earlier_plan(model)
+    return plan if earlier is None else earlier.then(plan)
+
+
+def load_plan(place: str | Path) -> Plan:
+    """Read a pruning plan.
+
+    Args:
+        place: a model folder with pruning_plan.json, or such a file.
 
     Raises:
         ArtifactError: it is missing or malformed.
     """
-    path = Path(folder) / PLAN_FILE
+    path = Path(place)
+    path = path if path.is_file() else path / PLAN_FILE
     try:
         return _plan_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, KeepError) as error:

@@ -6,12 +6,15 @@ import typer
 
 from prune_ssl import __version__
 from prune_ssl.cli import (
+    apply,
     bench,
     demo,
     doctor,
     export,
+    importing,
     infer,
     prune,
+    push,
     recipes,
     report,
     run,
@@ -19,6 +22,7 @@ from prune_ssl.cli import (
     sweep,
     trace,
 )
+from prune_ssl.cli.extensions import load_extensions
 from prune_ssl.cli.program import Program
 
 
@@ -49,11 +53,14 @@ def _program(
 app.command("demo")(demo.demo_command)
 app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune_command)
+app.command("apply")(apply.apply_command)
 app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
+app.command("import")(importing.import_command)
 app.command("report")(report.report_command)
 app.command("export")(export.export_command)
+app.command("push")(push.push_command)
 app.command("transcribe")(infer.transcribe_command)
 app.command("classify")(infer.classify_command)
 app.command("verify")(infer.verify_command)
@@ -63,7 +70,8 @@ app.add_typer(doctor.doctor_app, name="doctor")
 
 
 def main() -> None:
-    """Run the program."""
+    """Run the program, with the extensions of installed packages."""
+    load_extensions()
     app()
 
 

@@ -8,7 +8,7 @@ import torch
 import typer
 from torch import nn
 
-from prune_ssl.artifacts import prepare_folder, save_pretrained
+from prune_ssl.artifacts import plan_from_dense, prepare_folder, save_pretrained
 from prune_ssl.artifacts.companions import companions_of, renamed
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
@@ -20,11 +20,17 @@ from prune_ssl.models.config_checks import DTYPES
 from prune_ssl.models.origin import origin_of, write_in
 from prune_ssl.profiling import fit_latency, with_latency
 from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import KINDS, UNIT_KINDS, Budget, Layout, Normalise, parse_budget, select
-from prune_ssl.selection.budget import asked_dtype
-
-WITHOUT_DATA = ("magnitude", "uniform", "random")
-"""Criteria that need neither data nor a loss."""
+from prune_ssl.selection import (
+    KINDS,
+    UNIT_KINDS,
+    Budget,
+    Layout,
+    Normalise,
+    asked_dtype,
+    needing_no_data,
+    parse_budget,
+    select,
+)
 
 
 @one_line_errors
@@ -35,7 +41,8 @@ def prune_command(
         str, typer.Option(help="What to keep: macs=50%, params=25M, memory=40MB, latency=12ms@cpu,threads=1.")
     ],
     criterion: Annotated[
-        str, typer.Option(help="Score of units: magnitude, uniform or random.")
+        str,
+        typer.Option(help="Score of units: magnitude, uniform, random, or your own if it needs no data."),
     ] = "magnitude",
     normalise: Annotated[
         str, typer.Option(help="Compare units by score per cost saved (cost), or by score alone (none).")
@@ -70,7 +77,7 @@ def prune_command(
     check_folder(out.parent)
     parse_budget(budget)
     asked = _asked_dtype(dtype, budget)
-    check_choice("--criterion", criterion, WITHOUT_DATA)
+    check_choice("--criterion", criterion, needing_no_data())
     check_choice("--normalise", normalise, ("cost", "none"))
     check_choice("--layout", layout, ("hetero", "stock"))
     chosen = [check_choice("--kinds", kind.strip(), KINDS) for kind in kinds.split(",")]
@@ -90,17 +97,18 @@ def prune_command(
             criterion,
             round_to,
             chosen,
-            seconds,
+            seconds=seconds,
             normalise=cast(Normalise, normalise),
             isomorphic=isomorphic,
             layout=cast(Layout, layout),
         )
 
     keep = choose(fit_latency(dense, graph, limits, choose, say).budget)
+    plan = plan_from_dense(dense, Plan(keep))
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)
-    save_pretrained(small, out, overwrite=overwrite, plan=Plan(keep))
+    save_pretrained(small, out, overwrite=overwrite, plan=plan)
     for line in _notes(dense):
         say(line)
     say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")

@@ -12,13 +12,6 @@ from prune_ssl.recipes import load_recipe, pruning_part
 from prune_ssl.selection import CRITERIA
 from prune_ssl.sweeping import sweep, trials
 
-CRITERIA_OF_CUTS = tuple(f"/{name}" for name in CRITERIA)
-
-METHODS = (
-    "gates",
-    *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in ("", *CRITERIA_OF_CUTS)),
-)
-
 
 @one_line_errors
 def sweep_command(
@@ -42,13 +35,18 @@ def sweep_command(
     own = part.method if part.method == "gates" else f"{part.method}/{part.criterion}"
     cells = trials(
         _split("--budgets", budgets) or list(part.budgets) or [part.budget],
-        [check_choice("--methods", each, METHODS) for each in _split("--methods", methods) or [own]],
+        [check_choice("--methods", each, _methods()) for each in _split("--methods", methods) or [own]],
         seeds or [loaded.seed],
     )
     folder = out or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)
     points = sweep(loaded, cells, folder, say)
     say(f"{len(points)} of {len(cells)} models: {folder / 'pareto.html'}, {folder / 'pareto.csv'}")
+
+
+def _methods() -> list[str]:
+    endings = ["", *(f"/{name}" for name in CRITERIA)]
+    return ["gates", *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in endings)]
 
 
 def _split(option: str, texts: list[str] | None) -> list[str]:

@@ -87,9 +87,7 @@ def write_torchscript(
     """Write a traced graph for `torch.jit.load`: mobile and C++ programs that still use it."""
     wrapped = Tensors(model, list(inputs)).eval()
     with _quiet(model), torch.no_grad():
-        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
-            wrapped, tuple(inputs.values()), check_trace=False
-        )
+        traced: Any = torch.jit.trace(wrapped, tuple(inputs.values()), check_trace=False)
         torch.jit.save(traced, str(path), _extra_files={"prune_ssl.json": json.dumps(dict(said)).encode()})
 
 

@@ -73,7 +73,7 @@ def open_torchscript(path: Path, threads: int = 1) -> Session:
     """Open a TorchScript file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is deprecated: the user asked for it
-        module = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(path))
 
     def run(feeds: Feeds) -> NDArray[Any]:
         with torch.no_grad():

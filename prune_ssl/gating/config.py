@@ -1,8 +1,8 @@
-"""PruningConfig: what to prune to, and how the gates learn it."""
+"""PruningConfig: the budget of a run, and how the units to keep are learned or scored."""
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating.schedule import SHAPES
@@ -11,12 +11,15 @@ from prune_ssl.selection import (
     CRITERIA,
     STOCK_KINDS,
     UNIT_KINDS,
+    Bounds,
     Budget,
     Layout,
     Normalise,
     as_budget,
+    bounds_of,
     check_kinds,
 )
+from prune_ssl.tracing import PruningGraph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,7 @@ class PruningConfig:
     """Settings of gate training and of the final cut; checked when made."""
 
     budget: str | Budget
-    """What is kept: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
+    """The cost to keep: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
     milestones: tuple[str | Budget, ...] = ()
     """Larger budgets on the way to `budget`, each of which gives a model of its own (a progressive run)."""
     method: Literal["gates", "iterative", "one_shot"] = "gates"
@@ -32,9 +35,9 @@ class PruningConfig:
     criterion: str = "magnitude"
     """Score of units for the methods without gates."""
     normalise: Normalise = "cost"
-    """Their scores compare per cost saved, or (`none`) as they are."""
+    """Scores compare per cost saved, or (`none`) as they are."""
     isomorphic: bool = False
-    """They compare by rank within a kind, so that kinds are cut about equally."""
+    """Scores compare by rank within a kind, so that kinds are cut about equally."""
     rounds: int = 5
     """Cuts of the iterative method."""
     kinds: tuple[str, ...] = UNIT_KINDS
@@ -48,7 +51,7 @@ class PruningConfig:
     warmup: float | None = None
     """Part of the steps over which the target falls from the start to the budget; None: from their number."""
     schedule: Literal["linear", "cubic", "sigmoid"] = "linear"
-    """How it falls."""
+    """The shape of the target's fall."""
     gate_learning_rate: float | None = None
     """Adam step of the gates' log_alpha; None: from the number of steps."""
     initial_keep: float | None = None
@@ -62,7 +65,7 @@ class PruningConfig:
 
     def __post_init__(self) -> None:
         check_types(self, BudgetError, but=("budget", "milestones", "criterion"))
-        given: Any = self.milestones
+        given: object = self.milestones
         if not isinstance(given, list | tuple):
             raise BudgetError(f"milestones: found {shown(given)}, wanted a list of budgets.")
         object.__setattr__(self, "milestones", tuple(given))
@@ -91,9 +94,22 @@ class PruningConfig:
             if not holds:
                 raise BudgetError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
 
+    def bounds(self, graph: PruningGraph, budget: str | Budget | None = None) -> Bounds:
+        """Return the budget resolved for the model of `graph`, with the widths that its groups may end with.
+
+        Args:
+            graph: the traced model.
+            budget: another one in place of `self.budget`, such as one of `milestones`.
+
+        Raises:
+            BudgetError: it cannot be met; the message gives the reachable range.
+        """
+        asked = self.budget if budget is None else budget
+        return bounds_of(graph, asked, self.round_to, self.kinds, self.layout, self.seconds)
+
 
 def _stock_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out what a stock config cannot say; the default kinds hold heads, so they are no mistake."""
+    """Leave out kinds that a stock config cannot express; heads among them are no mistake but a default."""
     left = tuple(kind for kind in kinds if kind in STOCK_KINDS)
     if not left:
         raise BudgetError(

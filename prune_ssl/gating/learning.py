@@ -1,7 +1,9 @@
-"""Learning: what gates were given to learn from, and the errors and warnings where that was too little."""
+"""Learning: the evidence that gates were given, and the errors and warnings where it was too little."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import torch
 
 from prune_ssl.errors import GatingError
 
@@ -42,27 +44,39 @@ class Learning:
     stuck: int = 0
     """Calls of `penalty` after moves of the gates, with the step of the call before."""
 
+    def __post_init__(self) -> None:
+        self._seen = (self.drawn, self.whole)  # at the last call of `penalty`; no field, so never saved
+
     def note_pass(self, training: bool, held: bool, gradients: bool) -> None:
         """Count a forward pass of the gated model."""
         self.held += training and held
         self.drawn += training and gradients and not held
         self.whole += gradients and not training and not held
 
-    def note_asked(self, step: int, moved: bool, seen: tuple[int, int]) -> None:
+    def note_pulled(self, _gradient: torch.Tensor) -> None:
+        """Count a backward pass that brought the task's gradient to the gates."""
+        self.pulled += 1
+
+    def note_returned(self, _gradient: torch.Tensor) -> None:
+        """Count a backward pass through the penalty."""
+        self.returned += 1
+
+    def note_asked(self, step: int, moved: bool) -> None:
         """Count a call of `penalty`.
 
         Args:
             step: that it was given.
             moved: whether the gates have changed since the last call.
-            seen: `drawn` and `whole` at that call.
         """
-        self.missed += self.asked > 0 and self.drawn == seen[0] and self.whole > seen[1]
+        drawn, whole = self._seen
+        self.missed += self.asked > 0 and self.drawn == drawn and self.whole > whole
+        self._seen = (self.drawn, self.whole)
         self.stuck = self.stuck + moved if self.asked and step == self.last else 0
         self.first = step if self.first is None else self.first
         self.asked, self.last = self.asked + 1, step
 
     def require(self, moved: bool, steps: int) -> None:
-        """Refuse to cut by gates that nothing was told; what somebody has set by hand is taken as it is.
+        """Refuse a cut by gates that had nothing to learn from; gates set by hand are taken as they are.
 
         Args:
             moved: whether a gate is elsewhere than at the start.
@@ -116,7 +130,7 @@ class Learning:
             )
 
     def doubts(self, steps: int) -> Iterator[str]:
-        """Yield what makes it doubtful that gates have learned enough.
+        """Yield the reasons to doubt that gates have learned enough.
 
         Args:
             steps: that were planned.

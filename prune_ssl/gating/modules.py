@@ -1,7 +1,11 @@
-"""Gated twins of Linear, Conv1d and LayerNorm: the user's own modules with class-level properties more."""
+"""Gated subclasses of Linear, Conv1d and LayerNorm.
+
+Attaching a gate swaps the class of the user's module; its parameters and keys stay.
+"""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -13,7 +17,7 @@ GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so sta
 
 
 class GateSource(Protocol):
-    """What a gated module asks for: the current gates of a group."""
+    """The source that a gated module reads the current gates of a group from."""
 
     def values(self, group: str) -> torch.Tensor:
         """Return the gates of `group`, (units,)."""
@@ -50,40 +54,83 @@ class WeightGate:
         return product
 
 
-def effective(scale: Callable[[Any, Any], torch.Tensor | None]) -> property:
-    """Make a method (self, own) a property that stands before the parameter of its name.
+@dataclass
+class AxisGate:
+    """Gates one axis of a module's input by the units of one group."""
 
-    Between forward passes FSDP holds a part of each parameter and asks the module for it: that is its own.
+    source: GateSource
+    group: str
+    units: torch.Tensor | None
+    """(entries,) unit of each entry of the axis; None: entry i is unit i."""
+
+    def values(self, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Return the gate of each entry, (entries,), on `device`."""
+        gates = self.source.values(self.group).to(device, dtype)
+        return gates if self.units is None else gates[self.units.to(gates.device)]
+
+
+def gate_of(module: nn.Module) -> WeightGate | AxisGate | None:
+    """Return the gate that is attached to a module, or None."""
+    found: WeightGate | AxisGate | None = module.__dict__.get(GATE)
+    return found
+
+
+def _weight_gate(module: nn.Module) -> WeightGate:
+    gate: WeightGate = module.__dict__[GATE]
+    return gate
+
+
+def _axis_gate(module: nn.Module) -> AxisGate:
+    gate: AxisGate = module.__dict__[GATE]
+    return gate
+
+
+def _column_factors(module: nn.Module) -> torch.Tensor:
+    """Return the factor of each column of a module that reads gated units or gives a whole block's output."""
+    factors = _weight_gate(module).factors()
+    assert factors is not None
+    return factors
+
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def effective(scale: Callable[[ModuleT, torch.Tensor], torch.Tensor]) -> property:
+    """Decorate `method(self, own)`: reading the attribute returns `method` applied to the stored parameter.
+
+    That is the parameter of the same name; None stays None. Between forward passes FSDP holds a part of each
+    parameter and asks the module for it: it gets the stored one.
     """
     name = scale.__name__
 
-    def read(module: nn.Module) -> torch.Tensor | None:
-        own = module._parameters[name]
-        return own if isinstance(own, DTensor) else scale(module, own)
+    def read(module: ModuleT) -> torch.Tensor | None:
+        own = _stored(module).get(name)
+        return own if own is None or isinstance(own, DTensor) else scale(module, own)
 
     return property(read, doc=scale.__doc__)
+
+
+def _stored(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return a module's own parameters, past the properties of their names."""
+    return dict(module.named_parameters(recurse=False))
 
 
 class _Gated(nn.Module):
     """Effective weight and bias as properties. Parameters and keys are untouched."""
 
     @effective
-    def weight(self, own: Any) -> torch.Tensor:
+    def weight(self, own: torch.Tensor) -> torch.Tensor:
         """The effective weight (out, in[, kernel])."""
-        factors = self.__dict__[GATE].factors().to(own)
+        factors = _column_factors(self).to(own)
         if own.dim() > 2:  # flat rows: a broadcast over the short kernel axis takes six times as long
             factors = factors.view(-1, *[1] * (own.dim() - 2)).expand(own.shape[1:]).flatten()
-        scaled: torch.Tensor = own.flatten(1) * factors
-        return scaled.view_as(own)
+        return (own.flatten(1) * factors).view_as(own)
 
     @effective
-    def bias(self, own: Any) -> torch.Tensor | None:
+    def bias(self, own: torch.Tensor) -> torch.Tensor:
         """The effective bias (out,)."""
-        block = self.__dict__[GATE].output()
-        if own is None or block is None:
-            return own  # type: ignore[no-any-return]
-        scaled: torch.Tensor = own * block.to(own)
-        return scaled
+        block = _weight_gate(self).output()
+        return own if block is None else own * block.to(own)
 
 
 class GatedLinear(_Gated, nn.Linear):
@@ -91,11 +138,10 @@ class GatedLinear(_Gated, nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., in) to (..., out), scaling the smaller of weight and input."""
-        own: Any = self._parameters["weight"]
+        own = _stored(self)["weight"]
         if input.numel() >= own.numel():
             return functional.linear(input, self.weight, self.bias)
-        factors = self.__dict__[GATE].factors()
-        return functional.linear(input * factors.to(input), own, self.bias)
+        return functional.linear(input * _column_factors(self).to(input), own, self.bias)
 
 
 class GatedConv1d(_Gated, nn.Conv1d):
@@ -112,10 +158,7 @@ class GatedLayerNorm(nn.LayerNorm):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., C) to (..., C)."""
-        source, group, units = self.__dict__[GATE]
-        gates: torch.Tensor = source.values(group).to(input.device)
-        if units is not None:
-            gates = gates[units.to(gates.device)]
+        gates = _axis_gate(self).values(input.device)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
         count = weights.sum().clamp_min(1)
@@ -140,27 +183,26 @@ class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ig
 
 
 class FactorLinear(GatedLinear):
-    """A Linear of queries or keys whose rows are gated too: a product with it loses a dimension's part."""
+    """A query or key projection whose output rows are gated too: closed head dimensions drop out of q k^T."""
 
     def _rows(self) -> torch.Tensor:
         """Return the factor of each row, (out,)."""
-        gate, factors = self.__dict__[GATE], torch.ones(())
+        gate, factors = _weight_gate(self), torch.ones(())
         for group, rows in gate.rows.items():
-            gates: torch.Tensor = gate.source.values(group)
+            gates = gate.source.values(group)
             factors = gates[rows.to(gates.device)] * factors.to(gates)
         return factors
 
     @effective
-    def weight(self, own: Any) -> torch.Tensor:
+    def weight(self, own: torch.Tensor) -> torch.Tensor:
         """The effective weight (out, in)."""
-        columns, rows = self.__dict__[GATE].factors(), self._rows()[:, None]
-        scaled: torch.Tensor = own * (rows if columns is None else rows * columns).to(own)
-        return scaled
+        columns, rows = _weight_gate(self).factors(), self._rows()[:, None]
+        return own * (rows if columns is None else rows * columns).to(own)
 
     @effective
-    def bias(self, own: Any) -> torch.Tensor | None:
+    def bias(self, own: torch.Tensor) -> torch.Tensor:
         """The effective bias (out,)."""
-        return own if own is None else own * self._rows().to(own)
+        return own * self._rows().to(own)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., in) to (..., out)."""
@@ -171,10 +213,9 @@ class GatedAttention(nn.MultiheadAttention):
     """Torch's own attention whose one input projection reads gated units."""
 
     @effective
-    def in_proj_weight(self, own: Any) -> torch.Tensor:
+    def in_proj_weight(self, own: torch.Tensor) -> torch.Tensor:
         """The effective weight (3 D, in)."""
-        scaled: torch.Tensor = own * self.__dict__[GATE].factors().to(own)
-        return scaled
+        return own * _column_factors(self).to(own)
 
 
 class SplitLinear(nn.Linear):
@@ -182,9 +223,8 @@ class SplitLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (B, H, T, in) to (B, H, T, out)."""
-        source, group, units = self.__dict__[GATE]
-        gates: torch.Tensor = source.values(group).to(input)
-        return super().forward(input * gates[units.to(gates.device)][:, None, :])
+        gates = _axis_gate(self).values(input.device, input.dtype)
+        return super().forward(input * gates[:, None, :])
 
 
 GATED: dict[type[nn.Module], type[nn.Module]] = {
@@ -198,7 +238,9 @@ GATED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def swap_class(module: nn.Module, gate: Any, gated: type[nn.Module] | None = None) -> type[nn.Module]:
+def swap_class(
+    module: nn.Module, gate: WeightGate | AxisGate, gated: type[nn.Module] | None = None
+) -> type[nn.Module]:
     """Give `module` its gated class and gate; return the class it had. Undo with `restore_class`."""
     original = type(module)
     setattr(module, GATE, gate)

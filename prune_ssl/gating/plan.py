@@ -1,11 +1,49 @@
-"""Plan: what a cut keeps, and how what stays is scaled."""
+"""Plan: the units that a cut keeps, and their scales."""
 
 from dataclasses import dataclass, field
+
+from prune_ssl.errors import KeepError
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to cut and what to fold: kept units, and the scale of each (in the order of the keep)."""
+    """The kept units of a cut, and the scale of each, which is folded into the weights that read it.
+
+    Scales are in the order of the keep. A group without an entry in `keep` stays whole.
+    """
 
     keep: dict[str, tuple[int, ...]]
     scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def then(self, second: "Plan") -> "Plan":
+        """Return the plan of one cut that does what this one and then another do.
+
+        Args:
+            second: the plan of a cut of the model that this plan leaves, whose units are numbered anew.
+
+        Raises:
+            KeepError: the second plan keeps a unit that this one does not leave.
+
+        Example:
+            >>> first = Plan({"layers.0.ffn": (1, 4, 7)})
+            >>> first.then(Plan({"layers.0.ffn": (0, 2)})).keep
+            {'layers.0.ffn': (1, 7)}
+        """
+        keep, scales = dict(self.keep), dict(self.scales)
+        for name, units in second.keep.items():
+            before = self.keep.get(name)
+            if before is None:
+                keep[name] = tuple(units)
+            elif any(unit >= len(before) for unit in units):
+                raise KeepError(
+                    f"{name}: the second plan keeps unit {max(units)}, and the first one leaves "
+                    f"{len(before)} units. The second plan is not one of the model that the first one leaves."
+                )
+            else:
+                keep[name] = tuple(before[unit] for unit in units)
+            if name in scales:
+                scales[name] = tuple(scales[name][unit] for unit in units)
+        for name, factors in second.scales.items():
+            there = scales.get(name, (1.0,) * len(factors))
+            scales[name] = tuple(one * other for one, other in zip(there, factors, strict=True))
+        return Plan(keep, scales)

@@ -1,4 +1,4 @@
-"""Owns what gates do where several processes train one model."""
+"""Processes: the gradient of gates where several processes train one model."""
 
 import torch
 import torch.distributed as dist
@@ -7,7 +7,7 @@ import torch.distributed as dist
 def mean_over_processes(gradient: torch.Tensor) -> torch.Tensor:
     """Return the mean of a gradient over the processes of a distributed run, the same on each of them.
 
-    For what is no part of the model that DistributedDataParallel or FSDP wraps, such as gates.
+    For parameters outside the model that DistributedDataParallel or FSDP wraps, such as gates.
     """
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return gradient

@@ -40,7 +40,7 @@ def warmup(steps: int) -> float:
 
     While few units are open and their gates still noisy, weights learn little; in a short run that time is
     worth more before the cut (wide) or after it (without noise). The target stands still long enough for the
-    gates to come near it; what they leave over, the final projection takes.
+    gates to come near it; the final projection takes the rest.
     """
     return SHORT_WARMUP + (LONG_WARMUP - SHORT_WARMUP) * _length(steps)
 
@@ -68,7 +68,7 @@ def _sigmoid(time: float) -> float:
 
 
 SHAPES: dict[str, Callable[[float], float]] = {"linear": _linear, "cubic": _cubic, "sigmoid": _sigmoid}
-"""Name -> what is left of the way to the goal at a time from 0 to 1. Cubic is Zhu & Gupta 2017, eq. 1."""
+"""Name -> the part of the way that is left at a time from 0 to 1. Cubic is Zhu & Gupta 2017, eq. 1."""
 
 
 def ramp(step: int, steps: int, warmup: float, start: float, goal: float, shape: str = "linear") -> float:

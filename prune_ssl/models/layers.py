@@ -118,3 +118,16 @@ def open_attention(layer: nn.Module, roles: AttentionRoles, config: Any, held: H
     block = layer.get_submodule(roles.path)
     made = roles.opened.opened(block, config, held)
     layer.set_submodule(roles.path, made.train(block.training))
+
+
+def scale_last_convolution_(backbone: nn.Module, family: Family) -> None:
+    """Multiply each channel of the frontend by a stored factor, behind the last activation.
+
+    A norm follows, so that the factors can be folded into no weight. They are a depthwise convolution of
+    width 1, which the tracer and the counters know.
+    """
+    path = family.convs(backbone)[-1]
+    layer, conv = backbone.get_submodule(path.rpartition(".")[0]), backbone.get_submodule(path)
+    assert isinstance(conv, nn.Conv1d)
+    factors = nn.Conv1d(conv.out_channels, conv.out_channels, 1, groups=conv.out_channels, bias=False)
+    layer.set_submodule("activation", nn.Sequential(layer.get_submodule("activation"), factors))

@@ -48,6 +48,13 @@ def hand_on_origin(old: nn.Module, new: nn.Module) -> None:
             setattr(new, name, getattr(old, name))
 
 
+def forget_origin(model: nn.Module) -> None:
+    """Let a model that was loaded from a folder of the moment be one that `load_model` did not make."""
+    for name in (ATTRIBUTE, WRITTEN):
+        if hasattr(model, name):
+            delattr(model, name)
+
+
 def write_in(model: nn.Module, dtype: torch.dtype) -> None:
     """Have a model's floats saved in a dtype, whatever they came in; memory budgets count in it."""
     setattr(model, WRITTEN, dtype)

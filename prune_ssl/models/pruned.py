@@ -15,7 +15,7 @@ from prune_ssl.errors import ModelError
 from prune_ssl.models.attention import OpenAttention
 from prune_ssl.models.empty import NoMap
 from prune_ssl.models.family import Family
-from prune_ssl.models.layers import submodule_or_none
+from prune_ssl.models.layers import scale_last_convolution_, submodule_or_none
 from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX, backbone_of, head_reader_of
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 from prune_ssl.models.sizes import LayerSizes, widen
@@ -29,6 +29,7 @@ OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the sto
 # bare_projection: the feature projection has no Linear. reused_maps: layers with the map of the layer below.
 # residual_dims, residual_scales: what is left of the original residual stream, where slices of it are read.
 # position_size: width of the table of relative positions. upsampled_size: width behind the upsampling.
+# scaled_frontend: factors of the channels stand behind the last convolution of the frontend.
 # project_features: there is a projection though its widths are equal (the stock constructor leaves it out).
 FIELDS: dict[str, tuple[Any, Any]] = {
     "pruned_layers": (dict[str, Any] | None, None),
@@ -39,6 +40,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "upsampled_size": (int | None, None),
     "project_features": (bool, False),
     "bare_projection": (bool, False),
+    "scaled_frontend": (bool, False),
     "reused_maps": (list[int] | None, None),
     "prune_format_version": (int, 1),
 }
@@ -82,6 +84,8 @@ def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config
         reader = head_reader_of(model, family)
         if reader is not None:
             widen(model, reader, inputs=config.upsampled_size)
+    if config.scaled_frontend:
+        scale_last_convolution_(backbone, family)
     if config.bare_projection:
         leave_out_projection_(backbone, family)
     if config.head_size is not None:

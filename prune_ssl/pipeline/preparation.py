@@ -224,7 +224,7 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:
     widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
     budget = with_latency(model, graph, config.budget, config.seconds, say=say)
     for limit in resolve(budget, graph, widths, config.seconds):
-        smallest = limit.polynomial.value({name: options[0] for name, options in widths.items()})
+        smallest = limit.cost.value({name: options[0] for name, options in widths.items()})
         most, dense = (limit.constraint.shown(amount) for amount in (limit.maximum, limit.dense))
         say(
             f"Budget {limit.constraint}: keep at most {most} of {dense} {limit.constraint.name} "

@@ -18,7 +18,13 @@ from transformers import (
     set_seed,
 )
 
-from prune_ssl.artifacts import load_pretrained, prepare_folder, save_pretrained
+from prune_ssl.artifacts import (
+    earlier_plan,
+    load_pretrained,
+    plan_from_dense,
+    prepare_folder,
+    save_pretrained,
+)
 from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
 from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
@@ -141,7 +147,12 @@ def _run_stages(recipe: Recipe, ready: "Ready", begun: bool, say: Say) -> Outcom
         _train_dense(model, recipe, shared | heard, begun)
         # In float32, whatever the source's dtype: a resumed run goes on from exactly these weights.
         exact = torch.float32
-        on_first(lambda: save_pretrained(model, folder / DENSE_FOLDER, processor=processor, dtype=exact))
+        earlier = earlier_plan(model)  # of a model that was pruned before this run
+        on_first(
+            lambda: save_pretrained(
+                model, folder / DENSE_FOLDER, processor=processor, plan=earlier, dtype=exact
+            )
+        )
         on_first(lambda: take_up(recipe))  # its checkpoints go
     dense, make = copy_of(model), _run_pruning if recipe.student is None else _run_student
     outcomes = make(recipe, ready, dense, shared, begun, say)
@@ -255,7 +266,8 @@ def _hand_over(
     processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
 
     def write() -> None:
-        save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=made.plan)
+        plan = None if made.plan is None else plan_from_dense(dense, made.plan)
+        save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=plan)
         made.model.cpu()
         say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
         written = _report(recipe, made, dense, model_folder, ready.task)

@@ -153,7 +153,7 @@ def _train(
         given, frames = states.batch(clips)
         loss = loss_of(head(given, frames), frames, [task.encode(clip.target) for clip in clips])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimizer.step()
         if step % every == 0 or step == settings.steps:

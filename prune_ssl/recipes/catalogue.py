@@ -1,4 +1,4 @@
-"""The catalogue: a table of the recipes of a folder, as the README shows it."""
+"""The catalogue: a table of the recipes of a folder, as docs/recipes.md shows it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from prune_ssl.errors import RecipeError
 from prune_ssl.recipes.schema import Recipe, load_recipe, pruning_part
 
-BEGIN = "<!-- recipes: `prune-ssl recipes recipes --into README.md` writes what follows -->"
+BEGIN = "<!-- recipes: `prune-ssl recipes recipes --into docs/recipes.md` writes what follows -->"
 END = "<!-- end of the recipes -->"
 
 COLUMNS = ("recipe", "task", "model", "data", "method", "the paper reports", "needs")

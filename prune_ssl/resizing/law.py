@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from prune_ssl.gating import Gates, PruningConfig, reattach
+from prune_ssl.gating import UnitGates, attach
 from prune_ssl.models.registry import input_shape
 from prune_ssl.resizing.cutting import cut_tensors, restructure
-from prune_ssl.selection import KINDS
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.twin import shared_hooks
 
@@ -110,15 +109,11 @@ class _Trial:
 
     def _masked(self, keep: Keep) -> list[torch.Tensor]:
         groups = {name: group for name, group in self.graph.groups.items() if name in keep}
-        config = PruningConfig(budget="macs=100%", kinds=KINDS, round_to=1)
-        gates = Gates(replace(self.graph, groups=groups, terms=()), config, (), {})
+        gates = UnitGates(replace(self.graph, groups=groups, terms=()), groups)
         gates.to(self.noise.dtype)
-        reattach(self.copy, gates)
-        try:
+        with attach(self.copy, gates):
             gates.hold(keep)
             return self._run(self.copy)
-        finally:
-            gates.detach()
 
     def _cut(self, keep: Keep) -> nn.Module:
         replaced = cut_tensors(self.copy, self.graph, keep, {})

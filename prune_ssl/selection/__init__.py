@@ -4,34 +4,52 @@ from prune_ssl.selection.budget import (
     Budget,
     Conditions,
     Constraint,
-    Limit,
     as_budget,
+    asked_dtype,
     parse_budget,
-    reachable,
-    resolve,
     split_budget,
 )
+from prune_ssl.selection.calibration import Evidence, per_unit, unit_sums
 from prune_ssl.selection.choosing import select
-from prune_ssl.selection.criteria import CRITERIA, Normalise, score_units, unit_prices
-from prune_ssl.selection.solver import KINDS, UNIT_KINDS, allowed_widths, check_kinds, solve
+from prune_ssl.selection.criteria import (
+    CRITERIA,
+    Criterion,
+    Normalise,
+    needing_no_data,
+    register_criterion,
+    score_units,
+    unit_prices,
+)
+from prune_ssl.selection.limits import Bounds, Limit, bounds_of, reachable, resolve
+from prune_ssl.selection.solver import solve
 from prune_ssl.selection.stock import STOCK_KINDS, Layout, ties_of
+from prune_ssl.selection.widths import KINDS, UNIT_KINDS, AllowedWidths, allowed_widths, check_kinds
 
 __all__ = [
     "CRITERIA",
     "KINDS",
     "STOCK_KINDS",
     "UNIT_KINDS",
+    "AllowedWidths",
+    "Bounds",
     "Budget",
     "Conditions",
     "Constraint",
+    "Criterion",
+    "Evidence",
     "Layout",
     "Limit",
     "Normalise",
     "allowed_widths",
     "as_budget",
+    "asked_dtype",
+    "bounds_of",
     "check_kinds",
+    "needing_no_data",
     "parse_budget",
+    "per_unit",
     "reachable",
+    "register_criterion",
     "resolve",
     "score_units",
     "select",
@@ -39,4 +57,5 @@ __all__ = [
     "split_budget",
     "ties_of",
     "unit_prices",
+    "unit_sums",
 ]

@@ -1,28 +1,27 @@
-"""Budgets: what must be kept, parsed from text and resolved to absolute limits for one model."""
+"""Budgets: the amounts that must be kept at most, read from text."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.models.arguments import shown
-from prune_ssl.selection.costs import CostFunction, PolynomialCost, saved_overhead
-from prune_ssl.selection.latency import LatencyCost, LatencyTable
+from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.selection.meant import likely_budgets, plain
-from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.cost import SECTIONS
 
 Quantity = Literal["params", "macs", "memory", "latency"]
 COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-UNITS: dict[str, dict[str, int]] = {
+UNITS: dict[Quantity, dict[str, int]] = {
     "params": COUNTS,
     "macs": COUNTS,
     "memory": {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9},
     "latency": {"us": 10**3, "ms": 10**6, "s": 10**9},  # limits are whole nanoseconds
 }
-"""Quantity -> unit -> factor to what its limit is counted in."""
+"""Quantity -> unit -> number of counts (parameters, MACs, bytes, ns) in it."""
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 OPTIONS = ("threads", "seconds", "dtype")  # may follow a latency (dtype a memory as well), after a comma
 GRAMMAR = (
@@ -40,7 +39,7 @@ MOST = 2**63  # more than any model has of anything; all counts fit into 64 bits
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what a memory or a latency is meant."""
+    """The conditions under which a memory or a latency is meant."""
 
     device: str = "cpu"
     threads: int = 1
@@ -60,9 +59,9 @@ class Constraint:
     """Parameters, MACs, bytes, or nanoseconds."""
     at: Conditions = Conditions()
     names_dtype: bool = field(default=False, compare=False)
-    """Whether the dtype was asked for; a memory without it counts in what `save_pretrained` writes."""
+    """Whether the dtype was asked for; a memory without it counts the dtypes that are saved."""
     table: LatencyTable | None = field(default=None, repr=False, compare=False)
-    """What this machine takes for which widths; needed to resolve a latency."""
+    """The times of this machine at several widths; needed to resolve a latency."""
 
     @property
     def name(self) -> str:
@@ -71,7 +70,7 @@ class Constraint:
 
     @property
     def kind(self) -> tuple[str, bool, Conditions]:
-        """What it constrains and how: two constraints of the same kind differ in the amount only."""
+        """The quantity and how it is constrained: two constraints of one kind differ in the amount only."""
         return self.name, self.fraction is None, self.at
 
     @property
@@ -114,35 +113,31 @@ def _with_unit(amount: int, units: Mapping[str, int]) -> str:
 Budget = tuple[Constraint, ...]
 
 
-@dataclass(frozen=True)
-class Limit:
-    """A constraint resolved for one model: an integer that the small model must not exceed."""
-
-    constraint: Constraint
-    maximum: int
-    dense: int
-    polynomial: CostFunction
-
-    @property
-    def fraction(self) -> float:
-        """The limit as a fraction of the dense model's cost."""
-        return self.maximum / self.dense
-
-    def change(self, group: str, width: int, widths: Mapping[str, int]) -> int:
-        """Return by how much the cost changes when `group` goes from its width in `widths` to `width`."""
-        return self.polynomial.change(group, width, widths)
-
-
 def parse_budget(text: str) -> Budget:
-    """Read a budget such as `macs=50%` or `params=25M,frontend.macs=40%`. Everything is what is KEPT.
+    """Read a budget such as `macs=50%` or `params=25M,frontend.macs=40%`. Every amount is the one to KEEP.
 
     Raises:
         BudgetError: the text does not follow the grammar, or a percentage is outside (0, 100].
+
+    Example:
+        >>> macs, params = parse_budget("frontend.macs=40%,params=25M")
+        >>> macs.name, macs.fraction
+        ('frontend.macs', 0.4)
+        >>> params.absolute
+        25000000
+        >>> str(params)
+        'params=25M'
     """
     if not isinstance(text, str):
         raise BudgetError(
             f"budget: found {_short(text)} ({type(text).__name__}); {_did_you_mean(text)}{GRAMMAR}."
         )
+    return _read(text)
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> Budget:
+    """Read a budget; the same text is read once."""
     if not text.strip():
         raise BudgetError(f"the budget is empty; {GRAMMAR}.")
     if re.search(rf"=\s*[0-9]+,[0-9]+\s*({UNIT})\s*(,|$)", text):
@@ -163,7 +158,7 @@ def parse_budget(text: str) -> Budget:
     return tuple(constraints)
 
 
-def as_budget(given: Any) -> Budget:
+def as_budget(given: object) -> Budget:
     """Return the constraints of a budget that is given as text or as constraints.
 
     Raises:
@@ -202,20 +197,23 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
     name, _, value = (side.strip() for side in option.partition("="))
     if name not in takes.get(before.metric, ()):
         raise BudgetError(f"{_in(option, text)} must follow what it belongs to: {GRAMMAR}.")
-    readers: dict[str, Callable[[str], Any]] = {
-        "threads": lambda given: int(given) if re.fullmatch("[0-9]{1,6}", given) else 0,
-        "seconds": lambda given: float(given) if re.fullmatch(NUMBER, given) and len(given) < LONGEST else 0,
-        "dtype": lambda given: given if given in DTYPE_BYTES else "",
-    }
-    read = readers[name](value)
-    if not read or read == float("inf"):
+    at = _conditions_with(before.at, name, value)
+    if at is None:
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
         raise BudgetError(f"{_in(option, text)}: wanted {wanted}.")
-    return replace(
-        before,
-        at=replace(before.at, **{name: read}),
-        names_dtype=before.names_dtype or (name == "dtype" and before.metric == "memory"),
-    )
+    names_dtype = before.names_dtype or (name == "dtype" and before.metric == "memory")
+    return replace(before, at=at, names_dtype=names_dtype)
+
+
+def _conditions_with(at: Conditions, name: str, value: str) -> Conditions | None:
+    """Return conditions with one option as it is written; None where the value is not one for it."""
+    if name == "threads":
+        threads = int(value) if re.fullmatch("[0-9]{1,6}", value) else 0
+        return replace(at, threads=threads) if threads else None
+    if name == "seconds":
+        seconds = float(value) if re.fullmatch(NUMBER, value) and len(value) < LONGEST else 0.0
+        return replace(at, seconds=seconds) if 0 < seconds < float("inf") else None
+    return replace(at, dtype=value) if value in DTYPE_BYTES else None
 
 
 def _parse_part(part: str, text: str) -> Constraint:
@@ -224,9 +222,9 @@ def _parse_part(part: str, text: str) -> Constraint:
     match = PATTERN.fullmatch(part)
     if match is None or len(match["number"]) > LONGEST:
         raise BudgetError(f"cannot read {_in(part, text)}; {_did_you_mean(part)}{GRAMMAR}.")
-    metric, section, unit = match["metric"], match["section"], match["unit"]
-    if metric not in UNITS:
-        raise BudgetError(f"unknown quantity {_in(metric, text)}; {_did_you_mean(part)}{GRAMMAR}.")
+    metric, section, unit = _quantity(match["metric"]), match["section"], match["unit"]
+    if metric is None:
+        raise BudgetError(f"unknown quantity {_in(match['metric'], text)}; {_did_you_mean(part)}{GRAMMAR}.")
     if section is not None and (section not in SECTIONS or metric not in ("params", "macs")):
         if section in SECTIONS:
             whole = f"{metric} is of the whole model; sections have params and macs"
@@ -241,10 +239,14 @@ def _parse_part(part: str, text: str) -> Constraint:
         fraction, absolute = _amount(metric, Fraction(match["number"]), unit)
     except ValueError as problem:
         raise BudgetError(f"{_in(part, text)}: {problem}; {_did_you_mean(part)}{GRAMMAR}.") from problem
-    return Constraint(metric, section, fraction, absolute, at)  # type: ignore[arg-type]
+    return Constraint(metric, section, fraction, absolute, at)
 
 
-def _amount(metric: str, number: Fraction, unit: str) -> tuple[float | None, int | None]:
+def _quantity(written: str) -> Quantity | None:
+    return next((each for each in UNITS if each == written), None)
+
+
+def _amount(metric: Quantity, number: Fraction, unit: str) -> tuple[float | None, int | None]:
     """Return the fraction or the absolute amount.
 
     Raises:
@@ -266,7 +268,7 @@ def _amount(metric: str, number: Fraction, unit: str) -> tuple[float | None, int
 
 
 def _did_you_mean(given: object) -> str:
-    """Return `did you mean macs=50%? ` where what was given tells, else nothing."""
+    """Return `did you mean macs=50%? ` where the meaning can be guessed, else nothing."""
     likely = [each for each in likely_budgets(str(given), OPTIONS) if _can_be_read(each)]
     return f"did you mean {' or '.join(likely)}? " if likely else ""
 
@@ -277,10 +279,11 @@ def _can_be_read(text: str) -> bool:
     try:
         for term in text.split(","):
             match = PATTERN.fullmatch(term)
-            if match is None:
+            metric = None if match is None else _quantity(match["metric"])
+            if match is None or metric is None:
                 return False
-            _amount(match["metric"], Fraction(match["number"]), match["unit"])
-    except (ValueError, KeyError):
+            _amount(metric, Fraction(match["number"]), match["unit"])
+    except ValueError:
         return False
     return True
 
@@ -290,72 +293,6 @@ def _in(part: str, text: str) -> str:
 
 
 def _short(given: object) -> str:
-    """Return what was given in quotes, on one line, at most about 80 characters of it."""
+    """Return a value in quotes, on one line, at most about 80 characters of it."""
     shown = repr(given)
     return shown if len(shown) <= 80 else f"{shown[:60]}...{shown[-12:]}"
-
-
-def floor_widths(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """Return the smallest allowed width of every group."""
-    return {name: widths[name][0] for name in graph.groups}
-
-
-def reachable(
-    graph: PruningGraph, polynomial: CostFunction, widths: Mapping[str, Sequence[int]]
-) -> tuple[int, int]:
-    """Return (smallest, dense) cost that the allowed widths can reach."""
-    smallest = polynomial.value(floor_widths(graph, widths))
-    return smallest, polynomial.value(graph.widths())
-
-
-def resolve(
-    budget: str | Budget, graph: PruningGraph, widths: Mapping[str, Sequence[int]], seconds: float
-) -> tuple[Limit, ...]:
-    """Turn a budget into integer limits for this model.
-
-    Args:
-        budget: text or parsed constraints.
-        graph: the traced model; percentages refer to its own (dense) cost, unprunable parts included.
-        widths: allowed widths of every group, smallest first.
-        seconds: audio length at which MACs are counted.
-
-    Raises:
-        BudgetError: a limit is below what can be reached; the message gives the reachable range.
-    """
-    constraints = as_budget(budget)
-    limits = []
-    for constraint in constraints:
-        polynomial = _cost_function(constraint, graph, seconds)
-        smallest, dense = reachable(graph, polynomial, widths)
-        if dense == 0:
-            raise BudgetError(f"budget {constraint}: the model has no {constraint.name} to prune.")
-        if constraint.fraction is not None:
-            maximum = int(constraint.fraction * dense)
-        else:
-            maximum = min(int(constraint.absolute or 0), dense)
-        if maximum < smallest:
-            least, most, asked = (constraint.shown(each) for each in (smallest, dense, maximum))
-            raise BudgetError(
-                f"budget {constraint} cannot be met: {asked} {constraint.name} is below the least that "
-                f"this model can reach. Reachable: {least} to {most} "
-                f"({100 * smallest / dense:.1f}% to 100%). Ask for more, or prune more kinds of units."
-            )
-        limits.append(Limit(constraint, maximum, dense, polynomial))
-    return tuple(limits)
-
-
-def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) -> CostFunction:
-    if constraint.metric == "latency":
-        if constraint.table is None:
-            raise BudgetError(
-                f"budget {constraint}: what widths cost on this machine is not known. Give "
-                "prune_ssl.with_latency(model, graph, budget, seconds) as the budget, which measures it once "
-                "(PruningTrainer and the command line do so themselves)."
-            )
-        return LatencyCost(constraint.table, graph)
-    if constraint.metric == "memory":
-        if not constraint.names_dtype:
-            return PolynomialCost(graph.stored_bytes(), 1, saved_overhead(graph))
-        size = DTYPE_BYTES[constraint.at.dtype]
-        return PolynomialCost(graph.polynomial("params"), size, saved_overhead(graph, size))
-    return PolynomialCost(graph.polynomial(constraint.metric, constraint.section, seconds))

@@ -1,9 +1,8 @@
-"""Calibration: what a few batches tell about units, as gradients of the loss or as sizes of inputs."""
+"""Calibration: evidence about units from a few batches: gradients of the loss, or sizes of inputs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ Batch = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a criterion may look at; the parts that need data are empty unless it asked for them."""
+    """The evidence that a criterion may look at; parts that need data are empty unless it asked for them."""
 
     parameters: Mapping[str, torch.Tensor]
     first: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -24,7 +23,7 @@ class Evidence:
     second: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Group -> (units,) mean over batches of the sum of (w g)^2 over all slices of a unit."""
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """Module path of a consumer -> (columns,) root mean square of what each of its columns reads."""
+    """Module path of a consumer -> (columns,) root mean square of the values that each column reads."""
 
 
 def per_unit(part: ParameterSlice, values: torch.Tensor) -> torch.Tensor:
@@ -120,7 +119,7 @@ def gather_inputs(graph: PruningGraph, model: nn.Module, batches: Iterable[Batch
     squares: dict[str, torch.Tensor] = {}
     ticks: dict[str, int] = {}
 
-    def note(path: str, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def note(path: str, module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         values = arguments[0].detach().double()
         axis = 1 if isinstance(module, nn.Conv1d) else values.dim() - 1
         rows = values.movedim(axis, 0).reshape(values.shape[axis], -1)

@@ -1,18 +1,44 @@
-"""select(): one-shot choice of a keep from a criterion and a budget."""
+"""Choosing: a keep from a criterion and a budget, in one shot."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypedDict
 
 from torch import nn
+from typing_extensions import Unpack
 
-from prune_ssl.selection.budget import Budget, Limit, as_budget, resolve
+from prune_ssl.selection.budget import Budget
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.selection.criteria import CRITERIA, Normalise, compared, score_units, unit_prices
-from prune_ssl.selection.solver import allowed_widths, solve
-from prune_ssl.selection.stock import Layout, ties_of
+from prune_ssl.selection.limits import Bounds, bounds_of
+from prune_ssl.selection.solver import solve
+from prune_ssl.selection.stock import Layout
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.arguments import as_model_and_graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How units are scored and compared."""
+
+    criterion: str = "magnitude"
+    """A key of `CRITERIA`."""
+    normalise: Normalise = "cost"
+    """"cost" compares units by score per cost saved, "none" by score alone."""
+    isomorphic: bool = False
+    """Units are compared by rank within their kind, so that kinds are cut about equally."""
+
+
+class SelectSettings(TypedDict, total=False):
+    """Further keyword arguments of `select`, described there."""
+
+    seconds: float
+    batches: Iterable[Batch] | None
+    normalise: Normalise
+    isomorphic: bool
+    layout: Layout
 
 
 def select(
@@ -22,29 +48,28 @@ def select(
     criterion: str = "magnitude",
     round_to: int = 8,
     kinds: Sequence[str] | None = None,
-    seconds: float = 10.0,
-    *,
-    batches: Iterable[Batch] | None = None,
-    normalise: Normalise = "cost",
-    isomorphic: bool = False,
-    layout: Layout = "hetero",
+    **settings: Unpack[SelectSettings],
 ) -> dict[str, tuple[int, ...]]:
     """Choose which units to keep, in one shot, without training.
 
     Args:
         model: the dense model, or its folder or hub name; its parameters, gradients and modes stay as they
             are.
-        graph: what `trace(model)` gave.
-        budget: what to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
-        criterion: a key of `CRITERIA`.
+        graph: the graph that `trace(model)` gave.
+        budget: the cost to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
+        criterion: a key of `CRITERIA`, such as a name given to `register_criterion`.
         round_to: conv and FFN widths become multiples of this.
         kinds: kinds of units that may go, of `KINDS` (None: conv, heads and ffn).
-        seconds: audio length at which MACs are counted.
-        batches: keyword arguments of the model's forward, a few of them, for criteria that look at data
-            (`taylor` and `fisher` need a loss, so labels as well).
-        normalise: "cost" compares units by score per cost saved, "none" by score alone (as `random` is).
-        isomorphic: compare units by rank within their kind, so that kinds are cut about equally.
-        layout: "stock" chooses only what a stock config can say (`to_stock` then makes it a stock model).
+        **settings: by keyword only:
+            seconds=10.0: audio length at which MACs are counted.
+            batches=None: keyword arguments of the model's forward, a few of them, for criteria that look at
+            data (`taylor` and `fisher` need a loss, so labels as well).
+            normalise="cost": compares units by score per cost saved; "none": by score alone (`random` always
+            does).
+            isomorphic=False: True compares units by rank within their kind, so that kinds are cut about
+            equally.
+            layout="hetero": "stock" chooses only widths that a stock config can express (`to_stock` then
+            makes it a stock model).
 
     Returns:
         group name -> kept units, for every group that lost one; never over the budget.
@@ -52,24 +77,54 @@ def select(
     Raises:
         BudgetError: a malformed or unreachable budget, an unknown criterion, or one without its batches.
         ModelError: the graph is another model's.
+        TypeError: a keyword that is none of these.
+
+    Example:
+        >>> import prune_ssl
+        >>> from transformers import HubertConfig, HubertModel
+        >>> sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+        >>> model = HubertModel(HubertConfig(num_hidden_layers=1, conv_dim=(16,) * 7, **sizes))
+        >>> graph = prune_ssl.trace(model)
+        >>> keep = prune_ssl.select(model, graph, "macs=60%", round_to=1)
+        >>> graph.cost(keep).macs <= 0.6 * graph.cost().macs
+        True
     """
-    model = as_model_and_graph(model, graph, "select")
-    budget = as_budget(budget)
-    widths, ties = allowed_widths(graph, round_to, kinds, layout), ties_of(graph, layout)
-    limits = resolve(budget, graph, widths, seconds)
-    scores = score_units(model, graph, criterion, batches)
-    if criterion == "uniform":
-        start = uniform_widths(graph, limits, widths)
-        return solve(graph, scores, limits, widths, start, improve=False, ties=ties)
-    if not CRITERIA[criterion].by_cost:
-        normalise = "none"
-    made = compared(graph, scores, unit_prices(graph, limits), normalise, isomorphic)
-    return solve(graph, made, limits, widths, ties=ties)
+    unknown = [repr(name) for name in settings if name not in SelectSettings.__annotations__]
+    if unknown:
+        raise TypeError(f"select() got an unexpected keyword argument {unknown[0]}")
+    given = as_model_and_graph(model, graph, "select")
+    layout, seconds = settings.get("layout", "hetero"), settings.get("seconds", 10.0)
+    bounds = bounds_of(graph, budget, round_to, kinds, layout, seconds)
+    scoring = Scoring(
+        criterion=criterion,
+        normalise=settings.get("normalise", "cost"),
+        isomorphic=settings.get("isomorphic", False),
+    )
+    return choose(given, graph, bounds, scoring, settings.get("batches"))
 
 
-def uniform_widths(
-    graph: PruningGraph, limits: Sequence[Limit], widths: Mapping[str, Sequence[int]]
-) -> dict[str, int]:
+def choose(
+    model: nn.Module,
+    graph: PruningGraph,
+    bounds: Bounds,
+    scoring: Scoring,
+    batches: Iterable[Batch] | None = None,
+) -> dict[str, tuple[int, ...]]:
+    """Choose which units to keep within bounds that are resolved already; else as `select`.
+
+    Raises:
+        BudgetError: an unknown criterion, or one without its batches.
+    """
+    scores = score_units(model, graph, scoring.criterion, batches)
+    criterion = CRITERIA[scoring.criterion]
+    if criterion.evenly:
+        return solve(graph, scores, bounds, uniform_widths(graph, bounds), improve=False)
+    normalise: Normalise = scoring.normalise if criterion.by_cost else "none"
+    prices = unit_prices(graph, bounds.limits)
+    return solve(graph, compared(graph, scores, prices, normalise, scoring.isomorphic), bounds)
+
+
+def uniform_widths(graph: PruningGraph, bounds: Bounds) -> dict[str, int]:
     """Return widths of one common fraction, the largest that meets every limit.
 
     Each is rounded down; then the groups that keep the least of themselves go one step up while that fits.
@@ -78,29 +133,24 @@ def uniform_widths(
     def at(fraction: float) -> dict[str, int]:
         return {
             name: max([w for w in options if w <= fraction * graph.groups[name].size] or options[:1])
-            for name, options in widths.items()
+            for name, options in bounds.widths.items()
         }
 
-    parts = ((w / graph.groups[name].size for w in options) for name, options in widths.items())
+    parts = ((w / graph.groups[name].size for w in options) for name, options in bounds.widths.items())
     fractions = sorted({0.0, *chain(*parts)})
     low, high = 0, len(fractions) - 1
     while low < high:  # costs grow with the fraction
         middle = (low + high + 1) // 2
-        found = at(fractions[middle])
-        fits = all(limit.polynomial.value(found) <= limit.maximum for limit in limits)
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return _filled(graph, limits, widths, at(fractions[low]))
+        low, high = (middle, high) if bounds.hold(at(fractions[middle])) else (low, middle - 1)
+    return _filled(graph, bounds, at(fractions[low]))
 
 
-def _filled(
-    graph: PruningGraph, limits: Sequence[Limit], widths: Mapping[str, Sequence[int]], found: dict[str, int]
-) -> dict[str, int]:
+def _filled(graph: PruningGraph, bounds: Bounds, found: dict[str, int]) -> dict[str, int]:
     while True:
         for name in sorted(found, key=lambda each: found[each] / graph.groups[each].size):
-            raised = {**found, name: next((w for w in widths[name] if w > found[name]), found[name])}
-            fits = all(limit.polynomial.value(raised) <= limit.maximum for limit in limits)
-            if fits and raised != found:
+            wider = next((w for w in bounds.widths[name] if w > found[name]), None)
+            if wider is not None and bounds.hold({**found, name: wider}):
+                found = {**found, name: wider}
                 break
         else:
             return found
-        found = raised

@@ -1,10 +1,10 @@
-"""Cost functions: what a constraint counts, as a function of the groups' widths; counts and bytes."""
+"""Cost functions: the quantity that a constraint counts, as a function of the groups' widths."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,14 +16,14 @@ Widths = Mapping[str, int]
 
 
 class CostFunction(Protocol):
-    """What the solver, the gates and the refusals ask of a cost; whole numbers for whole widths."""
+    """A cost as the solver, the gates and the refusals read it; whole numbers for whole widths."""
 
     def value(self, widths: Widths) -> int:
         """Return the cost."""
         ...
 
     def marginal(self, group: str, widths: Widths) -> int:
-        """Return what one unit of `group` costs while the other groups have these widths."""
+        """Return the cost of one unit of `group` while the other groups have these widths."""
         ...
 
     def change(self, group: str, width: int, widths: Widths) -> int:
@@ -34,8 +34,11 @@ class CostFunction(Protocol):
         """Return the groups whose changes depend on the width of `group`, itself among them."""
         ...
 
-    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-        """Return those of the allowed widths that are worth ending with; the least and greatest stay."""
+    def worthwhile(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """Drop allowed widths that a wider one beats at no extra cost.
+
+        The smallest and the largest are always kept.
+        """
         ...
 
     def expected(self, widths: torch.Tensor) -> torch.Tensor:
@@ -68,7 +71,7 @@ class PolynomialCost:
         terms = self.polynomial.by_group.get(group, [])
         return {group}.union(*(others for _, others in terms))
 
-    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    def worthwhile(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
         """See CostFunction."""
         return {name: list(options) for name, options in widths.items()}
 
@@ -81,7 +84,7 @@ BUFFER_BYTES = 8  # at most, of one entry of a buffer: a batch norm counts its b
 
 
 def saved_overhead(graph: PruningGraph, itemsize: int | None = None) -> int:
-    """Return an upper bound of what a saved model holds beside its parameters' values, in bytes.
+    """Return an upper bound of the bytes of a saved model that are no parameter's values.
 
     A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No
     smaller model has a longer one: names stay or go, and numbers lose digits. Running statistics of norms are
@@ -93,7 +96,7 @@ def saved_overhead(graph: PruningGraph, itemsize: int | None = None) -> int:
         (itemsize or graph.itemsizes.get(name, 4)) * int(np.prod(shape, dtype=np.int64))
         for name, shape in shapes.items()
     )
-    entries: dict[str, Any] = {
+    entries = {
         name: {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end]}
         for name, shape in shapes.items()
     }

@@ -1,5 +1,6 @@
-"""Criteria: one-shot scores of units, a literal table name -> function and what it must be told."""
+"""Criteria: one-shot scores of units, as a table name -> function and the evidence that it needs."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection.budget import Limit
+from prune_ssl.models.arguments import shown
 from prune_ssl.selection.calibration import (
     Batch,
     Evidence,
@@ -17,6 +18,7 @@ from prune_ssl.selection.calibration import (
     per_unit,
     unit_sums,
 )
+from prune_ssl.selection.limits import Limit
 from prune_ssl.tracing import Group, PruningGraph
 
 Normalise = Literal["cost", "none"]
@@ -99,14 +101,18 @@ def _relative(
 
 @dataclass(frozen=True)
 class Criterion:
-    """A function (group, evidence) -> (units,) scores, and the evidence that it needs from data."""
+    """A score of units, and the evidence that it needs from data."""
 
     score: Callable[[Group, Evidence], torch.Tensor]
+    """Returns a score for each unit of a group, (units,): finite, 0 or more, higher means keep."""
     needs: Literal["weights", "gradients", "inputs"] = "weights"
+    """Beside the weights: gradients of the loss, or sizes of the inputs of consumers, on some batches."""
     relative: bool = False
     """Scores of different groups cannot be compared until each is over its mean, times the weight count."""
     by_cost: bool = True
     """Whether scores may be compared by cost saved."""
+    evenly: bool = False
+    """All groups are cut by one fraction; scores choose within a group only."""
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -115,10 +121,57 @@ CRITERIA: dict[str, Criterion] = {
     "fisher": Criterion(fisher, "gradients"),
     "activation": Criterion(activation, "inputs", relative=True),
     "random": Criterion(random, by_cost=False),
-    "uniform": Criterion(
-        magnitude, relative=True
-    ),  # magnitude within a group; `select` cuts all groups by one fraction
+    "uniform": Criterion(magnitude, relative=True, evenly=True),
 }
+
+
+_OWN = frozenset(CRITERIA)
+
+
+def register_criterion(name: str, criterion: Criterion) -> None:
+    """Add a criterion of your own, whose name `select`, `PruningConfig` and recipes then know.
+
+    Registering the same name once more replaces it, so that a notebook's cell can run twice.
+
+    Args:
+        name: letters, digits, `_` and `-`; not one of the package's own.
+        criterion: the score of units, and the evidence that it needs.
+
+    Raises:
+        BudgetError: the name is taken or malformed, or `criterion` is no `Criterion`.
+
+    Example:
+        >>> import prune_ssl
+        >>> from prune_ssl.selection import CRITERIA, Criterion, unit_sums
+        >>> def sum_of_sizes(group, evidence):
+        ...     return unit_sums(group, {path: w.abs() for path, w in evidence.parameters.items()})
+        >>> prune_ssl.register_criterion("l1", Criterion(sum_of_sizes, relative=True))
+        >>> "l1" in CRITERIA
+        True
+        >>> del CRITERIA["l1"]
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w-]*", name):
+        raise BudgetError(
+            f"register_criterion: found the name {name!r:.60}, wanted a letter, then letters, digits, _ or -."
+        )
+    if name in _OWN:
+        raise BudgetError(f"register_criterion: {name!r} is one of the package's own; choose another name.")
+    if not isinstance(criterion, Criterion) or not callable(criterion.score):
+        raise BudgetError(
+            f"register_criterion: found {shown(criterion)} for {name!r}, wanted "
+            "prune_ssl.Criterion(score), where score(group, evidence) returns a tensor (units,)."
+        )
+    if criterion.needs not in ("weights", "gradients", "inputs"):
+        raise BudgetError(
+            f"register_criterion: {name!r} needs {criterion.needs!r:.60}, wanted one of weights, gradients, "
+            "inputs."
+        )
+    CRITERIA[name] = criterion
+
+
+def needing_no_data() -> list[str]:
+    """Return the names of the criteria that look at weights only."""
+    return [name for name, criterion in CRITERIA.items() if criterion.needs == "weights"]
 
 
 def score_units(
@@ -127,7 +180,8 @@ def score_units(
     """Return a score (units,) for every group; higher means keep.
 
     Raises:
-        BudgetError: the criterion is not in the table, or needs batches that were not given.
+        BudgetError: the criterion is not in the table, needs batches that were not given, or gives anything
+            but a finite score of 0 or more for each unit.
     """
     if criterion not in CRITERIA:
         raise BudgetError(f"unknown criterion {criterion!r}; wanted one of {', '.join(CRITERIA)}.")
@@ -142,19 +196,35 @@ def score_units(
         evidence = Evidence(evidence.parameters, *gather_gradients(graph, model, batches or ()))
     elif chosen.needs == "inputs":
         evidence = Evidence(evidence.parameters, inputs=gather_inputs(graph, model, batches or ()))
-    scores = {name: chosen.score(group, evidence) for name, group in graph.groups.items()}
+    scores = {
+        name: _checked(criterion, group, chosen.score(group, evidence))
+        for name, group in graph.groups.items()
+    }
     return _relative(graph, scores, evidence) if chosen.relative else scores
 
 
-def unit_prices(graph: PruningGraph, limits: Sequence[Limit]) -> dict[str, float]:
-    """Return what one unit of each group costs: its share of the dense cost, summed over the limits.
+def _checked(criterion: str, group: Group, scores: object) -> torch.Tensor:
+    """Return the scores of a group; refuse scores that the solver cannot compare."""
+    wanted = f"wanted a tensor ({group.size},) of finite numbers of 0 or more"
+    where = f"criterion {criterion!r} on group {group.name!r}"
+    if not isinstance(scores, torch.Tensor):
+        raise BudgetError(f"{where}: found {shown(scores)}, {wanted}.")
+    if scores.shape != (group.size,):
+        raise BudgetError(f"{where}: found the shape {tuple(scores.shape)}, {wanted}.")
+    if not bool((scores.isfinite() & (scores >= 0)).all()):
+        raise BudgetError(f"{where}: found {float(scores.min()):g} to {float(scores.max()):g}, {wanted}.")
+    return scores
 
-    Every limit counts, because a section's touches the groups of its section only. What no limit prices
-    (hidden size under a latency) has the least price of the others: its units keep their order.
+
+def unit_prices(graph: PruningGraph, limits: Sequence[Limit]) -> dict[str, float]:
+    """Return the price of one unit of each group: its share of the dense cost, summed over the limits.
+
+    Every limit counts, because a section's touches the groups of its section only. A group that no
+    limit prices (hidden size under a latency) gets the least price of the others: its units keep their order.
     """
     dense = graph.widths()
     found = {
-        name: sum(max(limit.polynomial.marginal(name, dense), 0) / limit.dense for limit in limits)
+        name: sum(max(limit.cost.marginal(name, dense), 0) / limit.dense for limit in limits)
         for name in graph.groups
     }
     least = min((price for price in found.values() if price > 0), default=1.0)
@@ -168,12 +238,12 @@ def compared(
     normalise: Normalise = "cost",
     isomorphic: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """Return scores for the solver, which drops first what has the least score per cost saved.
+    """Return scores for the solver, which first drops the units with the least score per cost saved.
 
     Args:
         graph: the traced model.
         scores: group -> (units,) of a criterion.
-        prices: group -> what one of its units costs (`unit_prices`).
+        prices: group -> cost of one of its units (`unit_prices`).
         normalise: "cost" compares units by score per cost saved (which keeps the most score under the
             budget), "none" by score alone.
         isomorphic: compare a unit only with units of its own kind, by its rank among them (Fang et al. 2024):

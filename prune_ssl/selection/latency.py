@@ -49,7 +49,7 @@ def _place(grid: Sequence[int], width: int) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What one model's modules take on one machine, under one set of conditions. Plain data."""
+    """The times of one model's modules on one machine, under one set of conditions. Plain data."""
 
     machine: dict[str, str]
     """Processor, library versions; a table of another machine is not used."""
@@ -60,7 +60,7 @@ class LatencyTable:
     dense_ns: int
     """The whole dense model, measured."""
     rest_ns: int
-    """What no group changes."""
+    """The part of the time that no group changes."""
     segments: tuple[Segment, ...]
 
     def without(self, gone: Collection[str]) -> "LatencyTable":
@@ -74,7 +74,7 @@ class LatencyTable:
 
     @classmethod
     def from_json(cls, text: str) -> "LatencyTable":
-        """Read what `to_json` wrote.
+        """Read a table that `to_json` wrote.
 
         Raises:
             BudgetError: it is not a table, or one of another version.
@@ -139,14 +139,15 @@ class LatencyCost:
         parts = self.by_group.get(group, [])
         return {group}.union(*((*part.axes, *part.factors) for part in parts))
 
-    def usable(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-        """Return the widths where this machine is fast: none for which a wider one takes no longer.
+    def worthwhile(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """Drop allowed widths for which a wider one takes no longer on this machine.
 
-        Where a group is the only axis of its module, only widths that were measured.
+        Where a group is the only axis of its module, widths that were not measured go too. The smallest and
+        the largest are always kept.
         """
-        return {name: self._usable(name, list(options)) for name, options in widths.items()}
+        return {name: self._worthwhile(name, list(options)) for name, options in widths.items()}
 
-    def _usable(self, name: str, options: list[int]) -> list[int]:
+    def _worthwhile(self, name: str, options: list[int]) -> list[int]:
         segments = [part for part in self.by_group.get(name, []) if name in part.axes]
         if not segments or len(options) < 3:
             return options

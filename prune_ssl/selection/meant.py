@@ -1,4 +1,4 @@
-"""What a budget that breaks the grammar most likely means, as texts that may follow it."""
+"""Meant: the likely meanings of a budget that breaks the grammar, as texts that may follow it."""
 
 import re
 import unicodedata
@@ -34,7 +34,7 @@ SEPARATORS = re.compile(r"\s*(?:[;&|+\n]|\band\b)\s*|(?<=[\w%])\s+(?=[a-z.]+\s*=
 
 
 def likely_budgets(text: str, options: Iterable[str]) -> list[str]:
-    """Return what a term of a budget may stand for: an option, several terms, or one.
+    """Return the likely meanings of a term of a budget: an option, several terms, or one.
 
     Args:
         text: the term as it was given.
@@ -51,7 +51,7 @@ def likely_budgets(text: str, options: Iterable[str]) -> list[str]:
 
 
 def _likely_terms(term: str) -> list[str]:
-    """Return what one term, as `50%`, `MACs: 0.5` or `50% of macs`, may stand for."""
+    """Return the likely meanings of one term, such as `50%`, `MACs: 0.5` or `50% of macs`."""
     text = unicodedata.normalize("NFKC", term[:200]).lower().replace("_", "")
     text = re.sub(r"(?<=\d),(?=\d)", ".", text)
     place, device = re.subn(r"@\s*(\w+)[:\d]*", r"", text), re.search(r"@\s*([a-z]+)", text)
@@ -75,7 +75,7 @@ def _likely_terms(term: str) -> list[str]:
 
 
 def _unit(written: str) -> tuple[str, str]:
-    """Return the unit, and what else was written in one word with it (`gmacs`, `mparams`, `gflops`)."""
+    """Return the unit, and the quantity that was written in one word with it (`gmacs`, `mparams`)."""
     if written in OF_UNIT or not written:
         return written, ""
     for metric in sorted(METRICS, key=len, reverse=True):
@@ -93,7 +93,7 @@ def _nearest(words: Iterable[str], known: Iterable[str]) -> str:
 
 
 def _amounts(kind: str, amount: Fraction, unit: str, negative: bool) -> Iterable[tuple[str, Fraction, str]]:
-    """Yield (quantity, value, unit) for what a number may mean, the likeliest first."""
+    """Yield (quantity, value, unit) for each likely meaning of a number, the likeliest first."""
     if unit and unit not in OF_UNIT:
         return
     shown, factor = OF_UNIT.get(unit, ("", 1))

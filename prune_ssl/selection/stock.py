@@ -1,4 +1,4 @@
-"""The stock layout: what the config of a transformers class can say, as allowed widths and ties.
+"""The stock layout: the sizes that the config of a transformers class has, as allowed widths and ties.
 
 A stock config has a width for every convolution, one FFN width for all layers, and a number of layers. Its
 heads are hidden size / head count wide, so heads and hidden size stay; so does a conformer's convolution
@@ -16,7 +16,7 @@ STOCK_KINDS = ("conv", "ffn", "layer")
 
 
 def stock_widths(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-    """Return those of the allowed widths that a stock config can say."""
+    """Return those of the allowed widths that a stock config can express."""
     return {
         name: [width for width in options if width or not _must_stay(graph, name)]
         if _may_shrink(graph, name)

@@ -70,7 +70,7 @@ def cut(
         measured: time the cut, and correct a latency budget by that (for the dense model only).
     """
     graph = trace(before.model)
-    budget, batches = for_what_is_left(budget, dense, graph), list(batches)
+    budget, batches = without_emptied_groups(budget, dense, graph), list(batches)
 
     def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
         return select(
@@ -80,7 +80,7 @@ def cut(
             config.criterion,
             config.round_to,
             config.kinds,
-            config.seconds,
+            seconds=config.seconds,
             batches=batches,
             normalise=config.normalise,
             isomorphic=config.isomorphic,
@@ -92,8 +92,8 @@ def cut(
     return Cut(model, composed(dense, before.keep, keep))
 
 
-def for_what_is_left(budget: Budget, dense: PruningGraph, graph: PruningGraph) -> Budget:
-    """Return the budget with tables of the dense model that leave out groups which earlier cuts emptied."""
+def without_emptied_groups(budget: Budget, dense: PruningGraph, graph: PruningGraph) -> Budget:
+    """Return the budget with latency tables that no longer mention groups emptied by earlier cuts."""
     gone = dense.groups.keys() - graph.groups.keys()
     return tuple(
         limit if limit.table is None else replace(limit, table=limit.table.without(gone)) for limit in budget

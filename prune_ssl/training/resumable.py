@@ -231,7 +231,7 @@ class SeededItems(Dataset[Any]):
         self.items, self.seed = items, seed
         self.key = phase_key(phase)
         self.epoch = torch.zeros((), dtype=torch.long)
-        self.epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it change
+        self.epoch.share_memory_()  # workers see it change
         self.epochs: float | None = None
 
     def __len__(self) -> int:

@@ -10,11 +10,10 @@ from torch import nn
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import Plan, PruningConfig
-from prune_ssl.selection import Budget, Limit, allowed_widths, resolve
-from prune_ssl.selection.budget import reachable
+from prune_ssl.selection import Budget, Limit, allowed_widths, reachable, resolve
 from prune_ssl.selection.latency import LatencyCost
 from prune_ssl.tracing import PruningGraph
-from prune_ssl.training.cutting import composed, for_what_is_left
+from prune_ssl.training.cutting import composed, without_emptied_groups
 
 if TYPE_CHECKING:
     from prune_ssl.training.trainer import PruningTrainer
@@ -72,7 +71,7 @@ class Stage:
             config: kinds and rounding.
         """
         widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
-        constraints = for_what_is_left(tuple(limit.constraint for limit in self.limits), dense, graph)
+        constraints = without_emptied_groups(tuple(limit.constraint for limit in self.limits), dense, graph)
         budget = []
         for limit, constraint in zip(self.limits, constraints, strict=True):
             if constraint.table is None or constraint.fraction is None:

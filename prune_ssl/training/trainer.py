@@ -19,7 +19,7 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.errors import BudgetError, GatingError, PruneError, PruneWarning
-from prune_ssl.gating import Plan, PruningConfig, attach_gates, reattach
+from prune_ssl.gating import Plan, PruningConfig, attach, attach_gates, doubts, project, require_learned
 from prune_ssl.models.arguments import shown
 from prune_ssl.models.checkpointing import refuse_reentrant_arguments
 from prune_ssl.profiling import fit_latency
@@ -163,7 +163,7 @@ class PruningTrainer(DistillationTrainer):
         """Put the gates on the present model as well, until it is cut."""
         super().take_hold()
         if self.plan is None and self.pruning.method == "gates":
-            reattach(cast(nn.Module, self.model), self.gates)
+            attach(cast(nn.Module, self.model), self.gates)
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
         """Plan the gates, and keep their rates constant.
@@ -318,12 +318,12 @@ class PruningTrainer(DistillationTrainer):
             self._require_learned()
             self.release()
             self.latency_share = self._fit_latency(model)
-            self.plan = agreed(self.gates.projected(), self.accelerator)
+            self.plan = agreed(project(self.gates, self.gates.lagrangian), self.accelerator)
             model = agreed_weights(resize(model, self.graph, self.plan, inplace=True), self.accelerator)
         if self.distiller is not None:
             self.distiller.attach(model)
         if steps is None:
-            steps = round(self.pruning.recovery * (self.state.global_step or self.gates.steps))
+            steps = round(self.pruning.recovery * (self.state.global_step or self.gates.lagrangian.steps))
         rate = self.pruning.recovery_learning_rate or self.args.learning_rate
         recovery = self.later_trainer(model, steps, RECOVERY, rate)
         recovery.phase += self.phase.removeprefix(PruningTrainer.phase)
@@ -349,8 +349,8 @@ class PruningTrainer(DistillationTrainer):
                 "finalize() before train(): the gates have learned nothing. Call train() first; to cut "
                 "without training, use PruningConfig(method='one_shot') or prune_ssl.select."
             )
-        self.gates.require_learned()
-        for doubt in self.gates.doubts():
+        require_learned(self.gates, self.gates.lagrangian)
+        for doubt in doubts(self.gates, self.gates.lagrangian):
             self.note(f"{self.title}: {doubt}.")
 
     def note(self, line: str) -> None:
@@ -372,7 +372,7 @@ class PruningTrainer(DistillationTrainer):
 
         def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
             self.gates.constrain(budget)
-            return self.gates.projected().keep
+            return project(self.gates, self.gates.lagrangian).keep
 
         path = self._folder / LATENCY_FILE
         if self.resuming and path.is_file():

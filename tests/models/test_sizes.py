@@ -3,13 +3,13 @@
 import copy
 
 import pytest
-from conftest import HEADS, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_ssl.models import FAMILIES, backbone_of
 from prune_ssl.models.pruned import CONFIGS
+from prune_ssl.models.registry import FAMILIES, backbone_of
 from prune_ssl.models.sizes import LayerSizes, stated_head_size
+from tests.support.models import HEADS, tiny_model
 
 STOCK = {family: tiny_model(family, "Model") for family, heads in HEADS.items() if heads}
 

@@ -1,0 +1,37 @@
+"""prune-ssl import: a checkpoint of another pruning tool becomes a model folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prune_ssl.artifacts import prepare_folder, save_pretrained
+from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.options import Seconds, check_choice, check_folder
+from prune_ssl.importing import import_checkpoint
+from prune_ssl.importing.checkpoints import FAMILIES
+from prune_ssl.tracing import trace
+
+
+@one_line_errors
+def import_command(
+    file: Annotated[Path, typer.Argument(help="Checkpoint of DPHuBERT or DiariZen, after its pruning step.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the model.")],
+    family: Annotated[
+        str | None, typer.Option(help="hubert or wav2vec2, which such a file does not tell apart.")
+    ] = None,
+    seconds: Seconds = 10.0,
+    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
+) -> None:
+    """Write a checkpoint of DPHuBERT or DiariZen as a model folder: to load, prune further or export."""
+    if family is not None:
+        check_choice("--family", family, FAMILIES)
+    prepare_folder(out, overwrite)
+    check_folder(out.parent)
+    found = import_checkpoint(file, family)
+    cost = trace(found.model).cost(seconds=seconds)
+    save_pretrained(found.model, out, overwrite=overwrite, processor=found.extractor)
+    for note in found.notes:
+        say(f"note: {note}")
+    say(f"{type(found.model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s")
+    say(f"model: {out}")

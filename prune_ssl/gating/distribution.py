@@ -1,0 +1,139 @@
+"""UnitGates: one hard-concrete gate for each unit of some groups, drawn, held, or at its likeliest."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from prune_ssl.gating import hard_concrete
+from prune_ssl.gating.attachment import Attachment
+from prune_ssl.gating.learning import Learning
+from prune_ssl.gating.plan import Plan
+from prune_ssl.tracing import Group, PruningGraph
+
+
+class UnitGates(nn.Module):
+    """The distribution of gates over units (docs/methods.md, "Gates").
+
+    All units share one parameter, `log_alpha` (units,); `spans` has the slice of each group in it. The module
+    is separate from the model: `attach` puts it on one, and its state_dict is its own.
+    """
+
+    group_of_unit: torch.Tensor  # (units,) number of each unit's group among all of the graph
+
+    def __init__(self, graph: PruningGraph, groups: Mapping[str, Group]) -> None:
+        super().__init__()
+        self.graph, self.groups = graph, dict(groups)
+        self.spans: dict[str, slice] = {}
+        for name, group in self.groups.items():
+            start = next(reversed(self.spans.values())).stop if self.spans else 0
+            self.spans[name] = slice(start, start + group.size)
+        units = sum(group.size for group in self.groups.values())
+        self.log_alpha = nn.Parameter(torch.zeros(units))
+        numbers = {name: number for number, name in enumerate(graph.groups)}
+        owner = [numbers[name] for name, group in self.groups.items() for _ in range(group.size)]
+        self.register_buffer("group_of_unit", torch.tensor(owner, dtype=torch.long), persistent=False)
+        # Gates have a stream of their own: processes that were seeded alike then draw the same gates, however
+        # much dropout and augmentation each of them draws in between.
+        self.seed = torch.initial_seed()
+        self.learned = Learning()
+        self.watch: Callable[[torch.Tensor], torch.Tensor] | None = None
+        """Gets the task's gradient on the drawn gates, (units,), and returns the one that they are to get."""
+        self.attachment: Attachment | None = None
+        self._generator: torch.Generator | None = None
+        self._current: torch.Tensor | None = None
+        self._held: torch.Tensor | None = None
+
+    @property
+    def stream(self) -> torch.Generator:
+        """The random stream that the gates are drawn from, on their device."""
+        device = self.log_alpha.device
+        if self._generator is None or self._generator.device.type != device.type:
+            self._generator = torch.Generator(device).manual_seed(self.seed)
+        return self._generator
+
+    def values(self, group: str) -> torch.Tensor:
+        """Return the current gates of `group`, (units,)."""
+        if self._current is None:
+            self._current = self.deterministic()
+        return self._current[self.spans[group]]
+
+    def draw(self, training: bool) -> None:
+        """Set the gates of the coming forward pass: a new sample in training, the deterministic mask else."""
+        self.learned.note_pass(training, self._held is not None, torch.is_grad_enabled())
+        if self._held is not None:
+            self._current = self._held
+        elif training and torch.is_grad_enabled():
+            # Only the task loss flows through this node (the penalty reads log_alpha directly), so the hooks
+            # see the task's gradient alone.
+            followed = self.log_alpha * 1.0
+            followed.register_hook(self.learned.note_pulled)
+            if self.watch is not None:
+                followed.register_hook(self.watch)
+            self._current = hard_concrete.sample(followed, self.stream)
+        else:
+            self._current = self.deterministic()
+
+    @torch.no_grad()
+    def deterministic(self) -> torch.Tensor:
+        """Return the evaluation mask (units,): each group's likeliest round(sum P) units at E[z | z > 0]."""
+        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        mask = self.open_means()
+        for name, span in self.spans.items():
+            count = max(round(float(probabilities[span].sum())), self.groups[name].minimum)
+            closed = torch.argsort(probabilities[span], descending=True, stable=True)[count:]
+            mask[span][closed] = 0
+        return mask
+
+    def open_means(self) -> torch.Tensor:
+        """Return E[z | z > 0] of every unit, (units,).
+
+        That of a layer is 1: a layer is there or not, and its gate cannot be folded anywhere.
+        """
+        means = hard_concrete.mean_when_open(self.log_alpha.detach())
+        for name, group in self.groups.items():
+            if group.kind == "layer":
+                means[self.spans[name]] = 1.0
+        return means
+
+    @torch.no_grad()
+    def hold(self, plan: Plan | Mapping[str, Sequence[int]] | None) -> None:
+        """Fix the gates at a plan or a bare keep (scale 1), or let them go again with None."""
+        if plan is None:
+            self._held = self._current = None
+            return
+        keep = plan.keep if isinstance(plan, Plan) else self.graph.check(plan)
+        scales = plan.scales if isinstance(plan, Plan) else {}
+        mask = torch.ones_like(self.log_alpha)
+        for name, units in keep.items():
+            mask[self.spans[name]] = 0
+            values = torch.tensor(scales.get(name, (1.0,) * len(units)), dtype=mask.dtype, device=mask.device)
+            mask[self.spans[name]][list(units)] = values
+        for name, values_of_all in scales.items():
+            if name not in keep:
+                mask[self.spans[name]] = torch.tensor(values_of_all, dtype=mask.dtype, device=mask.device)
+        self._held = self._current = mask
+
+    def open_counts(self) -> torch.Tensor:
+        """Return the expected number of open units of every group of the graph, (groups,), differentiable."""
+        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        whole = probabilities.new_tensor(
+            [0.0 if name in self.spans else float(group.size) for name, group in self.graph.groups.items()]
+        )
+        return whole.index_add(0, self.group_of_unit, probabilities)
+
+    def expected_widths(self) -> dict[str, torch.Tensor]:
+        """Return the expected number of open units of every group, scalars, differentiable."""
+        return dict(zip(self.graph.groups, self.open_counts().unbind(), strict=True))
+
+    def slopes(self) -> torch.Tensor:
+        """Return the sum over each group's units of d P(open) / d log_alpha, (groups,), in float64."""
+        probabilities = hard_concrete.keep_probability(self.log_alpha.detach())
+        each = (probabilities * (1 - probabilities)).double()
+        return each.new_zeros(len(self.graph.groups)).index_add(0, self.group_of_unit, each)
+
+    def detach(self) -> None:
+        """Take the gates off the model: classes and hooks as they were before. The gates keep values."""
+        if self.attachment is not None:
+            self.attachment.detach()
+        self.attachment = None

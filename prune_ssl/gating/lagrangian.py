@@ -1,0 +1,107 @@
+"""Lagrangian: the penalty that pulls the expected cost of gates to a budget, as hard as the task pulls."""
+
+from math import sqrt
+
+import torch
+
+from prune_ssl.errors import BudgetError
+from prune_ssl.gating import schedule
+from prune_ssl.gating.config import PruningConfig
+from prune_ssl.gating.task_pull import TaskPull
+from prune_ssl.selection import Bounds
+
+
+class Lagrangian:
+    """The controller of a budget: the target at each step, and the penalty for missing it.
+
+    The multipliers, (limits, 2) with lambda_1 and lambda_2 of each constraint, are a parameter of `Gates`: an
+    optimiser moves them and a checkpoint holds them under that name.
+    """
+
+    def __init__(self, config: PruningConfig, bounds: Bounds, units: int) -> None:
+        self.config, self.bounds, self.units = config, bounds, units
+        self.steps = 0
+        """Planned optimiser steps; 0: not planned yet."""
+        self.start: list[float] = []
+        """Expected fraction of each constraint at the first step."""
+        self.pull = TaskPull()
+
+    @property
+    def learning_rate(self) -> float:
+        """The gates' learning rate: the config's, or one that follows from the number of steps."""
+        steps = self._planned_steps()
+        return self.config.gate_learning_rate or schedule.gate_learning_rate(steps)
+
+    @property
+    def warmup(self) -> float:
+        """The part of the steps over which the target falls: the config's, or one that follows from them."""
+        steps = self._planned_steps()
+        return schedule.warmup(steps) if self.config.warmup is None else self.config.warmup
+
+    def target(self, step: int) -> list[float]:
+        """Return the target fraction of each constraint at `step`."""
+        steps, warmup = self._planned_steps(), self.warmup
+        return [
+            schedule.ramp(step, steps, warmup, start, limit.fraction, self.config.schedule)
+            for start, limit in zip(self.start, self.bounds.limits, strict=True)
+        ]
+
+    def expected(self, counts: torch.Tensor) -> torch.Tensor:
+        """Return the expected cost of each constraint as a fraction of the dense cost, (limits,).
+
+        Args:
+            counts: expected number of open units of every group of the graph, (groups,).
+        """
+        return self._costs(counts).to(counts.dtype)
+
+    def penalty(
+        self, step: int, multipliers: torch.Tensor, counts: torch.Tensor, slopes: torch.Tensor
+    ) -> torch.Tensor:
+        """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
+
+        Minimise it: the multipliers, over which it is to be maximised, get the negated gradient, so that any
+        optimiser will do. K is `task_scale`.
+
+        Args:
+            step: optimiser step, from 0.
+            multipliers: (limits, 2).
+            counts: expected number of open units of every group, (groups,), differentiable.
+            slopes: sum over each group's units of d P(open) / d log_alpha, (groups,) float64.
+        """
+        self.pull.follow()
+        target = torch.tensor(self.target(step), dtype=multipliers.dtype, device=multipliers.device)
+        expected = self.expected(counts)
+        violation = expected - target
+        negated = 2 * multipliers.detach() - multipliers  # the same values, gradients negated
+        terms = negated[:, 0] * violation + negated[:, 1] * violation.square()
+        penalty = (self.task_scale(counts, slopes) * terms).sum()
+        if penalty.requires_grad:
+            penalty.register_hook(self.pull.note_scale)
+        return penalty
+
+    def task_scale(self, counts: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+        """Return K of each constraint, (limits,), without a gradient (docs/methods.md, "The scale K").
+
+        K scales the penalty so that a multiplier of 1 pulls on the gates as hard as the task loss does.
+        Arguments as in `penalty`.
+        """
+        if self.pull.smoothed is None or not torch.is_grad_enabled():
+            return counts.new_full((len(self.bounds.limits),), sqrt(self.units)).detach()
+        widths = counts.detach().double().requires_grad_()
+        pulls = [
+            (torch.autograd.grad(each, widths, retain_graph=True)[0].abs() * slopes).sum()
+            for each in self._costs(widths)
+        ]
+        smallest = torch.finfo(counts.dtype).tiny
+        return self.pull.smoothed / torch.stack(pulls).to(counts.dtype).clamp_min(smallest)
+
+    def _costs(self, counts: torch.Tensor) -> torch.Tensor:
+        return torch.stack([limit.cost.expected(counts) / limit.dense for limit in self.bounds.limits])
+
+    def _planned_steps(self) -> int:
+        if not self.steps:
+            raise BudgetError(
+                "the gates do not know how long they will train: give PruningConfig(steps=...), the number "
+                "of optimiser steps; learning rates and the target's ramp follow from it."
+            )
+        return self.steps

@@ -1,0 +1,190 @@
+"""Read the file of a model that DPHuBERT or DiariZen pruned."""
+
+import json
+import pickle
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
+
+from prune_ssl.errors import ArtifactError, ModelError
+from prune_ssl.importing.settings import Settings
+from prune_ssl.models import load_model
+from prune_ssl.models.origin import forget_origin
+
+FAMILIES = ("hubert", "wav2vec2", "wavlm")
+SCALES = "feature_extractor.dummy_weight"
+STAGE_BEFORE = re.compile(r"hard_concrete")
+RENAMED = (
+    (re.compile(r"^encoder\.feature_projection\."), "feature_projection."),
+    (re.compile(r"^encoder\.transformer\."), "encoder."),
+    (re.compile(r"(?<=pos_conv_embed\.conv\.)weight_g$"), "parametrizations.weight.original0"),
+    (re.compile(r"(?<=pos_conv_embed\.conv\.)weight_v$"), "parametrizations.weight.original1"),
+)
+"""Key of theirs -> key of a bare model of transformers."""
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model of another tool, as one of transformers."""
+
+    model: PreTrainedModel
+    """In float32 and eval mode."""
+    extractor: Wav2Vec2FeatureExtractor
+    """Makes the model's input; it normalises the waveform where the model's own code did."""
+    notes: tuple[str, ...]
+    """What a user should know of this file."""
+
+
+def import_checkpoint(file: str | Path, family: str | None = None) -> Imported:
+    """Return the model in a checkpoint of DPHuBERT (Peng et al., 2023) or DiariZen (Han et al., 2025).
+
+    Both tools save `{"state_dict": ..., "config": ...}`. Only tensors and plain values are read from the
+    file: no code in it is run.
+
+    Args:
+        file: the checkpoint, such as DPHuBERT-sp0.75.pth, or pytorch_model.bin of DiariZen's pruning.
+        family: `hubert` or `wav2vec2`, whose graphs are the same, so that the file does not say which it is
+            (None: `hubert`). A WavLM is recognised.
+
+    Raises:
+        ArtifactError: the file cannot be read, or is not such a checkpoint.
+    """
+    path = Path(file)
+    if family is not None and family not in FAMILIES:
+        raise ArtifactError(f"family: found {family!r:.60}, wanted one of {', '.join(FAMILIES)}.")
+    state, settings = _contents(path)
+    if family is not None and settings.is_wavlm != (family == "wavlm"):
+        found = "has" if settings.is_wavlm else "does not have"
+        raise ArtifactError(
+            f"{path} is not a {family} model: it {found} WavLM's position bias. Leave family out."
+        )
+    kind = "wavlm" if settings.is_wavlm else family or "hubert"
+    notes = []
+    if kind == "hubert" and family is None:
+        notes.append("taken for a HuBERT; the file does not tell it from a wav2vec 2.0 (--family)")
+    scales = state.pop(SCALES, None)
+    channels = settings.extractor_conv_layer_config[-1][0]
+    if scales is not None and scales.shape != (channels,):
+        raise ArtifactError(f"{path}: {SCALES} has shape {tuple(scales.shape)}, wanted ({channels},).")
+    scaled = scales is not None and bool((scales != 1).any())
+    renamed = _renamed(state)
+    if scaled and scales is not None:
+        last = len(settings.extractor_conv_layer_config) - 1
+        renamed[f"feature_extractor.conv_layers.{last}.activation.1.weight"] = scales.reshape(-1, 1, 1)
+        notes.append("its frontend has soft factors of the last channels, which are kept")
+    if settings.is_wavlm:
+        notes += _complete_positions(renamed, settings)
+    model = _load(path, settings, kind, scaled, renamed)
+    extractor = Wav2Vec2FeatureExtractor(
+        do_normalize=settings.normalize_waveform,
+        return_attention_mask=settings.extractor_mode == "layer_norm",
+    )
+    return Imported(model, extractor, tuple(notes))
+
+
+def _contents(path: Path) -> tuple[State, Settings]:
+    """Return the weights and the settings of a checkpoint.
+
+    Raises:
+        ArtifactError: it is not one that holds a pruned model.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} is not a file. Give the checkpoint's file.")
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ArtifactError(
+            f"{path} holds more than tensors and plain values, and was not read: "
+            f"{str(error).splitlines()[0][:200]}"
+        ) from error
+    except Exception as error:  # torch raises of every kind for a file that is not its own
+        words = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise ArtifactError(f"{path} cannot be read as a checkpoint of torch: {words}") from error
+    state = data.get("state_dict") if isinstance(data, Mapping) else None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise ArtifactError(
+            f"{path} is not a checkpoint of DPHuBERT or DiariZen: wanted 'state_dict' and 'config' in it."
+        )
+    if any(STAGE_BEFORE.search(name) for name in state):
+        raise ArtifactError(
+            f"{path} was saved before its units were cut (it holds gates, hard_concrete). Run that "
+            "tool's own pruning step first, and give the file that it writes."
+        )
+    settings = data.get("config")
+    if not isinstance(settings, Mapping):
+        more = (
+            " It looks like a training checkpoint." if any("student_model." in name for name in state) else ""
+        )
+        raise ArtifactError(f"{path} has no 'config', which says the sizes of its layers.{more}")
+    asked = sorted(str(name) for name, value in settings.items() if "_prune_" in str(name) and value is True)
+    if asked:
+        raise ArtifactError(
+            f"{path} was saved before its units were cut ({', '.join(asked)}). Run that tool's own "
+            "pruning step first, and give the file that it writes."
+        )
+    try:
+        return dict(state), Settings.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "config"
+        raise ArtifactError(
+            f"{path}: config, {place}: {first['msg'].removeprefix('Value error, ')}."
+        ) from error
+
+
+def _renamed(state: Mapping[str, torch.Tensor]) -> State:
+    """Return the weights under the names of a bare model of transformers; a CTC head keeps its own."""
+    made = {}
+    for name, value in state.items():
+        new = name
+        for pattern, text in RENAMED:
+            new = pattern.sub(text, new)
+        made[new] = value.detach().to(torch.float32).contiguous().clone()
+    return made
+
+
+def _complete_positions(state: State, settings: Settings) -> list[str]:
+    """Give kept heads their own constants, and zeros in the place of a lost table of positions."""
+    for layer in range(settings.encoder_num_layers):
+        name = f"encoder.layers.{layer}.attention.gru_rel_pos_const"
+        value = state.get(name)
+        kept = list(settings.heads_of(layer))
+        if value is not None and value.dim() == 4 and value.shape[1] == settings.all_heads:
+            state[name] = value[:, kept].clone()
+    table = "encoder.layers.0.attention.rel_attn_embed.weight"
+    if table in state:
+        return []
+    state[table] = torch.zeros(settings.encoder_num_buckets, settings.all_heads)
+    return ["its first layer lost the table of relative positions; no layer has a position bias any more"]
+
+
+def _load(path: Path, settings: Settings, family: str, scaled: bool, state: State) -> PreTrainedModel:
+    """Build the model by its config, and load the weights strictly."""
+    config = settings.config(family, scaled)
+    if settings.aux_num_out is not None:
+        head = {f"aux.{leaf}": f"lm_head.{leaf}" for leaf in ("weight", "bias")}
+        state = {head.get(name, f"{family}.{name}"): value for name, value in state.items()}
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "config.json").write_text(json.dumps(config))
+        save_file(state, str(Path(place) / "model.safetensors"), metadata={"format": "pt"})
+        try:
+            model = load_model(place)
+        except ModelError as error:
+            raise ArtifactError(
+                f"{path}: its weights do not fit its config: {str(error).replace(place, path.name)}"
+            ) from error
+    forget_origin(model)
+    model.name_or_path = model.config.name_or_path = ""
+    model.eval()
+    return model

@@ -1,0 +1,33 @@
+"""One report for all tests that read one."""
+
+import pytest
+
+from prune_ssl.reporting import Report, report
+from prune_ssl.resizing import resize
+from prune_ssl.tracing import trace
+from tests.support.models import tiny_model
+from tests.support.reports import HISTORY, HOSTILE, RESULTS
+
+
+@pytest.fixture(scope="module")
+def made() -> Report:
+    """A full report of a pruned model that has lost all heads of a layer."""
+    dense = tiny_model()
+    graph = trace(dense)
+    keep = {name: range(group.size // 2) for name, group in graph.groups.items()} | {
+        "layer.1.heads": range(0)
+    }
+    return report(
+        resize(dense, graph, keep),
+        baseline=dense,
+        title=HOSTILE,
+        budget="macs=50%,frontend.macs=40%,params=2k",
+        history=HISTORY,
+        results=RESULTS,
+        settings={"seed": 1, HOSTILE: HOSTILE},
+        seconds=(0.2, 0.5),
+        threads=1,
+        reference_seconds=1.0,
+        min_iterations=3,
+        min_seconds=0.0,
+    )

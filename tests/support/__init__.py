@@ -1,0 +1,1 @@
+"""Shared by the tests: tiny models, clips, trainers, recipes. No test module imports another."""

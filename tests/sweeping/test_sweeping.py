@@ -1,0 +1,200 @@
+"""Sweeps: every cell run once, resumed, reported as a Pareto page and CSV that say what the reports say."""
+
+import csv
+import io
+import json
+import re
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from prune_ssl import sweeping as sweep_module
+from prune_ssl.cli import sweep as sweep_command
+from prune_ssl.errors import ArtifactError, RecipeError
+from prune_ssl.pipeline import run
+from prune_ssl.recipes import load_recipe
+from prune_ssl.reporting import report
+from prune_ssl.reporting.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
+from prune_ssl.sweeping import Trial, point_of, sweep, trials
+from prune_ssl.tracing import trace
+from tests.support.cli import run_cli
+from tests.support.models import tiny_model
+
+
+def test_trials_are_all_combinations():
+    found = trials(["50%", "params=40%"], ["gates", "iterative/taylor"], [0, 1])
+    assert len(found) == 8
+    assert found[1] == Trial("macs=50%", "iterative/taylor", 0)
+    assert found[1].name == "iterative-taylor-macs-50-s0"
+    assert len({trial.name for trial in found}) == 8
+
+
+def test_a_sweep_runs_each_cell_once_and_trains_one_dense_model_per_seed(recipe, tmp_path):
+    out = tmp_path / "sweep"
+    options = [
+        "--budgets",
+        "80% params=70%",
+        "--methods",
+        "gates one_shot/magnitude",
+        "--seeds",
+        0,
+        "--seeds",
+        1,
+    ]
+    result = run_cli("sweep", recipe, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    assert "8 of 8 models" in result.output
+    assert result.output.count("Training the dense model") == 2
+    rows = list(csv.DictReader(io.StringIO((out / "pareto.csv").read_text())))
+    assert len(rows) == 8
+    for row in rows:
+        trial = Trial(row["budget"], row["method"], int(row["seed"]))
+        report = json.loads((out / trial.name / "report.json").read_text())
+        assert float(row["value"]) == report["results"]["recovered"]["accuracy"]
+        name, percent = re.match(r"(\w+)=(\d+)%", row["budget"]).groups()
+        assert float(row[f"{name}_kept"]) <= int(percent) / 100
+    page = (out / "pareto.html").read_text()
+    assert page.count("<circle") == 3 * 8
+    assert "iterative" not in page
+    again = run_cli("sweep", recipe, "--out", out, *options)
+    assert again.exit_code == 0
+    assert "Pruning to" not in again.output
+    (out / "gates-macs-80-s1" / "report.json").unlink()
+    partly = run_cli("sweep", recipe, "--out", out, *options)
+    assert partly.output.count("Pruning to") == 1
+    assert "8 of 8 models" in partly.output
+
+
+def test_a_trial_that_fails_is_left_out_and_said(recipe, tmp_path, monkeypatch):
+    loaded, said = load_recipe(recipe, ["dense=null"]), []
+    cells = trials(["80%", "1%"], ["gates"], [0])
+    points = sweep(loaded, cells, tmp_path / "sweep", said.append)
+    assert [point.budget for point in points] == ["macs=80%"]
+    assert any("failed: budget macs=1% cannot be met" in line for line in said)
+    assert said[-1] == "left out, because they failed: gates-macs-1-s0"
+    with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
+        sweep(loaded, cells[1:], tmp_path / "other", said.append)
+    calls = []
+    monkeypatch.setattr(sweep_module, "run", lambda *a, **k: calls.append(k) or run(*a, **k))
+    sweep(loaded, cells, tmp_path / "sweep", said.append)
+    assert len(calls) == 1
+
+
+def test_a_folder_takes_no_trials_of_other_settings(recipe, tmp_path, monkeypatch):
+    def fails(*_args, **_settings):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sweep_module, "run", fails)
+    said, cells = [], trials(["80%"], ["gates"], [0])
+    with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
+        sweep(load_recipe(recipe), cells, tmp_path / "sweep", said.append)
+    assert "failed: CUDA out of memory" in said
+    other = load_recipe(recipe, ["pruning.steps=999", "pruning.budget=macs=30%", "seed=5"])
+    with pytest.raises(ArtifactError, match=r"other settings \(pruning.steps differ\)"):
+        sweep(other, cells, tmp_path / "sweep", said.append)
+
+
+def test_a_sweep_takes_method_and_budgets_from_the_recipe(recipe, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweep_command, "sweep", lambda recipe, cells, *_: asked.append(cells) or [])
+    progressive = ("pruning.budgets=[80%, 60%]", "pruning.budget=macs=60%")
+    assert run_cli("sweep", recipe, *progressive, "--out", tmp_path).exit_code == 0
+    cuts = ("pruning.method=iterative", "pruning.criterion=taylor")
+    assert run_cli("sweep", recipe, *cuts, "--out", tmp_path).exit_code == 0
+    assert [(cell.budget, cell.method) for cell in asked[0]] == [("macs=80%", "gates"), ("macs=60%", "gates")]
+    assert [cell.method for cell in asked[1]] == ["iterative/taylor"]
+
+
+def test_a_machine_that_cannot_train_fails_each_trial_in_a_line(recipe, tmp_path, without_bfloat16):
+    said = []
+    with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
+        sweep(
+            load_recipe(recipe, ["bf16=true"]),
+            trials(["80%", "70%"], ["gates"], [0]),
+            tmp_path / "s",
+            said.append,
+        )
+    assert sum("Set bf16=false" in line for line in said) == 2
+
+
+def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):
+    loaded = load_recipe(recipe)
+    for method in ("gates/taylor", "magic"):
+        with pytest.raises(RecipeError, match="method"):
+            sweep(loaded, trials(["80%"], ["gates", method], [0]), tmp_path / "sweep")
+    assert not list((tmp_path / "sweep").glob("*/"))
+
+
+def test_a_point_says_at_which_length_its_macs_and_its_latency_are(tmp_path):
+    dense = tiny_model(num_labels=2)
+    quick = {"threads": 1, "min_iterations": 3, "min_seconds": 0.0, "results": {"cut": {"accuracy": 0.5}}}
+    found = {}
+    for name, seconds in (("same", (0.2, 0.5)), ("other", (0.5,))):
+        path = tmp_path / f"{name}.json"
+        made = report(dense, baseline=dense, reference_seconds=0.2, seconds=seconds, **quick).save(path)
+        found[name] = point_of(made, "macs=50%", "gates", 0)
+        assert found[name].seconds == 0.2
+        assert found[name].macs == trace(dense).cost(seconds=0.2).macs
+    assert (found["same"].latency_seconds, found["other"].latency_seconds) == (0.2, 0.5)
+    page = pareto_html(list(found.values()), "A")
+    assert "(0.2 s)" in page
+    assert "(0.5 s)" in page
+
+
+def point(value, macs, metric="accuracy", **more):
+    settings = {
+        "budget": "macs=50%",
+        "method": "gates",
+        "seed": 0,
+        "cut": 0.5,
+        "dense": 0.9,
+        "macs": 1000,
+        "params": 10,
+        "params_kept": 0.5,
+        "latency_ms": None,
+        "latency_kept": None,
+        "folder": "f",
+    }
+    return SweepPoint(value=value, macs_kept=macs, metric=metric, **(settings | more))
+
+
+def test_the_front_is_what_no_other_beats():
+    points = [point(0.9, 0.8), point(0.7, 0.5), point(0.95, 0.8), point(0.6, 0.6), point(0.97, 1.0)]
+    assert [(p.value, p.macs_kept) for p in front(points, "macs")] == [(0.7, 0.5), (0.95, 0.8), (0.97, 1.0)]
+    errors = [point(0.3, 0.5, "wer"), point(0.2, 0.8, "wer"), point(0.4, 0.9, "wer")]
+    assert [p.value for p in front(errors, "macs")] == [0.3, 0.2]
+    assert front(points, "latency") == []
+
+
+def test_a_page_escapes_and_leaves_out_what_was_not_measured():
+    page = pareto_html([point(0.9, 0.8, method="<b>"), point(0.8, 0.5)], "A & B")
+    assert "<b>" not in page
+    assert "A &amp; B" in page
+    assert page.count("<svg") == 2
+    assert page.count("<circle") == 4
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert pareto_csv([point(0.9, 0.8)]).splitlines()[1].startswith("macs=50%,gates,0,accuracy,0.9")
+
+
+def test_the_plot_is_a_file_of_its_own_with_a_line_through_the_means_of_a_method():
+    points = [point(0.9, 0.8), point(0.7, 0.8, seed=1), point(0.5, 0.4, budget="macs=40%")]
+    root = ElementTree.fromstring(pareto_svg(points, "macs"))
+    space = "{http://www.w3.org/2000/svg}"
+    circles = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter(f"{space}circle")]
+    assert len(circles) == 3
+    line = root.findall(f"{space}polyline")[-1].get("points").split()
+    ends = [tuple(map(float, pair.split(","))) for pair in line]
+    assert ends[0] == pytest.approx(circles[2], abs=0.11)
+    assert ends[1] == pytest.approx((circles[0][0], (circles[0][1] + circles[1][1]) / 2), abs=0.11)
+    assert "gates" in [text.text for text in root.iter(f"{space}text")]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.27, 0.81), (0.89, 0.93), (0.0, 1.37), (3.0, 250.0)])
+def test_ticks_are_round_and_neither_few_nor_many(low, high):
+    found = _ticks(low, high)
+    assert 3 <= len(found) <= 9
+    assert low <= found[0]
+    assert found[-1] <= high
+    mantissa = f"{found[1] - found[0]:.3e}".partition("e")[0]
+    assert float(mantissa) in (1.0, 2.0, 5.0)
