@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed-dev
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types words demo-model clean
+.PHONY: help demo test test-slow test-all lint format types words demo-model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -29,14 +29,19 @@ $(STAMP): pyproject.toml | $(BIN)/pip
 demo: $(STAMP)  ## prune the shipped model on the shipped words, offline, within 5 minutes
 	$(BIN)/prune-ssl demo $(ARGS)
 
-test: lint types  ## lint, types, tests
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+test: lint types  ## lint, types, and the fast tests: every law, every command, every refusal
+	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
+
+test-slow: $(STAMP)  ## the tests that are marked slow: every family, whole runs, kills, wheels
+	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+
+test-all: test test-slow  ## both
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)  ## mypy, strict, on the package
+types: $(STAMP)  ## mypy, strict, on the package and tools/
 	$(BIN)/mypy
 
 format: $(STAMP)  ## apply the formatter and the safe fixes
@@ -45,10 +50,10 @@ format: $(STAMP)  ## apply the formatter and the safe fixes
 
 words: $(STAMP)  ## make the shipped spoken words anew (espeak-ng)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[words]'
-	$(BIN)/python -m prune_ssl.assets.make_words $(ARGS)
+	$(BIN)/python -m tools.make_words $(ARGS)
 
 demo-model: $(STAMP)  ## train the shipped demo model anew on the shipped words
-	$(BIN)/python -m prune_ssl.assets.train_demo_model $(ARGS)
+	$(BIN)/python -m tools.train_demo_model $(ARGS)
 
 clean:  ## remove caches and build leftovers (not .venv, not out)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

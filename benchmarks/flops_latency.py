@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from prune_ssl.measuring import bench_table, benchmark_models, write_rows
+from prune_ssl.measuring import Timing, bench_table, benchmark_models, write_rows
 from prune_ssl.measuring.benchmark import ARCHITECTURES
 
 
@@ -36,11 +36,13 @@ def main() -> int:
     with console.status("loading") as status:
         rows = benchmark_models(
             args.models,
-            args.seconds,
-            args.threads,
-            min_iterations=args.iterations,
-            min_seconds=args.min_seconds,
-            max_seconds=args.max_seconds or None,
+            Timing(
+                seconds=args.seconds,
+                threads=args.threads,
+                min_iterations=args.iterations,
+                min_seconds=args.min_seconds,
+                max_seconds=args.max_seconds or None,
+            ),
             on_cell=lambda seconds, threads: status.update(
                 f"timing {seconds:g} s of audio, {threads} threads"
             ),

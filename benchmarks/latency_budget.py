@@ -21,7 +21,7 @@ from torch import nn
 from prune_ssl import resize, trace
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.measuring import build_model
-from prune_ssl.profiling import Latency, fit_latency, measure_interleaved, speed_up, with_latency
+from prune_ssl.profiling import Latency, Timing, fit_latency, measure_interleaved, speed_up, with_latency
 from prune_ssl.profiling.machine import cpu_model
 from prune_ssl.selection import Budget, Constraint, allowed_widths, resolve, score_units, select
 from prune_ssl.selection.steps import worth
@@ -65,7 +65,8 @@ def run(name: str, threads: int, seconds: float, criterion: str, iterations: int
     keeps[f"`latency={high:.1f}%`, as much worth"] = chosen(budget=percent(half, high))
     models: dict[str, nn.Module] = {"dense": model}
     models |= {label: resize(model, graph, keep) for label, keep in keeps.items()}
-    found = measure_interleaved(models, seconds, threads, min_iterations=iterations, max_seconds=None)
+    timing = Timing(seconds=seconds, threads=threads, min_iterations=iterations, max_seconds=None)
+    found = measure_interleaved(models, timing)
     dense = found["dense"][0]
     whole, everything = graph.cost(seconds=seconds), worth_of(graph, scores, {})
     (limit,) = resolve((half,), graph, allowed_widths(graph, ROUND), seconds)

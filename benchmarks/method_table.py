@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch_pruning_side_by_side import declared_heads
 
-from prune_ssl import load_pretrained, report, select, trace
+from prune_ssl import RunFacts, Timing, load_pretrained, report, select, trace
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.errors import PruneError
 from prune_ssl.models import FAMILIES, backbone_of
@@ -280,11 +280,13 @@ def run_torch_pruning(cell: Cell, recipe: Recipe) -> None:
         small,
         dense,
         results=trainer.results,
-        reference_seconds=SECONDS,
-        seconds=recipe.report.seconds,
-        threads=recipe.report.threads,
-        min_iterations=recipe.report.iterations,
-        min_seconds=recipe.report.min_seconds,
+        timing=Timing(
+            seconds=recipe.report.seconds,
+            threads=recipe.report.threads,
+            min_iterations=recipe.report.iterations,
+            min_seconds=recipe.report.min_seconds,
+        ),
+        facts=RunFacts(reference_seconds=SECONDS),
     )
     made.save(cell.report)
 

@@ -12,11 +12,11 @@ from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import Family, load_model, register_family
-from prune_ssl.profiling import fit_latency, with_latency
-from prune_ssl.reporting import Report, report
+from prune_ssl.profiling import Timing, fit_latency, with_latency
+from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Criterion, register_criterion, select
-from prune_ssl.tracing import Cost, Group, PruningGraph, trace
+from prune_ssl.tracing import Cost, Group, PruningGraph, Traced, trace
 from prune_ssl.training import DistillationTrainer, PruningTrainer
 from prune_ssl.version import VERSION
 
@@ -38,6 +38,9 @@ __all__ = [
     "PruningGraph",
     "PruningTrainer",
     "Report",
+    "RunFacts",
+    "Timing",
+    "Traced",
     "__version__",
     "attach_gates",
     "export",

@@ -49,5 +49,9 @@ class PruneWarning(UserWarning):
     """Something was done, though probably not what was meant; the message says what to do."""
 
 
+class MeasuringError(PruneError, ValueError):
+    """A measurement is asked for that cannot be made, such as one of no audio or on no thread."""
+
+
 class ExportError(PruneError):
     """A model cannot be written for a runtime, or what was written is not the model."""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -14,7 +13,7 @@ from prune_ssl.measuring import speed_up
 from prune_ssl.pipeline import run
 from prune_ssl.pipeline.folders import clear_finished, has_result, held, is_clear
 from prune_ssl.recipes import Recipe, load_recipe, make_recipe
-from prune_ssl.recipes.written import recipe_as_data, recipe_as_yaml
+from prune_ssl.recipes.written import flat_data, recipe_as_data, recipe_as_yaml
 from prune_ssl.reporting import Report
 from prune_ssl.reporting.pareto import SweepPoint, pareto_csv, pareto_html
 from prune_ssl.selection import parse_budget
@@ -23,8 +22,8 @@ from prune_ssl.writing import check_place, make_folder, write_text
 Say = Callable[[str], None]
 BARE_PERCENT = re.compile(r"[0-9.]+%")
 SETTINGS = "sweep.yaml"
-OWN = ("seed", "output")  # what trials of a sweep have of their own
-OWN_OF_PRUNING = ("pruning.budget", "pruning.budgets", "pruning.method")
+OWN = ("seed", "output", "pruning.budget", "pruning.budgets", "pruning.method")
+"""Keys that the trials of a sweep have of their own."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,7 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
 
 def _check_settings(recipe: Recipe, out: Path) -> None:
     """Note the settings that all trials share; refuse a folder whose trials were made with others."""
-    shared = _flat({key: value for key, value in recipe_as_data(recipe).items() if key not in OWN})
-    shared = {key: value for key, value in shared.items() if key not in OWN_OF_PRUNING}
+    shared = {key: value for key, value in flat_data(recipe).items() if key not in OWN}
     path = out / SETTINGS
     if not path.is_file():
         write_text(path, yaml.safe_dump(shared, sort_keys=False))
@@ -108,13 +106,6 @@ def _check_settings(recipe: Recipe, out: Path) -> None:
             f"{out} holds a sweep of other settings ({', '.join(changed)} differ), and models of both would "
             "share one table: give another --out."
         )
-
-
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _recipe_of(recipe: Recipe, cell: Trial, out: Path) -> Recipe:

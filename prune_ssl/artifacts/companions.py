@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from prune_ssl.artifacts import remote_code
 from prune_ssl.errors import ArtifactError
@@ -197,7 +196,7 @@ def _is_pickle(path: Path) -> bool:
     return start == b"PK\x03\x04" or start[:1] == b"\x80"
 
 
-def patterns_of_tokenizer(processor: Any, place: Place) -> tuple[str, ...]:
+def patterns_of_tokenizer(processor: object, place: Place) -> tuple[str, ...]:
     """Return what stays behind beside a processor that brings a tokenizer of its own.
 
     A tokenizer's files fit one another; with other tokens the source's language model does not fit either.

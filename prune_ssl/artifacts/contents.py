@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from prune_ssl.artifacts.companions import companions_of, patterns_of_tokenizer
 from prune_ssl.errors import ArtifactError, ModelError
@@ -17,8 +18,15 @@ from prune_ssl.writing import write_text
 WEIGHTS_FILE = "model.safetensors"
 
 
-def require_loadable(model: nn.Module) -> None:
-    """Refuse a model whose folder could not be loaded again.
+class Processor(Protocol):
+    """A feature extractor, tokenizer or processor of transformers."""
+
+    def save_pretrained(self, save_directory: str | Path) -> object:
+        """Write its files into a folder."""
+
+
+def require_loadable(model: nn.Module) -> PreTrainedModel:
+    """Return a model whose folder can be loaded again, by its config.
 
     Raises:
         ArtifactError: its config does not make it; the message names the module and the way.
@@ -30,6 +38,9 @@ def require_loadable(model: nn.Module) -> None:
     obstacle = obstacle_to_loading(model)
     if obstacle is not None:
         raise ArtifactError(f"nothing was written, as it could not be loaded again: {obstacle.words}")
+    if not isinstance(model, PreTrainedModel):
+        raise ArtifactError(f"nothing was written: {type(model).__name__} has no config that could make it.")
+    return model
 
 
 def plain_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -57,7 +68,7 @@ def state_dtype(config: Path, state: Mapping[str, torch.Tensor]) -> None:
         write_text(config, json.dumps({**fields, "dtype": name}, indent=2, sort_keys=True) + "\n")
 
 
-def copy_companions(model: nn.Module, folder: Path, processor: Any) -> None:
+def copy_companions(model: nn.Module, folder: Path, processor: Processor | None) -> None:
     """Copy what goes along from the folder that the model came from, beside what the processor wrote.
 
     Raises:

@@ -1,11 +1,23 @@
-"""save_pretrained and load_pretrained: a Hugging Face folder with the plan and the processor."""
+"""save_pretrained and load_pretrained: a Hugging Face folder with the plan and the processor.
+
+The folder is written beside its place and moved there, so that no half-written one is ever seen. One that is
+replaced goes once the new one stands (`prune_ssl.writing`). It loads with `load_pretrained`, and with
+`AutoModel*.from_pretrained` once prune_ssl is imported. The folder of a pruned model also has
+modeling_pruned.py: with `trust_remote_code=True` transformers loads it where prune_ssl is not installed.
+
+A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its folder
+holds the weights and the plan, and `load_pretrained(folder, factory)` cuts the model that the factory makes.
+So it is with a model of transformers that has a module of one's own, which no config can say.
+
+A model that `load_model` made, or that was made of it, takes along everything in its source folder that is
+not weights, config or training state; files that the processor writes are its own.
+"""
 
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +29,7 @@ from transformers import PreTrainedModel
 from prune_ssl.artifacts import remote_code
 from prune_ssl.artifacts.contents import (
     WEIGHTS_FILE,
+    Processor,
     copy_companions,
     plain_tensors,
     require_loadable,
@@ -79,25 +92,14 @@ def save_pretrained(
     folder: str | Path,
     *,
     overwrite: bool = False,
-    processor: Any = None,
+    processor: Processor | None = None,
     plan: Plan | Keep | None = None,
     dtype: torch.dtype | None = None,
     companions: bool = True,
 ) -> Path:
     """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
 
-    The folder is written beside its place and moved there, so that no half-written one is ever seen. One
-    that is replaced goes once the new one stands (`prune_ssl.writing`).
-    It loads with `load_pretrained`, and with `AutoModel*.from_pretrained` once prune_ssl is imported. The
-    folder of a pruned model also has modeling_pruned.py: with `trust_remote_code=True` transformers loads it
-    where prune_ssl is not installed.
-
-    A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its
-    folder holds the weights and the plan, and `load_pretrained(folder, factory)` cuts what the factory makes.
-    So it is with a model of transformers that has a module of one's own, which no config can say.
-
-    Of a model that `load_model` made, or what was made of it, everything in the source folder goes along that
-    is not weights, config or training state; files that the processor writes are its own.
+    The module's text says what goes into the folder, and what goes along from the model's own.
 
     Args:
         model: a model of transformers, dense or resized, or its folder or hub name; or any other that
@@ -112,9 +114,8 @@ def save_pretrained(
         companions: whether the files of the source folder go along.
 
     Raises:
-        ArtifactError: the folder exists or cannot be written, or the model is not one that can be saved and
-            loaded again (its class is built from its config on the meta device, and compared), or a number of
-            it is not finite, perhaps in that dtype only.
+        ArtifactError: the folder exists or cannot be written; the model could not be loaded again (it
+            is built from its config on the meta device, and compared); a number is not finite in that dtype.
     """
     model = as_model(model, "save_pretrained")
     if not isinstance(model, PreTrainedModel) and plan is None:
@@ -122,25 +123,12 @@ def save_pretrained(
             f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "
             "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
         )
-    factory = plan is not None and _wants_factory(model)
-    if not factory:
-        require_loadable(model)
-    state = state_to_write(model, dtype)
-    try:
-        require_finite(state, type(model).__name__, f"It was not saved to {folder}: train or load it anew.")
-    except ModelError as error:
-        raise ArtifactError(str(error)) from error
+    by_config = None if plan is not None and _wants_factory(model) else require_loadable(model)
+    state = _finite_state(model, dtype, folder)
     path = prepare_folder(folder, overwrite)
     check_room(path, sum(value.nbytes for value in state.values()), "the weights")
     with new_folder(path, replace=overwrite) as new:
-        if factory:
-            save_file(plain_tensors(state), str(new / WEIGHTS_FILE), metadata={"format": "pt"})
-        else:
-            assert isinstance(model, PreTrainedModel)
-            model.save_pretrained(new, state_dict=dict(state))
-            state_dtype(new / CONFIG_FILE, state)
-            if isinstance(model, PrunedLayers):
-                _add_code(model, new)
+        _write_model(by_config, new, state)
         if processor is not None:
             processor.save_pretrained(new)
         if companions:
@@ -149,6 +137,33 @@ def save_pretrained(
             whole = plan if isinstance(plan, Plan) else Plan({name: tuple(plan[name]) for name in plan})
             write_text(new / PLAN_FILE, json.dumps(plan_as_json(whole), indent=1) + "\n")
     return path
+
+
+def _finite_state(
+    model: nn.Module, dtype: torch.dtype | None, folder: str | Path
+) -> Mapping[str, torch.Tensor]:
+    """Return the weights as they are written.
+
+    Raises:
+        ArtifactError: a number of them is not finite.
+    """
+    state = state_to_write(model, dtype)
+    try:
+        require_finite(state, type(model).__name__, f"It was not saved to {folder}: train or load it anew.")
+    except ModelError as error:
+        raise ArtifactError(str(error)) from error
+    return state
+
+
+def _write_model(model: PreTrainedModel | None, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write weights, and the config of a model that one can make (None: a factory makes it)."""
+    if model is None:
+        save_file(plain_tensors(state), str(folder / WEIGHTS_FILE), metadata={"format": "pt"})
+        return
+    model.save_pretrained(folder, state_dict=dict(state))
+    state_dtype(folder / CONFIG_FILE, state)
+    if isinstance(model, PrunedLayers):
+        _add_code(model, folder)
 
 
 def _wants_factory(model: nn.Module) -> bool:
@@ -172,7 +187,7 @@ def _add_code(model: PreTrainedModel, folder: Path) -> None:
     write_text(folder / CONFIG_FILE, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def plan_as_json(plan: Plan) -> dict[str, Any]:
+def plan_as_json(plan: Plan) -> dict[str, object]:
     """Return a plan as plain data."""
     return {
         "prune_format_version": PLAN_VERSION,
@@ -226,9 +241,10 @@ def load_plan(place: str | Path) -> Plan:
         raise ArtifactError(f"cannot read a pruning plan from {path}: {error}") from error
 
 
-def _plan_of(data: Any) -> Plan:
+def _plan_of(data: object) -> Plan:
     """Return the plan that `plan_as_json` made plain, checked as far as it can be without a graph."""
-    version = data.get("prune_format_version") if isinstance(data, dict) else None
+    data = data if isinstance(data, dict) else {}
+    version = data.get("prune_format_version")
     if type(version) is not int or version != PLAN_VERSION:
         raise ValueError(
             f"prune_format_version: found {version!r}, wanted {PLAN_VERSION}. A newer prune_ssl may have "

@@ -66,9 +66,8 @@ class _Source:
 def auto_map(model: PreTrainedModel) -> dict[str, str]:
     """Return the field of config.json by which transformers finds the file's classes."""
     stem = FILE.removesuffix(".py")
-    assert model.config_class is not None
     return {
-        "AutoConfig": f"{stem}.{model.config_class.__name__}",
+        "AutoConfig": f"{stem}.{type(model.config).__name__}",
         _auto_class(type(model)): f"{stem}.{type(model).__name__}",
     }
 

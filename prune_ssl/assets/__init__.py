@@ -1,4 +1,4 @@
-"""Owns where the shipped words and the shipped demo model lie, and the two scripts that made them."""
+"""Owns where the shipped words and the shipped demo model lie. The scripts in `tools/` made them."""
 
 from pathlib import Path
 

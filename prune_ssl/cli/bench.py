@@ -6,23 +6,27 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
-from prune_ssl.cli.options import Lengths, Threads, check_writable
+from prune_ssl.cli.groups import with_groups
+from prune_ssl.cli.models import PickleOption
+from prune_ssl.cli.options import Timed, check_writable
 from prune_ssl.errors import ModelError
 from prune_ssl.measuring import bench_table, benchmark_models, write_rows
 
 
+@with_groups
 @one_line_errors
 def bench_command(
     models: Annotated[
         list[str], typer.Argument(help="Folders, hub names, or arch:wav2vec2-base and the like.")
     ],
-    seconds: Lengths = None,
-    threads: Threads = None,
+    *,
+    timed: Timed,
     save: Annotated[list[Path] | None, typer.Option(help="Write rows to .json or .csv; repeatable.")] = None,
+    allow_pickle: PickleOption = False,
 ) -> None:
     """Measure models in turns, so that drift of the machine hits all of them alike."""
     check_writable(save, (".json", ".csv"), overwrite=True)
-    rows = benchmark_models(models, tuple(seconds or (1.0, 5.0, 10.0)), tuple(threads or (1,)))
+    rows = benchmark_models(models, timed.timing, allow_pickle=allow_pickle)
     if all(row.problem for row in rows):
         raise ModelError(f"nothing was measured: {'; '.join(row.problem for row in rows)}")
     out.print(bench_table(rows))

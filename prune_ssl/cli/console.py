@@ -12,6 +12,7 @@ from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from prune_ssl.errors import PruneError
+from prune_ssl.training.progress import close_bars
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,11 +46,13 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         except PruneError as error:
             if os.environ.get("PRUNE_SSL_DEBUG"):
                 raise
+            close_bars()
             # Names of files need not be in UTF-8.
             words = str(error).encode(errors="backslashreplace").decode()
             err.print(f"error: {words}", markup=False, soft_wrap=True, style="red")
             raise typer.Exit(2) from error
         except KeyboardInterrupt:
+            close_bars()
             err.print("stopped before it was done.")
             raise typer.Exit(130) from None
 

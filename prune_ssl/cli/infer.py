@@ -1,11 +1,13 @@
 """prune-ssl transcribe, classify, verify: a first try of a model on audio files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from prune_ssl.cli.console import one_line_errors
+from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import PickleOption
 from prune_ssl.cli.options import MOST, number
 from prune_ssl.data.files import LONGEST_PATH, shown
@@ -16,27 +18,40 @@ Model = Annotated[str, typer.Argument(help="Model folder or hub name.")]
 Files = Annotated[list[Path], typer.Argument(help="Audio files.")]
 
 
+@dataclass(frozen=True)
+class Search:
+    """How a beam search with a language model is done."""
+
+    lm: Annotated[
+        Path | None, typer.Option(help="ARPA file of an n-gram model of words: beam search with it.")
+    ] = None
+    beam: Annotated[int, typer.Option(min=1, max=MOST, help="With --lm: hypotheses that are kept.")] = 50
+    lm_weight: Annotated[
+        float, typer.Option(help="With --lm: weight of its log10 P.", callback=number(0, 1_000))
+    ] = 2.0
+    word_score: Annotated[
+        float, typer.Option(help="With --lm: added for each word.", callback=number(-1_000, 1_000))
+    ] = 0.0
+
+    @property
+    def settings(self) -> BeamSettings | None:
+        """What is asked for; None: greedy decoding."""
+        if self.lm is None:
+            return None
+        return BeamSettings(lm=self.lm, beam=self.beam, lm_weight=self.lm_weight, word_score=self.word_score)
+
+
+@with_groups
 @one_line_errors
 def transcribe_command(
     model: Model,
     files: Files,
-    lm: Annotated[
-        Path | None, typer.Option(help="ARPA file of an n-gram model of words: beam search with it.")
-    ] = None,
-    beam: Annotated[int, typer.Option(min=1, max=MOST, help="With --lm: hypotheses that are kept.")] = 50,
-    lm_weight: Annotated[
-        float, typer.Option(help="With --lm: weight of its log10 P.", callback=number(0, 1_000))
-    ] = 2.0,
-    word_score: Annotated[
-        float, typer.Option(help="With --lm: added for each word.", callback=number(-1_000, 1_000))
-    ] = 0.0,
+    *,
+    search: Search,
     allow_pickle: PickleOption = False,
 ) -> None:
     """Print what is said in each file (a CTC model; greedy decoding, or beam search with --lm)."""
-    settings = None
-    if lm is not None:
-        settings = BeamSettings(lm=lm, beam=beam, lm_weight=lm_weight, word_score=word_score)
-    for path, text in transcribe(model, files, settings, allow_pickle):
+    for path, text in transcribe(model, files, search.settings, allow_pickle):
         typer.echo(f"{shown(path, LONGEST_PATH)}\t{text}")
 
 

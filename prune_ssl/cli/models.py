@@ -1,6 +1,7 @@
 """How commands load a model: the options that they share, and the line on its head."""
 
-from typing import Annotated, cast
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 from transformers import PreTrainedModel
@@ -11,9 +12,6 @@ from prune_ssl.models import load_model
 from prune_ssl.models.architectures import Head
 from prune_ssl.models.origin import origin_of
 
-HeadOption = Annotated[
-    str, typer.Option("--head", help="keep the model's head, or drop it: the backbone alone is loaded.")
-]
 PickleOption = Annotated[
     bool,
     typer.Option(
@@ -21,26 +19,34 @@ PickleOption = Annotated[
     ),
 ]
 
+HEADS: dict[str, Head] = {"keep": "keep", "drop": "drop"}
 
-def load_and_say(
-    name: str, head: str = "keep", allow_pickle: bool = False, aside: bool = False
-) -> PreTrainedModel:
+
+@dataclass(frozen=True)
+class Loading:
+    """How a command loads its models."""
+
+    head: Annotated[
+        str, typer.Option("--head", help="keep the model's head, or drop it: the backbone alone is loaded.")
+    ] = "keep"
+    allow_pickle: PickleOption = False
+
+
+def load_and_say(name: str, loading: Loading, aside: bool = False) -> PreTrainedModel:
     """Load a model, and say in one line what became of its head.
 
     Args:
         name: model folder or hub name.
-        head: `keep` or `drop`.
-        allow_pickle: whether pytorch_model.bin may be read.
+        loading: whether the head stays, and whether pytorch_model.bin may be read.
         aside: say it on standard error, as standard output is for a program.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    check_choice("--head", head, ("keep", "drop"))
-    model = load_model(name, head=cast(Head, head), allow_pickle=allow_pickle)
+    check_choice("--head", loading.head, HEADS)
+    model = load_model(name, head=HEADS[loading.head], allow_pickle=loading.allow_pickle)
     origin = origin_of(model)
-    assert origin is not None  # load_model sees to it
-    line = f"head: {origin.head}"
+    line = "" if origin is None else f"head: {origin.head}"
     if aside:
         err.print(line, markup=False, soft_wrap=True)
     else:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 from torch import nn
 
 from prune_ssl.errors import ArtifactError, RecipeError
+from prune_ssl.profiling import Timing
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.writing import check_place
 
@@ -39,6 +41,19 @@ Seconds = Annotated[float, typer.Option(help="Audio length for the MACs.", callb
 Lengths = Annotated[list[float] | None, typer.Option(help="Audio length; repeatable.", callback=_audio)]
 Threads = Annotated[list[int] | None, typer.Option(help="CPU threads; repeatable.", min=1, max=MOST_THREADS)]
 Seeds = Annotated[list[int] | None, typer.Option(help="Repeatable.", min=0, max=MOST_SEED)]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """How a command times models, by default on one thread."""
+
+    seconds: Lengths = None
+    threads: Threads = None
+
+    @property
+    def timing(self) -> Timing:
+        """The timing that is asked for."""
+        return Timing.of(Timing(threads=tuple(self.threads or (1,))), self.seconds or None)
 
 
 def check_choice(option: str, given: str, wanted: Iterable[str]) -> str:

@@ -7,34 +7,34 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
-from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
-from prune_ssl.cli.options import Lengths, Threads, check_writable
+from prune_ssl.cli.groups import with_groups
+from prune_ssl.cli.models import Loading, load_and_say
+from prune_ssl.cli.options import Timed, check_writable
 from prune_ssl.errors import ModelError
-from prune_ssl.reporting import report
+from prune_ssl.reporting import RunFacts, report
 
 
+@with_groups
 @one_line_errors
 def report_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
     save: Annotated[list[Path] | None, typer.Option(help="Write to .json, .md or .html; repeatable.")] = None,
     baseline: Annotated[str | None, typer.Option(help="The dense model, to compare with.")] = None,
-    seconds: Lengths = None,
-    threads: Threads = None,
+    *,
+    timed: Timed,
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
-    head: HeadOption = "keep",
-    allow_pickle: PickleOption = False,
+    loading: Loading,
 ) -> None:
     """Count and time a model."""
     check_writable(save, (".json", ".md", ".html"), overwrite)
     if baseline:
         check_rates(model, baseline)
-    dense = load_and_say(baseline, head, allow_pickle).eval() if baseline else None
+    dense = load_and_say(baseline, loading).eval() if baseline else None
     made = report(
-        load_and_say(model, head, allow_pickle).eval(),
+        load_and_say(model, loading).eval(),
         baseline=dense,
-        title=model,
-        seconds=tuple(seconds or (1.0, 5.0, 10.0)),
-        threads=tuple(threads or (1,)),
+        timing=timed.timing,
+        facts=RunFacts(title=model),
     )
     out.print(made.summary_table())
     for path in save or []:

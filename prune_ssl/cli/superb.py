@@ -3,37 +3,57 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.cli.models import load_and_say
+from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.options import MOST, MOST_SEED, check_choice, number
 from prune_ssl.errors import DataError
+from prune_ssl.models import load_model
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
-from prune_ssl.probing.settings import GRID
+from prune_ssl.probing.settings import GRID, ProbeSettings
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.writing import check_place, lock, remove, write_text
 
 superb_app = typer.Typer(help="What a frozen encoder knows: the SUPERB probe.", no_args_is_help=True)
 
 
+@dataclass(frozen=True)
+class Training:
+    """How the heads of a probe are trained; what is not given is SUPERB's own."""
+
+    rates: Annotated[
+        list[float] | None,
+        typer.Option(help="Learning rates to try; repeatable.", callback=number(1e-12, 100.0)),
+    ] = None
+    steps: Annotated[int | None, typer.Option(min=1, max=1_000 * MOST, help="Default: SUPERB's own.")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST)] = None
+    target: Annotated[str | None, typer.Option(help="Column or columns to predict.")] = None
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0
+
+    def settings(self, of_task: ProbeSettings) -> ProbeSettings:
+        """Return the settings of a task with what is given in the place of theirs."""
+        return dataclasses.replace(
+            of_task,
+            steps=of_task.steps if self.steps is None else self.steps,
+            batch_size=of_task.batch_size if self.batch_size is None else self.batch_size,
+            target=of_task.target if self.target is None else self.target,
+        )
+
+
 @superb_app.command("probe")
+@with_groups
 @one_line_errors
 def probe_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name, dense or pruned.")],
     task: Annotated[str, typer.Argument(help=f"One of {', '.join(PROBES)}.")],
     data: Annotated[Path, typer.Argument(help="Folder with train, validation and test; or folder of folds.")],
-    rates: Annotated[
-        list[float] | None,
-        typer.Option(help="Learning rates to try; repeatable.", callback=number(1e-12, 100.0)),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, max=1_000 * MOST, help="Default: SUPERB's own.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST)] = None,
-    target: Annotated[str | None, typer.Option(help="Column or columns to predict.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
+    *,
+    training: Training,
     save: Annotated[
         Path | None,
         typer.Option(help="JSON that gets the result, beside those there."),
@@ -43,18 +63,18 @@ def probe_command(
     check_choice("TASK", task, PROBES)
     if not data.is_dir():
         raise DataError(f"{data} is not a folder; wanted a corpus with train, validation and test.")
-    given = {"steps": steps, "batch_size": batch_size, "target": target}
-    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    settings = dataclasses.replace(PROBES[task], **changes)  # type: ignore[arg-type]
+    settings = training.settings(PROBES[task])
     if save is not None:
         _prepare(save)
+    encoder = load_model(model, head="drop")
+    say(f"head: the probe trains one for {task}; the model's own, if it has any, is left out")
     found = probe(
-        load_and_say(model, "drop"),
+        encoder,
         load_extractor(model),
         data,
         settings,
-        rates=rates or GRID,
-        seed=seed,
+        rates=training.rates or GRID,
+        seed=training.seed,
         say=say,
         keep=None if save is None else lambda heads: _keep(_heads_file(save, task), heads),
     )
@@ -91,7 +111,7 @@ def _prepare(path: Path) -> None:
     _kept(path)
 
 
-def _kept(path: Path) -> dict[str, Any]:
+def _kept(path: Path) -> dict[str, object]:
     """Read the results that a file has already; none where it is missing or empty."""
     try:
         text = path.read_text() if path.exists() else ""
@@ -112,7 +132,7 @@ def _keep(path: Path, folds: Sequence[Sequence[Trained]]) -> None:
     _write(path, _plain(folds))
 
 
-def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, Any]]]:
+def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, object]]]:
     return [[dataclasses.asdict(each) for each in heads] for heads in folds]
 
 

@@ -1,17 +1,30 @@
 """prune-ssl trace: what could go, and what each unit costs."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import typer
 from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out
-from prune_ssl.cli.models import HeadOption, PickleOption, load_and_say
+from prune_ssl.cli.groups import with_groups
+from prune_ssl.cli.models import Loading, load_and_say
 from prune_ssl.cli.options import Seconds, traced
 from prune_ssl.tracing import PruningGraph
 
 
+class GroupRow(TypedDict):
+    """One group, with the cost of one unit while all others stay."""
+
+    group: str
+    kind: str
+    units: int
+    params_per_unit: int
+    macs_per_unit: int
+    parameters: list[str]
+
+
+@with_groups
 @one_line_errors
 def trace_command(
     model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
@@ -19,11 +32,11 @@ def trace_command(
     only: Annotated[list[str] | None, typer.Option(help="Pattern of groups, as 'layer.0.*'.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    head: HeadOption = "keep",
-    allow_pickle: PickleOption = False,
+    *,
+    loading: Loading,
 ) -> None:
     """Show the groups of units that can be pruned and what one unit of each costs."""
-    graph = traced(load_and_say(model, head, allow_pickle, aside=as_json), only, ignore)
+    graph = traced(load_and_say(model, loading, aside=as_json), only, ignore)
     rows = group_rows(graph, seconds)
     cost = graph.cost(seconds=seconds)
     if as_json:
@@ -53,7 +66,7 @@ def trace_command(
         out.print(f"not pruned: {path}: {why}", markup=False)
 
 
-def group_rows(graph: PruningGraph, seconds: float) -> list[dict[str, Any]]:
+def group_rows(graph: PruningGraph, seconds: float) -> list[GroupRow]:
     """Return one plain row per group, with the cost of one unit while all others stay."""
     dense = graph.widths()
     params, macs = graph.polynomial("params"), graph.polynomial("macs", seconds=seconds)

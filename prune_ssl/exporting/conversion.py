@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +22,7 @@ MOST_INLINE_BYTES = 1_900_000_000
 
 
 def write_onnx(
-    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
 ) -> None:
     """Write a graph with dynamic batch and time, its weights inside where they fit.
 
@@ -45,7 +45,7 @@ def write_onnx(
 
 
 def write_openvino(
-    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
 ) -> None:
     """Write OpenVINO's graph (.xml) and its float32 weights (.bin)."""
     import openvino
@@ -59,7 +59,9 @@ def write_openvino(
     openvino.save_model(graph, str(path), compress_to_fp16=False)
 
 
-def write_pt2(model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]) -> None:
+def write_pt2(
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
+) -> None:
     """Write what `torch.export.load` reads, for AOTInductor, ExecuTorch and the like."""
     exporters: Any = import_module("transformers.exporters")
     config = exporters.DynamoConfig(dynamic_shapes=dynamic_axes(inputs))
@@ -82,7 +84,7 @@ class Tensors(nn.Module):
 
 
 def write_torchscript(
-    model: PreTrainedModel, inputs: Mapping[str, Any], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
 ) -> None:
     """Write a traced graph for `torch.jit.load`: mobile and C++ programs that still use it."""
     wrapped = Tensors(model, list(inputs)).eval()
@@ -118,7 +120,10 @@ def _quiet(model: PreTrainedModel) -> Iterator[None]:
         model.train(training)
 
 
-WRITERS: dict[str, Any] = {
+Writer = Callable[[PreTrainedModel, Mapping[str, torch.Tensor], Path, Mapping[str, str]], None]
+"""Takes the model, an example of its input, the file, and metadata for it."""
+
+WRITERS: dict[str, Writer] = {
     "onnx": write_onnx,
     "openvino": write_openvino,
     "pt2": write_pt2,

@@ -1,7 +1,6 @@
 """What an exported graph takes: example inputs by length and batch, and which of their axes may vary."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from prune_ssl.models import family_of
 from prune_ssl.models.registry import input_shape
 
 MASK = "attention_mask"
-Feeds = dict[str, NDArray[Any]]
+Feeds = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
 def example(
@@ -41,7 +40,7 @@ def example(
     return inputs
 
 
-def dynamic_axes(inputs: Mapping[str, Any]) -> dict[str, dict[int, Any]]:
+def dynamic_axes(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
     """Return the axes of every input that may vary: clips and time."""
     dynamic = torch.export.Dim.DYNAMIC
     return {name: {0: dynamic, 1: dynamic} for name in inputs}

@@ -13,9 +13,14 @@ import onnxruntime
 from onnx_asr.adapters import TextResultsAsrAdapter
 from onnx_asr.asr import _AsrWithCtcDecoding
 from onnx_asr.loader import Manager
+from onnx_asr.preprocessors.preprocessor import IdentityPreprocessor
+from onnx_asr.preprocessors.resampler import Resampler
 
 Floats = npt.NDArray[np.float32]
 Lengths = npt.NDArray[np.int64]
+
+
+FILES = {"model": "model.onnx", "vocab": "vocab.txt"}
 
 
 class WaveformCtc(_AsrWithCtcDecoding):
@@ -27,7 +32,7 @@ class WaveformCtc(_AsrWithCtcDecoding):
 
     @staticmethod
     def _get_model_files(quantization: str | None = None) -> dict[str, str]:
-        return {"model": "model.onnx", "vocab": "vocab.txt"}
+        return FILES
 
     @property
     def _preprocessor_name(self) -> str:
@@ -58,7 +63,6 @@ def load(folder: str | Path = Path(__file__).parent, **options: Any) -> TextResu
     """Load the folder's model; `options` are onnx-asr's own, such as `providers=[...]`."""
     folder = Path(folder)
     manager = Manager(**options)
-    files = {"config": folder / "config.json"}
-    files |= {kind: folder / name for kind, name in WaveformCtc._get_model_files().items()}
-    model = WaveformCtc(files, manager._create_preprocessor, manager.default_onnx_config)
-    return manager._create_asr_adapter(model)
+    files = {kind: folder / name for kind, name in ({"config": "config.json"} | FILES).items()}
+    model = WaveformCtc(files, lambda _name: IdentityPreprocessor(), manager.default_onnx_config)
+    return TextResultsAsrAdapter(model, Resampler(16_000, manager.resampler_config))

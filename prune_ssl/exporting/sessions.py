@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from prune_ssl.exporting.inputs import Feeds
 
-Session = Callable[[Feeds], NDArray[Any]]
+Session = Callable[[Feeds], NDArray[np.float32]]
 """Gives the graph's first output."""
 
 
@@ -26,7 +25,7 @@ def open_onnx(path: Path, threads: int = 1) -> Session:
     names = {given.name for given in session.get_inputs()}
     first = session.get_outputs()[0].name
 
-    def run(feeds: Feeds) -> NDArray[Any]:
+    def run(feeds: Feeds) -> NDArray[np.float32]:
         found = session.run([first], {name: value for name, value in feeds.items() if name in names})
         return np.asarray(found[0])
 
@@ -44,12 +43,12 @@ def open_openvino(path: Path, threads: int = 1, precision: str = "f32") -> Sessi
     """
     import openvino
 
-    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads}
+    settings: dict[str, int | str] = {"INFERENCE_NUM_THREADS": threads}
     if precision:
         settings["INFERENCE_PRECISION_HINT"] = precision
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
 
-    def run(feeds: Feeds) -> NDArray[Any]:
+    def run(feeds: Feeds) -> NDArray[np.float32]:
         return np.asarray(compiled(feeds)[compiled.outputs[0]])
 
     return run
@@ -61,10 +60,11 @@ def open_pt2(path: Path, threads: int = 1) -> Session:
         warnings.simplefilter("ignore")  # of tensors that view the file's bytes
         module = torch.export.load(str(path)).module()
 
-    def run(feeds: Feeds) -> NDArray[Any]:
+    def run(feeds: Feeds) -> NDArray[np.float32]:
         with torch.no_grad():
-            found: Any = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
-        return np.asarray((found if isinstance(found, torch.Tensor) else next(iter(found.values()))).numpy())
+            found = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
+        first = found if isinstance(found, torch.Tensor) else next(iter(found.values()))
+        return np.asarray(first.numpy())
 
     return run
 
@@ -75,7 +75,7 @@ def open_torchscript(path: Path, threads: int = 1) -> Session:
         warnings.simplefilter("ignore")  # that it is deprecated: the user asked for it
         module = torch.jit.load(str(path))
 
-    def run(feeds: Feeds) -> NDArray[Any]:
+    def run(feeds: Feeds) -> NDArray[np.float32]:
         with torch.no_grad():
             return np.asarray(module(*(torch.from_numpy(value) for value in feeds.values())).numpy())
 

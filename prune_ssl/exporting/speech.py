@@ -78,7 +78,7 @@ def write_sherpa(folder: Path, symbols: list[str]) -> None:
     write_text(folder / "tokens.txt", "".join(lines))
 
 
-def write_onnx_asr(folder: Path, symbols: list[str], said: Mapping[str, Any]) -> None:
+def write_onnx_asr(folder: Path, symbols: list[str], said: Mapping[str, object]) -> None:
     """Write vocab.txt, config.json and the adapter that onnx-asr needs for graphs of waveforms."""
     lines = [f"{symbol} {index}\n" for index, symbol in enumerate(symbols)]
     write_text(folder / "vocab.txt", "".join(lines))

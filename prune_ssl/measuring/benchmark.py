@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.markup import escape
 from rich.table import Table
@@ -16,7 +17,8 @@ from prune_ssl.errors import ArtifactError, ModelError, PruneError
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
 from prune_ssl.models import load_model
-from prune_ssl.profiling import Latency, measure_interleaved, speed_up
+from prune_ssl.profiling import Latency, Timing, measure_interleaved, speed_up
+from prune_ssl.tracing import Traced
 from prune_ssl.writing import write_text
 
 ARCH_PREFIX = "arch:"
@@ -90,95 +92,91 @@ class BenchRow:
 
 def benchmark_models(
     names: Sequence[str],
-    seconds: Sequence[float] = (1.0, 5.0, 10.0),
-    threads: Sequence[int] | None = None,
-    *,
-    min_iterations: int = 50,
-    min_seconds: float = 3.0,
-    max_seconds: float | None = 60.0,
+    timing: Timing | None = None,
     on_cell: Callable[[float, int], None] | None = None,
+    allow_pickle: bool = False,
 ) -> list[BenchRow]:
     """Measure models side by side, in turns; one that can't be measured gets a row that says why.
 
     Args:
         names: model folders, hub names, or `arch:` and a key of ARCHITECTURES (random weights of that shape).
-        seconds: audio lengths.
-        threads: thread counts; None means 1 and torch's present setting.
-        min_iterations: timed calls of each model for each length and thread count.
-        min_seconds: least time spent in them.
-        max_seconds: they stop here even when `min_iterations` was not reached; None: never.
+        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
         on_cell: called with (seconds, threads) before each combination.
+        allow_pickle: whether pytorch_model.bin may be read where a folder has no safetensors.
 
     Returns:
         Rows by model, length and thread count; ratios are to the first model that could be measured.
     """
+    timing = Timing.of(timing)
     problems: list[BenchRow] = []
     models: dict[str, nn.Module] = {}
     counted: dict[str, Measurement] = {}
     for name in dict.fromkeys(names):
         try:
-            models[name] = build_model(name).eval()
-            counted |= measure_side_by_side({name: models[name]}, seconds, with_latency=False)
+            model = build_model(name, allow_pickle).eval()
+            counted |= measure_side_by_side({name: Traced.of(model, "bench")}, timing, with_latency=False)
+            models[name] = model
         except PruneError as error:
-            models.pop(name, None)
             problems.append(BenchRow(name, problem=str(error)))
     if not models:
         return problems
-    timed = measure_interleaved(
-        models,
-        seconds,
-        threads,
-        min_iterations=min_iterations,
-        min_seconds=min_seconds,
-        max_seconds=max_seconds,
-        on_cell=on_cell,
-    )
+    timed = measure_interleaved(models, timing, on_cell)
     first = next(iter(models))
-    rows = [
-        _row(name, models[name], counted[name], latency, counted[first], reference)
-        for name in models
-        for latency, reference in zip(timed[name], timed[first], strict=True)
-    ]
+    cells = {
+        name: [_Cell(name, type(model).__name__, counted[name], latency) for latency in timed[name]]
+        for name, model in models.items()
+    }
+    rows = [_row(*pair) for each in cells.values() for pair in zip(each, cells[first], strict=True)]
     return rows + problems
 
 
-def build_model(name: str) -> nn.Module:
+def build_model(name: str, allow_pickle: bool = False) -> nn.Module:
     """Return a model from a folder, the hub, or `arch:` and an architecture (random weights).
+
+    Args:
+        name: the folder, the hub's name, or `arch:` and a key of ARCHITECTURES.
+        allow_pickle: whether pytorch_model.bin may be read where a folder has no safetensors.
 
     Raises:
         ModelError: there is no such architecture, folder or hub model, or its family is not supported.
     """
     if not name.startswith(ARCH_PREFIX):
-        return load_model(name)
+        return load_model(name, allow_pickle=allow_pickle)
     architecture = name.removeprefix(ARCH_PREFIX)
     if architecture not in ARCHITECTURES:
         raise ModelError(
             f"{name}: no such architecture; wanted {ARCH_PREFIX} and one of {', '.join(ARCHITECTURES)}."
         )
     model_type, changes = ARCHITECTURES[architecture]
-    model = AutoModel.from_config(AutoConfig.for_model(model_type, **changes))
-    assert isinstance(model, nn.Module)
+    model: nn.Module = AutoModel.from_config(AutoConfig.for_model(model_type, **changes))
     return model
 
 
-def _row(
-    name: str,
-    model: nn.Module,
-    counted: Measurement,
-    latency: Latency,
-    first: Measurement,
-    reference: Latency,
-) -> BenchRow:
-    macs, speed = counted.macs[latency.seconds], speed_up(reference, latency)
-    is_first = latency is reference
+class _Cell(NamedTuple):
+    """What was found of one model at one audio length and thread count."""
+
+    name: str
+    architecture: str
+    counted: Measurement
+    latency: Latency
+
+    @property
+    def macs(self) -> int:
+        return self.counted.macs[self.latency.seconds]
+
+
+def _row(cell: _Cell, first: _Cell) -> BenchRow:
+    """Return the row of a model, whose ratios are to the first one."""
+    latency, is_first = cell.latency, cell is first
+    speed = speed_up(first.latency, latency)
     return BenchRow(
-        model=name,
-        architecture=type(model).__name__,
-        params=counted.params,
-        size_bytes=counted.size_bytes,
+        model=cell.name,
+        architecture=cell.architecture,
+        params=cell.counted.params,
+        size_bytes=cell.counted.size_bytes,
         seconds=latency.seconds,
         threads=latency.threads,
-        macs=macs,
+        macs=cell.macs,
         median_ms=latency.median_ms,
         p10_ms=latency.p10_ms,
         p90_ms=latency.p90_ms,
@@ -186,7 +184,7 @@ def _row(
         n=latency.n,
         rtf=latency.rtf,
         rtfx=latency.rtfx,
-        macs_ratio=first.macs[latency.seconds] / macs,
+        macs_ratio=first.macs / cell.macs,
         speed_up=1.0 if is_first else None if speed.within_noise else speed.ratio,
         within_noise=False if is_first else speed.within_noise,
         reason=latency.unsteady if is_first else speed.reason,

@@ -10,9 +10,8 @@ from torch import nn
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
-from prune_ssl.models.arguments import as_model
-from prune_ssl.profiling.timing import Latency, audio_lengths, measure_interleaved
-from prune_ssl.tracing import trace
+from prune_ssl.profiling.timing import Latency, Timing, measure_interleaved
+from prune_ssl.tracing import Source, Traced
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,11 @@ class Measurement:
 
 
 def measure(
-    model: nn.Module | str | Path,
-    seconds: float | Sequence[float] = (1.0, 5.0, 10.0),
-    threads: int | Sequence[int] | None = None,
+    model: Source,
+    seconds: float | Sequence[float] | None = None,
+    *,
+    timing: Timing | None = None,
     with_latency: bool = True,
-    min_iterations: int = 50,
-    min_seconds: float = 3.0,
-    max_seconds: float | None = 60.0,
     folder: str | Path | None = None,
 ) -> Measurement:
     """Measure one model: parameters, MACs, latency, size on disk and peak memory; the model stays as it was.
@@ -53,89 +50,66 @@ def measure(
     was.
 
     Args:
-        model: any model that `trace` takes, dense or pruned, or its folder or hub name; its first argument is
-            a waveform, shape (B, N).
-        seconds: audio length or lengths for MACs and latency.
-        threads: thread count or counts for latency; None means 1 and torch's present setting.
+        model: any model that `trace` takes, dense or pruned, its folder or hub name, or a `Traced`; its first
+            argument is a waveform, shape (B, N).
+        seconds: audio length or lengths for MACs and latency; None: those of `timing`.
+        timing: thread counts and the number of calls; None: the usual ones.
         with_latency: False skips every forward pass, so latency and peak memory stay empty.
-        min_iterations: timed calls for each length and thread count.
-        min_seconds: least time spent in timed calls.
-        max_seconds: timed calls stop here even when `min_iterations` was not reached; None: never.
-        folder: where the model was saved, to read its size there; None writes a temporary file for that.
+        folder: where the model was saved, to read its size there; None: it is computed.
 
     Raises:
         ModelError: `trace` does not know the model, or its forward pass fails.
+        MeasuringError: a length or a number of calls is out of range.
         ArtifactError: `folder` holds no safetensors file.
     """
     measured = measure_side_by_side(
-        {"model": as_model(model, "measure")},
-        seconds,
-        threads,
+        {"model": Traced.of(model, "measure")},
+        Timing.of(timing, seconds),
         with_latency=with_latency,
-        min_iterations=min_iterations,
-        min_seconds=min_seconds,
-        max_seconds=max_seconds,
         folders={} if folder is None else {"model": folder},
     )
     return measured["model"]
 
 
 def measure_side_by_side(
-    models: Mapping[str, nn.Module],
-    seconds: float | Sequence[float] = (1.0, 5.0, 10.0),
-    threads: int | Sequence[int] | None = None,
+    models: Mapping[str, Traced[nn.Module]],
+    timing: Timing | None = None,
     *,
     with_latency: bool = True,
-    min_iterations: int = 50,
-    min_seconds: float = 3.0,
-    max_seconds: float | None = 60.0,
     folders: Mapping[str, str | Path] | None = None,
     macs_seconds: Sequence[float] = (),
 ) -> dict[str, Measurement]:
     """Measure several models as `measure` does, their latencies in turns.
 
     Args:
-        models: name -> model; the names key the result.
-        seconds: as in `measure`; so are threads, with_latency, min_iterations, min_seconds and max_seconds.
-        threads: see `seconds`.
-        with_latency: see `seconds`.
-        min_iterations: see `seconds`.
-        min_seconds: see `seconds`.
-        max_seconds: see `seconds`.
+        models: name -> model and its graph; the names key the result.
+        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
+        with_latency: False skips every forward pass.
         folders: name -> where that model was saved.
         macs_seconds: more audio lengths at which MACs are counted but nothing is timed.
 
     Raises:
-        ModelError: `trace` does not know a model, or its forward pass fails.
+        ModelError: the forward pass of a model fails.
         ArtifactError: a folder holds no safetensors file.
     """
-    lengths = audio_lengths(seconds)
-    measured = {
-        name: _count(model, sorted({*lengths, *map(float, macs_seconds)}), (folders or {}).get(name))
-        for name, model in models.items()
-    }
+    timing = Timing.of(timing)
+    lengths = sorted({*timing.lengths, *map(float, macs_seconds)})
+    measured = {name: _count(each, lengths, (folders or {}).get(name)) for name, each in models.items()}
     if not with_latency:
         return measured
-    latencies = measure_interleaved(
-        models,
-        lengths,
-        threads,
-        min_iterations=min_iterations,
-        min_seconds=min_seconds,
-        max_seconds=max_seconds,
-    )
+    latencies = measure_interleaved({name: each.model for name, each in models.items()}, timing)
     return {
-        name: _with_forward_passes(measured[name], model, latencies[name], max(lengths))
-        for name, model in models.items()
+        name: _with_forward_passes(measured[name], each.model, latencies[name], max(timing.lengths))
+        for name, each in models.items()
     }
 
 
-def _count(model: nn.Module, lengths: list[float], folder: str | Path | None) -> Measurement:
+def _count(traced: Traced[nn.Module], lengths: list[float], folder: str | Path | None) -> Measurement:
     """Return what needs no forward pass."""
-    graph = trace(model)
+    model = traced.model
     return Measurement(
         params=sum(parameter.numel() for parameter in model.parameters()),
-        macs={length: graph.cost(seconds=length).macs for length in lengths},
+        macs={length: traced.graph.cost(seconds=length).macs for length in lengths},
         size_bytes=measured_size_bytes(model if folder is None else folder),
         environment=describe_environment(model),
     )
@@ -178,7 +152,8 @@ def _bytes_when_saved(model: nn.Module) -> int:
     same = dict[str, str]()
     state = sorted(model.state_dict().items(), key=lambda each: (-each[1].element_size(), each[0]))
     for name, value in state:
-        where = (value.untyped_storage()._cdata, value.storage_offset(), value.shape, value.stride())
+        place = value.untyped_storage().data_ptr() or name  # 0: no memory, so none that is shared
+        where = (place, value.storage_offset(), value.shape, value.stride())
         if where in seen:
             same[name] = seen[where]
             continue

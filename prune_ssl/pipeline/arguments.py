@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from transformers import TrainingArguments
 
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes import Recipe, TrainPart, pruning_part
+from prune_ssl.recipes import Recipe, TrainPart
 from prune_ssl.training import SpeechArguments
 from prune_ssl.training.processes import cpu_arguments, launched
 
@@ -15,43 +14,19 @@ DENSE_TRAINING = "dense-training"
 """Folder of the dense training's checkpoints; those of the other phases are named as the phase."""
 
 
-def dense_arguments(recipe: Recipe) -> TrainingArguments:
-    """Return the arguments of dense fine-tuning.
-
-    Raises:
-        RecipeError: transformers refuses them.
-    """
-    assert recipe.dense is not None
-    return _phase_arguments(recipe, recipe.dense, DENSE_TRAINING)
-
-
-def pruning_arguments(recipe: Recipe) -> TrainingArguments:
-    """Return the arguments of gate training; recovery takes them over.
-
-    Raises:
-        RecipeError: transformers refuses them, or the recipe makes a student.
-    """
-    part = pruning_part(recipe)
-    return _training_arguments(recipe, part.steps, part.learning_rate, recipe.folder / "pruning")
-
-
-def student_arguments(recipe: Recipe) -> TrainingArguments:
-    """Return the arguments of a student's distillation.
-
-    Raises:
-        RecipeError: transformers refuses them.
-    """
-    assert recipe.student is not None
-    return _phase_arguments(recipe, recipe.student, "distillation")
-
-
-def check_arguments(recipe: Recipe, only_check: bool, say: Callable[[str], None]) -> None:
+def checked_arguments(
+    recipe: Recipe, only_check: bool, say: Callable[[str], None]
+) -> dict[str, TrainingArguments]:
     """Make the arguments of every phase, so that none is refused once another has been trained.
 
     Args:
         recipe: the recipe.
         only_check: nothing is to be trained on this machine: that it lacks bfloat16 is then a note.
         say: called with the note.
+
+    Returns:
+        `dense`, `pruning` and `student`, those that the recipe has -> its arguments; recovery takes over
+        those of pruning.
 
     Raises:
         RecipeError: transformers refuses them; batches by seconds on several processes.
@@ -62,22 +37,32 @@ def check_arguments(recipe: Recipe, only_check: bool, say: Callable[[str], None]
             "give batch_size, with data.group_by_length."
         )
     try:
-        _make_all(recipe)
+        return phase_arguments(recipe)
     except RecipeError as error:
         if not (only_check and recipe.bf16):
             raise
-        _make_all(recipe.model_copy(update={"bf16": False}))
+        made = phase_arguments(recipe.model_copy(update={"bf16": False}))
         say(f"  note: this machine cannot run it: {error}")
+        return made
 
 
-def _make_all(recipe: Recipe) -> None:
-    for part, make in (
-        (recipe.dense, dense_arguments),
-        (recipe.pruning, pruning_arguments),
-        (recipe.student, student_arguments),
-    ):
-        if part is not None:
-            make(recipe)
+def phase_arguments(recipe: Recipe) -> dict[str, TrainingArguments]:
+    """Return the arguments of every phase that a recipe has, without checks of the machine.
+
+    Raises:
+        RecipeError: transformers refuses them.
+    """
+    made: dict[str, TrainingArguments] = {}
+    if recipe.dense is not None:
+        made["dense"] = _phase_arguments(recipe, recipe.dense, DENSE_TRAINING)
+    if recipe.pruning is not None:
+        part = recipe.pruning
+        made["pruning"] = _training_arguments(
+            recipe, part.steps, part.learning_rate, recipe.folder / "pruning"
+        )
+    if recipe.student is not None:
+        made["student"] = _phase_arguments(recipe, recipe.student, "distillation")
+    return made
 
 
 def _phase_arguments(recipe: Recipe, part: TrainPart, folder: str) -> TrainingArguments:
@@ -92,9 +77,9 @@ def _phase_arguments(recipe: Recipe, part: TrainPart, folder: str) -> TrainingAr
 
 
 def _training_arguments(
-    recipe: Recipe, steps: int, rate: float, folder: Path, **more: Any
+    recipe: Recipe, steps: int, rate: float, folder: Path, **more: float | str
 ) -> TrainingArguments:
-    schedule: dict[str, Any] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
+    schedule: dict[str, float | str] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
     try:
         return SpeechArguments(
             output_dir=str(folder),

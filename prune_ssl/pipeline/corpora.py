@@ -1,6 +1,7 @@
 """Owns what the trainers of a recipe are given: its clips, how they are changed, batches, settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -24,58 +25,112 @@ from prune_ssl.data import (
 from prune_ssl.distillation.config import ENHANCEMENT
 from prune_ssl.errors import RecipeError
 from prune_ssl.recipes import Recipe
+from prune_ssl.recipes.schema import DataPart
 from prune_ssl.tasks import Processor, Task, task_class
 
 
-def read_clips(recipe: Recipe, say: Callable[[str], None]) -> SpeechFolder:
-    """Check all clips of a recipe, and say what was found.
+@dataclass(frozen=True)
+class Corpus:
+    """The clips of a run and the changes that are made to them, read and checked once."""
+
+    data: DataPart
+    clips: SpeechFolder
+    stream: StreamConfig | None
+    """How clips are streamed; None: they are in a folder."""
+    augmentation: Augmentation | None
+    corruption: Corruption | None
+
+    def judged(self) -> tuple[Clip, ...]:
+        """Return the clips of the split that the recipe is judged on.
+
+        Raises:
+            DataError: the folder does not have it.
+        """
+        return self.clips.splits[self.clips.judged_split(self.data.judged)]
+
+    def training(
+        self, task: Task, to_teach_clean: bool = False
+    ) -> ClipDataset | CorruptedDataset | StreamedClips:
+        """Make the training set, changed at random and corrupted as the recipe says.
+
+        Args:
+            task: encodes the clips' targets.
+            to_teach_clean: the model that learns becomes a teacher: where that is to hear clean audio, it
+                learns from clean audio.
+        """
+        crop = self.data.crop_seconds
+        if self.stream is not None:
+            return StreamedClips(self.stream, task.encode, augmentation=self.augmentation, crop_seconds=crop)
+        clean = ClipDataset(
+            self.clips.splits["train"],
+            task.encode,
+            augmentation=self.augmentation,
+            crop_seconds=crop,
+            skip_unusable=True,
+        )
+        part = self.data.corruption
+        if part is None or self.corruption is None or (to_teach_clean and part.clean_teacher):
+            return clean
+        return CorruptedDataset(clean, self.corruption, part.clean_teacher)
+
+
+def read_corpus(recipe: Recipe, say: Callable[[str], None]) -> Corpus:
+    """Check all clips of a recipe and the folders of noise and rooms, and say what was found.
 
     Raises:
-        DataError: one message for all that is wrong.
+        DataError: one message for all that is wrong with the clips; a folder without audio, or a range that
+            is upside down.
     """
-    task = task_class(recipe.task)
-    target, stream = recipe.data.target or task.target or None, stream_config(recipe)
-    if stream is not None:
-        clips = read_stream(stream)
-        if not task.open_targets:
-            require_sampled_labels(clips, stream)
-    else:
-        config = FolderConfig(
-            target=target,
-            max_seconds=recipe.data.max_seconds,
-            whole_clips=task.whole_clips,
-            blanks=task.blanks,
-            closed_labels=not task.open_targets,
-            outside=recipe.data.outside,
-        )
-        clips = check_folder(recipe.data.path, config)
+    data, task = recipe.data, task_class(recipe.task)
+    stream = stream_config(data, task)
+    clips = _read_clips(data, task, stream)
     counts = ", ".join(f"{len(each)} {split}" for split, each in clips.splits.items())
+    target = data.target or task.target or None
     targets = f", {len(clips.labels)} different {target}s in train" if target else ""
     say(f"Data {clips.path}: {counts} clips{targets}")
     for note in clips.notes:
         say(f"  note: {note}")
-    return clips
+    return Corpus(data, clips, stream, augmentation_of(data), corruption_of(data))
+
+
+def _read_clips(data: DataPart, task: type[Task], stream: StreamConfig | None) -> SpeechFolder:
+    if stream is not None:
+        clips = read_stream(stream)
+        if not task.open_targets:
+            require_sampled_labels(clips, stream)
+        return clips
+    config = FolderConfig(
+        target=data.target or task.target or None,
+        max_seconds=data.max_seconds,
+        whole_clips=task.whole_clips,
+        blanks=task.blanks,
+        closed_labels=not task.open_targets,
+        outside=data.outside,
+    )
+    return check_folder(data.path, config)
 
 
 def trainer_arguments(
-    recipe: Recipe,
-    clips: SpeechFolder,
-    task: Task,
-    model: PreTrainedModel,
-    processor: Processor,
-    corruption: Corruption | None,
+    corpus: Corpus, task: Task, model: PreTrainedModel, processor: Processor, losses: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return what every Trainer of a run takes: data, collator, loss and metrics."""
+    """Return what every Trainer of a run takes: data, collator, loss and metrics.
+
+    Args:
+        corpus: the clips.
+        task: encodes and judges them.
+        model: it is judged.
+        processor: makes the model's input of audio.
+        losses: names of those of distillation.
+    """
     # By length, so that batches have little padding.
-    judged = sorted(judged_clips(recipe, clips), key=lambda clip: clip.seconds)
+    judged = sorted(corpus.judged(), key=lambda clip: clip.seconds)
     evaluated: ClipDataset | CorruptedDataset = ClipDataset(judged, task.encode_judged)
-    if recipe.distillation is not None and ENHANCEMENT in recipe.distillation.losses:
-        # its loss needs clean audio
+    if ENHANCEMENT in losses:  # its loss needs clean audio
         evaluated = CorruptedDataset(evaluated, Corruption(cases=("clean",)))
     collator = task.collator(processor)
-    collator.lengths = recipe.distillation is not None
+    collator.lengths = bool(losses)
     return {
-        "train_dataset": training_clips(recipe, clips, task, corruption),
+        "train_dataset": corpus.training(task),
         "eval_dataset": evaluated,
         "data_collator": collator,
         "compute_metrics": task.judge(judged, model),
@@ -84,74 +139,31 @@ def trainer_arguments(
     }
 
 
-def training_clips(
-    recipe: Recipe, clips: SpeechFolder, task: Task, corruption: Corruption | None, dense: bool = False
-) -> ClipDataset | CorruptedDataset | StreamedClips:
-    """Make the training set, changed at random and corrupted as the recipe says.
-
-    Args:
-        recipe: the recipe.
-        clips: its clips.
-        task: encodes their targets.
-        corruption: `corruption_of(recipe)`.
-        dense: for the dense model: where it is to be a teacher of clean audio, it learns from clean audio.
-    """
-    part, stream = recipe.data.corruption, stream_config(recipe)
-    if stream is not None:
-        return StreamedClips(
-            stream,
-            task.encode,
-            augmentation=augmentation_of(recipe),
-            crop_seconds=recipe.data.crop_seconds,
-        )
-    clean = ClipDataset(
-        clips.splits["train"],
-        task.encode,
-        augmentation=augmentation_of(recipe),
-        crop_seconds=recipe.data.crop_seconds,
-        skip_unusable=True,
-    )
-    if part is None or corruption is None or (dense and part.clean_teacher and recipe.distillation):
-        return clean
-    return CorruptedDataset(clean, corruption, part.clean_teacher)
-
-
-def judged_clips(recipe: Recipe, clips: SpeechFolder) -> tuple[Clip, ...]:
-    """Return the clips of the split that the recipe is judged on.
-
-    Raises:
-        DataError: the folder does not have it.
-    """
-    return clips.splits[clips.judged_split(recipe.data.judged)]
-
-
-def stream_config(recipe: Recipe) -> StreamConfig | None:
-    """Return how a recipe's corpus is streamed, or None where it is a folder."""
-    part = recipe.data.stream
-    if part is None:
+def stream_config(data: DataPart, task: type[Task]) -> StreamConfig | None:
+    """Return how a corpus is streamed for a task, or None where it is a folder."""
+    if data.stream is None:
         return None
-    task = task_class(recipe.task)
     return StreamConfig(
-        path=recipe.data.path,
-        target=recipe.data.target or task.target or None,
-        max_seconds=recipe.data.max_seconds,
+        path=data.path,
+        target=data.target or task.target or None,
+        max_seconds=data.max_seconds,
         whole_clips=task.whole_clips,
-        **part.model_dump(),
+        **data.stream.model_dump(),
     )
 
 
-def augmentation_of(recipe: Recipe) -> Augmentation | None:
+def augmentation_of(data: DataPart) -> Augmentation | None:
     """Return the changes of training clips, or None; noise is left to `corruption` where there is one.
 
     Raises:
         DataError: a folder without audio, or a range that is upside down.
     """
-    if recipe.data.augment is None:
+    if data.augment is None:
         return None
-    settings = recipe.data.augment.model_dump()
+    settings = data.augment.model_dump()
     for name in ("noise", "rirs"):
         settings[name] = None if settings[name] is None else Path(settings[name])
-    if recipe.data.corruption is not None:
+    if data.corruption is not None:
         settings["noise_probability"] = 0.0
     return Augmentation(**settings)
 
@@ -180,30 +192,35 @@ def check_cache(recipe: Recipe) -> None:
             )
 
 
-def check_batches(recipe: Recipe, clips: SpeechFolder) -> None:
+def check_batches(name: str, corpus: Corpus) -> None:
     """Refuse batches by seconds that the longest training clip does not fit into.
+
+    Args:
+        name: of the recipe.
+        corpus: its clips.
 
     Raises:
         RecipeError: so it is.
     """
-    seconds = recipe.data.batch_seconds
+    seconds = corpus.data.batch_seconds
     if seconds is None:
         return
-    longest = min(max(clip.seconds for clip in clips.splits["train"]), recipe.data.crop_seconds or inf)
+    longest = max(clip.seconds for clip in corpus.clips.splits["train"])
+    longest = min(longest, corpus.data.crop_seconds or inf)
     if longest > seconds:
         raise RecipeError(
-            f"{recipe.name}: data.batch_seconds is {seconds:g}, but the longest training clip has "
+            f"{name}: data.batch_seconds is {seconds:g}, but the longest training clip has "
             f"{longest:g} s: give more, or cut clips by data.max_seconds or data.crop_seconds."
         )
 
 
-def corruption_of(recipe: Recipe) -> Corruption | None:
-    """Read the noise and impulse responses of a recipe, or None where it has none.
+def corruption_of(data: DataPart) -> Corruption | None:
+    """Read the noise and impulse responses of a section, or None where it has none.
 
     Raises:
         DataError: a folder without audio, or a range that is upside down.
     """
-    part = recipe.data.corruption
+    part = data.corruption
     if part is None:
         return None
     settings = part.model_dump(exclude={"clean_teacher"})

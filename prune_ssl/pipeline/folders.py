@@ -11,7 +11,7 @@ from torch import nn
 from prune_ssl.errors import ArtifactError
 from prune_ssl.pipeline.arguments import DENSE_TRAINING
 from prune_ssl.recipes import Recipe, load_recipe
-from prune_ssl.recipes.written import recipe_as_yaml
+from prune_ssl.recipes.written import flat_data, recipe_as_yaml
 from prune_ssl.training.processes import from_first
 from prune_ssl.writing import (
     Held,
@@ -33,6 +33,8 @@ FINISHED_FILE = "finished.json"
 DENSE_FOLDER = "dense"
 TRAININGS = (DENSE_TRAINING, "pruning", "distillation")
 """Folders of checkpoints; none is there when the run is over."""
+MOST_DIFFERENCES = 5
+"""Of two recipes, how many a message shows."""
 ADAM_BYTES = 8  # of each parameter: two moments
 CHECKPOINTS_AT_ONCE = 3  # two are kept while the next is written
 
@@ -64,9 +66,23 @@ def is_begun(recipe: Recipe) -> bool:
     path = recipe.folder / RECIPE_FILE
     if not path.is_file() or path.stat().st_size == 0:  # full disks have left empty ones
         return False
-    if recipe_as_yaml(load_recipe(path)) != recipe_as_yaml(recipe):
-        raise ArtifactError(f"{path} differs from this recipe; give another output folder, or --overwrite.")
+    before = load_recipe(path)
+    if recipe_as_yaml(before) != recipe_as_yaml(recipe):
+        raise ArtifactError(
+            f"{path} differs from this recipe: {_differences(before, recipe)}. Its checkpoints hold the "
+            "state of its own settings, learning rates among them, so no other run can go on from them. Give "
+            "the recipe as it was to resume, another output folder, or --overwrite to begin anew."
+        )
     return True
+
+
+def _differences(before: Recipe, now: Recipe) -> str:
+    """Return the keys in which two recipes differ, with the values of both, the first few of them."""
+    there, here = flat_data(before), flat_data(now)
+    keys = [key for key in dict.fromkeys([*there, *here]) if there.get(key) != here.get(key)]
+    words = [f"{key} was {there.get(key)}, is {here.get(key)}" for key in keys[:MOST_DIFFERENCES]]
+    more = len(keys) - len(words)
+    return "; ".join(words + [f"and {more} more"] * (more > 0))
 
 
 def is_finished(recipe: Recipe) -> bool:

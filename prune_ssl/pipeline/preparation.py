@@ -2,8 +2,9 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from torch import nn
 from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
+    TrainingArguments,
     Wav2Vec2FeatureExtractor,
     set_seed,
 )
 
 from prune_ssl.artifacts import prepare_folder
-from prune_ssl.data import Corruption, SpeechFolder
+from prune_ssl.data import SpeechFolder
 from prune_ssl.distillation import DistillationConfig, Distiller
 from prune_ssl.distillation.config import MASKING
 from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeError
@@ -28,26 +30,20 @@ from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_fi
 from prune_ssl.models.loading import load_config
 from prune_ssl.models.origin import hand_on_origin, write_in
 from prune_ssl.models.registry import PRUNED_PREFIX
-from prune_ssl.pipeline.arguments import check_arguments
-from prune_ssl.pipeline.corpora import (
-    augmentation_of,
-    check_batches,
-    check_cache,
-    corruption_of,
-    judged_clips,
-    read_clips,
-)
+from prune_ssl.pipeline.arguments import checked_arguments
+from prune_ssl.pipeline.corpora import Corpus, check_batches, check_cache, read_corpus, trainer_arguments
 from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
-from prune_ssl.recipes import ModelPart, Recipe, pruning_part
-from prune_ssl.selection import allowed_widths, resolve
+from prune_ssl.recipes import DistillationPart, ModelPart, Recipe
+from prune_ssl.recipes.schema import PruningPart
+from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import BeamSettings, Task, TaskSettings, task_class
 from prune_ssl.tasks.frames import shortest_heard
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.masking import require_masks_fit
 from prune_ssl.tasks.starting import start_
-from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.tracing import PruningGraph, Traced, trace
 from prune_ssl.training.processes import first_before_others
 
 Say = Callable[[str], None]
@@ -58,25 +54,38 @@ SET_BY_TASKS = ("num_labels", "vocab_size")
 """Fields that follow from the data; a recipe gives them for `--architecture`."""
 
 
-def check_losses(config: DistillationConfig | None, teacher: nn.Module, student: nn.Module) -> None:
+def check_losses(config: DistillationConfig, teacher: nn.Module, student: nn.Module) -> None:
     """Refuse losses that do not fit teacher and student, before any training."""
-    if config is not None:
-        Distiller(config, teacher, student).detach()
+    Distiller(config, teacher, student).detach()
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What a run starts from, once everything was found to fit."""
+    """What a run starts from, once everything was found to fit; each of its facts is made here, once."""
 
     folder: Path
-    clips: SpeechFolder
+    corpus: Corpus
     task: Task
     model: PreTrainedModel
     extractor: Wav2Vec2FeatureExtractor
+    graph: PruningGraph
+    """Of the model as it is, before any cut."""
+    arguments: Mapping[str, TrainingArguments]
+    """Phase (`dense`, `pruning`, `student`) -> the arguments of its trainer."""
+    pruning: PruningConfig | None
+    """With the budgets read, and latencies measured; None: the recipe makes a student."""
+    losses: DistillationConfig | None
     teacher: PreTrainedModel | None
-    corruption: Corruption | None
+    """None: the dense model."""
     spec_augment: bool
     """What the model's config says; a model without labels is to match all frames, and has it off."""
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What every Trainer of the run takes beside its model and TrainingArguments."""
+        losses = () if self.losses is None else self.losses.losses
+        processor = self.task.processor(self.extractor)
+        return trainer_arguments(self.corpus, self.task, self.model, processor, losses)
 
 
 def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False) -> Ready:
@@ -93,11 +102,46 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     """
     check_cache(recipe)
     folder = recipe.folder if only_check else prepare_folder(recipe.folder, overwrite, as_whole=False)
-    check_arguments(recipe, only_check, say)
+    arguments = checked_arguments(recipe, only_check, say)
+    pruning = None if recipe.pruning is None else pruning_config(recipe.pruning)
     set_seed(recipe.seed)
-    clips = read_clips(recipe, say)
-    loaded, extractor = _make_model(recipe, say)
-    task = task_class(recipe.task).from_folder(clips, loaded, _task_settings(recipe))
+    corpus, settings = read_corpus(recipe, say), _task_settings(recipe)
+    loaded, extractor = _make_model(recipe.model, say)
+    task = task_class(recipe.task).from_folder(corpus.clips, loaded, settings)
+    _say_head(recipe, task, loaded, say)
+    model = task.with_head(loaded)
+    dtype = _written_dtype(recipe.model, pruning)
+    if dtype is not None:
+        write_in(model, dtype)
+    spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
+    set_up_(recipe, model)
+    if pruning is not None:
+        require_dense(recipe.model, model)
+    traced = Traced(model, trace(model))
+    with first_before_others():  # who find the latency table that it measured
+        pruning = None if pruning is None else check_budget(traced, pruning, say)
+    _check_clips(recipe.name, corpus, task, settings, traced, say)
+    fresh = {"backbone": recipe.model.name is None and recipe.model.filterbank, "head": model is not loaded}
+    if any(fresh.values()):
+        start_(model, corpus.clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
+    losses, teacher = _losses_and_teacher(recipe, task, model)
+    return Ready(
+        folder=folder,
+        corpus=corpus,
+        task=task,
+        model=model,
+        extractor=extractor,
+        graph=traced.graph,
+        arguments=arguments,
+        pruning=pruning,
+        losses=losses,
+        teacher=teacher,
+        spec_augment=spec_augment,
+    )
+
+
+def _say_head(recipe: Recipe, task: Task, loaded: PreTrainedModel, say: Say) -> None:
+    """Say which head the task takes, and what may be forgotten of its training."""
     head = task.head_note(loaded)
     say(f"  head: {head}")
     if recipe.dense is None and head.startswith("NEW"):
@@ -107,42 +151,52 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
             f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
             "steps before pruning; dense=null prunes it as it is"
         )
-    model = task.with_head(loaded)
-    dtype = _written_dtype(recipe)
-    if dtype is not None:
-        write_in(model, dtype)
-    spec_augment = bool(getattr(model.config, "apply_spec_augment", False))
-    set_up_(recipe, model)
-    with first_before_others():  # who find the latency table that it measured
-        graph = trace(model) if recipe.student is not None else check_budget(model, recipe, say)
-    _check_lengths(clips, graph)
-    train, settings = clips.splits["train"], _task_settings(recipe)
+
+
+def _check_clips(
+    name: str, corpus: Corpus, task: Task, settings: TaskSettings, traced: Traced[PreTrainedModel], say: Say
+) -> None:
+    """Refuse clips that the model, the task or the batches cannot take.
+
+    Raises:
+        PruneError: so it is.
+    """
+    clips, model = corpus.clips, traced.model
+    _check_lengths(clips, traced.graph)
+    train = clips.splits["train"]
     require_masks_fit(model, train, [shortest_heard(clip, settings) for clip in train])
-    check_batches(recipe, clips)
-    judged_clips(recipe, clips)
+    check_batches(name, corpus)
+    corpus.judged()
     for note in task.check(clips, model, settings):
         say(f"  note: {note}")
-    random = recipe.model.name is None
-    fresh = {"backbone": random and recipe.model.filterbank, "head": model is not loaded}
-    if any(fresh.values()):
-        start_(model, clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
-    name = recipe.distillation.teacher if recipe.distillation is not None else None
+
+
+def _losses_and_teacher(
+    recipe: Recipe, task: Task, model: PreTrainedModel
+) -> tuple[DistillationConfig | None, PreTrainedModel | None]:
+    """Return the losses of distillation and the teacher that is named (None: the dense model).
+
+    Raises:
+        DistillationError: they do not fit together, or do not fit the model that learns.
+    """
+    losses = distillation_config(recipe.distillation, task)
+    if losses is None or recipe.distillation is None:
+        return None, None
+    name = recipe.distillation.teacher
     teacher = None if name is None else load_model(name, allow_pickle=recipe.model.allow_pickle)
-    student = model if recipe.student is None else new_student(recipe, model, task)
-    check_losses(distillation_config(recipe, task), teacher or copy_of(model), student)
-    augmentation_of(recipe)  # its folders are there
-    corruption = corruption_of(recipe)
-    return Ready(folder, clips, task, model, extractor, teacher, corruption, spec_augment)
+    student = model if recipe.student is None else new_student(recipe.student, model, task)
+    check_losses(losses, teacher or copy_of(model), student)
+    return losses, teacher
 
 
-def _written_dtype(recipe: Recipe) -> torch.dtype | None:
+def _written_dtype(part: ModelPart, pruning: PruningConfig | None) -> torch.dtype | None:
     """Return the dtype that a run's models are written in; None: that of their source.
 
     Raises:
         RecipeError: model.dtype and the budget name two.
     """
-    asked = None if recipe.model.dtype == "stored" else recipe.model.dtype
-    counted = None if recipe.pruning is None else asked_dtype(recipe.pruning.budget)
+    asked = None if part.dtype == "stored" else part.dtype
+    counted = None if pruning is None else asked_dtype(pruning.budget)
     if None not in (asked, counted) and asked != counted:
         raise RecipeError(
             f"model.dtype is {asked}, but pruning.budget counts in {counted}: give one of them."
@@ -165,7 +219,14 @@ def set_up_(recipe: Recipe, model: nn.Module) -> None:
         whole.get_submodule("objective").margin = recipe.data.margin
     losses = {} if recipe.distillation is None else recipe.distillation.losses
     if recipe.task == "representation" and MASKING not in losses:
-        whole.config.apply_spec_augment = False
+        set_masking_(model, False)
+
+
+def set_masking_(model: nn.Module, masks: bool) -> None:
+    """Say in a model's config whether its training masks frames (SpecAugment)."""
+    config = getattr(model, "config", None)
+    if isinstance(config, PreTrainedConfig):
+        config.update({"apply_spec_augment": masks})
 
 
 def _task_settings(recipe: Recipe) -> TaskSettings:
@@ -182,23 +243,23 @@ def _task_settings(recipe: Recipe) -> TaskSettings:
     )
 
 
-def pruning_config(recipe: Recipe) -> PruningConfig:
-    """Return the PruningConfig of a recipe."""
-    part = pruning_part(recipe)
-    names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps"}
+def pruning_config(part: PruningPart) -> PruningConfig:
+    """Return the PruningConfig of a recipe's section, with its budgets read."""
+    names = {field.name for field in dataclasses.fields(PruningConfig)} - {"steps", "budget"}
     settings = {k: v for k, v in part.model_dump().items() if k in names}
-    return PruningConfig(**settings, milestones=part.budgets[:-1])
+    *milestones, budget = map(parse_budget, part.budgets or (part.budget,))
+    return PruningConfig(**settings, budget=budget, milestones=tuple(milestones))
 
 
-def distillation_config(recipe: Recipe, task: Task | None = None) -> DistillationConfig | None:
-    """Return the DistillationConfig of a recipe, or None; its groups of logits are the task's by default.
+def distillation_config(part: DistillationPart | None, task: Task | None = None) -> DistillationConfig | None:
+    """Return the DistillationConfig of a section, or None; its groups of logits are the task's by default.
 
     Raises:
         DistillationError: a setting is out of range, or does not fit the task.
     """
-    if recipe.distillation is None:
+    if part is None:
         return None
-    settings = recipe.distillation.model_dump(exclude={"teacher"})
+    settings = part.model_dump(exclude={"teacher"})
     if task is not None:
         given, settings["logit_groups"] = settings["logit_groups"], task.logit_groups
         if given not in (None, task.logit_groups):
@@ -209,20 +270,31 @@ def distillation_config(recipe: Recipe, task: Task | None = None) -> Distillatio
     return DistillationConfig(**settings)
 
 
-def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:
-    """Trace the model, print the budget and its reachable range in numbers, refuse what cannot be met.
+def require_dense(part: ModelPart, model: nn.Module) -> None:
+    """Refuse a model that was pruned already, unless the recipe allows it.
 
     Raises:
-        BudgetError: malformed or out of reach. ModelError: the model cannot be traced, or is pruned already.
+        ModelError: so it is.
     """
-    if is_pruned(model) and not recipe.model.allow_pruned:
+    if is_pruned(model) and not part.allow_pruned:
         raise ModelError(
-            f"{recipe.model.name} was pruned by prune_ssl already. Give the dense model, or set "
+            f"{part.name} was pruned by prune_ssl already. Give the dense model, or set "
             "model.allow_pruned=true: the budget then refers to the pruned model."
         )
-    config, graph = pruning_config(recipe), trace(model)
+
+
+def check_budget(traced: Traced[nn.Module], config: PruningConfig, say: Say) -> PruningConfig:
+    """Say the budget and its reachable range in numbers, and refuse one that cannot be met.
+
+    Returns:
+        The config, in which a latency has what this machine takes.
+
+    Raises:
+        BudgetError: the budget is out of reach.
+    """
+    graph = traced.graph
     widths = allowed_widths(graph, config.round_to, config.kinds, config.layout)
-    budget = with_latency(model, graph, config.budget, config.seconds, say=say)
+    budget = with_latency(traced.model, graph, config.budget, config.seconds, say=say)
     for limit in resolve(budget, graph, widths, config.seconds):
         smallest = limit.cost.value({name: options[0] for name, options in widths.items()})
         most, dense = (limit.constraint.shown(amount) for amount in (limit.maximum, limit.dense))
@@ -230,33 +302,33 @@ def check_budget(model: nn.Module, recipe: Recipe, say: Say) -> PruningGraph:
             f"Budget {limit.constraint}: keep at most {most} of {dense} {limit.constraint.name} "
             f"(reachable: {100 * smallest / limit.dense:.1f}% to 100%; MACs at {config.seconds:g} s)"
         )
-    return graph
+    return dataclasses.replace(config, budget=budget)
 
 
-def architecture(recipe: Recipe) -> Any:
-    """Return the config of a recipe's model.
+def architecture(part: ModelPart) -> Any:
+    """Return the config of a recipe's model, made from its `model` section.
 
     Raises:
         ModelError: the settings make no config of the family.
     """
     try:
-        return FAMILIES[recipe.model.family].stock("config")(**recipe.model.config)
+        return FAMILIES[part.family].stock("config")(**part.config)
     except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
         words = " ".join(str(error).split())
-        raise ModelError(f"model.config does not make a {recipe.model.family} config: {words}") from error
+        raise ModelError(f"model.config does not make a {part.family} config: {words}") from error
 
 
-def _make_model(recipe: Recipe, say: Say) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
-    if recipe.model.name is not None:
-        return _load_named(recipe.model, recipe.model.name, say)
-    config = architecture(recipe)
+def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+    if part.name is not None:
+        return _load_named(part, part.name, say)
+    config = architecture(part)
     try:
-        model = FAMILIES[recipe.model.family].stock("bare")(config)
+        model = FAMILIES[part.family].stock("bare")(config)
     except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"model.config does not make a {recipe.model.family} model: {error}") from error
-    if recipe.model.filterbank:
+        raise ModelError(f"model.config does not make a {part.family} model: {error}") from error
+    if part.filterbank:
         start_as_filterbank_(model)
-    if recipe.model.pass_on:
+    if part.pass_on:
         pass_on_(model)
     # As transformers has it: models with a group norm were trained on padding without a mask.
     masked = config.feat_extract_norm == "layer"

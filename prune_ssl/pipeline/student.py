@@ -9,11 +9,10 @@ from prune_ssl.distillation import DistillationConfig, make_student
 from prune_ssl.errors import RecipeError
 from prune_ssl.models import backbone_of
 from prune_ssl.models.origin import hand_on_origin
-from prune_ssl.pipeline.arguments import student_arguments
 from prune_ssl.recipes import Recipe, StudentPart
 from prune_ssl.tasks import Task
 from prune_ssl.training import DistillationTrainer, Finished
-from prune_ssl.training.freezing import frozen
+from prune_ssl.training.freezing import Frozen, frozen
 from prune_ssl.training.progress import use_budget_progress
 
 
@@ -28,15 +27,15 @@ def student_part(recipe: Recipe) -> StudentPart:
     return recipe.student
 
 
-def new_student(recipe: Recipe, teacher: PreTrainedModel, task: Task) -> PreTrainedModel:
-    """Make the student of a recipe, with the task's head; the teacher's head where that fits.
+def new_student(part: StudentPart, teacher: PreTrainedModel, task: Task) -> PreTrainedModel:
+    """Make a student, with the task's head; the teacher's head where that fits.
 
     LayerDrop is off in it: a layer that is skipped has no state to compare.
 
     Raises:
         DistillationError: the teacher has no such layers, or the widths do not fit.
     """
-    shape = student_part(recipe).shape
+    shape = part.shape
     student = make_student(teacher, shape)
     student.config.layerdrop = 0.0
     hand_on_origin(teacher, student)
@@ -57,38 +56,36 @@ def _copy_head(teacher: PreTrainedModel, student: PreTrainedModel) -> None:
 
 
 def distil(
-    recipe: Recipe,
     student: PreTrainedModel,
     teacher: PreTrainedModel,
-    losses: DistillationConfig,
     shared: dict[str, Any],
+    losses: DistillationConfig | None,
+    freeze: Frozen | None = None,
     resume: bool = False,
 ) -> Finished:
-    """Train the student.
+    """Train a student.
 
     Args:
-        recipe: the recipe, with its `student`.
         student: it is trained in place.
         teacher: it is frozen in place.
+        shared: arguments of its trainer: the TrainingArguments, data, collator, loss and metrics.
         losses: what is learned from the teacher.
-        shared: arguments of every trainer of the run.
+        freeze: what of the student does not learn.
         resume: go on from the newest checkpoint.
 
     Returns:
         The student with its results (`student` before, `distilled` after; `dense`, where the teacher's task
         has a metric), and its training losses by step.
     """
-    arguments, results = student_arguments(recipe), {}
+    results = {}
     if shared["compute_metrics"] is not None and backbone_of(teacher)[1] is not teacher:
-        dense = DistillationTrainer(model=teacher, args=arguments, **shared)
+        dense = DistillationTrainer(model=teacher, **shared)
         use_budget_progress(dense, "dense")
         results["dense"] = dense.evaluate(metric_key_prefix="dense")
-    trainer = DistillationTrainer(
-        model=student, args=arguments, distillation=losses, teacher=teacher, **shared
-    )
+    trainer = DistillationTrainer(model=student, distillation=losses, teacher=teacher, **shared)
     use_budget_progress(trainer, "distillation")
     results["student"] = trainer.evaluate(metric_key_prefix="student")
-    with frozen(student, student_part(recipe).freeze):
+    with frozen(student, freeze):
         trainer.train(resume_from_checkpoint=resume)
     results["distilled"] = trainer.evaluate(metric_key_prefix="distilled")
     if trainer.distiller is not None:

@@ -4,12 +4,13 @@ from prune_ssl.profiling.comparing import SpeedUp, speed_up
 from prune_ssl.profiling.fitting import Fit, fit_latency
 from prune_ssl.profiling.machine import cpu_model, thread_count
 from prune_ssl.profiling.table import measure_table, with_latency
-from prune_ssl.profiling.timing import Latency, measure_interleaved
+from prune_ssl.profiling.timing import Latency, Timing, measure_interleaved
 
 __all__ = [
     "Fit",
     "Latency",
     "SpeedUp",
+    "Timing",
     "cpu_model",
     "fit_latency",
     "measure_interleaved",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.profiling.timing import measure_interleaved
+from prune_ssl.profiling.timing import Timing, measure_interleaved
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, as_budget
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
@@ -41,41 +41,37 @@ def fit_latency(
 ) -> Fit:
     """Correct the table of a latency budget until the cut that it leads to takes no longer, measured.
 
-    A table adds up its modules, which is a few percent off in a model where all are narrower. So the cut is
-    made, timed in turns with the uncut model, and chosen again with what widths save scaled: to what they
-    saved in the first cut, then so that cuts on both sides of the budget close in on it. It ends within 4%
-    below the budget, or with the best of four cuts. A percentage is of the uncut model timed beside it, an
-    absolute latency is compared with the median in ms.
+    A table's sum is a few percent off where all modules are narrower. So the cut is made, timed in turns
+    with the uncut model, and chosen again with the savings of all widths scaled: to those of the first cut,
+    then so that cuts on both sides of the budget close in on it. It ends within 4% below the budget, or with
+    the best of four cuts. A percentage is of the uncut model timed beside it, absolute latencies are medians.
 
     Args:
         model: the model that is to be cut, without gates, or its folder or hub name; it is not changed.
         graph: what `trace(model)` gave.
         budget: with its tables (`with_latency`); one without a latency comes back as it is.
-        choose: what a budget keeps (`select`, or gates); it is called with corrected budgets.
+        choose: gives the keep of a budget (`select`, or gates); called with corrected budgets.
         say: called with one line for each cut that was timed.
     """
     model, budget = as_model_and_graph(model, graph, "fit_latency"), as_budget(budget)
     limit = next((each for each in budget if each.metric == "latency"), None)
+    fit, attempts = Fit(budget), list[_Attempt]()
     if limit is None or limit.table is None:
-        return Fit(budget)
-    cost, attempts = LatencyCost(limit.table, graph), list[_Attempt]()
-    whole, fit, keep = cost.value(graph.widths()), Fit(budget), choose(budget)
+        return fit
+    cost, keep = LatencyCost(limit.table, graph), choose(budget)
+    whole = cost.value(graph.widths())
     while (keep or limit.absolute is not None) and len(attempts) < ROUNDS:
         whole_ms, cut_ms = _timed(model, graph, keep, limit.at)
         goal = limit.fraction if limit.fraction is not None else (limit.absolute or 0) / 1e6 / whole_ms
-        share = cut_ms / whole_ms
-        attempts.append(
-            _Attempt(cost.value(graph.widths(keep)) / whole, share / goal, replace(fit, share=share))
-        )
-        if say is not None:
-            said = f"Timed a cut: {cut_ms:.1f} ms, uncut {whole_ms:.1f} ms ({share:.1%}"
-            say(f"{said}; asked: {goal:.1%})")
+        share, predicted = cut_ms / whole_ms, cost.value(graph.widths(keep)) / whole
+        attempts.append(_Attempt(predicted, share / goal, replace(fit, share=share)))
+        if say:
+            say(f"Timed a cut: {cut_ms:.1f} ms, uncut {whole_ms:.1f} ms ({share:.1%}; asked: {goal:.1%})")
         if 1 - SLACK <= share / goal <= 1 or goal >= 1:
             break
-        # In the uncorrected table the next cut is to take `aim`, and that is to be what was asked for.
-        aim = _next_aim(attempts, goal)
+        aim = _next_aim(attempts, goal)  # of the uncorrected table; the corrected one calls it the goal
         if aim >= 1:
-            break  # what was cut is not in the table (hidden size)
+            break  # the cut is not in the table (hidden size)
         level = 1.0 if limit.fraction is not None else whole_ms * 1e6 / whole
         table = corrected(limit.table, whole, (1 - goal) / (1 - aim), level)
         fit = Fit(tuple(replace(each, table=table) if each is limit else each for each in budget))
@@ -85,11 +81,7 @@ def fit_latency(
             break  # less than what was timed cannot be reached
         if keep == before:
             break  # something else limits it
-    within = [attempt for attempt in attempts if attempt.used <= 1]
-    if not attempts:
-        return fit
-    best = max(within, key=_Attempt.by_use) if within else min(attempts, key=_Attempt.by_use)
-    return best.fit
+    return _best(attempts).fit if attempts else fit
 
 
 @dataclass(frozen=True)
@@ -104,6 +96,12 @@ class _Attempt:
 
     def by_use(self) -> float:
         return self.used
+
+
+def _best(attempts: Sequence[_Attempt]) -> _Attempt:
+    """Return the cut that uses most of the budget; where all take more, the one that takes least."""
+    within = [attempt for attempt in attempts if attempt.used <= 1]
+    return max(within, key=_Attempt.by_use) if within else min(attempts, key=_Attempt.by_use)
 
 
 def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
@@ -129,19 +127,18 @@ def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) ->
     Medians; where other programs took part of the machine, and medians are those of the time that they took,
     the low quartiles of both.
     """
-    assert at.seconds is not None
     placed = {
         name: resize(model, graph, units).to(at.device, getattr(torch, at.dtype))
         for name, units in (("whole", {}), ("cut", keep))
     }
-    found = measure_interleaved(
-        placed,
-        at.seconds,
-        at.threads,
+    timing = Timing(
+        seconds=at.seconds or 0,
+        threads=at.threads,
         min_iterations=CALLS,
         min_seconds=LEAST_SECONDS,
         max_seconds=None,
     )
+    found = measure_interleaved(placed, timing)
     whole, cut = found["whole"][0], found["cut"][0]
     if (whole.unsteady or cut.unsteady) and whole.low_ms and cut.low_ms:
         return whole.low_ms, cut.low_ms

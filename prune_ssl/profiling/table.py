@@ -13,12 +13,12 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PretrainedConfig
 
 from prune_ssl.errors import ArtifactError, BudgetError
@@ -148,12 +148,12 @@ def _check_measurable(model: nn.Module, at: Conditions) -> None:
         )
 
 
-def _settings_of(model: nn.Module) -> dict[str, Any]:
+def _settings_of(model: nn.Module) -> dict[str, object]:
     """Return a model's config without what says where it is from and what its labels are called."""
     config = getattr(model, "config", None)
     if not isinstance(config, PretrainedConfig):
         return {}
-    settings = config.to_dict()
+    settings: dict[str, object] = config.to_dict()
     for name in ("_name_or_path", "transformers_version", "id2label", "label2id", "dtype"):
         settings.pop(name, None)
     return settings
@@ -281,7 +281,7 @@ class _Subject:
         self.starts: dict[str, int] = {}
         self.within = {part.name: [each.name for each in _directly_within(part, parts)] for part in parts}
         self.spent: dict[str, list[int]] = {part.name: [] for part in parts}
-        self.handles: list[Any] = []
+        self.handles: list[RemovableHandle] = []
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(input_shape(model, at.seconds or 0), generator=generator)
         self.waveform = noise.to(at.device, dtype)

@@ -1,16 +1,16 @@
 """Owns timing: how long a forward pass takes, for models side by side."""
 
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
-from prune_ssl.errors import ModelError
+from prune_ssl.errors import MeasuringError, ModelError
+from prune_ssl.models.arguments import check_types
 from prune_ssl.models.registry import input_shape
 from prune_ssl.profiling.machine import steady_heap, thread_count, usable_cores
 from prune_ssl.selection.calibration import evaluating
@@ -31,6 +31,64 @@ MOST_SPREAD = 2.0
 
 LEAST_PROCESSOR_SHARE = 0.8
 """Processor time over wall time of a process that need not wait for a core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How models are timed: on which audio, on how many threads, and for how long; checked when made.
+
+    >>> Timing(seconds=2, threads=1).lengths
+    (2.0,)
+    """
+
+    seconds: float | Sequence[float] = (1.0, 5.0, 10.0)
+    """Audio length or lengths."""
+    threads: int | Sequence[int] | None = None
+    """Thread count or counts; None: 1 and torch's present setting (on a GPU the latter only)."""
+    min_iterations: int = 50
+    """Least number of timed calls of each model, for each length and thread count."""
+    min_seconds: float = 3.0
+    """Least time that the timed calls of each model take together."""
+    max_seconds: float | None = 60.0
+    """The timed calls of a model stop here, even before `min_iterations` (`Latency.n` tells); None: never."""
+
+    def __post_init__(self) -> None:
+        check_types(self, MeasuringError)
+        counts = () if self.threads is None else _as_tuple(self.threads)
+        for name, holds, wanted in (
+            ("seconds", bool(self.lengths) and min(self.lengths) > 0, "positive audio lengths"),
+            ("threads", self.threads is None or (bool(counts) and min(counts) >= 1), "1 or more"),
+            ("min_iterations", self.min_iterations >= 1, "1 or more"),
+            ("min_seconds", self.min_seconds >= 0, "0 or more"),
+            ("max_seconds", self.max_seconds is None or self.max_seconds > 0, "above 0, or None"),
+        ):
+            if not holds:
+                raise MeasuringError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
+
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """The audio lengths, in seconds."""
+        return tuple(map(float, _as_tuple(self.seconds)))
+
+    def thread_counts(self, on_cpu: bool = True) -> tuple[int, ...]:
+        """Return the thread counts for models on the CPU, or on another device."""
+        if self.threads is None:
+            now = torch.get_num_threads()
+            return tuple(sorted({1, now})) if on_cpu else (now,)
+        return _as_tuple(self.threads)
+
+    @classmethod
+    def of(cls, timing: "Timing | None", seconds: float | Sequence[float] | None = None) -> "Timing":
+        """Return the given timing or the usual one, of other audio lengths where some are given."""
+        made = cls() if timing is None else timing
+        return made if seconds is None else replace(made, seconds=seconds)
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _as_tuple(given: Number | Sequence[Number]) -> tuple[Number, ...]:
+    return (given,) if isinstance(given, int | float) else tuple(given)
 
 
 class Timed(NamedTuple):
@@ -90,12 +148,7 @@ class Latency:
 
 def measure_interleaved(
     models: Mapping[str, nn.Module],
-    seconds: float | Sequence[float] = (1.0, 5.0, 10.0),
-    threads: int | Sequence[int] | None = None,
-    *,
-    min_iterations: int = 50,
-    min_seconds: float = 3.0,
-    max_seconds: float | None = 60.0,
+    timing: Timing | None = None,
     on_cell: Callable[[float, int], None] | None = None,
 ) -> dict[str, list[Latency]]:
     """Time several models in turns (A, B, B, A, ...), so that a machine that slows down does so for all.
@@ -106,12 +159,7 @@ def measure_interleaved(
 
     Args:
         models: name -> model; the names key the result.
-        seconds: audio length or lengths.
-        threads: thread count or counts; None means 1 and torch's present setting (on CUDA only that).
-        min_iterations: timed calls of each model for each length and thread count.
-        min_seconds: least time spent in timed calls of each model.
-        max_seconds: a model's timed calls stop here even when `min_iterations` was not reached (`Latency.n`
-            tells); None: never.
+        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
         on_cell: called with (seconds, threads) before each combination, for progress displays.
 
     Raises:
@@ -119,22 +167,20 @@ def measure_interleaved(
             the models lie on different devices or have different dtypes.
     """
     _check_alike(models)
-    lengths = audio_lengths(seconds)
-    counts = _thread_counts(threads, models)
-    _check_request(counts, min_iterations, max_seconds)
+    timing = Timing.of(timing)
+    on_cpu = any(next(model.parameters()).device.type == "cpu" for model in models.values())
     latencies: dict[str, list[Latency]] = {name: [] for name in models}
     with evaluating(models.values()), torch.inference_mode(), steady_heap():
-        for length in lengths:
+        for length in timing.lengths:
             calls = {name: _forward_call(name, model, length) for name, model in models.items()}
-            for count in counts:
+            for count in timing.thread_counts(on_cpu):
                 if on_cell is not None:
                     on_cell(length, count)
                 with thread_count(count):
                     for call in calls.values():
                         _warm_up(call)
-                    times = _time_in_turns(calls, min_iterations, min_seconds, max_seconds)
+                    times = _time_in_turns(calls, timing)
                 for name, found in times.items():
-                    on_cpu = next(models[name].parameters()).device.type == "cpu"
                     latencies[name].append(_summarise(found, length, count, on_cpu))
     return latencies
 
@@ -150,41 +196,12 @@ def _check_alike(models: Mapping[str, nn.Module]) -> None:
         )
 
 
-def audio_lengths(seconds: float | Sequence[float]) -> list[float]:
-    """Return one audio length or several as a list of seconds.
-
-    Raises:
-        ValueError: none is given, or one is not a positive number.
-    """
-    lengths = [float(seconds)] if isinstance(seconds, (int, float)) else [float(length) for length in seconds]
-    if not lengths or any(not math.isfinite(length) or length <= 0 for length in lengths):
-        raise ValueError(f"measuring: seconds must be positive audio lengths, got {lengths}")
-    return lengths
-
-
 def random_waveform(model: nn.Module, seconds: float) -> torch.Tensor:
     """Return seeded noise of unit variance, of the shape, floating type and device that the model wants."""
     generator = torch.Generator().manual_seed(0)
     waveform = torch.randn(input_shape(model, seconds), generator=generator)
     parameter = next(model.parameters())
     return waveform.to(device=parameter.device, dtype=parameter.dtype)
-
-
-def _thread_counts(threads: int | Sequence[int] | None, models: Mapping[str, nn.Module]) -> list[int]:
-    if threads is None:
-        on_cpu = any(next(model.parameters()).device.type == "cpu" for model in models.values())
-        return sorted({1, torch.get_num_threads()}) if on_cpu else [torch.get_num_threads()]
-    return [threads] if isinstance(threads, int) else list(threads)
-
-
-def _check_request(counts: list[int], min_iterations: int, max_seconds: float | None) -> None:
-    if not counts or any(count < 1 for count in counts):
-        raise ValueError(f"measuring: threads must be 1 or more, got {counts}")
-    if min_iterations < 1 or (max_seconds is not None and max_seconds <= 0):
-        raise ValueError(
-            "measuring: min_iterations must be 1 or more and max_seconds positive, "
-            f"got {min_iterations} and {max_seconds}"
-        )
 
 
 def _forward_call(name: str, model: nn.Module, seconds: float) -> Callable[[], None]:
@@ -216,12 +233,7 @@ def _warm_up(call: Callable[[], None]) -> None:
             break
 
 
-def _time_in_turns(
-    calls: Mapping[str, Callable[[], None]],
-    min_iterations: int,
-    min_seconds: float,
-    max_seconds: float | None,
-) -> dict[str, list[Timed]]:
+def _time_in_turns(calls: Mapping[str, Callable[[], None]], timing: Timing) -> dict[str, list[Timed]]:
     """Return the times of each call; every model keeps running until all have enough."""
     times: dict[str, list[Timed]] = {name: [] for name in calls}
     spent, order = dict.fromkeys(calls, 0.0), list(calls)
@@ -233,8 +245,9 @@ def _time_in_turns(
             times[name].append(taken)
             spent[name] += taken.wall
         order.reverse()  # A B B A: neither always runs in the other's cache
-        enough = len(times[order[0]]) >= min_iterations and min(spent.values()) >= min_seconds
-        if enough or (max_seconds is not None and max(spent.values()) >= max_seconds):
+        called = len(times[order[0]]) >= timing.min_iterations
+        enough = called and min(spent.values()) >= timing.min_seconds
+        if enough or (timing.max_seconds is not None and max(spent.values()) >= timing.max_seconds):
             return times
 
 

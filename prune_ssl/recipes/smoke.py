@@ -82,7 +82,9 @@ def smoke_version(recipe: Recipe) -> Recipe:
 
 def _short(part: TrainPart | None) -> TrainPart:
     """Return dense training in a few steps, also where the recipe starts from a model that had it."""
-    return TrainPart(steps=STEPS, learning_rate=1e-3, freeze=part and part.freeze)
+    if part is None:
+        return TrainPart(steps=STEPS, learning_rate=1e-3)
+    return part.model_copy(update={"steps": STEPS})
 
 
 def _small_student(part: StudentPart) -> StudentPart:

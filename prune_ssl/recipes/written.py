@@ -14,6 +14,18 @@ def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
     return data
 
 
+def flat_data(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain data by its dotted keys, such as `dense.learning_rate`."""
+    return _flat(recipe_as_data(recipe), "")
+
+
+def _flat(data: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in value.items()}

@@ -1,6 +1,7 @@
 """Owns the report: what pruning cost and gained, as JSON, Markdown or one HTML page."""
 
 from prune_ssl.reporting.assembly import Report, report
+from prune_ssl.reporting.facts import RunFacts
 from prune_ssl.reporting.model import ReportData
 
-__all__ = ["Report", "ReportData", "report"]
+__all__ = ["Report", "ReportData", "RunFacts", "report"]

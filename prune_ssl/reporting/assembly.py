@@ -1,21 +1,19 @@
 """Owns making a report: measures the models, puts the facts together, saves them in a suffix's layout."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table as RichTable
 from rich.text import Text
 from torch import nn
 
 from prune_ssl.errors import ArtifactError
-from prune_ssl.measuring import Measurement, measure_side_by_side, speed_up
-from prune_ssl.models.arguments import as_model
+from prune_ssl.measuring import Measurement, Timing, measure_side_by_side, speed_up
 from prune_ssl.models.finite import require_finite
-from prune_ssl.profiling.timing import audio_lengths
 from prune_ssl.reporting import content, plots, render
 from prune_ssl.reporting.comparable import what_differs
+from prune_ssl.reporting.facts import RunFacts
 from prune_ssl.reporting.formatting import is_task_metric, metric_name
 from prune_ssl.reporting.model import (
     BudgetFacts,
@@ -26,8 +24,8 @@ from prune_ssl.reporting.model import (
     StepRecord,
     UnitFacts,
 )
-from prune_ssl.selection import parse_budget, split_budget
-from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.selection import Budget, Constraint, parse_budget, split_budget
+from prune_ssl.tracing import PruningGraph, Source, Traced
 from prune_ssl.tracing.cost import SECTIONS
 from prune_ssl.writing import write_text
 
@@ -90,6 +88,8 @@ class Report:
         return plots.draw(self.data, name, standalone=True)
 
 
+NOT_FINITE = "Nothing that it computes means anything: train or load it anew."
+
 _WRITERS: dict[str, Callable[[ReportData], str]] = {
     ".json": lambda data: data.model_dump_json(indent=2) + "\n",
     ".md": render.markdown,
@@ -98,107 +98,93 @@ _WRITERS: dict[str, Callable[[ReportData], str]] = {
 
 
 def report(
-    model: nn.Module | str | Path,
-    baseline: nn.Module | str | Path | None = None,
+    model: Source,
+    baseline: Source | PruningGraph | None = None,
     *,
-    title: str = "Pruning report",
-    budget: str | None = None,
-    history: Iterable[Mapping[str, Any]] = (),
     results: Mapping[str, Mapping[str, float]] | None = None,
-    settings: Mapping[str, object] | None = None,
-    made: str = "pruned",
-    dense_graph: PruningGraph | None = None,
-    folder: str | Path | None = None,
-    reference_seconds: float | None = None,
-    seconds: Sequence[float] = (1.0, 5.0, 10.0),
-    threads: int | Sequence[int] | None = None,
+    timing: Timing | None = None,
     with_latency: bool = True,
-    min_iterations: int = 50,
-    min_seconds: float = 3.0,
-    max_seconds: float | None = 60.0,
+    facts: RunFacts | None = None,
 ) -> Report:
     """Measure a model beside the dense one that it came from and report what it costs; both stay unchanged.
 
     Args:
-        model: the pruned model (or any other, to report it alone), or its folder or hub name.
-        baseline: the dense model, likewise; timed in turns with `model`.
-        title: heading.
-        budget: what was asked to be kept, such as `macs=50%`.
-        history: logged steps of gate training: step, expected, target (fractions of the dense cost), phase,
-            keeps by section.
+        model: the pruned model (or any other, to report it alone), its folder or hub name, or a `Traced`.
+        baseline: the dense model, likewise, timed in turns with `model`; or its graph where it is gone.
         results: stage (`dense`, `cut`, `recovered`) -> metric -> value.
-        settings: how the model was made, shown as given.
-        made: what `model` is called beside the dense one.
-        dense_graph: trace of the dense model, for its cost and group sizes where the model itself is gone;
-            not used with `baseline`.
-        folder: where `model` was saved, to read its size on disk there.
-        reference_seconds: audio length of costs that are shown for one length: sections, budget. None: 10 s
-            where that is one of `seconds`, else the longest of them.
-        seconds: audio lengths for MACs and latency; `reference_seconds` is added to the MACs.
-        threads: thread count or counts for latency; None means 1 and torch's present setting.
+        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
         with_latency: False runs no forward pass.
-        min_iterations: timed calls of each model for each length and thread count.
-        min_seconds: least time spent in them.
-        max_seconds: they stop here even when `min_iterations` was not reached; None: never.
+        facts: what the report cannot measure: title, budget, history, settings, where the model is saved.
 
     Raises:
         ModelError: `trace` does not know a model, its forward pass fails, a number of it is not finite, or
             the two have heads of different tasks.
-        ArtifactError: `folder` holds no safetensors file.
+        BudgetError: the budget cannot be read.
+        ArtifactError: the folder of `facts` holds no safetensors file.
     """
-    model = as_model(model, "report")
-    baseline = None if baseline is None else as_model(baseline, "report: baseline")
-    lengths = audio_lengths(seconds)
-    if reference_seconds is None:
-        reference_seconds = 10.0 if 10.0 in lengths else max(lengths)
-    graph, notes = trace(model), list[str]()
-    if baseline is not None:
-        dense_graph = trace(baseline)
-        notes = what_differs(model, baseline, graph, dense_graph)
-    models = {"pruned": model} if baseline is None else {"dense": baseline, "pruned": model}
+    timing, facts, small = Timing.of(timing), facts or RunFacts(), Traced.of(model, "report")
+    dense_graph = baseline if isinstance(baseline, PruningGraph) else None
+    dense = None
+    if baseline is not None and not isinstance(baseline, PruningGraph):
+        dense = Traced.of(baseline, "report: baseline")
+    notes = [] if dense is None else what_differs(small, dense)
+    models = {"pruned": small} if dense is None else {"dense": dense, "pruned": small}
     for name, each in models.items():
-        require_finite(
-            each,
-            f"report: the {name} model",
-            "Nothing that it computes means anything: train or load it anew.",
-        )
+        require_finite(each.model, f"report: the {name} model", NOT_FINITE)
+    seconds = _reference_seconds(facts, timing)
     measured = measure_side_by_side(
         models,
-        seconds,
-        threads,
+        timing,
         with_latency=with_latency,
-        min_iterations=min_iterations,
-        min_seconds=min_seconds,
-        max_seconds=max_seconds,
-        folders={} if folder is None else {"pruned": folder},
-        macs_seconds=[reference_seconds],
+        folders={} if facts.folder is None else {"pruned": facts.folder},
+        macs_seconds=[seconds],
     )
-    small = _facts(model, graph, measured["pruned"], reference_seconds)
-    dense = None
-    if baseline is not None and dense_graph is not None:
-        dense = _facts(baseline, dense_graph, measured["dense"], reference_seconds)
-    elif dense_graph is not None:
-        dense = _facts(model, dense_graph, _counted(dense_graph, small.measurement.macs), reference_seconds)
-    data = ReportData(
-        title=title,
-        reference_seconds=float(reference_seconds),
+    found = {
+        name: _model_facts(type(each.model), each.graph, measured[name], seconds)
+        for name, each in models.items()
+    }
+    if dense_graph is not None:
+        counted = _counted(dense_graph, measured["pruned"].macs)
+        found["dense"] = _model_facts(type(small.model), dense_graph, counted, seconds)
+    return Report(_data(found, facts, results or {}, notes, seconds))
+
+
+def _reference_seconds(facts: RunFacts, timing: Timing) -> float:
+    if facts.reference_seconds is not None:
+        return float(facts.reference_seconds)
+    return 10.0 if 10.0 in timing.lengths else max(timing.lengths)
+
+
+def _data(
+    found: Mapping[str, ModelFacts],
+    facts: RunFacts,
+    results: Mapping[str, Mapping[str, object]],
+    notes: list[str],
+    seconds: float,
+) -> ReportData:
+    """Put together what was measured and what the caller told."""
+    small, dense = found["pruned"], found.get("dense")
+    return ReportData(
+        title=facts.title,
+        reference_seconds=seconds,
         model=small,
         baseline=dense,
-        comparisons=_comparisons(dense, small),
-        budget=_budget_terms(budget, dense, small, float(reference_seconds)),
-        results={stage: _task_metrics(stage, values) for stage, values in (results or {}).items()},
-        history=[StepRecord.model_validate(dict(record)) for record in history],
+        comparisons=[] if dense is None else _comparisons(dense, small),
+        budget=_budget_terms(facts.budget, dense, small, seconds),
+        results={stage: _task_metrics(stage, values) for stage, values in results.items()},
+        history=[StepRecord.model_validate(dict(record)) for record in facts.history],
         notes=notes,
-        made=made,
-        settings={name: str(value) for name, value in (settings or {}).items()},
+        made=facts.made,
+        settings={name: str(value) for name, value in facts.settings.items()},
     )
-    return Report(data)
 
 
-def _facts(model: nn.Module, graph: PruningGraph, measured: Measurement, seconds: float) -> ModelFacts:
+def _model_facts(
+    kind: type[nn.Module], graph: PruningGraph, measured: Measurement, seconds: float
+) -> ModelFacts:
     cost = graph.cost(seconds=seconds)
     return ModelFacts(
-        architecture=type(model).__name__,
+        architecture=kind.__name__,
         measurement=measured,
         sections={
             name: SectionFacts(params=cost.by_section[name].params, macs=cost.by_section[name].macs)
@@ -216,58 +202,55 @@ def _counted(graph: PruningGraph, lengths: Iterable[float]) -> Measurement:
     )
 
 
-def _comparisons(dense: ModelFacts | None, small: ModelFacts) -> list[Comparison]:
+def _comparisons(dense: ModelFacts, small: ModelFacts) -> list[Comparison]:
     found = []
-    for latency in small.measurement.latency if dense else []:
-        reference = dense.measurement.latency_at(latency.seconds, latency.threads) if dense else None
-        if dense is not None and reference is not None:
+    for latency in small.measurement.latency:
+        reference = dense.measurement.latency_at(latency.seconds, latency.threads)
+        if reference is not None:
             ratio = dense.measurement.macs[latency.seconds] / small.measurement.macs[latency.seconds]
             found.append(Comparison(speed_up=speed_up(reference, latency), macs_ratio=ratio))
     return found
 
 
 def _budget_terms(
-    budget: str | None, dense: ModelFacts | None, small: ModelFacts, seconds: float
+    budget: str | Budget | None, dense: ModelFacts | None, small: ModelFacts, seconds: float
 ) -> list[BudgetFacts]:
     """Return each term of a budget (`macs=3G,frontend.macs=40%`) with what the pruned model reached."""
+    if isinstance(budget, str):
+        asked = {term: parse_budget(term)[0] for term in split_budget(budget)}
+    else:
+        asked = {str(constraint): constraint for constraint in budget or ()}
     terms = []
-    for term in split_budget(budget or ""):
-        achieved = _amount(term, small, seconds)
+    for term, constraint in asked.items():
+        achieved = _amount(constraint, small, seconds)
         if achieved is not None:
-            whole = None if dense is None else _amount(term, dense, seconds)
-            terms.append(
-                BudgetFacts(
-                    term=term.strip(), achieved=achieved, fraction=achieved / whole if whole else None
-                )
-            )
+            whole = None if dense is None else _amount(constraint, dense, seconds)
+            fraction = achieved / whole if whole else None
+            terms.append(BudgetFacts(term=term, achieved=achieved, fraction=fraction))
     return terms
 
 
-def _amount(term: str, facts: ModelFacts, seconds: float) -> float | None:
-    """Return what a model has of the quantity of a term (bytes, milliseconds), None if not measured."""
-    name = term.partition("=")[0].strip()
-    section, _, kind = name.rpartition(".")
-    if kind == "memory":
-        return facts.measurement.size_bytes
-    if kind == "latency":
-        at = parse_budget(term)[0].at
-        latency = facts.measurement.latency_at(at.seconds or seconds, at.threads)
+def _amount(constraint: Constraint, facts: ModelFacts, seconds: float) -> float | None:
+    """Return what a model has of a constraint's quantity (bytes, milliseconds), None if not measured."""
+    measured, at = facts.measurement, constraint.at
+    if constraint.metric == "memory":
+        return measured.size_bytes
+    if constraint.metric == "latency":
+        latency = measured.latency_at(at.seconds or seconds, at.threads)
         return None if latency is None else latency.median_ms
-    if kind not in ("macs", "params"):
+    if constraint.section is None:
+        return measured.macs[seconds] if constraint.metric == "macs" else measured.params
+    found = facts.sections.get(constraint.section)
+    if found is None:
         return None
-    if section:
-        found = facts.sections.get(section)
-        if found is None:
-            return None
-        return found.macs if kind == "macs" else found.params
-    return facts.measurement.macs[seconds] if kind == "macs" else facts.measurement.params
+    return found.macs if constraint.metric == "macs" else found.params
 
 
-def _task_metrics(stage: str, values: Mapping[str, Any]) -> dict[str, float]:
+def _task_metrics(stage: str, values: Mapping[str, object]) -> dict[str, float]:
     """Return a stage's metrics under plain names, without what a trainer adds (runtime, epoch)."""
     plain = {metric_name(name.removeprefix(f"{stage}_")): value for name, value in values.items()}
-    return {name: float(value) for name, value in plain.items() if is_task_metric(name) and _is_number(value)}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return {
+        name: float(value)
+        for name, value in plain.items()
+        if is_task_metric(name) and isinstance(value, int | float) and not isinstance(value, bool)
+    }

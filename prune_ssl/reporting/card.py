@@ -39,7 +39,7 @@ class Provenance:
     """Name of the corpus."""
     command: str = ""
     """Makes the model again."""
-    source_card: Mapping[str, Any] = field(default_factory=dict)
+    source_card: Mapping[str, object] = field(default_factory=dict)
     """Metadata of the base model's own card: language, licence and data sets go on."""
 
 

@@ -6,26 +6,23 @@ from torch import nn
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import family_of
-from prune_ssl.tracing import PruningGraph
+from prune_ssl.tracing import PruningGraph, Traced
 
 WITHOUT_TASK = ("Model", "ForPreTraining", "")
 """Ends of the names of classes that have no head of a task."""
 
 
-def what_differs(
-    model: nn.Module, baseline: nn.Module, graph: PruningGraph, dense_graph: PruningGraph
-) -> list[str]:
+def what_differs(small: Traced[nn.Module], dense: Traced[nn.Module]) -> list[str]:
     """Return what a reader must know before comparing the two; nothing where one was made of the other.
 
     Args:
-        model: the pruned model.
-        baseline: the dense one.
-        graph: what `trace(model)` gave.
-        dense_graph: what `trace(baseline)` gave.
+        small: the pruned model.
+        dense: the dense one.
 
     Raises:
         ModelError: both have heads, of different tasks.
     """
+    model, baseline = small.model, dense.model
     heads, families = (_head(model), _head(baseline)), (_family(model), _family(baseline))
     shown = f"the model is {type(model).__name__}, the dense one {type(baseline).__name__}"
     notes = []
@@ -41,7 +38,7 @@ def what_differs(
             f"The two models are of different families ({families[0]} and {families[1]}): {shown}. One was "
             "not made of the other, and what is kept is no result of pruning."
         )
-    elif not _may_come_from(graph, dense_graph):
+    elif not _may_come_from(small.graph, dense.graph):
         notes.append(
             f"The model has units that the dense one lacks, so it was not made of it: {shown}. What is kept "
             "is no result of pruning."

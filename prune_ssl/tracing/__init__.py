@@ -3,6 +3,7 @@
 from prune_ssl.tracing.cost import Clock, Cost, CostTerm, SectionCost
 from prune_ssl.tracing.graph import Group, ParameterSlice, PruningGraph
 from prune_ssl.tracing.superb import SUPERB_LENGTHS, fairseq_term, superb_macs
+from prune_ssl.tracing.traced import Source, Traced
 from prune_ssl.tracing.tracer import trace
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "ParameterSlice",
     "PruningGraph",
     "SectionCost",
+    "Source",
+    "Traced",
     "fairseq_term",
     "superb_macs",
     "trace",

@@ -69,7 +69,7 @@ def cut(
         batches: for criteria that look at data.
         measured: time the cut, and correct a latency budget by that (for the dense model only).
     """
-    graph = trace(before.model)
+    graph = trace(before.model) if before.keep else dense
     budget, batches = without_emptied_groups(budget, dense, graph), list(batches)
 
     def choose(budget: Budget) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,7 @@
 """Progress: the Trainer's bar, with where the budget stands."""
 
 from typing import Any
+from weakref import WeakSet
 
 from transformers import (
     PrinterCallback,
@@ -12,15 +13,33 @@ from transformers import (
 
 from prune_ssl.training.finite import FiniteTrainer
 
+_shown: "WeakSet[BudgetProgress]" = WeakSet()
+"""Callbacks whose bars may be open."""
+
+
+def close_bars() -> None:
+    """Close the bars of trainings that an error has ended, so that the next line is one of its own."""
+    for progress in list(_shown):
+        progress.close()
+
 
 class BudgetProgress(ProgressCallback):
     """A live bar that names its phase and shows the expected budget against its target."""
 
     training_bar: Any  # tqdm's bar between the begin and the end of training, else None
+    prediction_bar: Any  # likewise of evaluation
 
     def __init__(self, phase: str) -> None:
         super().__init__()
         self.phase = phase
+        _shown.add(self)
+
+    def close(self) -> None:
+        """Close the bars of training and of evaluation, where they are open."""
+        for bar in (self.prediction_bar, self.training_bar):
+            if bar is not None:
+                bar.close()
+        self.prediction_bar = self.training_bar = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -26,6 +26,7 @@ from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Budget
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.tracing.arguments import check_same_model
 from prune_ssl.training.checkpoints import load_fit, load_gates, save_fit, save_gates
 from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
@@ -90,8 +91,16 @@ class PruningTrainer(DistillationTrainer):
 
     phase = "pruning"
 
-    def __init__(self, *args: Any, pruning: PruningConfig, **kwargs: Any) -> None:
-        """Trace the model and attach gates; the arguments are DistillationTrainer's, and `pruning`.
+    def __init__(
+        self, *args: Any, pruning: PruningConfig, graph: PruningGraph | None = None, **kwargs: Any
+    ) -> None:
+        """Trace the model and attach gates; the arguments are DistillationTrainer's, and two more.
+
+        Args:
+            *args: of DistillationTrainer.
+            pruning: what is pruned, and how.
+            graph: what `trace` of the model gave; None: the model is traced now.
+            **kwargs: of DistillationTrainer.
 
         Raises:
             DistillationError: student and teacher do not fit together.
@@ -116,7 +125,8 @@ class PruningTrainer(DistillationTrainer):
         model = self.model
         assert isinstance(model, nn.Module)
         self._layerdrop = without_layerdrop(model)
-        self.graph: PruningGraph = trace(model)
+        self.graph: PruningGraph = trace(model) if graph is None else graph
+        check_same_model(model, self.graph)
         self.pruning = pruning = from_first(lambda: with_tables(pruning, model, self.graph))
         self.stages = self._planned_stages()
         budget = (*pruning.milestones, pruning.budget)[0]
@@ -413,7 +423,8 @@ class PruningTrainer(DistillationTrainer):
             latency_share: the part of the dense model's latency that it was measured to take.
         """
         stage = self.stages[number - 1]
-        budget = stage.budget(latency_share, self.graph, trace(small), self.pruning)
+        graph = trace(small)
+        budget = stage.budget(latency_share, self.graph, graph, self.pruning)
         if self.distiller is not None:
             self.distiller.attach(small)
         # A subclass may compute another loss; one with arguments of its own cannot be made here.
@@ -426,6 +437,7 @@ class PruningTrainer(DistillationTrainer):
                 max_steps=stage.steps,
             ),
             pruning=dataclasses.replace(self.pruning, budget=budget, milestones=()),
+            graph=graph,
             **self._handed_on(),
         )
         trainer.phase, trainer.starts_easy = f"{PruningTrainer.phase}-{number}", False

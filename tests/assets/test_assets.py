@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -13,7 +12,6 @@ from safetensors import safe_open
 from transformers import HubertForSequenceClassification, Wav2Vec2FeatureExtractor
 
 from prune_ssl.assets import DEMO_MODEL_DIR, LABELS, SAMPLE_RATE_HZ, WORDS_DIR
-from prune_ssl.assets.make_words import Espeak, make_speakers, place_in_noise, trim_silence
 
 SPLITS = ("train", "validation", "test")
 MAX_WORDS_BYTES = 4_000_000
@@ -56,38 +54,9 @@ def test_every_speaker_says_every_word(split: str) -> None:
     }
 
 
-def test_no_speaker_and_no_voice_variant_is_in_two_splits() -> None:
-    variants = [speaker.voice.split("+")[1] for split in SPLITS for speaker in make_speakers(split, seed=0)]
-    assert len(set(variants)) == len(variants)
+def test_no_speaker_is_in_two_splits() -> None:
     speakers = [{row["speaker"] for row in read_metadata(split)} for split in SPLITS]
-    assert sum(map(len, speakers)) == len(set.union(*speakers)) == len(variants)
-
-
-def test_trimming_cuts_the_silences_and_nothing_else() -> None:
-    word = np.array([0.5, 0.0, -1.0, 0.25], dtype=np.float32)
-    padded = np.concatenate([np.zeros(7, np.float32), word, np.full(5, 0.001, np.float32)])
-    np.testing.assert_array_equal(trim_silence(padded), word)
-
-
-@pytest.mark.parametrize("n_samples", [1_600, 12_000, 20_000])
-def test_a_placed_word_is_within_range_and_repeats_with_its_seed(n_samples: int) -> None:
-    word = np.sin(np.arange(n_samples) / 5).astype(np.float32)
-    first, again, other = (place_in_noise(word, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first.dtype == np.float32
-    assert 0.6 * SAMPLE_RATE_HZ - 1 <= len(first) <= SAMPLE_RATE_HZ
-    assert 0.15 <= np.abs(first).max() <= 0.9 + 1e-6
-    np.testing.assert_array_equal(first, again)
-    assert len(other) != len(first) or not np.array_equal(first, other)
-
-
-def test_espeak_speaks_and_refuses_an_unknown_voice_by_name() -> None:
-    pytest.importorskip("espeakng_loader")
-    espeak = Espeak()
-    settings = {"words_per_minute": 160, "pitch": 50, "pitch_range": 50, "seed": 1}
-    spoken = espeak.say("yes", voice="en-us+f3", **settings)
-    assert 0.2 * SAMPLE_RATE_HZ < len(spoken) < SAMPLE_RATE_HZ
-    with pytest.raises(Exception, match="no voice 'xx-nowhere'"):
-        espeak.say("yes", voice="xx-nowhere", **settings)
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 75
 
 
 def test_weights_are_float16_and_weigh_at_most_four_megabytes() -> None:

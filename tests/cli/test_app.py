@@ -213,7 +213,8 @@ def test_a_benchmark_of_which_a_part_failed_says_so_in_its_status(place, monkeyp
     from prune_ssl.cli import bench
     from prune_ssl.measuring import BenchRow
 
-    monkeypatch.setattr(bench, "benchmark_models", lambda *_: [BenchRow("a"), BenchRow("b", problem="gone")])
+    rows = [BenchRow("a"), BenchRow("b", problem="gone")]
+    monkeypatch.setattr(bench, "benchmark_models", lambda *_, **__: rows)
     result = CliRunner().invoke(app, ["bench", "a", "b", "--save", "rows.json"])
     assert result.exit_code == 1
     assert "gone" in result.output

@@ -112,9 +112,9 @@ def test_the_same_epoch_index_and_phase_hear_the_same(tmp_path: Path) -> None:
 
 
 def test_recipe_keys() -> None:
-    assert augmentation_of(recipe_of("data.augment=true")) == Augmentation()
-    assert augmentation_of(recipe_of("data.augment=false")) is None
-    chosen = augmentation_of(recipe_of("data.augment={speeds: [0.8, 1.2], reverb_probability: 0.3}"))
+    assert augmentation_of(recipe_of("data.augment=true").data) == Augmentation()
+    assert augmentation_of(recipe_of("data.augment=false").data) is None
+    chosen = augmentation_of(recipe_of("data.augment={speeds: [0.8, 1.2], reverb_probability: 0.3}").data)
     assert chosen == Augmentation(speeds=(0.8, 1.2), reverb_probability=0.3)
     small = smoke_version(recipe_of("data.augment={noise: gone, rirs: gone, reverb_probability: 0.3}"))
     assert small.data.augment is not None
@@ -131,7 +131,7 @@ def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path) -> None:
         recipe_of("data.augment={noise: musan}", "data.corruption={cases: [noise]}")
     never = recipe_of(f"data.augment={{rirs: {WORDS}}}")
     with pytest.raises(DataError, match="reverb_probability is 0"):
-        augmentation_of(never)
+        augmentation_of(never.data)
     (tmp_path / "empty").mkdir()
     for folder, message in ((tmp_path / "gone", "no such folder"), (tmp_path / "empty", "no audio file")):
         recipe = recipe_of(f"data.augment={{noise: {folder}}}", f"output={tmp_path}/out")

@@ -27,6 +27,7 @@ from prune_ssl.pipeline import run
 from prune_ssl.pipeline.corpora import stream_config
 from prune_ssl.recipes.schema import make_recipe
 from prune_ssl.recipes.smoke import smoke_version
+from prune_ssl.tasks import task_class
 from prune_ssl.training.resumable import ResumableTrainer
 from tests.support.cli import status_and_output
 from tests.support.models import tiny_model
@@ -105,7 +106,8 @@ def test_long_clips_with_transcripts_are_left_out_of_train_and_judged_whole(
 )
 def test_targets_over_time_are_not_cut_with_their_clips(task: str, whole: bool) -> None:
     data = {"path": "corpus", "target": "a|b", "stream": {}}
-    config = stream_config(make_recipe(recipe_of("asr_an4_hj_mac.yaml", data, task=task)))
+    recipe = make_recipe(recipe_of("asr_an4_hj_mac.yaml", data, task=task))
+    config = stream_config(recipe.data, task_class(task))
     assert config is not None
     assert config.whole_clips == whole
 

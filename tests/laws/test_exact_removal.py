@@ -12,7 +12,7 @@ from prune_ssl import Plan, resize, trace
 from prune_ssl.errors import ModelError
 from tests.support.keeps import ALL, EXTREMES, UNITS, masked_and_resized, random_keep
 from tests.support.models import (
-    CASES,
+    ALL_CASES,
     FORMS,
     ONE_OF_EACH,
     batch,
@@ -22,7 +22,7 @@ from tests.support.models import (
 )
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
+@pytest.mark.parametrize(("family", "head", "norm"), ALL_CASES)
 @given(
     seed=st.integers(0, 10_000),
     extreme=st.sampled_from(EXTREMES),
@@ -88,7 +88,7 @@ def test_scales_of_a_plan_are_folded_exactly(norm):
     assert relative_difference(unscaled, resized) > 1e-6
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
+@pytest.mark.parametrize(("family", "head", "norm"), ALL_CASES)
 def test_predicted_cost_equals_counted_cost_to_the_unit(family, head, norm):
     model = tiny_model(family, head, norm)
     graph = trace(model)

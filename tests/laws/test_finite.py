@@ -25,6 +25,7 @@ from prune_ssl.errors import ArtifactError, ModelError, TrainingError
 from prune_ssl.models.finite import all_finite, not_finite
 from prune_ssl.training.manifest import write_manifest
 from tests.support.models import checksum, tiny_model
+from tests.support.slow import slow_but
 from tests.support.training import Jittered, Tones, arguments
 
 STEPS = 8
@@ -100,8 +101,11 @@ def states(folder):
     }
 
 
+FEW = slow_but(("dense", "recovery"), PHASES)
+
+
 @pytest.mark.filterwarnings("ignore::prune_ssl.PruneWarning")
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", FEW)
 def test_a_clip_that_is_not_finite_stops_every_phase_and_its_run_can_go_on(tmp_path, phase):
     wanted = checksum(go(make(tmp_path / "whole", phase, Holed(16))))
     data = Holed(16)
@@ -126,12 +130,6 @@ def test_a_clip_that_is_not_finite_stops_every_phase_and_its_run_can_go_on(tmp_p
     assert all_finite(states(tmp_path / "run").values())
     assert states(tmp_path / "run")
     assert checksum(go(make(tmp_path, phase, Holed(16)), resume=True)) == wanted
-
-
-FEW = [
-    phase if phase in ("dense", "recovery") else pytest.param(phase, marks=pytest.mark.slow)
-    for phase in PHASES
-]
 
 
 @pytest.mark.filterwarnings("ignore::prune_ssl.PruneWarning")

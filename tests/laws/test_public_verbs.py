@@ -15,7 +15,7 @@ from tests.support.models import tiny_model
 from tests.support.training import quiet_arguments
 
 BUDGET = "macs=80%"
-QUICK = {"seconds": 0.5, "min_iterations": 1, "min_seconds": 0.01, "threads": 1}
+QUICK = prune_ssl.Timing(seconds=0.5, min_iterations=1, min_seconds=0.01, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def verbs(model, graph, tmp_path):
         "select": lambda given: prune_ssl.select(given, graph, BUDGET),
         "resize": lambda given: prune_ssl.resize(given, graph, {"layer.0.ffn": [0]}),
         "attach_gates": lambda given: prune_ssl.attach_gates(given, graph, PruningConfig(budget=BUDGET)),
-        "measure": lambda given: prune_ssl.measure(given, **QUICK),
+        "measure": lambda given: prune_ssl.measure(given, timing=QUICK),
         "report": lambda given: prune_ssl.report(given, with_latency=False),
         "report: baseline": lambda given: prune_ssl.report(model, given, with_latency=False),
         "save_pretrained": lambda given: prune_ssl.save_pretrained(given, tmp_path / "copy", plan={}),

@@ -14,7 +14,7 @@ from prune_ssl.artifacts.folder import load_plan
 from prune_ssl.artifacts.remote_code import FILE
 from prune_ssl.errors import ArtifactError, ModelError
 from tests.support.keeps import ALL, UNITS, random_keep
-from tests.support.models import CASES, FORMS, batch, first_output, relative_difference, tiny_model
+from tests.support.models import ALL_CASES, batch, first_output, relative_difference, tiny_model
 from tests.support.torchaudio_models import tiny as tiny_torchaudio
 from tests.support.unknown import Custom
 
@@ -28,7 +28,7 @@ def small_model(
     return resize(model, graph, keep), keep
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
+@pytest.mark.parametrize(("family", "head", "norm"), ALL_CASES)
 def test_a_saved_model_loads_bit_equal(tmp_path, family, head, norm):
     cuts = [("random", ALL)] + [("almost nothing", UNITS)] * (family in ("wav2vec2", "hubert", "wavlm"))
     for number, (extreme, kinds) in enumerate(cuts):

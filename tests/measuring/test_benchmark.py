@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import prune_ssl
 from prune_ssl.cli.app import app
 from prune_ssl.errors import ModelError
-from prune_ssl.measuring import Latency, bench_table, benchmark_models, measure_interleaved, speed_up
+from prune_ssl.measuring import Latency, Timing, bench_table, benchmark_models, measure_interleaved, speed_up
 from prune_ssl.profiling import fitting, timing
 from prune_ssl.profiling.timing import Timed, _summarise
 from prune_ssl.reporting import Report, render, report
@@ -160,7 +160,8 @@ def test_beside_busy_processes_nothing_false_is_claimed():
         each.start()
     try:
         found = measure_interleaved(
-            {"dense": Work(40), "small": Work(20)}, 0.1, 1, min_iterations=30, min_seconds=0.3
+            {"dense": Work(40), "small": Work(20)},
+            Timing(seconds=0.1, threads=1, min_iterations=30, min_seconds=0.3),
         )
     finally:
         for each in busy:
@@ -200,7 +201,8 @@ def with_latencies(made, change):
 def made():
     dense = tiny_model()
     small = resize(dense, trace(dense), {"layer.0.ffn": range(4)})
-    return report(small, baseline=dense, seconds=(0.2,), threads=1, min_iterations=3, min_seconds=0.0)
+    timing = Timing(seconds=(0.2,), threads=1, min_iterations=3, min_seconds=0.0)
+    return report(small, baseline=dense, timing=timing)
 
 
 def test_every_layout_says_why_no_speed_up_is_claimed(made, tmp_path):
@@ -226,7 +228,7 @@ def test_processor_time_stands_beside_wall_time(made):
 
 
 def test_a_benchmark_says_why_it_claims_nothing():
-    rows = benchmark_models(["arch:nothing"], [0.1], [1])
+    rows = benchmark_models(["arch:nothing"], Timing(seconds=0.1, threads=1))
     row = replace(rows[0], problem="", model="a", seconds=1.0, threads=1, within_noise=True, reason="no core")
     assert "a, 1 s, 1 threads: no core" in str(bench_table([row]).caption)
 
@@ -298,7 +300,7 @@ def test_folders_of_other_sample_rates_are_refused(tmp_path):
 )
 def test_macs_are_counted_at_the_lengths_that_are_timed(seconds, reference):
     dense = tiny_model()
-    made = report(dense, baseline=dense, seconds=seconds, with_latency=False).data
+    made = report(dense, baseline=dense, timing=Timing(seconds=seconds), with_latency=False).data
     assert made.reference_seconds == reference
     assert set(made.model.measurement.macs) == set(seconds)
 

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from prune_ssl.artifacts import save_pretrained
-from prune_ssl.errors import ArtifactError, ModelError, PruneError
+from prune_ssl.errors import ArtifactError, MeasuringError, ModelError, PruneError
 from prune_ssl.measuring import (
     Latency,
+    Timing,
     bench_table,
     benchmark_models,
     describe_environment,
@@ -24,11 +25,12 @@ from prune_ssl.measuring import (
     write_rows,
 )
 from prune_ssl.measuring.memory import peak_memory_bytes
+from prune_ssl.reporting import report
 from prune_ssl.resizing import resize
-from prune_ssl.tracing import trace
+from prune_ssl.tracing import Traced, trace, traced
 from tests.support.models import tiny_model
 
-QUICK = {"min_iterations": 3, "min_seconds": 0.0}
+QUICK = Timing(seconds=0.1, threads=1, min_iterations=3, min_seconds=0.0)
 
 
 class Recorder(nn.Module):
@@ -60,7 +62,8 @@ def test_models_are_timed_in_turns_in_eval_and_inference_mode_on_the_same_input(
     calls: list[str] = []
     models = {name: Recorder(name, calls) for name in "ab"}
     before = torch.get_num_threads()
-    found = measure_interleaved(models, 0.5, 2, min_iterations=4, min_seconds=0.0)
+    timing = Timing(seconds=0.5, threads=2, min_iterations=4, min_seconds=0.0)
+    found = measure_interleaved(models, timing)
     assert "".join(calls[-8:]) == "abbaabba"
     assert [each.n for each in found["a"] + found["b"]] == [4, 4]
     for model in models.values():
@@ -71,7 +74,8 @@ def test_models_are_timed_in_turns_in_eval_and_inference_mode_on_the_same_input(
 
 
 def test_every_length_and_thread_count_is_measured_once() -> None:
-    found = measure_interleaved({"a": Recorder("a", [])}, [0.1, 0.2], [1, 2], **QUICK)["a"]
+    timing = replace(QUICK, seconds=[0.1, 0.2], threads=[1, 2])
+    found = measure_interleaved({"a": Recorder("a", [])}, timing)["a"]
     assert [(each.seconds, each.threads) for each in found] == [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]
     for each in found:
         assert each.p10_ms <= each.median_ms <= each.p90_ms
@@ -79,9 +83,8 @@ def test_every_length_and_thread_count_is_measured_once() -> None:
 
 
 def test_a_slow_model_stops_at_the_time_limit_and_says_so() -> None:
-    found = measure_interleaved(
-        {"a": Recorder("a", [])}, 0.1, 1, min_iterations=10**9, min_seconds=0.0, max_seconds=0.02
-    )
+    timing = replace(QUICK, min_iterations=10**9, max_seconds=0.02)
+    found = measure_interleaved({"a": Recorder("a", [])}, timing)
     assert 1 <= found["a"][0].n < 10**9
 
 
@@ -91,7 +94,7 @@ def test_measuring_leaves_modes_of_submodules_weights_and_random_state_as_they_w
     modes = {name: module.training for name, module in model.named_modules()}
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     random_state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    measure(model, 0.1, threads=2, **QUICK)
+    measure(model, timing=replace(QUICK, threads=2))
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), random_state)
@@ -103,14 +106,44 @@ def test_a_model_that_fails_is_named_with_the_shape_and_its_modes_come_back() ->
     with pytest.raises(
         ModelError, match=r"'odd' \(Linear\) failed on a waveform of shape \(1, 8000\) \(0\.5 s"
     ):
-        measure_interleaved({"odd": model}, 0.5, 1, **QUICK)
+        measure_interleaved({"odd": model}, replace(QUICK, seconds=0.5))
     assert model.training
 
 
-@pytest.mark.parametrize(("seconds", "threads"), [([], 1), (-1.0, 1), (float("nan"), 1), (1.0, 0), (1.0, [])])
-def test_senseless_requests_are_refused(seconds: object, threads: object) -> None:
-    with pytest.raises(ValueError, match=r"measuring: (seconds|threads) must be"):
-        measure_interleaved({"a": Recorder("a", [])}, seconds, threads, **QUICK)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *(("seconds", each) for each in ([], -1.0, 0, float("nan"), "10", None, [1.0, 0.0])),
+        *(("threads", each) for each in (0, [], [1, 0], 1.5, "1", True)),
+        *(("min_iterations", each) for each in (0, 2.5, None)),
+        *(("min_seconds", each) for each in (-1.0, float("inf"))),
+        *(("max_seconds", each) for each in (0.0, -1.0)),
+    ],
+    ids=str,
+)
+def test_senseless_timings_are_refused_when_made(name: str, given: object) -> None:
+    with pytest.raises(MeasuringError, match=rf"^{name}: found .*, wanted ") as caught:
+        Timing(**{name: given})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_numbers_stand_for_lists_of_one_and_lengths_of_measure_for_those_of_the_timing() -> None:
+    assert (Timing(seconds=2, threads=3).lengths, Timing(threads=3).thread_counts()) == ((2.0,), (3,))
+    assert Timing.of(None) == Timing()
+    assert Timing.of(QUICK, [1, 2]) == replace(QUICK, seconds=(1, 2))
+    found = measure(tiny_model(), seconds=(0.1, 0.2), timing=QUICK, with_latency=False)
+    assert set(found.macs) == {0.1, 0.2}
+
+
+def test_a_model_with_its_graph_is_not_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    traced_model = Traced(model, trace(model))
+    monkeypatch.setattr(traced, "trace", lambda *_: pytest.fail("traced again"))
+    assert set(measure(traced_model, 0.1, with_latency=False).macs) == {0.1}
+    assert report(traced_model, traced_model, with_latency=False).data.baseline is not None
+    with pytest.raises(ModelError, match="not the one that was traced"):
+        Traced(tiny_model(intermediate_size=8), traced_model.graph)
 
 
 def test_a_clear_gain_is_claimed_as_the_ratio_of_medians() -> None:
@@ -146,7 +179,7 @@ def test_latencies_of_different_conditions_are_not_compared() -> None:
 
 def test_measure_agrees_with_the_graph_and_the_file() -> None:
     model = tiny_model()
-    found = measure(model, (0.5, 1.0), threads=1, **QUICK)
+    found = measure(model, (0.5, 1.0), timing=QUICK)
     graph = trace(model)
     assert found.params == sum(parameter.numel() for parameter in model.parameters())
     assert found.macs == {length: graph.cost(seconds=length).macs for length in (0.5, 1.0)}
@@ -158,7 +191,7 @@ def test_measure_agrees_with_the_graph_and_the_file() -> None:
 def test_models_of_different_dtypes_are_not_timed_against_each_other() -> None:
     models = {"dense": tiny_model(), "pruned": tiny_model().bfloat16()}
     with pytest.raises(ModelError, match=r"dense: cpu, torch.float32; pruned: cpu, torch.bfloat16"):
-        measure_interleaved(models, 0.1, 1, min_iterations=1, min_seconds=0)
+        measure_interleaved(models, QUICK)
 
 
 def test_measure_without_latency_runs_no_forward_pass() -> None:
@@ -232,7 +265,7 @@ def test_a_benchmark_gives_rows_and_one_reason_for_each_model_that_fails(tmp_pat
     small = resize(dense, graph, {name: range(group.size // 2) for name, group in graph.groups.items()})
     save_pretrained(small, tmp_path / "small")
     names = [str(tmp_path / "dense"), "arch:nothing", str(tmp_path / "small")]
-    rows = benchmark_models(names, [0.1], [1], **QUICK)
+    rows = benchmark_models(names, QUICK)
     first, second, failed = rows
     assert (first.params, first.macs) == (graph.cost().params, graph.cost(seconds=0.1).macs)
     assert first.speed_up == first.macs_ratio == 1.0
@@ -253,4 +286,4 @@ def test_a_benchmark_gives_rows_and_one_reason_for_each_model_that_fails(tmp_pat
 
 def test_measuring_something_else_than_a_speech_model_is_refused() -> None:
     with pytest.raises(PruneError):
-        measure(nn.Linear(2, 2), 1.0, **QUICK)
+        measure(nn.Linear(2, 2), 1.0, timing=QUICK)

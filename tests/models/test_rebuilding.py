@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 
 from prune_ssl import load_pretrained, resize, save_pretrained, trace
 from prune_ssl.errors import ArtifactError, ModelError, PruneWarning
-from tests.support.models import CASES, FORMS, first_output, tiny_model
+from tests.support.models import ALL_CASES, first_output, tiny_model
 
 KEEP = {"layer.0.ffn": [0, 1], "conv.1": [0, 2, 3]}
 
@@ -136,7 +136,7 @@ def test_what_a_field_of_the_config_can_say_is_refused_with_a_plan_too_and_saved
     assert load_pretrained(save_pretrained(small, tmp_path / "out", plan=KEEP)).lm_head.out_features == 20
 
 
-@pytest.mark.parametrize(("family", "head", "norm"), CASES + [(form, "ForCTC", "group") for form in FORMS])
+@pytest.mark.parametrize(("family", "head", "norm"), ALL_CASES)
 def test_stock_models_and_their_cuts_are_traced_without_a_word(family, head, norm):
     model = tiny_model(family, head, norm)
     with warnings.catch_warnings():

@@ -83,7 +83,7 @@ def test_groups_of_logits_that_are_not_the_task_s_are_refused_before_any_trainin
 def test_a_cache_of_a_teacher_that_hears_clips_as_they_are_is_taken(tmp_path):
     cached = [f"distillation.teacher_cache={tmp_path}/kept", f"output={tmp_path}/out", "data.corruption={}"]
     recipe = recipe_of(*cached, "distillation.teacher_cache_gb=2", "smoke=true")
-    assert distillation_config(recipe).teacher_cache == f"{tmp_path}/kept"
-    assert distillation_config(recipe).teacher_cache_gb == 2
+    assert distillation_config(recipe.distillation).teacher_cache == f"{tmp_path}/kept"
+    assert distillation_config(recipe.distillation).teacher_cache_gb == 2
     dry_run(recipe, say=lambda line: None)
     assert not (tmp_path / "kept").exists()

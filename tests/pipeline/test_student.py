@@ -60,14 +60,16 @@ def test_a_student_starts_from_its_teacher_head_included_and_has_no_layerdrop() 
     teacher = tiny_model("hubert", "ForSequenceClassification", num_labels=2, layerdrop=0.3)
     task = Classification(("0", "1"))
     recipe = recipe_of("ks_digits_hj_mac_kd", "pruning=null", STUDENT)
-    student = new_student(recipe, teacher, task)
+    student = new_student(recipe.student, teacher, task)
     assert student.config.layerdrop == 0.0
     assert len(student.hubert.encoder.layers) == 1
     given = dict(teacher.named_parameters())
     for name, parameter in student.named_parameters():
         assert torch.equal(parameter, given[name]), name
     fresh = new_student(
-        recipe_of("ks_digits_hj_mac_kd", "pruning=null", f"{STUDENT[:-1]}, init: random}}"), teacher, task
+        recipe_of("ks_digits_hj_mac_kd", "pruning=null", f"{STUDENT[:-1]}, init: random}}").student,
+        teacher,
+        task,
     )
     assert not torch.equal(fresh.classifier.weight, teacher.classifier.weight)
 
@@ -79,7 +81,7 @@ def test_a_student_without_labels_is_bare() -> None:
     assert bare is teacher.base_model
     assert (task.encode("word"), task.judge([], bare), task.loss_function()) == (None, None, None)
     with pytest.raises(DistillationError, match="layers: found"):
-        new_student(recipe_of("distilhubert", "student.layers=9"), bare, task)
+        new_student(recipe_of("distilhubert", "student.layers=9").student, bare, task)
 
 
 @pytest.mark.slow
@@ -103,7 +105,7 @@ def test_a_student_that_was_interrupted_goes_on_to_the_same_weights(tmp_path: Pa
 
     whole = pipeline.run(made("whole"), say=lambda line: None)
     with monkeypatch.context() as broken:
-        broken.setattr("prune_ssl.pipeline.running._hand_over", lambda *args, **kwargs: 1 / 0)
+        broken.setattr("prune_ssl.pipeline.running.hand_over", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             pipeline.run(made("cut"), say=lambda line: None)
     for left in (tmp_path / "cut" / "distillation").glob("checkpoint-8"):

@@ -1,6 +1,7 @@
 """trainer_for trains a model of the caller's as a run of the recipe trains its own."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from prune_ssl.pipeline import run, trainer_for
 from prune_ssl.pipeline.preparation import prepare
 from prune_ssl.recipes import load_recipe
 from tests.support.models import checksum
+from tests.support.slow import slow_but
 
 METHODS = {
     "one_shot": ["pruning.method=one_shot"],
@@ -19,8 +21,10 @@ METHODS = {
 
 
 @pytest.mark.filterwarnings("ignore::prune_ssl.PruneWarning")
-@pytest.mark.parametrize("filterbank", [True, False])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "filterbank"),
+    slow_but([("whole", True), ("gates", False)], itertools.product(METHODS, [True, False])),
+)
 def test_equal_models_get_equal_weights(recipe, tmp_path, method, filterbank):
     more = ["dense=null", f"model.filterbank={str(filterbank).lower()}", *METHODS[method]]
     loaded = load_recipe(recipe, [*more, f"output={tmp_path}/run"])

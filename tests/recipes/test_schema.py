@@ -30,6 +30,7 @@ from prune_ssl.training import ResumableTrainer
 from tests.support.cli import run_cli
 from tests.support.models import TINY, tiny_model
 from tests.support.paths import RECIPES
+from tests.support.slow import slow_but
 
 
 def test_overrides_reach_into_sections(recipe):
@@ -386,6 +387,7 @@ def test_the_global_thread_count_is_left_alone(recipe):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_latency_budgets_are_measured_at_the_end_and_said_of_each_model(recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("PRUNE_SSL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(table, "CONV_POINTS", 2)
@@ -432,7 +434,7 @@ def test_a_progressive_recipe_hands_over_a_model_for_each_budget(recipe, tmp_pat
     assert not (folder / "pruning").exists()
 
 
-@pytest.mark.parametrize("phase", ["dense", "pruning", "recovery"])
+@pytest.mark.parametrize("phase", slow_but(("pruning",), ["dense", "pruning", "recovery"]))
 def test_an_interrupted_run_goes_on_and_ends_the_same(recipe, tmp_path, monkeypatch, phase):
     settings = ["checkpoint_steps=1", "dense.steps=3", "pruning.steps=4"]
     assert run_cli("run", recipe, *settings, f"output={tmp_path}/whole").exit_code == 0
@@ -460,7 +462,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(recipe, tmp_path, monkeypa
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == ["dense", "model"]
 
 
-@pytest.mark.parametrize("method", ["iterative", "one_shot"])
+@pytest.mark.parametrize("method", slow_but(("iterative",), ["iterative", "one_shot"]))
 def test_a_recipe_names_its_method(recipe, tmp_path, method):
     result = run_cli("run", recipe, f"pruning.method={method}", "pruning.criterion=taylor", "dense=null")
     assert result.exit_code == 0, result.output
@@ -469,6 +471,7 @@ def test_a_recipe_names_its_method(recipe, tmp_path, method):
     assert set(report["results"]) == {"dense", "cut", "recovered"}
 
 
+@pytest.mark.slow
 def test_a_recipe_starts_a_filterbank_and_is_judged_where_it_says(recipe, tmp_path):
     shutil.rmtree(tmp_path / "corpus" / "test")
     overrides = ["model.filterbank=true", f"output={tmp_path}/out"]

@@ -16,6 +16,7 @@ from prune_ssl.recipes.catalogue import BEGIN, END, load_all, markdown_table, wi
 from prune_ssl.selection import parse_budget
 from prune_ssl.tasks import Task, task_class
 from tests.support.paths import ROOT
+from tests.support.slow import slow_but
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -76,12 +77,7 @@ def test_a_student_of_a_recipe_has_the_size_of_its_paper(path: Path) -> None:
     assert f"{cost.params:,} parameters, {cost.macs:,} MACs at 10 s (" in lines[1]
 
 
-SMOKE = [
-    path
-    if path.stem in ("asr_an4_hj_mac", "ks_digits_hj_mac")
-    else pytest.param(path, marks=pytest.mark.slow)
-    for path in RECIPES
-]
+SMOKE = slow_but([path for path in RECIPES if path.stem in ("asr_an4_hj_mac", "ks_digits_hj_mac")], RECIPES)
 
 
 @pytest.mark.parametrize("path", SMOKE, ids=lambda path: path.stem)

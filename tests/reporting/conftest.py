@@ -2,7 +2,8 @@
 
 import pytest
 
-from prune_ssl.reporting import Report, report
+from prune_ssl.measuring import Timing
+from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from tests.support.models import tiny_model
@@ -20,14 +21,13 @@ def made() -> Report:
     return report(
         resize(dense, graph, keep),
         baseline=dense,
-        title=HOSTILE,
-        budget="macs=50%,frontend.macs=40%,params=2k",
-        history=HISTORY,
         results=RESULTS,
-        settings={"seed": 1, HOSTILE: HOSTILE},
-        seconds=(0.2, 0.5),
-        threads=1,
-        reference_seconds=1.0,
-        min_iterations=3,
-        min_seconds=0.0,
+        timing=Timing(seconds=(0.2, 0.5), threads=1, min_iterations=3, min_seconds=0.0),
+        facts=RunFacts(
+            title=HOSTILE,
+            budget="macs=50%,frontend.macs=40%,params=2K",
+            history=HISTORY,
+            settings={"seed": 1, HOSTILE: HOSTILE},
+            reference_seconds=1.0,
+        ),
     )

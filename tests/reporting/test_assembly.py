@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from prune_ssl.errors import ArtifactError
-from prune_ssl.measuring import Latency, SpeedUp
-from prune_ssl.reporting import Report, ReportData, render, report
+from prune_ssl.errors import ArtifactError, BudgetError
+from prune_ssl.measuring import Latency, SpeedUp, Timing
+from prune_ssl.reporting import Report, ReportData, RunFacts, render, report
 from prune_ssl.reporting.content import sections
 from prune_ssl.reporting.model import Comparison
 from prune_ssl.reporting.plots import PLOTS, draw
@@ -199,20 +199,24 @@ def test_a_dense_graph_stands_in_for_a_dense_model_that_is_gone() -> None:
     dense = tiny_model()
     graph = trace(dense)
     small = resize(dense, graph, {"layer.0.ffn": range(4)})
-    found = report(small, dense_graph=graph, with_latency=False, budget="macs=50%").data
+    found = report(small, graph, with_latency=False, facts=RunFacts(budget="macs=50%")).data
     assert found.baseline is not None
     assert found.baseline.measurement.macs[10.0] == graph.cost(seconds=10.0).macs
     assert found.baseline.groups["layer.0.ffn"].size == 24
     assert found.budget[0].fraction == found.model.measurement.macs[10.0] / graph.cost(seconds=10.0).macs
 
 
+def test_a_budget_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(BudgetError, match="parms=2M"):
+        report(tiny_model(), with_latency=False, facts=RunFacts(budget="macs=50%,parms=2M"))
+
+
 def test_memory_and_latency_are_set_against_what_was_measured() -> None:
     dense = tiny_model()
     small = resize(dense, trace(dense), {"layer.0.ffn": range(4)})
     budget = "memory=80%,dtype=float32,latency=60%@cpu,threads=1,seconds=0.2,latency=9s,seconds=3"
-    made = report(
-        small, baseline=dense, budget=budget, seconds=(0.2,), threads=1, min_iterations=3, min_seconds=0.0
-    )
+    timing = Timing(seconds=(0.2,), threads=1, min_iterations=3, min_seconds=0.0)
+    made = report(small, baseline=dense, timing=timing, facts=RunFacts(budget=budget))
     memory, latency = made.data.budget  # nothing was timed at 3 s, and nothing is said of it
     facts, whole = made.data.model.measurement, made.data.baseline.measurement
     assert (memory.term, latency.term) == (

@@ -47,7 +47,7 @@ def test_the_text_says_cost_budget_and_how_to_load(made):
     text = card_of(made, task="classification", data="words", command="prune-ssl run x.yaml").text
     assert "AutoModelForAudioClassification.from_pretrained" in text
     assert "trust_remote_code=True" in text
-    assert "`macs=50%,frontend.macs=40%,params=2k`" in text
+    assert "`macs=50%,frontend.macs=40%,params=2K`" in text
     assert "prune-ssl run x.yaml" in text
     assert "97.4%" in text
     assert "96.9%" in text

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.models.registry import FAMILIES
 from prune_ssl.models.xvector import XVECTOR_CLASSES
+from tests.support.slow import slow_but
 
 EXTRACTOR = Wav2Vec2FeatureExtractor()
 SUFFIXES = (
@@ -61,6 +62,17 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sew-plain": ("sew", {"squeeze_factor": 1}),
     "sew-d-own-positions": ("sew-d", {"share_att_key": False}),
 }
+
+OF_FORMS = [(form, "ForCTC", "group") for form in FORMS]
+# Every family, head and form; in the fast suite all families, one head of each, all of one family.
+ALL_CASES = slow_but(
+    [
+        *ONE_OF_EACH,
+        *((form, "ForCTC", "group") for form in FORMS),
+        *(case for case in CASES if case[0] == "hubert"),
+    ],
+    [*CASES, *((form, "ForCTC", "group") for form in FORMS)],
+)
 
 TINY: dict[str, Any] = {
     "hidden_size": 16,

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from prune_ssl.pipeline.corpora import corruption_of, read_clips, training_clips
+from prune_ssl.pipeline.corpora import Corpus, augmentation_of, corruption_of, read_corpus
 from prune_ssl.recipes import Recipe, load_recipe
 from prune_ssl.tasks import Classification
 from tests.support.paths import ROOT, WORDS
@@ -15,9 +15,11 @@ def recipe_of(*overrides: str) -> Recipe:
 
 @cache
 def words():
-    return read_clips(recipe_of(), lambda line: None)
+    return read_corpus(recipe_of(), lambda line: None).clips
 
 
 def clips_of(recipe: Recipe, dense: bool = False):
     task = Classification.from_folder(words())
-    return training_clips(recipe, words(), task, corruption_of(recipe), dense)
+    data = recipe.data
+    corpus = Corpus(data, words(), None, augmentation_of(data), corruption_of(data))
+    return corpus.training(task, to_teach_clean=dense and recipe.distillation is not None)

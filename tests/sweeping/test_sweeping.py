@@ -13,8 +13,9 @@ from prune_ssl import sweeping as sweep_module
 from prune_ssl.cli import sweep as sweep_command
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
+from prune_ssl.profiling import Timing
 from prune_ssl.recipes import load_recipe
-from prune_ssl.reporting import report
+from prune_ssl.reporting import RunFacts, report
 from prune_ssl.reporting.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
 from prune_ssl.sweeping import Trial, point_of, sweep, trials
 from prune_ssl.tracing import trace
@@ -30,24 +31,25 @@ def test_trials_are_all_combinations():
     assert len({trial.name for trial in found}) == 8
 
 
-def test_a_sweep_runs_each_cell_once_and_trains_one_dense_model_per_seed(recipe, tmp_path):
+@pytest.mark.parametrize(
+    ("budgets", "methods", "seeds"),
+    [
+        ("params=70%", "one_shot/magnitude", (0, 1)),
+        pytest.param("80% params=70%", "gates one_shot/magnitude", (0, 1), marks=pytest.mark.slow),
+    ],
+)
+def test_a_sweep_runs_each_cell_once_and_trains_one_dense_model_per_seed(
+    recipe, tmp_path, budgets, methods, seeds
+):
     out = tmp_path / "sweep"
-    options = [
-        "--budgets",
-        "80% params=70%",
-        "--methods",
-        "gates one_shot/magnitude",
-        "--seeds",
-        0,
-        "--seeds",
-        1,
-    ]
+    options = ["--budgets", budgets, "--methods", methods, *(f"--seeds={seed}" for seed in seeds)]
+    count = len(budgets.split()) * len(methods.split()) * len(seeds)
     result = run_cli("sweep", recipe, "--out", out, *options)
     assert result.exit_code == 0, result.output
-    assert "8 of 8 models" in result.output
+    assert f"{count} of {count} models" in result.output
     assert result.output.count("Training the dense model") == 2
     rows = list(csv.DictReader(io.StringIO((out / "pareto.csv").read_text())))
-    assert len(rows) == 8
+    assert len(rows) == count
     for row in rows:
         trial = Trial(row["budget"], row["method"], int(row["seed"]))
         report = json.loads((out / trial.name / "report.json").read_text())
@@ -55,15 +57,15 @@ def test_a_sweep_runs_each_cell_once_and_trains_one_dense_model_per_seed(recipe,
         name, percent = re.match(r"(\w+)=(\d+)%", row["budget"]).groups()
         assert float(row[f"{name}_kept"]) <= int(percent) / 100
     page = (out / "pareto.html").read_text()
-    assert page.count("<circle") == 3 * 8
+    assert page.count("<circle") == 3 * count
     assert "iterative" not in page
     again = run_cli("sweep", recipe, "--out", out, *options)
     assert again.exit_code == 0
     assert "Pruning to" not in again.output
-    (out / "gates-macs-80-s1" / "report.json").unlink()
+    next(out.glob("*-s1/report.json")).unlink()
     partly = run_cli("sweep", recipe, "--out", out, *options)
     assert partly.output.count("Pruning to") == 1
-    assert "8 of 8 models" in partly.output
+    assert f"{count} of {count} models" in partly.output
 
 
 def test_a_trial_that_fails_is_left_out_and_said(recipe, tmp_path, monkeypatch):
@@ -128,11 +130,12 @@ def test_wrong_methods_are_refused_before_anything_runs(recipe, tmp_path):
 
 def test_a_point_says_at_which_length_its_macs_and_its_latency_are(tmp_path):
     dense = tiny_model(num_labels=2)
-    quick = {"threads": 1, "min_iterations": 3, "min_seconds": 0.0, "results": {"cut": {"accuracy": 0.5}}}
+    quick = Timing(threads=1, min_iterations=3, min_seconds=0.0)
+    told = {"results": {"cut": {"accuracy": 0.5}}, "facts": RunFacts(reference_seconds=0.2)}
     found = {}
     for name, seconds in (("same", (0.2, 0.5)), ("other", (0.5,))):
         path = tmp_path / f"{name}.json"
-        made = report(dense, baseline=dense, reference_seconds=0.2, seconds=seconds, **quick).save(path)
+        made = report(dense, baseline=dense, timing=Timing.of(quick, seconds), **told).save(path)
         found[name] = point_of(made, "macs=50%", "gates", 0)
         assert found[name].seconds == 0.2
         assert found[name].macs == trace(dense).cost(seconds=0.2).macs

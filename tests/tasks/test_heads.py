@@ -104,7 +104,7 @@ def test_a_ctc_head_stays_with_as_many_outputs_as_tokens_or_more(tmp_path, corpu
     assert (torch.equal(ready.model.lm_head.weight, stored)) == kept
     assert ready.model.config.vocab_size == (rows if kept else len(tokenizer))
     if kept:
-        made = ready.task.judge(ready.clips.splits["test"], ready.model)
+        made = ready.task.judge(ready.corpus.clips.splits["test"], ready.model)
         assert made is not None
         ids = np.array([0, rows - 1, 3, 3, rows - 1])
         assert ready.task.decode(ids).strip() in (

@@ -7,7 +7,7 @@ import torch
 from prune_ssl import DistillationConfig
 from prune_ssl.data import CorruptedDataset, Corruption
 from prune_ssl.errors import PruneError, RecipeError
-from prune_ssl.pipeline.arguments import check_arguments, dense_arguments
+from prune_ssl.pipeline.arguments import checked_arguments, phase_arguments
 from prune_ssl.recipes import load_recipe
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training import SpeechArguments
@@ -93,7 +93,7 @@ def test_a_recipe_trains_on_batches_by_seconds(recipe, tmp_path):
     result = run_cli("run", recipe, "data.batch_seconds=1.0")
     assert result.exit_code == 0, result.output
     loaded = load_recipe(tmp_path / "out" / "recipe.yaml")
-    assert dense_arguments(loaded).batch_seconds == 1.0
+    assert phase_arguments(loaded)["dense"].batch_seconds == 1.0
     assert smoke_version(loaded).data.batch_seconds == 8.0
     assert smoke_version(load_recipe(recipe)).data.batch_seconds is None
 
@@ -107,4 +107,4 @@ def test_batches_by_seconds_that_make_no_sense_are_refused(recipe, monkeypatch):
             load_recipe(recipe, ["data.batch_seconds=4", more])
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="runs on one process, found 2"):
-        check_arguments(load_recipe(recipe, ["data.batch_seconds=4"]), True, print)
+        checked_arguments(load_recipe(recipe, ["data.batch_seconds=4"]), True, print)

@@ -71,9 +71,10 @@ def test_a_curriculum_that_is_not_followed_is_an_error():
 
 def test_a_recipe_has_one():
     recipe = load_recipe("recipes/robust_wavlm.yaml", ["data.corruption={curriculum: 0.25}"])
-    assert corruption_of(recipe).curriculum == 0.25
+    assert corruption_of(recipe.data).curriculum == 0.25
     assert (
-        corruption_of(load_recipe("recipes/ks_digits_hj_mac_kd.yaml", ["data.corruption={}"])).curriculum == 0
+        corruption_of(load_recipe("recipes/ks_digits_hj_mac_kd.yaml", ["data.corruption={}"]).data).curriculum
+        == 0
     )
     with pytest.raises(
         RecipeError, match=r"data\.corruption\.curriculum: Input should be less than or equal"

@@ -22,6 +22,7 @@ from prune_ssl.selection import parse_budget
 from prune_ssl.training import rounds
 from prune_ssl.training.resumable import SeededItems
 from tests.support.models import checksum, tiny_model
+from tests.support.slow import slow_but
 from tests.support.stopping import CONFIGS, StopAt, Stopped, finish, make, stop, stop_later
 from tests.support.tables import fake_table
 from tests.support.training import Jittered, arguments
@@ -41,7 +42,7 @@ def test_what_is_compared_depends_on_the_random_state(whole, tmp_path):
     assert plan != whole[1]
 
 
-@pytest.mark.parametrize("step", [1, 4, 7, 11, 12])
+@pytest.mark.parametrize("step", slow_but((4, 12), [1, 4, 7, 11, 12]))
 def test_gate_training_resumes_to_the_same_keep_and_weights(whole, tmp_path, step):
     trainer = make(tmp_path)
     trainer.add_callback(StopAt(step, stop))
@@ -57,7 +58,7 @@ def test_gate_training_resumes_to_the_same_keep_and_weights(whole, tmp_path, ste
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.parametrize("step", [2, 5, 9])
+@pytest.mark.parametrize("step", slow_but((5,), [2, 5, 9]))
 def test_recovery_resumes_to_the_same_weights(whole, tmp_path, monkeypatch, step):
     trainer = make(tmp_path)
     trainer.train()
@@ -90,12 +91,15 @@ def whole_by_cuts(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("method", "phase", "step"),
-    [
-        ("iterative", "round-2", 4),
-        ("iterative", "round-3", 1),
-        ("iterative", "recovery", 5),
-        ("one_shot", "round-1", 10),
-    ],
+    slow_but(
+        [("iterative", "round-2", 4), ("one_shot", "round-1", 10)],
+        [
+            ("iterative", "round-2", 4),
+            ("iterative", "round-3", 1),
+            ("iterative", "recovery", 5),
+            ("one_shot", "round-1", 10),
+        ],
+    ),
 )
 def test_rounds_resume_to_the_same_keep_and_weights(
     whole_by_cuts, tmp_path, monkeypatch, method, phase, step

@@ -1,6 +1,6 @@
 """Owns the making of the shipped demo model: a small HuBERT-shaped classifier of the synthetic words.
 
-Run as `python -m prune_ssl.assets.train_demo_model`. It lets the training voices say more than the
+Run as `python -m tools.train_demo_model`. It lets the training voices say more than the
 repository ships (so it needs `espeakng-loader`), trains from scratch with transformers.Trainer on the CPU,
 and writes the model as float16.
 """
@@ -29,9 +29,9 @@ from transformers import (
 )
 
 from prune_ssl.assets import DEMO_MODEL_DIR, LABELS, SAMPLE_RATE_HZ, WORDS_DIR
-from prune_ssl.assets.make_words import synthesise
 from prune_ssl.errors import DataError
 from prune_ssl.writing import new_folder, temporary_folder, write_text
+from tools.make_words import synthesise
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -54,7 +54,7 @@ Shape: {n_conv} conv layers of {conv_dim} channels (HuBERT Base's kernels and st
 {hidden}, {n_layers} post-norm layers of {heads} heads of {head_dim} and {ffn} feed-forward neurons.
 
 ## Training
-From scratch, with no pretraining, by `python -m prune_ssl.assets.train_demo_model` (seed {seed}):
+From scratch, with no pretraining, by `python -m tools.train_demo_model` (seed {seed}):
 {clips:,} clips of the {speakers} training voices (in more accents, pitches and speeds than are shipped),
 {steps} steps of {batch} clips with AdamW at {lr:g}, random speed, equaliser, shift and noise.
 It took {minutes:.0f} minutes on {threads} threads of a busy CPU.
@@ -123,7 +123,7 @@ def read_rows(split: str) -> list[dict[str, str]]:
     """
     metadata = WORDS_DIR / split / "metadata.csv"
     if not metadata.is_file():
-        raise DataError(f"no {metadata}; make the words first: python -m prune_ssl.assets.make_words")
+        raise DataError(f"no {metadata}; make the words first: python -m tools.make_words")
     with metadata.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 

@@ -1,6 +1,6 @@
 """Owns the making of the shipped words: espeak-ng speech, jittered, in noise, in speaker-disjoint splits.
 
-Run as `python -m prune_ssl.assets.make_words`. It needs the development package `espeakng-loader`, which
+Run as `python -m tools.make_words`. It needs the development package `espeakng-loader`, which
 carries the library and its voices. The same seed gives the same samples again; the files' bytes differ,
 because Ogg stamps each stream with a random serial number.
 """
@@ -74,7 +74,7 @@ Ogg Opus, 16 kHz, mono, {low:.1f} to {high:.1f} s.
 `file_name,label,speaker,duration` (seconds). No speaker, and no espeak-ng voice variant, is in two splits.
 
 ## How it was made
-`python -m prune_ssl.assets.make_words` (seed {seed}) of this repository speaks each word with espeak-ng,
+`python -m tools.make_words` (seed {seed}) of this repository speaks each word with espeak-ng,
 through the PyPI package `espeakng-loader`. A speaker is one voice variant with an accent, a base pitch, a
 pitch range and a base rate. Each clip jitters speed, pitch and loudness, adds coloured noise at a
 signal-to-noise ratio of {snr_low:.0f} to {snr_high:.0f} dB, and has silence of random length around the word.

@@ -1,0 +1,133 @@
+"""Owns what a run does with a model that is finished: it is saved, measured, reported, and gets its card."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from torch import nn
+
+from prune_ssl.artifacts import plan_from_dense, save_pretrained
+from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
+from prune_ssl.measuring import Timing, measure_interleaved
+from prune_ssl.pipeline.folders import RECIPE_FILE
+from prune_ssl.pipeline.preparation import Ready, Say, set_masking_
+from prune_ssl.recipes import Recipe
+from prune_ssl.reporting import Report, RunFacts, report
+from prune_ssl.reporting.card import Provenance, model_card
+from prune_ssl.selection import Limit
+from prune_ssl.tasks import Task
+from prune_ssl.tracing import Traced
+from prune_ssl.training import Finished
+from prune_ssl.training.processes import on_first
+from prune_ssl.writing import write_text
+
+REPORTS = ("md", "html", "json")
+"""Forms of each report; a sweep takes the last for the sign that there is a result."""
+
+
+def hand_over(
+    recipe: Recipe, ready: Ready, dense: Traced[nn.Module], made: Finished, say: Say, suffix: str = ""
+) -> None:
+    """Save one model of a run, measure it, and write its reports: the first process does it.
+
+    The model goes to the CPU, where the dense one is, wherever it was trained: the two are timed in turns.
+
+    Args:
+        recipe: the recipe.
+        ready: what the run started from.
+        dense: the dense model, with its graph.
+        made: the model, with its results.
+        say: called with one line at each step.
+        suffix: of the names of the model's folder and reports.
+    """
+    folder = recipe.folder
+    set_masking_(made.model, ready.spec_augment)
+    processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
+
+    def write() -> None:
+        plan = None if made.plan is None else plan_from_dense(dense.model, made.plan)
+        save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=plan)
+        made.model.cpu()
+        say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
+        written = _report(recipe, made, dense, model_folder, ready.task)
+        written.save(model_folder / "report.json")
+        write_text(model_folder / CARD, model_card(written.data, _provenance(recipe, model_folder)))
+        for kind in REPORTS:
+            written.save(folder / f"report{suffix}.{kind}")
+        for line in latency_lines(made.limits, made.model, dense.model):
+            say(line)
+
+    on_first(write)
+
+
+def _report(
+    recipe: Recipe,
+    made: Finished,
+    dense: Traced[nn.Module],
+    model_folder: Path,
+    task: Task,
+) -> Report:
+    # What a latency budget constrains is in the report as well, where it means the report's device and dtype.
+    conditions = [limit.constraint.at for limit in made.limits if limit.constraint.metric == "latency"]
+    timed = [at for at in conditions if (at.device, at.dtype) == ("cpu", "float32")]
+    results = {
+        stage: {key: value for key, value in found.items() if task.loss_is_judged or key != f"{stage}_loss"}
+        for stage, found in made.results.items()
+    }
+    timing = Timing(
+        seconds=sorted({*recipe.report.seconds, *(at.seconds for at in timed if at.seconds)}),
+        threads=sorted({*recipe.report.threads, *(at.threads for at in timed)}),
+        min_iterations=recipe.report.iterations,
+        min_seconds=recipe.report.min_seconds,
+    )
+    facts = RunFacts(
+        title=recipe.name,
+        budget=tuple(limit.constraint for limit in made.limits),
+        history=made.history,
+        made="pruned" if recipe.student is None else "student",
+        folder=model_folder,
+        reference_seconds=recipe.reference_seconds,
+    )
+    return report(made.model, dense, results=results, timing=timing, facts=facts)
+
+
+def _provenance(recipe: Recipe, model_folder: Path) -> Provenance:
+    """Return what the card of a model says of where it came from."""
+    source = model_folder / CARD_OF_SOURCE
+    try:
+        card = ModelCard.load(source).data.to_dict() if source.is_file() else {}
+    except (ValueError, OSError, yaml.YAMLError):  # theirs, and perhaps no card of the hub at all
+        card = {}
+    name, data = recipe.model.name, recipe.data.path
+    command = f"prune-ssl run {RECIPE_FILE}"
+    return Provenance(name, recipe.task, Path(data).name if data else "", command, card)
+
+
+def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -> list[str]:
+    """Measure the latencies that a budget constrains, where it says, and say how small and dense compare."""
+    lines = []
+    for limit in limits:
+        at = limit.constraint.at
+        if limit.constraint.metric != "latency" or at.seconds is None:
+            continue
+        placed = {
+            name: copy.deepcopy(model).to(at.device, getattr(torch, at.dtype))
+            for name, model in (("dense", dense), ("small", small))
+        }
+        timing = Timing(seconds=at.seconds, threads=at.threads, min_iterations=15)
+        found = measure_interleaved(placed, timing)
+        steady = not any(latency[0].unsteady for latency in found.values())
+        times = {
+            name: latency[0].median_ms if steady else latency[0].low_ms or 0
+            for name, latency in found.items()
+        }
+        lines.append(
+            f"Latency of {at.seconds:g} s, {at.device}, threads={at.threads}, {at.dtype}: "
+            f"{times['small']:.1f} ms, dense "
+            f"{times['dense']:.1f} ms ({100 * times['small'] / times['dense']:.1f}%); asked: "
+            f"{limit.constraint.shown(limit.maximum)} ({100 * limit.fraction:.1f}%)"
+        )
+    return lines
