@@ -24,9 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from prune_ssl import resize, select, trace
 from prune_ssl.cli.console import quiet_libraries
 from prune_ssl.models import FAMILIES, Family, backbone_of
-from prune_ssl.models.inputs import input_shape
 from prune_ssl.models.layers import attention_size, is_alive
-from prune_ssl.tracing.twin import layers_of
+from prune_ssl.models.registry import input_shape
 
 COLUMNS = (
     "model",
@@ -48,7 +47,7 @@ def main() -> None:
     )
     parser.add_argument("--layers", type=int, default=4, help="encoder layers; widths are the defaults")
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--families", nargs="*", default=[n for n, f in FAMILIES.items() if f.stem])
+    parser.add_argument("--families", nargs="*", default=[n for n, f in FAMILIES.items() if f.classes])
     parser.add_argument("--out", type=Path, help="writes the table as Markdown")
     args = parser.parse_args()
     quiet_libraries()
@@ -67,10 +66,10 @@ def main() -> None:
 
 def build(family: Family, layers: int) -> Any:
     """Return a CTC model of the family's default widths with random weights."""
-    config = getattr(transformers, f"{family.stem}Config")(
-        num_hidden_layers=layers, attn_implementation="eager", vocab_size=32
-    )
-    return getattr(transformers, f"{family.stem}ForCTC")(config).eval()
+    config = family.stock("config")(num_hidden_layers=layers, attn_implementation="eager", vocab_size=32)
+    return getattr(transformers, family.stock("bare").__name__.removesuffix("Model") + "ForCTC")(
+        config
+    ).eval()
 
 
 def theirs(model: Any, family: Family, seconds: float, folded: bool) -> list[str]:
@@ -80,7 +79,7 @@ def theirs(model: Any, family: Family, seconds: float, folded: bool) -> list[str
             parametrize.remove_parametrizations(module, "weight")
     inputs = torch.randn(input_shape(model, seconds))
     backbone = backbone_of(model)[1]
-    before = [projection_widths(layer, family) for layer in layers_of(backbone, family)]
+    before = [projection_widths(layer, family) for layer in family.layers(backbone)]
     start = time.perf_counter()
     try:
         pruner = tp.pruner.BasePruner(
@@ -97,7 +96,7 @@ def theirs(model: Any, family: Family, seconds: float, folded: bool) -> list[str
     except Exception as error:  # whatever it raises is the cell
         return [f"fails to prune: {quoted(error)}", "-", "-", "-", f"{time.perf_counter() - start:.1f}"]
     took = f"{time.perf_counter() - start:.1f}"
-    after = [projection_widths(layer, family) for layer in layers_of(backbone, family)]
+    after = [projection_widths(layer, family) for layer in family.layers(backbone)]
     pruned = "pruned" if after != before else "left whole"
     try:
         macs = f"{tp.utils.count_ops_and_params(model, inputs)[0] / 1e9:.3f} G"
@@ -110,7 +109,7 @@ def theirs(model: Any, family: Family, seconds: float, folded: bool) -> list[str
 def declared_heads(backbone: nn.Module, family: Family) -> dict[nn.Module, int]:
     """Return the number of heads of every query, key and value projection, as torch-pruning wants it."""
     heads: dict[nn.Module, int] = {}
-    for layer in layers_of(backbone, family):
+    for layer in family.layers(backbone):
         block = layer.get_submodule(family.attention.path)
         for leaf in family.attention.projections:
             linear: Any = block.get_submodule(leaf)

@@ -30,8 +30,8 @@ import transformers
 from transformers.models.auto import modeling_auto
 
 from prune_ssl import resize, trace
-from prune_ssl.models.families import FAMILIES, backbone_of
-from prune_ssl.models.pruned import HEADS, PRUNED_CLASSES
+from prune_ssl.models.pruned import PRUNED_CLASSES
+from prune_ssl.models.registry import FAMILIES, backbone_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -118,9 +118,10 @@ def pruned_bare(family: str) -> Any:
 
 def case_of(common: Any, family: str, pruned: bool) -> type[unittest.TestCase]:
     """Return the test case of one family, stock or pruned."""
-    stem = FAMILIES[family].stem
+    stem = FAMILIES[family].stock("bare").__name__.removesuffix("Model")
     known = [suffix for suffix in HEADS_OF[family] if hasattr(transformers, stem + suffix)]
-    suffixes = [suffix for suffix, _ in HEADS if suffix in known]
+    names = [name.removeprefix(stem) for name, _ in FAMILIES[family].classes.models]
+    suffixes = [suffix for suffix in names if suffix in known]
     classes = [getattr(transformers, stem + suffix) for suffix in suffixes]
     bare = pruned_bare(family) if pruned else tiny_model(family, "Model", num_hidden_layers=4)
     backbone_of(bare)
@@ -170,7 +171,7 @@ def main() -> int:
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
     common, more = common_tests(arguments.source), 0
-    for family in arguments.family or [name for name in HEADS_OF if FAMILIES[name].stem]:
+    for family in arguments.family or [name for name in HEADS_OF if FAMILIES[name].classes]:
         stock, ran = failures(case_of(common, family, pruned=False), arguments.test)
         pruned, also_ran = failures(case_of(common, family, pruned=True), arguments.test)
         new = sorted(pruned.keys() - stock.keys())

@@ -4,6 +4,7 @@ Shape letters used throughout: B batch, T frames, N samples, D hidden, H heads, 
 layers.
 """
 
+import prune_ssl.families  # noqa: F401  (registers them)
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.data import register_layout
 from prune_ssl.distillation import DistillationConfig
@@ -11,7 +12,7 @@ from prune_ssl.errors import PruneError, PruneWarning
 from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
-from prune_ssl.models import load_model
+from prune_ssl.models import Family, load_model, register_family
 from prune_ssl.profiling import Timing, fit_latency, with_latency
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize, to_stock
@@ -28,6 +29,7 @@ __all__ = [
     "Criterion",
     "DistillationConfig",
     "DistillationTrainer",
+    "Family",
     "Gates",
     "Group",
     "Measurement",
@@ -49,6 +51,7 @@ __all__ = [
     "load_pretrained",
     "measure",
     "register_criterion",
+    "register_family",
     "register_layout",
     "register_task",
     "report",

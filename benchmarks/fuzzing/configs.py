@@ -85,7 +85,7 @@ def make(rng: random.Random, place: Path) -> Case:
     """Draw a folder: a good one, with one or two things changed."""
     folder = place / "model"
     family, head = rng.choice(KINDS), rng.choice(HEADS)
-    if not hasattr(transformers, FAMILIES[family].stem + head):
+    if not hasattr(transformers, FAMILIES[family].stock("bare").__name__.removesuffix("Model") + head):
         head = "ForCTC"
     model = _tiny(family, head, rng.randrange(10**6))
     pruned = rng.random() < 0.25
@@ -105,7 +105,7 @@ def make(rng: random.Random, place: Path) -> Case:
 
 def _tiny(family: str, head: str, seed: int) -> PreTrainedModel:
     torch.manual_seed(seed)
-    stem = FAMILIES[family].stem
+    stem = FAMILIES[family].stock("bare").__name__.removesuffix("Model")
     fields = copy.deepcopy(TINY) | ({"conv_pos_kernel_size": 3} if family.startswith("data2vec") else {})
     model: PreTrainedModel = getattr(transformers, stem + head)(
         getattr(transformers, f"{stem}Config")(**fields)

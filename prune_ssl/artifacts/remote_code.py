@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedModel
 
 from prune_ssl.models import FAMILIES
-from prune_ssl.models.families import PRUNED_PREFIX, Family
-from prune_ssl.models.pruned import HEADS, PrunedLayers
+from prune_ssl.models.family import Family
+from prune_ssl.models.pruned import PrunedLayers
+from prune_ssl.models.registry import PRUNED_PREFIX
 
 FILE = "modeling_pruned.py"
 START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
@@ -81,7 +82,8 @@ def modelling_file(model: PreTrainedModel, version: str) -> str:
     family = FAMILIES[model.config.model_type.removeprefix(PRUNED_PREFIX)]
     table = f"FAMILIES = {{{family.name!r}: {_literal(family)}}}"
     classes = _classes(type(model), family)
-    roots = [_Name(START, name) for name in (*ROOTS, *_used(ast.parse(table)))]
+    roots = [_Name(START, name) for name in ROOTS]
+    roots += [_Name(each.__module__, each.__name__) for each in _types_in(family)]
     roots += [_Name(XVECTOR, "xvector_class")] * (_stock_class(type(model)).__module__ == XVECTOR)
     needed = _reached(roots)
     texts = [_definition(each).text for each in needed]
@@ -95,7 +97,11 @@ def modelling_file(model: PreTrainedModel, version: str) -> str:
 
 
 def _auto_class(kind: type[PreTrainedModel]) -> str:
-    return next(auto for suffix, auto in HEADS if kind.__name__.endswith(suffix))
+    assert kind.config_class is not None
+    classes = FAMILIES[kind.config_class.model_type.removeprefix(PRUNED_PREFIX)].classes
+    assert classes is not None
+    stock = kind.__name__.removeprefix("Pruned")
+    return next(auto for name, auto in classes.models if name.rpartition(".")[2] == stock)
 
 
 def _classes(kind: type[PreTrainedModel], family: Family) -> str:
@@ -127,14 +133,34 @@ def _literal(value: Any) -> str:
     """Return a family (or a part of it) as an expression; functions, which only costs need, are left out."""
     if isinstance(value, tuple):
         return f"({''.join(_literal(each) + ', ' for each in value)})"
+    if isinstance(value, type):
+        return value.__name__
     if not is_dataclass(value):
         return repr(value)
     told = (
         f"{field.name}={_literal(given)}"
         for field in fields(value)
-        if (given := getattr(value, field.name)) != field.default and not callable(given)
+        if (given := getattr(value, field.name)) != field.default and _is_told(given)
     )
     return f"{type(value).__name__}({', '.join(told)})"
+
+
+def _is_told(value: object) -> bool:
+    """Return whether a field's value goes into the file; functions do not, which only costs need."""
+    return isinstance(value, type) or not callable(value)
+
+
+def _types_in(value: object) -> Iterator[type]:
+    """Yield the classes that the literal of a family names."""
+    if isinstance(value, type):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _types_in(each)
+    elif is_dataclass(value):
+        yield type(value)
+        for field in fields(value):
+            yield from _types_in(getattr(value, field.name))
 
 
 def _reached(roots: Iterable[_Name]) -> list[_Name]:
@@ -148,7 +174,10 @@ def _reached(roots: Iterable[_Name]) -> list[_Name]:
         found[name] = None
         uses = _definition(name).uses
         waiting += [each for use in uses if (each := _resolved(_Name(name.module, use))) is not None]
-    order = {module: index for index, module in enumerate(_modules_in_order(START))}
+    modules: tuple[str, ...] = ()
+    for module in dict.fromkeys(name.module for name in found):
+        modules = modules if module in modules else _modules_in_order(module, modules)
+    order = {module: index for index, module in enumerate(modules)}
     return sorted(found, key=lambda name: (order[name.module], _definition(name).line))
 
 

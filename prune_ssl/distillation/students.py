@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from prune_ssl.distillation.taps import depth_of
 from prune_ssl.errors import DistillationError
-from prune_ssl.models import backbone_of
+from prune_ssl.models import backbone_of, family_of
 from prune_ssl.models.arguments import as_model, check_types, shown
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import PRUNED_CLASSES
@@ -203,11 +203,11 @@ def _fields(config: StudentConfig, teacher: Any, depth: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def _copy_weights(teacher: nn.Module, student: nn.Module, chosen: Sequence[int]) -> None:
-    source = dict(teacher.named_parameters())
+    source, layers = dict(teacher.named_parameters()), family_of(teacher).layers_path.split(".")
     for name, parameter in student.named_parameters():
         parts = name.split(".")
-        if parts[:2] == ["encoder", "layers"]:
-            parts[2] = str(chosen[int(parts[2])])
+        if parts[: len(layers)] == layers:
+            parts[len(layers)] = str(chosen[int(parts[len(layers)])])
         given = source.get(".".join(parts))
         if given is None or given.dim() != parameter.dim():
             continue

@@ -10,7 +10,7 @@ from torch import nn
 
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of, family_of
-from prune_ssl.models.layers import attention_size
+from prune_ssl.models.layers import attention_size, submodule_or_none
 from prune_ssl.tracing.cost import conv_frames
 from prune_ssl.tracing.twin import kernels_of
 
@@ -73,21 +73,20 @@ class Taps:
         return (torch.arange(frames) < counts[:, None]).to(lengths.device)
 
     def _convs(self) -> list[Any]:
-        count = len(self.backbone.config.conv_dim)  # type: ignore[union-attr,arg-type]
-        return [self.backbone.get_submodule(self.family.conv.format(i=index)) for index in range(count)]
+        return [self.backbone.get_submodule(path) for path in self.family.convs(self.backbone)]
 
     def _kernels(self, stage: Stage) -> tuple[tuple[int, int], ...]:
-        """Return what shortens time up to a stage: convolutions; SEW's squeezing; an adapter's strides."""
+        """Return what shortens time up to a stage: convolutions; squeezing; an adapter's strides."""
         convs = self._convs()
         kernels = kernels_of(self.backbone, self.family, convs)
         encoder = len(convs) + bool(self.family.squeeze)
-        if stage == "output":  # SEW stretches time again
+        if stage == "output":  # an upsampling stretches time again
             return kernels[: len(convs)] + kernels[encoder:]
         return kernels[: encoder if stage == "encoder" else len(convs)]
 
     def _state_path(self, layer: int) -> str:
         if layer > 0:
-            return self.family.layer.format(i=layer - 1)
+            return self.family.layer_path(layer - 1)
         wanted = "frontend" if layer == FRONTEND else "projection"
         known = {path for path, _ in self.backbone.named_modules()}
         return next(path for path, section in self.family.sections if section == wanted and path in known)
@@ -120,8 +119,8 @@ class Taps:
                 f"attention: the maps of {self.family.name} depend on relative positions too, so they cannot "
                 "be made from queries and keys; use layer_gram and intra_gram."
             )
-        block = self.backbone.get_submodule(self.family.layer.format(i=layer - 1))
-        attention = block._modules.get(roles.path)
+        block = self.backbone.get_submodule(self.family.layer_path(layer - 1))
+        attention = submodule_or_none(block, roles.path)
         parts = {} if attention is None else dict(attention.named_modules())
         if attention is None or not {roles.queries, roles.keys} <= parts.keys():
             return False
@@ -156,7 +155,7 @@ def check_supported(model: nn.Module) -> None:
         ModelError: no known speech SSL model.
     """
     family = family_of(model)
-    if family.filterbank or not family.stem:
+    if not family.input.is_waveform or family.library != "transformers":
         raise DistillationError(
             f"{type(model).__name__} cannot be distilled: wanted a model of transformers that reads "
             "waveforms."
@@ -165,5 +164,4 @@ def check_supported(model: nn.Module) -> None:
 
 def depth_of(model: nn.Module) -> int:
     """Return the number of encoder layers of a speech SSL model."""
-    path = family_of(model).layer.partition(".{i}")[0]
-    return len(backbone_of(model)[1].get_submodule(path))  # type: ignore[arg-type]
+    return len(family_of(model).layers(backbone_of(model)[1]))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from prune_ssl.models import family_of
-from prune_ssl.models.inputs import input_shape
+from prune_ssl.models.registry import input_shape
 
 MASK = "attention_mask"
 Feeds = dict[str, NDArray[np.float32] | NDArray[np.int64]]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prune_ssl.models.families import PRUNED_PREFIX
+from prune_ssl.models.registry import PRUNED_PREFIX
 
 Width = Annotated[int, Field(ge=0, le=1_000_000)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -9,17 +9,16 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
-import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
-from prune_ssl.models.pruned import HEADS, PRUNED_CLASSES
+from prune_ssl.models.pruned import PRUNED_CLASSES
+from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.skeleton import Parts, backbone_prefix, buffer_names, build_on_meta, parted, shapes_of
 from prune_ssl.models.weights import Stored, canonical
-from prune_ssl.models.xvector import XVECTOR_CLASSES
+from prune_ssl.models.xvector import model_class
 
 Head = Literal["keep", "drop"]
 
@@ -55,10 +54,9 @@ class Choice:
 def classes_of(config: PreTrainedConfig) -> dict[str, type[PreTrainedModel]]:
     """Return the model classes of a config's family by name, the bare one first."""
     pruned = config.model_type.startswith(PRUNED_PREFIX)
-    stem, found = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)].stem, {}
-    for suffix, _ in HEADS:
-        name = stem + suffix
-        stock: Any = getattr(transformers, name, XVECTOR_CLASSES.get(name))
+    family, found = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)], {}
+    for name, _ in () if family.classes is None else family.classes.models:
+        stock = model_class(name)
         if stock is not None:
             cls = PRUNED_CLASSES[stock] if pruned else stock
             found[cls.__name__] = cls

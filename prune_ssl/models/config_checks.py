@@ -10,7 +10,7 @@ from typing import Any
 from transformers.activations import ACT2FN
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
+from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 
 MOST = {
     "hidden_size": 65_536,
@@ -117,7 +117,7 @@ def check_config(fields: Mapping[str, Any], where: str) -> None:
 
 
 def _known() -> list[str]:
-    return [name for name, family in FAMILIES.items() if family.stem]
+    return [name for name, family in FAMILIES.items() if family.classes]
 
 
 def _is_whole(value: Any) -> bool:

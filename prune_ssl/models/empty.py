@@ -73,7 +73,7 @@ class BiasAttention(nn.Module):
 
 
 class BiasPostNormAttention(nn.Module):
-    """SEW-D's attention block with no head left: its output part (dense, residual, norm) on the bias."""
+    """An attention block with a norm of its own and no head left: its output part on the bias."""
 
     def __init__(self, output: nn.Module, config: Any) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class RemovedLayer(nn.Module):
     """A whole layer that is gone: passes its input on, so that models keep their number of hidden states."""
 
     def __init__(self, config: Any, hands_on_bias: bool = False) -> None:
-        """Follow a `config`; WavLM's layers return the position bias that all share beside their output."""
+        """Follow a `config`; some layers return the position bias that all share beside their output."""
         nn.Module.__init__(self)  # not that of the stock layer
         self.hands_on_bias = hands_on_bias
         self.no_map = NoMap(config, always=hands_on_bias)
@@ -113,8 +113,9 @@ class RemovedLayer(nn.Module):
         if not self.hands_on_bias:
             return hidden_states
         bias = kwargs.get("position_bias")
-        if bias is None and "attention" in self._modules:
-            bias = self.attention.compute_bias(hidden_states.shape[1])  # type: ignore[operator,union-attr]
+        makers = [maker for each in self.children() if (maker := getattr(each, "compute_bias", None))]
+        if bias is None and makers:
+            bias = makers[0](hidden_states.shape[1])
         return hidden_states, bias
 
 

@@ -8,14 +8,13 @@ saves a third of a step of a small model.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.families import backbone_of
+from prune_ssl.models.registry import backbone_of, family_of
 
 PHASES = 2
 """Filters of each band: a cosine and a sine, whose rectified outputs together follow the band's envelope."""
@@ -33,15 +32,19 @@ def first_convolution(model: PreTrainedModel) -> nn.Conv1d:
     Raises:
         ModelError: there is none.
     """
-    features: Any = getattr(backbone_of(model)[1], "feature_extractor", None)
-    layers = getattr(features, "conv_layers", None)
-    if not layers or layers[0].conv.in_channels != 1:
+    found = _convolutions(model)
+    if not found or found[0].in_channels != 1:
         raise ModelError(
             f"{type(model).__name__}: filterbank: its frontend has no first convolution over samples: leave "
             "model.filterbank out"
         )
-    found: nn.Conv1d = layers[0].conv
-    return found
+    return found[0]
+
+
+def _convolutions(model: PreTrainedModel) -> list[nn.Conv1d]:
+    _, backbone = backbone_of(model)
+    found = (backbone.get_submodule(path) for path in family_of(model).convs(backbone))
+    return [conv for conv in found if isinstance(conv, nn.Conv1d)]
 
 
 def start_as_filterbank_(model: PreTrainedModel, sample_rate_hz: int = 16_000) -> PreTrainedModel:
@@ -70,10 +73,9 @@ def pass_on_(model: PreTrainedModel) -> PreTrainedModel:
         ModelError: there is no convolution over samples.
     """
     first_convolution(model)
-    layers: Any = backbone_of(model)[1].get_submodule("feature_extractor.conv_layers")
     with torch.no_grad():
-        for layer in list(layers)[1:]:
-            weight = layer.conv.weight
+        for conv in _convolutions(model)[1:]:
+            weight = conv.weight
             units, channels, kernel = weight.shape
             weight.mul_(NOISE)
             weight += torch.eye(units, channels).to(weight)[:, :, None] / kernel

@@ -1,30 +1,69 @@
-"""What a model takes: the shape of its input for a length of audio."""
+"""The kinds of input that a model takes: its shape for a length of audio, what shortens time before it."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
 
-from torch import nn
-
-from prune_ssl.errors import ModelError
-from prune_ssl.models.families import Family, backbone_of, family_of
+from transformers import PreTrainedConfig
 
 SAMPLE_RATE_HZ = 16_000
 FILTERBANK_KERNEL = (400, 160)  # 25 ms windows every 10 ms at 16 kHz
 
+Kernels = tuple[tuple[int, int], ...]
 
-def input_shape(model: nn.Module, seconds: float, family: Family | None = None) -> tuple[int, ...]:
-    """Return the shape for `seconds` of 16 kHz audio, batch 1: (1, N) samples or (1, T, F) features.
 
-    A model of no known family is taken to want samples.
-    """
-    samples = round(seconds * SAMPLE_RATE_HZ)
-    if family is None:
-        try:
-            family = family_of(model)
-        except ModelError:
-            return 1, samples
-    if not family.filterbank:
-        return 1, samples
-    window, hop = FILTERBANK_KERNEL
-    windows = max((samples - window) // hop + 1, 0)
-    backbone: Any = backbone_of(model)[1]
-    return 1, -(-windows // family.filterbank), int(backbone.config.feature_projection_input_dim)
+class Input(Protocol):
+    """One kind of input. Frames are counted from samples of 16 kHz audio, whatever the model reads."""
+
+    @property
+    def is_waveform(self) -> bool:
+        """Whether the model reads samples."""
+
+    def shape(self, seconds: float, config: PreTrainedConfig | None) -> tuple[int, ...]:
+        """Return the shape of a batch of one clip of `seconds`."""
+
+    def kernels(self) -> Kernels:
+        """Return (kernel, stride) in samples, then in frames, of all that is done before the model."""
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Samples (B, N), or (B, 1, N) with an axis of channels."""
+
+    channel_axis: bool = False
+    is_waveform = True
+
+    def shape(self, seconds: float, config: PreTrainedConfig | None) -> tuple[int, ...]:
+        """Return (1, N) or (1, 1, N).
+
+        >>> Waveform(channel_axis=True).shape(0.5, None)
+        (1, 1, 8000)
+        """
+        samples = round(seconds * SAMPLE_RATE_HZ)
+        return (1, 1, samples) if self.channel_axis else (1, samples)
+
+    def kernels(self) -> Kernels:
+        """Return nothing: the model's own convolutions come first."""
+        return ()
+
+
+WAVEFORM = Waveform()
+
+
+@dataclass(frozen=True)
+class Filterbank:
+    """Features (B, T, F): windows of 25 ms every 10 ms, `stack` of which make one frame."""
+
+    stack: int
+    width_field: str
+    """Config field of F."""
+    is_waveform = False
+
+    def shape(self, seconds: float, config: PreTrainedConfig | None) -> tuple[int, ...]:
+        """Return (1, T, F)."""
+        window, hop = FILTERBANK_KERNEL
+        windows = max((round(seconds * SAMPLE_RATE_HZ) - window) // hop + 1, 0)
+        return 1, -(-windows // self.stack), int(getattr(config, self.width_field))
+
+    def kernels(self) -> Kernels:
+        """Return the window's and the stacking's."""
+        return FILTERBANK_KERNEL, (1, self.stack)

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from prune_ssl.models.attention import HeldHeads
 from prune_ssl.models.empty import (
     BiasAttention,
     BiasOnly,
@@ -12,21 +13,14 @@ from prune_ssl.models.empty import (
     Nothing,
     removed_layer_of,
 )
-from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
-from prune_ssl.models.wavlm import (
-    BiasFusedWavLMAttention,
-    BiasWavLMAttention,
-    FusedWavLMAttention,
-    PrunedWavLMAttention,
-    Residual,
-)
+from prune_ssl.models.family import AttentionRoles, ConvolutionRoles, Family, FeedForwardRoles
 
 
 def submodule_or_none(module: nn.Module, path: str) -> nn.Module | None:
     """Return the submodule at `path`, or None where there is none."""
     for name in path.split("."):
-        found = module._modules.get(name)
-        if found is None:
+        found = getattr(module, name, None)
+        if not isinstance(found, nn.Module):
             return None
         module = found
     return module
@@ -45,7 +39,7 @@ def attention_size(attention: nn.Module, path: str) -> int:
 
 def is_alive(layer: nn.Module, attention: AttentionRoles) -> bool:
     """Return whether the layer's attention has heads left."""
-    block = layer._modules.get(attention.path)
+    block = submodule_or_none(layer, attention.path)
     values = None if block is None else submodule_or_none(block, attention.values)
     return isinstance(values, nn.Linear | nn.MultiheadAttention)
 
@@ -58,7 +52,7 @@ def state_heads(attention: nn.Module, roles: AttentionRoles, heads: int, head_si
     owner, leaf = _owner(attention, roles.head_size)
     setattr(owner, leaf, head_size)
     # Rotary positions turn the residual stream itself, in as many slices as there were heads.
-    if getattr(attention, "position_embeddings_type", None) != "rotary":
+    if roles.kind(attention) != "rotary":
         setattr(owner, roles.head_count.rpartition(".")[2], heads)
     if hasattr(owner, "all_head_size"):
         owner.all_head_size = heads * head_size
@@ -66,10 +60,10 @@ def state_heads(attention: nn.Module, roles: AttentionRoles, heads: int, head_si
 
 def what_is_left(linear: nn.Module, keep_bias: bool) -> BiasOnly:
     """Return a BiasOnly with the (same) bias of a Linear, or zeros."""
-    weight = linear._parameters.get("weight")
-    bias = linear._parameters.get("bias")
-    size: Any = linear.size if weight is None else weight.shape[0]
-    left = BiasOnly(int(size), bias=False)
+    bias = getattr(linear, "bias", None)
+    left = BiasOnly(
+        linear.size if isinstance(linear, BiasOnly) else len(linear.get_parameter("weight")), False
+    )
     if keep_bias and bias is not None:
         left.register_parameter("bias", bias)
     return left
@@ -80,11 +74,11 @@ def empty_attention(layer: nn.Module, roles: AttentionRoles, config: Any, keep_b
     block = layer.get_submodule(roles.path)
     left = what_is_left(block.get_submodule(roles.output), keep_bias)
     empty: nn.Module
-    if roles.style == "position bias":
-        empty = (BiasFusedWavLMAttention if roles.fused else BiasWavLMAttention)(block, left)
-    elif roles.style == "post-norm":
+    if roles.opened is not None:
+        empty = roles.opened.emptied(block, left)
+    elif roles.post_norm:
         block.set_submodule(roles.output, left)
-        empty = BiasPostNormAttention(block.output, config)  # type: ignore[arg-type]
+        empty = BiasPostNormAttention(block.get_submodule(roles.post_norm.rpartition(".")[0]), config)
     else:
         empty = BiasAttention(roles.output, left, config)
     empty.train(block.training)
@@ -105,43 +99,35 @@ def empty_convolution(layer: nn.Module, roles: ConvolutionRoles) -> None:
 
 def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
     """Replace a whole layer by one that passes its input on."""
-    path = family.layer.format(i=index)
+    path = family.layer_path(index)
     layer = backbone.get_submodule(path)
     config = getattr(backbone, "config", None)
     stock: Any = type(layer)
     removed: Any = removed_layer_of(stock)(config, family.layers_return_bias)
-    attention: Any = layer._modules.get(family.attention.path)
-    if getattr(attention, "rel_attn_embed", None) is not None:
+    attention = submodule_or_none(layer, family.attention.path)
+    if any(getattr(attention, name, None) is not None for name in family.attention.shared):
         empty_attention(layer, family.attention, config, keep_bias=False)
         removed.add_module(family.attention.path, layer.get_submodule(family.attention.path))
     removed.train(layer.training)
     backbone.set_submodule(path, removed)
 
 
-def own_position_bias(
-    layer: nn.Module,
-    roles: AttentionRoles,
-    config: Any,
-    heads: list[int],
-    original: int,
-    head_size: int,
-    residual: Residual | None = None,
-) -> None:
-    """Give a WavLM layer the attention that can hold any subset of its heads."""
+def open_attention(layer: nn.Module, roles: AttentionRoles, config: Any, held: HeldHeads) -> None:
+    """Give a layer the attention of ours that can hold any subset of its heads."""
+    assert roles.opened is not None
     block = layer.get_submodule(roles.path)
-    own = FusedWavLMAttention if roles.fused else PrunedWavLMAttention
-    made = own(block, config, heads, original, head_size, residual)
+    made = roles.opened.opened(block, config, held)
     layer.set_submodule(roles.path, made.train(block.training))
 
 
-def scale_last_convolution_(backbone: nn.Module) -> None:
+def scale_last_convolution_(backbone: nn.Module, family: Family) -> None:
     """Multiply each channel of the frontend by a stored factor, behind the last activation.
 
     A norm follows, so that the factors can be folded into no weight. They are a depthwise convolution of
     width 1, which the tracer and the counters know.
     """
-    layer = backbone.get_submodule("feature_extractor.conv_layers")[-1]  # type: ignore[index]
-    channels = layer.conv.out_channels
-    layer.activation = nn.Sequential(
-        layer.activation, nn.Conv1d(channels, channels, 1, groups=channels, bias=False)
-    )
+    path = family.convs(backbone)[-1]
+    layer, conv = backbone.get_submodule(path.rpartition(".")[0]), backbone.get_submodule(path)
+    assert isinstance(conv, nn.Conv1d)
+    factors = nn.Conv1d(conv.out_channels, conv.out_channels, 1, groups=conv.out_channels, bias=False)
+    layer.set_submodule("activation", nn.Sequential(layer.get_submodule("activation"), factors))

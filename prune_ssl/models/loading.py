@@ -13,10 +13,10 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from prune_ssl.errors import ModelError
 from prune_ssl.models.architectures import Head, choose_class
 from prune_ssl.models.config_checks import check_config
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.origin import make_origin, set_origin
 from prune_ssl.models.places import Place, locate
 from prune_ssl.models.pruned import is_pruned
+from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.skeleton import backbone_prefix
 from prune_ssl.models.weights import read_headers
 
@@ -49,10 +49,10 @@ def _config_in(place: Place, settings: Mapping[str, Any]) -> PreTrainedConfig:
     fields = _read(file, place)
     check_config({**fields, **settings}, str(file))
     family = str(fields.get("model_type", "")).removeprefix(PRUNED_PREFIX)
-    if family not in FAMILIES or not FAMILIES[family].stem:
+    if family not in FAMILIES or not FAMILIES[family].classes:
         raise ModelError(
             f"{place.name} is a {fields.get('model_type')!r} model, which is not a supported speech SSL "
-            f"family: wanted one of {', '.join(name for name, each in FAMILIES.items() if each.stem)}."
+            f"family: wanted one of {', '.join(name for name, each in FAMILIES.items() if each.classes)}."
         )
     if fields.get("quantization_config"):
         raise ModelError(

@@ -12,22 +12,15 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, OutputRecorder
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.attention import OpenAttention
 from prune_ssl.models.empty import NoMap
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX, Family, backbone_of, head_reader_of
-from prune_ssl.models.layers import scale_last_convolution_
+from prune_ssl.models.family import Family
+from prune_ssl.models.layers import scale_last_convolution_, submodule_or_none
+from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX, backbone_of, head_reader_of
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 from prune_ssl.models.sizes import LayerSizes, widen
-from prune_ssl.models.wavlm import PrunedWavLMAttention
-from prune_ssl.models.xvector import XVECTOR_CLASSES
+from prune_ssl.models.xvector import model_class
 
-HEADS = (
-    ("Model", "AutoModel"),
-    ("ForCTC", "AutoModelForCTC"),
-    ("ForSequenceClassification", "AutoModelForAudioClassification"),
-    ("ForAudioFrameClassification", "AutoModelForAudioFrameClassification"),
-    ("ForXVector", "AutoModelForAudioXVector"),
-    ("ForPreTraining", "AutoModelForPreTraining"),
-)
 OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the stock one that computes it
 # Fields that a pruned config has beside the stock ones, with their defaults.
 # pruned_layers: layer index -> its own sizes, named as in transformers' per_layer_config (whose field itself
@@ -37,7 +30,7 @@ OWN_IMPLEMENTATIONS = ("eager", "sdpa")  # of attention, where it is not the sto
 # residual_dims, residual_scales: what is left of the original residual stream, where slices of it are read.
 # position_size: width of the table of relative positions. upsampled_size: width behind the upsampling.
 # scaled_frontend: factors of the channels stand behind the last convolution of the frontend.
-# project_features: SEW has a projection though its widths are equal (the stock constructor leaves it out).
+# project_features: there is a projection though its widths are equal (the stock constructor leaves it out).
 FIELDS: dict[str, tuple[Any, Any]] = {
     "pruned_layers": (dict[str, Any] | None, None),
     "head_size": (int | None, None),
@@ -54,7 +47,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
 
 
 def _config_class(family: Family) -> type[PreTrainedConfig]:
-    stock: type[PreTrainedConfig] = getattr(transformers, f"{family.stem}Config")
+    stock: type[PreTrainedConfig] = family.stock("config")
     body: dict[str, Any] = {name: default for name, (_, default) in FIELDS.items()}
     body |= {
         "model_type": PRUNED_PREFIX + family.name,
@@ -66,25 +59,25 @@ def _config_class(family: Family) -> type[PreTrainedConfig]:
     return made
 
 
-CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    name: _config_class(family) for name, family in FAMILIES.items() if family.stem
-}
+CONFIGS: dict[str, type[PreTrainedConfig]] = {}
+"""Family -> the class of its pruned configs."""
+PRUNED_CLASSES: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
+"""Stock class -> its pruned class."""
 
 
-def _widen_positions(encoder: Any, width: int) -> None:
-    """Give a conformer the table of relative positions that it had before its residual was cut."""
-    table = encoder.embed_positions
+def _widen_positions(table: Any, width: int) -> None:
+    """Give a table of relative positions the width that it had before the residual was cut."""
     table.d_model = width
     table.pe = table.extend_pe(table.pe.new_zeros(1, table.max_len))
 
 
 def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config: Any) -> None:
     """Give what lies around the layers the shape that the config's own fields say."""
-    if config.project_features and not backbone.project_features:
-        backbone.feature_projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
-        backbone.project_features = True
+    if config.project_features and not getattr(backbone, family.projection_flag):
+        backbone.set_submodule(family.projection, nn.Linear(config.conv_dim[-1], config.hidden_size))
+        setattr(backbone, family.projection_flag, True)
     if config.position_size is not None:
-        _widen_positions(backbone.encoder, config.position_size)
+        _widen_positions(backbone.get_submodule(family.position_table), config.position_size)
     if config.upsampled_size is not None:
         factor = getattr(config, family.squeeze)
         widen(backbone, family.upsampling, outputs=factor * config.upsampled_size)
@@ -92,15 +85,16 @@ def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config
         if reader is not None:
             widen(model, reader, inputs=config.upsampled_size)
     if config.scaled_frontend:
-        scale_last_convolution_(backbone)
+        scale_last_convolution_(backbone, family)
     if config.bare_projection:
-        leave_out_projection_(backbone)
-    if config.head_size is not None and family.layers_return_bias:
-        # WavLM's shared table of position biases, in the first layer, has a column for each original head.
-        first = backbone.encoder.layers[0].attention
-        old = first.rel_attn_embed.weight
-        shape = len(old), config.num_attention_heads
-        first.rel_attn_embed = nn.Embedding(*shape, device=old.device, dtype=old.dtype)
+        leave_out_projection_(backbone, family)
+    if config.head_size is not None:
+        # A table of position biases that all layers share, in the first, has a column for each original head.
+        first = family.layers(backbone)[0].get_submodule(family.attention.path)
+        for name in family.attention.shared:
+            old = first.get_parameter(f"{name}.weight")
+            shape = len(old), config.num_attention_heads
+            first.set_submodule(name, nn.Embedding(*shape, device=old.device, dtype=old.dtype))
 
 
 class PrunedLayers:
@@ -120,25 +114,26 @@ class PrunedLayers:
             # own heads below.
             config.num_attention_heads = 1
         family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
-        if family.attention.style == "position bias":
+        if family.attention.opened is not None:
             config._attn_implementation = "eager"  # the stock classes inside know no other
         try:
             super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         finally:
             config.num_attention_heads = stated
-            if family.attention.style == "position bias":
+            if family.attention.opened is not None:
                 config._attn_implementation = asked
         _, backbone = backbone_of(self)  # type: ignore[arg-type]
         _turn_backbone(backbone)
-        if family.attention.style == "position bias":
+        if family.attention.opened is not None:
             found = self._check_and_adjust_attn_implementation(asked, is_init_check=True)
             config._attn_implementation = found
         _shape_around_layers(self, backbone, family, config)  # type: ignore[arg-type]
         for index, sizes in (config.pruned_layers or {}).items():
             LayerSizes.from_config(sizes, family).give(backbone, family, int(index), config)
         if config.reused_maps:
-            layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
-            share_maps_([layer._modules.get(family.attention.path) for layer in layers], config.reused_maps)
+            path = family.attention.path
+            attentions = [submodule_or_none(layer, path) for layer in family.layers(backbone)]
+            share_maps_(attentions, config.reused_maps)
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
@@ -148,7 +143,7 @@ class PrunedLayers:
     def _check_and_adjust_attn_implementation(self, asked: str | None, *args: Any, **kwargs: Any) -> str:
         """Refuse what our own attentions cannot run; transformers calls this whenever one is asked for."""
         config: Any = self.config  # type: ignore[attr-defined]
-        own = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)].attention.style == "position bias"
+        own = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)].attention.opened is not None
         found: str = super()._check_and_adjust_attn_implementation(asked, *args, **kwargs)  # type: ignore[misc]
         if (own or config.reused_maps) and found not in OWN_IMPLEMENTATIONS:
             what = "attention maps that layers reuse" if config.reused_maps else "its position biases"
@@ -162,7 +157,7 @@ class PrunedLayers:
 def _recorded(stock: Any) -> dict[str, Any]:
     """Return what transformers records of a class: our attentions' maps too, and None for those gone."""
     recorded: dict[str, Any] = dict(stock._can_record_outputs)
-    ours = OutputRecorder(PrunedWavLMAttention, index=1, layer_name="encoder")
+    ours = OutputRecorder(OpenAttention, index=1, layer_name="encoder")
     gone = OutputRecorder(NoMap, layer_name="encoder")
     return recorded | {"attentions": [recorded["attentions"], ours, gone]}
 
@@ -175,7 +170,7 @@ def pruned_class_of(stock: Any, config_class: Any) -> type[PreTrainedModel]:
         "__module__": __name__,
         "__doc__": f"{stock.__name__}, pruned.",
     }
-    if FAMILIES[config_class.model_type.removeprefix(PRUNED_PREFIX)].attention.style == "position bias":
+    if FAMILIES[config_class.model_type.removeprefix(PRUNED_PREFIX)].attention.opened is not None:
         body["_supports_sdpa"] = True  # our attention can, the stock one cannot
     made: type[PreTrainedModel] = type("Pruned" + stock.__name__, (PrunedLayers, stock), body)
     setattr(sys.modules[__name__], made.__name__, made)
@@ -200,25 +195,19 @@ def _record_anew(backbone: Any) -> None:
     backbone._output_capturing_hooks_installed = False
 
 
-def _define_classes() -> dict[type[PreTrainedModel], type[PreTrainedModel]]:
-    """Make one pruned class per stock class that exists, and register it with the Auto classes."""
-    pruned: dict[type[PreTrainedModel], type[PreTrainedModel]] = {}
-    for family, config_class in CONFIGS.items():
-        AutoConfig.register(config_class.model_type, config_class)
-        setattr(sys.modules[__name__], config_class.__name__, config_class)
-        for suffix, auto in HEADS:
-            name = FAMILIES[family].stem + suffix
-            stock: type[PreTrainedModel] | None = getattr(transformers, name, XVECTOR_CLASSES.get(name))
-            if stock is None:
-                continue
+def define_classes(family: Family) -> None:
+    """Make one pruned class per stock class of a family that exists, and register it with its Auto class."""
+    assert family.classes is not None
+    config_class = CONFIGS[family.name] = _config_class(family)
+    AutoConfig.register(config_class.model_type, config_class)
+    setattr(sys.modules[__name__], config_class.__name__, config_class)
+    for name, auto in family.classes.models:
+        stock = model_class(name)
+        if stock is not None:
             both: tuple[Any, Any] = stock, config_class
             made = pruned_class_of(*both)
             getattr(transformers, auto).register(config_class, made)
-            pruned[stock] = made
-    return pruned
-
-
-PRUNED_CLASSES = _define_classes()
+            PRUNED_CLASSES[stock] = made
 
 
 def is_pruned(model: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from transformers.activations import ACT2CLS
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.architectures import classes_of
-from prune_ssl.models.families import FAMILIES, PRUNED_PREFIX
+from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.skeleton import Shapes, build_on_meta, differences, shapes_of
 
 ADAPTER_CLASSES = frozenset(
@@ -145,7 +145,7 @@ def _obstacles(model: PreTrainedModel) -> Iterator[Obstacle]:
     name = type(model).__name__
     model_type = str(model.config.model_type)
     family = FAMILIES.get(model_type.removeprefix(PRUNED_PREFIX))
-    if family is None or not family.stem:
+    if family is None or family.classes is None:
         yield Obstacle(f"{name}: {model_type!r} is no family that prune_ssl can load; {FACTORY}.", True)
         return
     if classes_of(model.config).get(name) is not type(model):

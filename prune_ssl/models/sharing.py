@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.family import Family
 
 
 class SharedMapAttention:
@@ -136,14 +137,15 @@ class BareFeatureProjection(nn.Module):
         return (self.dropout(normed), normed) if self.pair else self.dropout(normed)
 
 
-def leave_out_projection_(backbone: nn.Module) -> None:
+def leave_out_projection_(backbone: nn.Module, family: Family) -> None:
     """Take the Linear out of the backbone's feature projection.
 
     Raises:
         ModelError: the last convolution's width is not the encoder's.
     """
-    stock: Any = backbone.get_submodule("feature_projection")
-    linear = stock._modules.get("projection")
+    path, _, leaf = family.projection.rpartition(".")
+    stock = backbone.get_submodule(path or family.projection)
+    linear: Any = getattr(stock, leaf, None) if path else None
     if linear is None:
         raise ModelError(f"{type(stock).__name__} has no projection of its own that could be left out.")
     if linear.in_features != linear.out_features:
@@ -151,5 +153,4 @@ def leave_out_projection_(backbone: nn.Module) -> None:
             f"the feature projection maps {linear.in_features} to {linear.out_features} channels and cannot "
             "be left out; make the last convolution as wide as the encoder."
         )
-    pair = not type(stock).__name__.startswith("Hubert")
-    backbone.set_submodule("feature_projection", BareFeatureProjection(stock, pair))
+    backbone.set_submodule(path, BareFeatureProjection(stock, family.projection_pair))

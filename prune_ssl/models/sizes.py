@@ -8,15 +8,16 @@ from typing import TypeAlias
 from torch import nn
 from transformers import PreTrainedConfig
 
+from prune_ssl.models.attention import HeldHeads, OpenAttention, ResidualLeft
 from prune_ssl.models.empty import RemovedLayer
-from prune_ssl.models.families import AttentionRoles, ConvolutionRoles, Family
+from prune_ssl.models.family import AttentionRoles, ConvolutionRoles, Family
 from prune_ssl.models.layers import (
     attention_size,
     empty_attention,
     empty_convolution,
     empty_feed_forward,
     is_alive,
-    own_position_bias,
+    open_attention,
     remove_layer,
     state_heads,
     submodule_or_none,
@@ -123,7 +124,7 @@ class LayerSizes:
         size = attention_size(block, roles.head_size)
         output = block.get_submodule(roles.output)
         assert isinstance(output, nn.Linear)
-        kept = getattr(block, "heads", None) if roles.style == "position bias" else None
+        kept = block.heads if isinstance(block, OpenAttention) else None
         return cls(
             heads=output.in_features // size,
             head_dim=None if size == head_size else size,
@@ -139,7 +140,7 @@ class LayerSizes:
         if self.is_removed:
             remove_layer(backbone, family, index)
             return
-        layer = backbone.get_submodule(family.layer.format(i=index))
+        layer = backbone.get_submodule(family.layer_path(index))
         if self.heads is not None:
             self._give_attention(layer, family.attention, config)
         for ffn in family.ffns:
@@ -168,17 +169,18 @@ class LayerSizes:
         widen(block, roles.output, inputs=self.heads * size)
         for path in dict.fromkeys(path for path, _ in roles.per_head + roles.per_dimension):
             _shrink_parameter(block, path, roles, self.heads, size)
-        if config.position_size is not None:
-            widen(block, "linear_pos", inputs=config.position_size)
+        if config.position_size is not None and roles.reads_positions:
+            widen(block, roles.reads_positions, inputs=config.position_size)
         if roles.by_slices:
             widen(block, roles.by_slices, inputs=original)
         state_heads(block, roles, self.heads, size)
         if hasattr(block, "scaling"):
             block.scaling = original ** (-0.5)
-        if roles.style == "position bias":
-            left = None if config.residual_dims is None else (config.residual_dims, config.residual_scales)
-            kept = list(self.kept_heads or ())
-            own_position_bias(layer, roles, config, kept, config.num_attention_heads, size, left)
+        if roles.opened is not None:
+            dims, scales = config.residual_dims, config.residual_scales
+            left = None if dims is None else ResidualLeft(dims, scales)
+            held = HeldHeads(self.kept_heads or (), config.num_attention_heads, size, left)
+            open_attention(layer, roles, config, held)
 
 
 def stated_head_size(config: PreTrainedConfig) -> int:

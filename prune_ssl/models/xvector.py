@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel, Wav2Vec2ForXVector
 from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss, TDNNLayer
 
-from prune_ssl.models.families import FAMILIES, Family
+from prune_ssl.models.family import Family, stock_class
 
 XVECTOR_FIELDS: dict[str, Any] = {
     "tdnn_dim": [512, 512, 512, 512, 1500],
@@ -51,31 +51,39 @@ class XVectorHead:
 
 def xvector_class(family: Family) -> type[PreTrainedModel]:
     """Make the x-vector model of a family, with what it borrows of Wav2Vec2ForXVector."""
-    backbone: Any = getattr(transformers, f"{family.stem}Model")
+    backbone = family.stock("bare")
+    stem = backbone.__name__.removesuffix("Model")
     borrowed = ("forward", "_get_tdnn_output_lengths", "freeze_feature_encoder", "freeze_base_model")
     body = {
         **{name: vars(Wav2Vec2ForXVector)[name] for name in borrowed},
         "backbone_class": backbone,
         "__module__": __name__,
-        "__doc__": f"{family.stem}Model with the x-vector head of Wav2Vec2ForXVector.",
+        "__doc__": f"{stem}Model with the x-vector head of Wav2Vec2ForXVector.",
     }
-    return type(f"{family.stem}ForXVector", (XVectorHead, *backbone.__bases__), body)
+    return type(f"{stem}ForXVector", (XVectorHead, *backbone.__bases__), body)
 
 
-def _define_classes() -> dict[str, type[PreTrainedModel]]:
-    """Make a class for every family without one, and register it with the Auto class."""
-    made: dict[str, type[PreTrainedModel]] = {}
-    for family in FAMILIES.values():
-        if not family.stem or hasattr(transformers, f"{family.stem}ForXVector"):
-            continue
-        cls = xvector_class(family)
-        made[cls.__name__] = cls
-        setattr(sys.modules[__name__], cls.__name__, cls)
-        # Without exist_ok transformers passes over configs of its own.
-        config_class: Any = cls.config_class
-        AutoModelForAudioXVector.register(config_class, cls, exist_ok=True)
-    return made
+XVECTOR_CLASSES: dict[str, type[PreTrainedModel]] = {}
+"""Class name -> class, of the families that have none in transformers."""
 
 
-XVECTOR_CLASSES = _define_classes()
-"""Class name -> class."""
+def define_xvector(family: Family) -> None:
+    """Make the x-vector class that a family names and transformers lacks, for its Auto class too."""
+    assert family.classes is not None
+    for name, _ in family.classes.heads:
+        if name.endswith("ForXVector") and not hasattr(transformers, name):
+            cls = xvector_class(family)
+            XVECTOR_CLASSES[name] = cls
+            setattr(sys.modules[__name__], cls.__name__, cls)
+            # Without exist_ok transformers passes over configs of its own.
+            config_class: Any = cls.config_class
+            AutoModelForAudioXVector.register(config_class, cls, exist_ok=True)
+
+
+def model_class(name: str) -> type[PreTrainedModel] | None:
+    """Return a model class that a family names: transformers' own, one of ours, or None."""
+    try:
+        found: type[PreTrainedModel] = stock_class(name)
+    except AttributeError:
+        return XVECTOR_CLASSES.get(name)
+    return found

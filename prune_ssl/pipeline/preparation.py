@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
@@ -27,10 +26,10 @@ from prune_ssl.distillation.config import MASKING
 from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeError
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
-from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
 from prune_ssl.models.loading import load_config
 from prune_ssl.models.origin import hand_on_origin, write_in
+from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.pipeline.arguments import checked_arguments
 from prune_ssl.pipeline.corpora import Corpus, check_batches, check_cache, read_corpus, trainer_arguments
 from prune_ssl.pipeline.student import new_student
@@ -313,7 +312,7 @@ def architecture(part: ModelPart) -> Any:
         ModelError: the settings make no config of the family.
     """
     try:
-        return getattr(transformers, f"{FAMILIES[part.family].stem}Config")(**part.config)
+        return FAMILIES[part.family].stock("config")(**part.config)
     except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
         words = " ".join(str(error).split())
         raise ModelError(f"model.config does not make a {part.family} config: {words}") from error
@@ -324,7 +323,7 @@ def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, Wav2Vec2Fea
         return _load_named(part, part.name, say)
     config = architecture(part)
     try:
-        model = getattr(transformers, f"{FAMILIES[part.family].stem}Model")(config)
+        model = FAMILIES[part.family].stock("bare")(config)
     except (TypeError, ValueError, KeyError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"model.config does not make a {part.family} model: {error}") from error
     if part.filterbank:

@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PretrainedConfig
 
 from prune_ssl.errors import ArtifactError, BudgetError
-from prune_ssl.models.inputs import input_shape
+from prune_ssl.models.registry import input_shape
 from prune_ssl.profiling.machine import machine_facts, steady_heap, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, as_budget

@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_ssl.errors import MeasuringError, ModelError
 from prune_ssl.models.arguments import check_types
-from prune_ssl.models.inputs import input_shape
+from prune_ssl.models.registry import input_shape
 from prune_ssl.profiling.machine import steady_heap, thread_count, usable_cores
 from prune_ssl.selection.calibration import evaluating
 

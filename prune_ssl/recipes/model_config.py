@@ -7,7 +7,6 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
-import transformers
 from transformers.activations import ACT2FN
 
 from prune_ssl.models import FAMILIES
@@ -27,7 +26,7 @@ MOST_OF_A_SIZE, MOST_PARAMETERS = 10**6, 2 * 10**10
 @cache
 def fields_of(family: str) -> Mapping[str, Any]:
     """Return the fields of a family's config that a recipe may set, with their defaults."""
-    made = getattr(transformers, f"{FAMILIES[family].stem}Config")().to_dict()
+    made = FAMILIES[family].stock("config")().to_dict()
     return {"num_labels": 2} | {name: value for name, value in made.items() if name not in NOT_SET}
 
 
@@ -44,13 +43,15 @@ def check_config(family: str, given: Mapping[str, Any], from_scratch: bool) -> N
     """
     own = fields_of(family)
     every = {
-        name: value for each in FAMILIES if FAMILIES[each].stem for name, value in fields_of(each).items()
+        name: value for each in FAMILIES if FAMILIES[each].classes for name, value in fields_of(each).items()
     }
     for name, value in given.items():
         if name not in every:
             near = get_close_matches(name, own, n=1, cutoff=0.6)
             hint = (
-                f"did you mean {near[0]!r}?" if near else f"wanted fields of {FAMILIES[family].stem}Config."
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"wanted fields of {FAMILIES[family].stock('config').__name__}."
             )
             raise ValueError(f"unknown field {name!r:.60}; {hint}")
         problem = _problem_with(name, value, own.get(name, every[name]))

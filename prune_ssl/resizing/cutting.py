@@ -14,17 +14,17 @@ from transformers import PreTrainedModel
 from prune_ssl.errors import KeepError
 from prune_ssl.gating import Plan
 from prune_ssl.models import FAMILIES, Family
+from prune_ssl.models.attention import HeldHeads, OpenAttention, ResidualLeft
 from prune_ssl.models.layers import (
     attention_size,
     empty_attention,
     empty_convolution,
     empty_feed_forward,
     is_alive,
-    own_position_bias,
+    open_attention,
     remove_layer,
     state_heads,
 )
-from prune_ssl.models.wavlm import PrunedWavLMAttention, Residual
 from prune_ssl.resizing.restate import restate_config, restate_sizes
 from prune_ssl.tracing import Group, PruningGraph
 from prune_ssl.tracing.arguments import as_model_and_graph
@@ -225,9 +225,8 @@ def _restate_heads(
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
 ) -> None:
-    roles, stem = family.attention, family.layer.partition(".{i}")[0]
-    layers: Any = backbone.get_submodule(stem)
-    for index, layer in enumerate(layers):
+    roles = family.attention
+    for index, layer in enumerate(family.layers(backbone)):
         if not is_alive(layer, roles):
             continue
         block: Any = layer.get_submodule(roles.path)
@@ -236,13 +235,13 @@ def _restate_heads(
         size = attention_size(block, roles.head_size)
         size = len(kept.get(f"layer.{index}.head_dim", range(size)))
         count = block.get_submodule(roles.output).in_features // size
-        if roles.style == "position bias" and count:
+        if roles.opened is not None and count:
             original = getattr(block, "original_heads", block.num_heads)
-            before = block.heads if isinstance(block, PrunedWavLMAttention) else list(range(original))
+            before = block.heads if isinstance(block, OpenAttention) else list(range(original))
             heads = [before[unit] for unit in kept.get(f"layer.{index}.heads", range(len(before)))]
             residual = _residual_left(block, graph, kept, scales)
             config = getattr(backbone, "config", None)
-            own_position_bias(layer, roles, config, heads, original, size, residual)
+            open_attention(layer, roles, config, HeldHeads(heads, original, size, residual))
         elif count:
             state_heads(block, roles, count, size)
 
@@ -252,21 +251,21 @@ def _residual_left(
     graph: PruningGraph,
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
-) -> Residual | None:
+) -> ResidualLeft | None:
     """Return what is left of the original residual stream, and the scales of what reads it by slices."""
-    before: Residual | None = None
-    if isinstance(block, PrunedWavLMAttention) and block.dims is not None:
-        before = block.dims, block.scales
+    before = block.residual if isinstance(block, OpenAttention) else None
     if "hidden" not in kept and "hidden" not in scales:
         return before
     group = graph.groups["hidden"]
     width = group.slices[0].width
     units = np.asarray(kept.get("hidden", range(group.size)))
     entries = (units[:, None] * width + np.arange(width)).ravel()
-    dims, factors = before or (list(range(group.size * width)), None)
+    before = before or ResidualLeft(list(range(group.size * width)), None)
+    dims, factors = before.dims, before.scales
     every = np.ones(len(dims)) if factors is None else np.asarray(factors)
     every = every[entries] * np.repeat(scales.get("hidden", np.ones(len(units))), width)
-    return [dims[entry] for entry in entries], None if (every == 1).all() else every.tolist()
+    scaled = None if (every == 1).all() else every.tolist()
+    return ResidualLeft([dims[entry] for entry in entries], scaled)
 
 
 def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) -> None:
@@ -276,7 +275,7 @@ def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) 
     if not part:
         remove_layer(backbone, family, int(index))
         return
-    layer = backbone.get_submodule(family.layer.format(i=index))
+    layer = backbone.get_submodule(family.layer_path(index))
     keep_bias = group.kind != "block"
     if part in ("heads", "attention"):
         empty_attention(layer, family.attention, getattr(backbone, "config", None), keep_bias)

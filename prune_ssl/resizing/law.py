@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from prune_ssl.gating import UnitGates, attach
-from prune_ssl.models.inputs import input_shape
+from prune_ssl.models.registry import input_shape
 from prune_ssl.resizing.cutting import cut_tensors, restructure
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.twin import shared_hooks

@@ -75,22 +75,20 @@ def restate_config(
 ) -> None:
     """Give `model` its pruned class and the config fields that changed."""
     backbone: Any = model.get_submodule(graph.backbone)
-    stem = family.layer.partition(".{i}")[0]
-    layers: Any = backbone.get_submodule(stem)
     config: Any = model.config
     stated = stated_head_size(config)
     fields: dict[str, Any] = {
         "pruned_layers": {
             str(index): LayerSizes.read(layer, family, stated).to_config()
-            for index, layer in enumerate(layers)
+            for index, layer in enumerate(family.layers(backbone))
         }
     }
     if family.conv:
-        fields["conv_dim"] = _conv_dims(backbone, family, len(config.conv_dim))
+        fields["conv_dim"] = _conv_dims(backbone, family)
     if "hidden" in kept:
         width = len(kept["hidden"]) * config.hidden_size // graph.groups["hidden"].size
         fields |= _residual_fields(backbone, config, family, width)
-    if getattr(backbone, "project_features", False):
+    if family.projection_flag and getattr(backbone, family.projection_flag):
         fields["project_features"] = True
     if family.upsampling:
         rows = backbone.get_submodule(family.upsampling).out_features
@@ -101,11 +99,12 @@ def restate_config(
 def _residual_fields(backbone: Any, config: Any, family: Family, width: int) -> dict[str, Any]:
     """Return the fields that a narrower residual stream changes, and tell rotary attentions of it."""
     roles = family.attention
-    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
-    alive: list[Any] = [layer.get_submodule(roles.path) for layer in layers if is_alive(layer, roles)]
+    alive: list[Any] = [
+        layer.get_submodule(roles.path) for layer in family.layers(backbone) if is_alive(layer, roles)
+    ]
     size = stated_head_size(config)
     fields: dict[str, Any] = {"hidden_size": width}
-    positions = getattr(config, "position_embeddings_type", None)
+    positions = roles.kind(config)
     if positions == "rotary":  # which turn whole slices of the residual, each of a head's size
         fields["num_attention_heads"] = width // size
         for block in alive:
@@ -113,22 +112,22 @@ def _residual_fields(backbone: Any, config: Any, family: Family, width: int) -> 
     else:
         fields["head_size"] = size
     if positions == "relative":
-        fields["position_size"] = backbone.encoder.embed_positions.d_model
+        fields["position_size"] = backbone.get_submodule(family.position_table).d_model
     if roles.by_slices and alive:
-        fields["residual_dims"], fields["residual_scales"] = alive[0].dims, alive[0].scales
+        left = alive[0].residual
+        fields["residual_dims"] = left and left.dims
+        fields["residual_scales"] = left and left.scales
     if getattr(config, "output_hidden_size", None) == config.hidden_size:
         fields["output_hidden_size"] = width
-    if family.position_convs:
-        path = family.position_convs.format(i=0)
+    for path in family.position_convs_of(backbone)[:1]:
         fields["num_conv_pos_embedding_groups"] = backbone.get_submodule(path).groups
     return fields
 
 
-def _conv_dims(backbone: Any, family: Family, count: int) -> list[int]:
+def _conv_dims(backbone: Any, family: Family) -> list[int]:
     """Return the frontend's widths, and tell the layers that keep an account of them."""
     widths = [1]
-    for index in range(count):
-        path = family.conv.format(i=index)
+    for path in family.convs(backbone):
         layer = backbone.get_submodule(path.rpartition(".")[0])
         widths.append(backbone.get_submodule(path).out_channels)
         layer.in_conv_dim, layer.out_conv_dim = widths[-2:]

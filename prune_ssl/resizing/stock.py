@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import FAMILIES, Family, backbone_of, is_pruned
 from prune_ssl.models.arguments import as_model
-from prune_ssl.models.families import PRUNED_PREFIX
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
+from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.models.sizes import LayerSizes
 
 OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
@@ -46,11 +45,11 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     fields = {key: value for key, value in config.to_dict().items() if key not in OURS}
     fields |= {"intermediate_size": width, "num_hidden_layers": len(alive)}
     stock_class = next(stock for stock, ours in PRUNED_CLASSES.items() if type(model) is ours)
-    stock_config = getattr(transformers, f"{family.stem}Config")(**fields)
+    stock_config = family.stock("config")(**fields)
     stock_config._attn_implementation = config._attn_implementation if stock_class._supports_sdpa else "eager"
     stock = stock_class(stock_config)
     prefix, _ = backbone_of(model)
-    stem = ".".join(part for part in (prefix, family.layer.partition("{i}")[0].rstrip(".")) if part) + "."
+    stem = ".".join(part for part in (prefix, family.layers_path) if part) + "."
     state = _renumbered(model.state_dict(), stem, list(alive))
     try:
         stock.load_state_dict(state, strict=True)
@@ -73,7 +72,7 @@ def _common_width(config: Any, family: Family, layers: Mapping[int, LayerSizes])
         if getattr(config, name) != FIELDS[name][1]:
             raise _refused(f"{name} {getattr(config, name)}")
     if config.project_features and config.conv_dim[-1] == config.hidden_size:
-        raise _refused("a projection of the frontend between equal widths")  # SEW's constructor makes none
+        raise _refused("a projection of the frontend between equal widths")  # no stock constructor makes one
     widths = set() if layers else {config.intermediate_size}  # a stock model may have no layer at all
     for index, sizes in layers.items():
         if sizes.gone:

@@ -42,9 +42,9 @@ def _may_shrink(graph: PruningGraph, name: str) -> bool:
 
 
 def _must_stay(graph: PruningGraph, name: str) -> bool:
-    """FFNs cannot be empty in a stock model; WavLM's first layer holds the position bias of all."""
+    """FFNs cannot be empty in a stock model; a first layer may hold the position bias of all."""
     if graph.groups[name].kind == "ffn":
         return True
     family = FAMILIES.get(graph.family)
-    biased = family is not None and family.attention.style == "position bias"
+    biased = family is not None and bool(family.attention.shared)
     return name == "layer.0" and biased

@@ -62,7 +62,7 @@ class Couplings:
     def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
         self.twin = twin
         # torchaudio's LayerNorm over channels transposes around the norm, which the graph sees as two nodes.
-        own_norm = family.name.startswith("torchaudio")
+        own_norm = family.library == "torchaudio"
         self.elementwise = ELEMENTWISE | ({"NativeLayerNorm"} if own_norm else set())
         self.paths = {module: path for path, module in twin.named_modules()}
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):

@@ -14,7 +14,7 @@ from prune_ssl.tracing.graph import Group
 from prune_ssl.tracing.roles import norms_of
 from prune_ssl.tracing.twin import probe_input
 
-UNKNOWN = Family(name="unknown", stem="", conv="", layer="", position_convs="", residual=(), sections=())
+UNKNOWN = Family(name="unknown", library="none")
 
 
 def convolutions_in_order(twin: nn.Module) -> list[str]:

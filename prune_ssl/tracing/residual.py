@@ -9,8 +9,8 @@ from torch import nn
 
 from prune_ssl.models import Family
 from prune_ssl.models.empty import Nothing
-from prune_ssl.models.families import head_reader_of
 from prune_ssl.models.layers import is_alive, submodule_or_none
+from prune_ssl.models.registry import head_reader_of
 from prune_ssl.tracing.coupling import producer, slice_of, stored_name
 from prune_ssl.tracing.graph import Group, ParameterSlice, Role, SplitReader
 
@@ -71,19 +71,11 @@ class Residual:
         config = getattr(self.backbone, "config", None)
         if not self.width:
             return "no feature projection: the frontend's channels are the residual stream"
-        if getattr(config, "add_adapter", False):
-            return "the adapter behind the encoder is tied to the residual's width"
-        return ""
+        ties = (why for name, why in self.family.lacks if getattr(config, name, False))
+        return next(ties, "")
 
     def _position_convs(self) -> list[str]:
-        pattern = self.family.position_convs
-        paths = {path for path, _ in self.backbone.named_modules()}
-        if "{i}" not in pattern:
-            return [pattern] if pattern and pattern in paths else []
-        found: list[str] = []
-        while (path := pattern.format(i=len(found))) in paths:
-            found.append(path)
-        return found
+        return self.family.position_convs_of(self.backbone)
 
     def _units(self) -> int:
         units = 0
@@ -91,7 +83,7 @@ class Residual:
             units = gcd(units, int(self.backbone.get_submodule(path).groups))
         units = units or self.width
         config: Any = getattr(self.backbone, "config", None)
-        positions = getattr(config, "position_embeddings_type", None)
+        positions = self.family.attention.kind(config)
         if positions == "rotary":
             return gcd(units, int(config.num_attention_heads))
         if positions == "relative":  # the stock constructor of their table wants an even width
@@ -125,10 +117,8 @@ class Residual:
 
     def _layers(self) -> None:
         family = self.family
-        stem = family.layer.partition(".{i}")[0]
-        layers: Any = self.backbone.get_submodule(stem)
-        for index, layer in enumerate(layers):
-            path, inner = f"{stem}.{index}", set()
+        for index, layer in enumerate(family.layers(self.backbone)):
+            path, inner = family.layer_path(index), set()
             if is_alive(layer, family.attention):
                 block = family.attention.path
                 for leaf in family.attention.input_weights:
@@ -160,16 +150,17 @@ class Residual:
             for name, module in layer.named_modules():
                 if isinstance(module, nn.LayerNorm) and name not in inner:
                     self._norm(f"{path}.{name}")
-            if submodule_or_none(layer, "adapter_layer") is not None:
-                self._reader(f"{path}.adapter_layer.linear_1")
-                self._writer(f"{path}.adapter_layer.linear_2")
+            for down, up in family.bottlenecks:
+                if submodule_or_none(layer, down) is not None:
+                    self._reader(f"{path}.{down}")
+                    self._writer(f"{path}.{up}")
 
     def _split_reader(self, path: str, attention: Any) -> None:
-        """WavLM's gate reads one slice of the original residual for every kept head, with one Linear."""
+        """A gate reads one slice of the original residual for every kept head, with one Linear."""
         read: Any = attention.get_submodule(self.family.attention.by_slices)
         heads, count = attention.heads, attention.original_heads
         unit_of = np.full(count * read.in_features, -1)
-        unit_of[list(attention.dims or range(unit_of.size))] = (
+        unit_of[attention.residual.dims if attention.residual else list(range(unit_of.size))] = (
             np.arange(self.width) * self.units // self.width
         )
         name = f"{self.prefix}{path}.{self.family.attention.by_slices}"
@@ -184,10 +175,10 @@ class Residual:
         """Positional convolutions in whole groups, norms beside the layers."""
         for path in self._position_convs():
             self._writer(path)
-        stem = self.family.layer.partition(".{i}")[0]
+        inside = f"{self.family.layers_path}."
         for path, module in self.backbone.named_modules():
-            outside = not path.startswith((f"{stem}.", "encoder.feature_projection"))
-            if isinstance(module, nn.LayerNorm) and outside and path.startswith("encoder"):
+            around = self.family.section(path) in ("position", "encoder") and not path.startswith(inside)
+            if isinstance(module, nn.LayerNorm) and around:
                 self._norm(path)
 
     def _upsampled(self) -> Group | None:
@@ -208,13 +199,14 @@ class Residual:
         return Group("upsampled", "hidden", size, (*slices, columns), minimum=1)
 
     def _head(self) -> None:
-        if not self.family.stem:
+        if self.family.library != "transformers":
             if self.prefix:
                 self.why = (
                     f"the head of {type(self.twin).__name__} is not known to read the residual in one place"
                 )
-            elif self.backbone.aux is not None:
-                self._reader("aux")
+            for _, path in self.family.head_readers:
+                if not self.prefix and submodule_or_none(self.backbone, path) is not None:
+                    self._reader(path)
             return
         if not self.prefix:
             return
@@ -234,12 +226,11 @@ class Residual:
         own = [each.first for each in self.family.ffns]
         own += [path for path, _ in self.family.attention.per_head]
         own += [] if roles is None else [roles.depthwise, roles.norm, roles.first, roles.second]
-        frontend: tuple[str, ...] = ("feature_extractor", "feature_projection", "encoder.feature_projection")
-        frontend += ("layer_norm.",)
         held = self.backbone.state_dict(keep_vars=True)
         for name in self.stored:
             inner = name.removeprefix(self.prefix)
-            if not name.startswith(self.prefix) or name in self.seen or inner.startswith(frontend):
+            frontend = self.family.section(inner) in ("frontend", "projection")
+            if not name.startswith(self.prefix) or name in self.seen or frontend:
                 continue
             value = held.get(inner)
             # What belongs to units of a layer may happen to be as wide as the residual.

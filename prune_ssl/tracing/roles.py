@@ -9,7 +9,7 @@ from torch import nn
 from prune_ssl.errors import TraceError
 from prune_ssl.models import Family
 from prune_ssl.models.empty import Nothing, RemovedLayer
-from prune_ssl.models.families import FeedForwardRoles
+from prune_ssl.models.family import FeedForwardRoles
 from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
 from prune_ssl.models.sharing import SharedMapAttention
 from prune_ssl.tracing.coupling import Couplings, producer, refuse_unless, slice_of
@@ -17,7 +17,6 @@ from prune_ssl.tracing.graph import Group, ParameterSlice, Role
 from prune_ssl.tracing.residual import Residual
 
 STOCK = ("transformers.", "prune_ssl.")
-SHARED = "rel_attn_embed"  # WavLM's position table serves all layers, whatever happens to the first
 
 
 class Roles:
@@ -42,10 +41,9 @@ class Roles:
             group = self._conv_group(index, path)
             if group is not None:
                 yield group
-        stem = self.prefix + self.family.layer.partition(".{i}")[0]
-        layers: Any = self.twin.get_submodule(stem)
-        for index, layer in enumerate(layers):
-            path = f"{stem}.{index}"
+        backbone = self.twin.get_submodule(self.prefix.rstrip("."))
+        for index, layer in enumerate(self.family.layers(backbone)):
+            path = self.prefix + self.family.layer_path(index)
             if isinstance(layer, RemovedLayer):
                 self.not_pruned[path] = "the layer was removed"
                 continue
@@ -120,7 +118,7 @@ class Roles:
         roles, name, why = self.family.attention, f"layer.{index}.head_dim", ""
         if roles.fused:
             why = "queries, keys and values are one fused projection"
-        elif getattr(block, "position_embeddings_type", None) == "rotary":
+        elif roles.kind(block) == "rotary":
             why = "rotary attention has one number for the size of a head and of a rotary slice"
         if why:
             self.not_pruned[name] = self.not_pruned["head_dim"] = why
@@ -148,13 +146,12 @@ class Roles:
         return ParameterSlice(name, dim, role, entries.reshape(-1, size).T)
 
     def _shares_map(self, layer: nn.Module) -> bool:
-        return isinstance(layer._modules.get(self.family.attention.path), SharedMapAttention)
+        return isinstance(submodule_or_none(layer, self.family.attention.path), SharedMapAttention)
 
     def _post_norm_part(self, path: str) -> str:
-        """Return the path of what stays with the residual stream when the block goes (SEW-D's norm)."""
-        if self.family.attention.style != "post-norm":
-            return ""
-        return f"{path}.{self.family.attention.output.partition('.')[0]}.LayerNorm"
+        """Return the path of the norm that stays with the residual stream when the block goes."""
+        norm = self.family.attention.post_norm
+        return f"{path}.{norm}" if norm else ""
 
     # -- feed-forward and convolution
 
@@ -218,8 +215,12 @@ class Roles:
     def _parameters_under(self, path: str, but: str = "") -> tuple[str, ...]:
         module = self.twin.get_submodule(path)
         names = (f"{path}.{name}" for name, _ in module.named_parameters())
+        # A table of positions serves all layers, whatever happens to the first.
+        shared = tuple(f".{each}." for each in self.family.attention.shared)
         return tuple(
-            name for name in names if f".{SHARED}." not in name and not (but and name.startswith(but))
+            name
+            for name in names
+            if not any(each in name for each in shared) and not (but and name.startswith(but))
         )
 
     def _check_attention(self, path: str, name: str, wanted: set[str]) -> None:

@@ -26,7 +26,7 @@ from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_ord
 from prune_ssl.tracing.graph import Group, PruningGraph
 from prune_ssl.tracing.roles import Roles
 from prune_ssl.tracing.strangers import broken_by, strange_part
-from prune_ssl.tracing.twin import encoder_kernel, find_clocks, kernels_of, make_twin, open_attention
+from prune_ssl.tracing.twin import encoder_kernel, find_clocks, kernels_of, make_twin, open_attentions
 
 
 def trace(
@@ -99,7 +99,7 @@ class _Tracer:
         self.itemsizes = {name: dtype.itemsize for name, dtype in written_dtypes(model).items()}
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
-        open_attention(self.backbone, family)
+        open_attentions(self.backbone, family)
         self.convs = self._convs(type(model).__name__)
         modules: list[Any] = [self.twin.get_submodule(path) for path in self.convs]
         self.kernels = kernels_of(self.backbone, family, modules)
@@ -109,10 +109,7 @@ class _Tracer:
             return convolutions_in_order(self.twin)
         if not self.family.conv:
             return []
-        known = {path for path, _ in self.twin.named_modules()}
-        paths: list[str] = []
-        while (path := self.prefix + self.family.conv.format(i=len(paths))) in known:
-            paths.append(path)
+        paths = [self.prefix + path for path in self.family.convs(self.backbone)]
         if not paths:
             raise ModelError(f"{name} has no {self.prefix}{self.family.conv.format(i=0)}: no conv frontend.")
         return paths
@@ -201,8 +198,8 @@ class _Tracer:
         return count // prod(group.size for group in unique.values()), tuple(unique)
 
     def _runs_per_head(self, path: str, groups: dict[str, Group]) -> list[Group]:
-        """WavLM's gate reads every head's slice with one small Linear."""
-        if not path.endswith(".gru_rel_pos_linear"):
+        """Return the heads of which each has a slice that one small Linear reads."""
+        if not self.family.attention.by_slices or not path.endswith(f".{self.family.attention.by_slices}"):
             return []
         block = path.rpartition(".")[0]
         return [group for group in groups.values() if group.kind == "heads" and group.block == block]
@@ -225,9 +222,10 @@ class _Tracer:
             count, widths = self._share(values.out_features, owners)
             clock = Clock(index, roles.products(module))
             yield CostTerm(f"{path}.map", *self._place(path), 0, count, clock, widths)
-        behind = re.compile(re.escape(self.prefix) + rf"adapter\.layers\.(\d+)\.{roles.path}")
+        adapter = re.escape(f"{self.prefix}{self.family.adapter}")
+        behind = re.compile(rf"{adapter}\.layers\.(\d+)\.{roles.path}")
         for path, module in self.twin.named_modules():
-            if found := behind.fullmatch(path):  # Wav2Vec2-BERT's adapter has attentions of its own
+            if self.family.adapter and (found := behind.fullmatch(path)):  # an adapter may have attentions
                 clock = Clock(index + 1 + int(found.group(1)), roles.products(module))
                 values = module.get_submodule(roles.values)
                 yield CostTerm(f"{path}.map", *self._place(path), 0, values.out_features, clock, ())
@@ -260,7 +258,7 @@ class _Tracer:
                 "frontend" if path.removesuffix(".weight").removesuffix(".bias") in self.convs else "encoder",
             ) * 2
         inner = path.removeprefix(self.prefix)
-        section = next((name for start, name in self.family.sections if inner.startswith(start)), "head")
+        section = self.family.section(inner)
         for pattern, name in ((self.family.layer + ".", "layer"), (self.family.conv, "conv")):
             found = re.match(re.escape(pattern.partition("{i}")[0]) + r"(\d+)\.", inner) if pattern else None
             if found:

@@ -11,9 +11,10 @@ from torch.nn.utils import parametrize
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import Family
-from prune_ssl.models.inputs import FILTERBANK_KERNEL, SAMPLE_RATE_HZ, input_shape
-from prune_ssl.models.layers import is_alive, own_position_bias
-from prune_ssl.models.wavlm import PrunedWavLMAttention
+from prune_ssl.models.attention import HeldHeads, OpenAttention
+from prune_ssl.models.inputs import SAMPLE_RATE_HZ
+from prune_ssl.models.layers import attention_size, is_alive, open_attention
+from prune_ssl.models.registry import input_shape
 from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
 
 # Two lengths fix a clock that is linear in the frames, the third one checks it.
@@ -66,24 +67,17 @@ def shared_hooks(model: nn.Module) -> dict[int, Any]:
     return {id(hook): hook for hook in hooks}
 
 
-def open_attention(backbone: nn.Module, family: Family) -> None:
-    """Put our own attention where the stock one calls a function that no graph can see through (WavLM's)."""
+def open_attentions(backbone: nn.Module, family: Family) -> None:
+    """Put our own attention where the stock one calls a function that no graph can see through."""
     roles = family.attention
-    if roles.style != "position bias":
+    if roles.opened is None:
         return
-    for layer in layers_of(backbone, family):
-        if is_alive(layer, roles) and not isinstance(layer.get_submodule(roles.path), PrunedWavLMAttention):
-            block: Any = layer.get_submodule(roles.path)
+    for layer in family.layers(backbone):
+        if is_alive(layer, roles) and not isinstance(layer.get_submodule(roles.path), OpenAttention):
+            block = layer.get_submodule(roles.path)
+            count, size = (attention_size(block, name) for name in (roles.head_count, roles.head_size))
             config = getattr(backbone, "config", None)
-            own_position_bias(
-                layer, roles, config, list(range(block.num_heads)), block.num_heads, block.head_dim
-            )
-
-
-def layers_of(backbone: nn.Module, family: Family) -> list[nn.Module]:
-    """Return the encoder layers in order."""
-    layers: Any = backbone.get_submodule(family.layer.partition(".{i}")[0])
-    return list(layers)
+            open_attention(layer, roles, config, HeldHeads(range(count), count, size))
 
 
 def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> tuple[tuple[int, int], ...]:
@@ -95,13 +89,16 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
         ((int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) + 1 - 2 * _padding(conv), int(conv.stride[0]))
         for conv in convs
     ]
-    if family.filterbank:
-        kernels = [FILTERBANK_KERNEL, (1, family.filterbank)]
+    kernels = [*family.input.kernels(), *kernels]
     if family.squeeze:
         factor = int(getattr(backbone.config, family.squeeze))
         kernels.append((factor, factor))
     for path, conv in backbone.named_modules():
-        strided = path.startswith("adapter.") and path.endswith((".conv", ".residual_conv"))
+        strided = (
+            bool(family.adapter)
+            and path.startswith(f"{family.adapter}.")
+            and path.endswith((".conv", ".residual_conv"))
+        )
         if strided and isinstance(conv, nn.Conv1d):
             kernels.append((int(conv.kernel_size[0]) - 2 * _padding(conv), int(conv.stride[0])))
     return tuple(kernels)
@@ -116,9 +113,7 @@ def _padding(conv: nn.Conv1d) -> int:
 
 def encoder_kernel(family: Family, convs: list[str]) -> int:
     """Return the number of the kernel after which the encoder runs."""
-    if family.filterbank:
-        return 1
-    return len(convs) - 1 + bool(family.squeeze)
+    return len(family.input.kernels()) + len(convs) - 1 + bool(family.squeeze)
 
 
 def _drop_hooks(module: nn.Module) -> None:
@@ -185,7 +180,7 @@ def _count_positions(
         handles.append(called.register_forward_hook(hook_for(path, int(channels))))  # type: ignore[arg-type]
     try:
         # torchaudio's pretraining model wants labels: its head is no part of inference and does not run.
-        runs = twin if family.stem else backbone
+        runs = backbone if family.library == "torchaudio" else twin
         with torch.no_grad(), on_meta(family):
             runs(inputs)
     finally:

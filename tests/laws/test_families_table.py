@@ -5,7 +5,7 @@ import sys
 import torch
 
 from prune_ssl import trace
-from prune_ssl.models.families import FAMILIES
+from prune_ssl.models.registry import FAMILIES
 from tests.support.keeps import masked_and_resized
 from tests.support.models import FORMS, batch, tiny_model
 from tests.support.paths import ROOT

@@ -16,6 +16,7 @@ ORDER = (
     "version",
     "writing",
     "models",
+    "families",
     "tracing",
     "selection",
     "gating",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prune_ssl.models.families import FAMILIES, backbone_of
 from prune_ssl.models.pruned import CONFIGS
+from prune_ssl.models.registry import FAMILIES, backbone_of
 from prune_ssl.models.sizes import LayerSizes, stated_head_size
 from tests.support.models import HEADS, tiny_model
 
@@ -29,7 +29,7 @@ def sizes_of(draw, family):
         if not neurons[ffn.field] and draw(st.booleans()):
             gone.append(ffn.block)
     channels = draw(st.integers(0, 16)) if family.convolution is not None else None
-    numbered = heads and family.attention.style == "position bias"
+    numbered = heads and family.attention.opened is not None
     return LayerSizes(len(heads), dim, tuple(heads) if numbered else None, neurons, channels, tuple(gone))
 
 
@@ -43,6 +43,6 @@ def test_what_was_given_is_what_is_read(name, data):
     config = CONFIGS[name](**{k: v for k, v in model.config.to_dict().items() if k != "model_type"})
     _, backbone = backbone_of(model)
     sizes.give(backbone, family, 1, config)
-    layer = backbone.get_submodule(family.layer.format(i=1))
+    layer = backbone.get_submodule(family.layer_path(1))
     assert LayerSizes.read(layer, family, stated_head_size(config)) == sizes
     assert LayerSizes.from_config(sizes.to_config(), family) == sizes

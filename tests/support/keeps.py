@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from prune_ssl import Plan, PruningConfig, attach_gates, resize
-from prune_ssl.models.families import FAMILIES
+from prune_ssl.models.registry import FAMILIES
 from prune_ssl.selection import KINDS
 from tests.support.models import first_output
 

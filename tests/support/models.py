@@ -7,7 +7,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from prune_ssl.models.families import FAMILIES
+from prune_ssl.models.registry import FAMILIES
 from prune_ssl.models.xvector import XVECTOR_CLASSES
 from tests.support.slow import slow_but
 
@@ -27,8 +27,13 @@ def class_named(name: str) -> Any:
     return getattr(transformers, name, XVECTOR_CLASSES.get(name))
 
 
+def stem_of(family: str) -> str:
+    """The start of the names of a family's classes."""
+    return FAMILIES[family].classes.config.removesuffix("Config")
+
+
 HEADS = {
-    name: [suffix for suffix in SUFFIXES if family.stem and class_named(family.stem + suffix)]
+    name: [suffix for suffix in SUFFIXES if family.classes and class_named(stem_of(name) + suffix)]
     for name, family in FAMILIES.items()
 }
 HEADS["unispeech-sat"].remove(
@@ -129,7 +134,7 @@ def tiny_model(
 ) -> PreTrainedModel:
     """A random tiny model whose parameters are all away from zero, in eval mode."""
     family, form = FORMS.get(family, (family, {}))
-    stem = FAMILIES[family].stem
+    stem = stem_of(family)
     fields = TINY | MORE.get(family, {}) | form
     if family in WITH_NORMS:
         large = norm == "layer"

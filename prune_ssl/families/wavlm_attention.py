@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.attention import HeldHeads, OpenAttention
 from prune_ssl.models.empty import BiasOnly, NoMap
-
-# Dimensions of the original residual stream that are left, and what each is scaled by where it is read.
-Residual = tuple[list[int], list[float] | None]
 
 
 class PositionBias(nn.Module):
@@ -44,7 +43,7 @@ class PositionBias(nn.Module):
         return bucket + (distance > 0).to(torch.long) * half
 
 
-class PrunedWavLMAttention(PositionBias):
+class PrunedWavLMAttention(PositionBias, OpenAttention):
     """WavLM's attention, computing only its kept heads; equal to the stock module when all are kept.
 
     The position bias travels between layers for all original heads; a layer takes its own, and gates it by
@@ -53,29 +52,32 @@ class PrunedWavLMAttention(PositionBias):
     or when `output_attentions` is asked for.
     """
 
-    def __init__(
-        self,
-        stock: Any,
-        config: Any,
-        heads: Sequence[int],
-        original_heads: int,
-        head_size: int,
-        residual: Residual | None = None,
-    ) -> None:
-        """Take over the submodules of a stock (or pruned) attention; `heads` are original head numbers."""
+    def __init__(self, stock: Any, config: PreTrainedConfig | None, held: HeldHeads) -> None:
+        """Take over the submodules of a stock (or pruned) attention."""
         super().__init__()
         self.config = config
         self._take(stock)
-        self.heads = list(heads)
-        self.num_heads, self.original_heads, self.head_dim = len(self.heads), original_heads, head_size
+        self.heads = list(held.heads)
+        self.num_heads, self.original_heads, self.head_dim = len(self.heads), held.original, held.size
         self.dropout: float = stock.dropout
         self.num_buckets, self.max_distance = stock.num_buckets, stock.max_distance
         self.gru_rel_pos_linear: nn.Linear = stock.gru_rel_pos_linear
         self.scaling = self.gru_rel_pos_linear.in_features**-0.5  # heads may have lost dimensions
         self.gru_rel_pos_const: nn.Parameter = stock.gru_rel_pos_const
         self.take_table(stock)
-        self.dims: list[int] | None = residual[0] if residual else None
-        self.scales: list[float] | None = residual[1] if residual else None
+        self.residual = held.residual
+
+    @classmethod
+    def opened(
+        cls, block: nn.Module, config: PreTrainedConfig | None, held: HeldHeads
+    ) -> "PrunedWavLMAttention":
+        """Return an attention of these heads with the submodules of a stock (or opened) one."""
+        return cls(block, config, held)
+
+    @classmethod
+    def emptied(cls, block: nn.Module, left: BiasOnly) -> nn.Module:
+        """Return what stands in the place of an attention whose heads are all gone."""
+        return BiasWavLMAttention(block, left)
 
     def forward(
         self,
@@ -138,13 +140,14 @@ class PrunedWavLMAttention(PositionBias):
     def _slices(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Return the original slices of the kept heads, (B, T, H, S), from (B, T, D)."""
         size = self.gru_rel_pos_linear.in_features
-        if self.dims is None:
+        if self.residual is None:
             return self._own(hidden_states.view(*hidden_states.shape[:-1], -1, size), 2)
-        place = np.full(self.original_heads * size, len(self.dims))
-        place[self.dims] = np.arange(len(self.dims))
+        dims, scales = self.residual.dims, self.residual.scales
+        place = np.full(self.original_heads * size, len(dims))
+        place[dims] = np.arange(len(dims))
         places = torch.from_numpy(place.reshape(-1, size)[self.heads].ravel()).to(hidden_states.device)
-        if self.scales is not None:
-            hidden_states = hidden_states * hidden_states.new_tensor(self.scales)
+        if scales is not None:
+            hidden_states = hidden_states * hidden_states.new_tensor(scales)
         with_zero = nn.functional.pad(hidden_states, (0, 1))
         return with_zero.index_select(-1, places).view(*hidden_states.shape[:-1], -1, size)
 
@@ -174,6 +177,11 @@ class FusedWavLMAttention(PrunedWavLMAttention):
         bias = self._gate(query) * self._own(position_bias, 0)
         mixed, _ = self._attend(self._project(query), bias)
         return self.attention.out_proj(mixed), position_bias
+
+    @classmethod
+    def emptied(cls, block: nn.Module, left: BiasOnly) -> nn.Module:
+        """Return what stands in the place of an attention whose heads are all gone."""
+        return BiasFusedWavLMAttention(block, left)
 
     def _take(self, stock: Any) -> None:
         self.attention: nn.MultiheadAttention = stock.attention
