@@ -7,6 +7,7 @@ that the model's class uses. So a model that is loaded by it computes what it co
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -23,6 +24,8 @@ from prune_ssl.models.registry import PRUNED_PREFIX
 FILE = "modeling_pruned.py"
 START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
 ROOTS = ("PrunedLayers", "_config_class")
+EXAMPLE = re.compile(r"\n(\n *Examples?:)?\n\n? *>>> .*?(?=\n *\"\"\")", re.DOTALL)
+"""The example at the end of a docstring; it imports prune_ssl, which the file does without."""
 TABLES = ("FAMILIES",)
 """Tables of the package of which the file holds the model's own row."""
 
@@ -241,7 +244,7 @@ def _text(node: ast.stmt, lines: list[str]) -> str:
     start = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))]) - 1
     while start and lines[start - 1].startswith("#"):
         start -= 1
-    return "\n".join(lines[start : node.end_lineno])
+    return EXAMPLE.sub("", "\n".join(lines[start : node.end_lineno]))
 
 
 def _defined(node: ast.stmt) -> Iterator[str]:

@@ -40,6 +40,7 @@ def apply_command(
     The weights are the dense model's. A model that was trained after its cut has other ones.
     """
     check_choice("--layout", wanted.layout, ("hetero", "stock"))
+    loading.check()
     prepare_folder(out, wanted.overwrite)
     check_folder(out.parent)
     kept, seconds = load_plan(plan), wanted.seconds

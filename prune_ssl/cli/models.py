@@ -31,6 +31,14 @@ class Loading:
     ] = "keep"
     allow_pickle: PickleOption = False
 
+    def check(self) -> None:
+        """Refuse what is none of the choices.
+
+        Raises:
+            RecipeError: it names the option and the choices.
+        """
+        check_choice("--head", self.head, HEADS)
+
 
 def load_and_say(name: str, loading: Loading, aside: bool = False) -> PreTrainedModel:
     """Load a model, and say in one line what became of its head.
@@ -43,7 +51,7 @@ def load_and_say(name: str, loading: Loading, aside: bool = False) -> PreTrained
     Raises:
         ModelError: it cannot be loaded.
     """
-    check_choice("--head", loading.head, HEADS)
+    loading.check()
     model = load_model(name, head=HEADS[loading.head], allow_pickle=loading.allow_pickle)
     origin = origin_of(model)
     line = "" if origin is None else f"head: {origin.head}"

@@ -61,6 +61,11 @@ WRONG = {
     ("bench", "--seconds"): (("bench", "no-model"), AUDIO),
     ("bench", "--threads"): (("bench", "no-model"), COUNT),
     ("export", "--to"): (("export", "no-model", "out"), ("", "onx", "ONNX", "tensorrt")),
+    ("apply", "--layout"): (("apply", "no-plan", "no-model", "out"), ("", "stok", "both")),
+    ("apply", "--head"): (("apply", "no-plan", "no-model", "out"), ("", "maybe", "Keep")),
+    ("apply", "--seconds"): (("apply", "no-plan", "no-model", "out"), AUDIO),
+    ("import", "--family"): (("import", "no-model", "out"), ("", "hubrt", "HuBERT", "whisper")),
+    ("import", "--seconds"): (("import", "no-model", "out"), AUDIO),
     ("transcribe", "--beam"): (("transcribe", "no-model", "a.wav"), COUNT),
     ("transcribe", "--lm-weight"): (("transcribe", "no-model", "a.wav"), ("-1", "nan", "inf", "abc", "1e9")),
     ("transcribe", "--word-score"): (("transcribe", "no-model", "a.wav"), ("nan", "inf", "abc", "1e9")),
@@ -82,8 +87,13 @@ WRONG = {
     ("doctor data", "--listed"): (("doctor", "data", "folder.json"), ("-1", "1.5", "abc")),
 }
 """(command, option) -> its other arguments, and values that are refused before a model is looked for."""
-NOT_CHECKED_FIRST = {("transcribe", "--lm"), ("superb probe", "--target"), ("report", "--baseline")}
-"""What only a model or a corpus tells; each has tests of its own."""
+NOT_CHECKED_FIRST = {
+    ("transcribe", "--lm"),
+    ("superb probe", "--target"),
+    ("report", "--baseline"),
+    ("push", "--message"),
+}
+"""What only a model or a corpus tells, or any text; each has tests of its own."""
 
 
 @pytest.fixture(scope="module")
