@@ -35,12 +35,11 @@ def new_student(part: StudentPart, teacher: PreTrainedModel, task: Task) -> PreT
     Raises:
         DistillationError: the teacher has no such layers, or the widths do not fit.
     """
-    shape = part
-    student = make_student(teacher, shape)
+    student = make_student(teacher, part)
     student.config.layerdrop = 0.0
     hand_on_origin(teacher, student)
     whole = task.head.put_on(student)
-    if shape.init == "teacher":
+    if part.init == "teacher":
         _copy_head(teacher, whole)
     return whole
 

@@ -206,7 +206,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         read_stream(StreamConfig(path=folder, target="speaker"))
     with pytest.raises(DataError, match=r"cannot be streamed .*wanted a name of the hub"):
         read_stream(StreamConfig(path=str(tmp_path / "gone")))
-    with pytest.raises(DataError, match="must be at least 1"):
+    with pytest.raises(DataError, match="sample: found 0, wanted at least 1"):
         StreamConfig(path=folder, sample=0)
     few = StreamConfig(path=folder, target="label", sample=1)
     with pytest.raises(DataError, match=r"1 labels, such as 'yes', .*raise data\.stream\.sample"):

@@ -46,8 +46,8 @@ def test_a_recipe_that_makes_no_sense_is_refused(name: str, overrides: list[str]
 
 def test_a_recipe_says_which_way_it_goes() -> None:
     student, pruning = recipe_of("armhubert", "student.reuse=[1]"), recipe_of("dphubert")
-    assert student_part(student).shape.hidden_size == 480
-    assert student_part(student).shape.reuse == (1,), "what is given takes the place of the named student's"
+    assert student_part(student).hidden_size == 480
+    assert student_part(student).reuse == (1,), "what is given takes the place of the named student's"
     assert "`armhubert, reuse=(1,)`" in markdown_table([(Path("x.yaml"), student)])
     assert (student.reference_seconds, pruning.reference_seconds) == (10.0, 10.0)
     with pytest.raises(RecipeError, match="it distils a student"):
