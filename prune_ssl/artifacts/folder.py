@@ -128,7 +128,11 @@ def save_pretrained(
     path = prepare_folder(folder, overwrite)
     check_room(path, sum(value.nbytes for value in state.values()), "the weights")
     with new_folder(path, replace=overwrite) as new:
-        _write_model(by_config, new, state)
+        if by_config is None:
+            save_file(plain_tensors(state), str(new / WEIGHTS_FILE), metadata={"format": "pt"})
+        else:
+            by_config.save_pretrained(new, state_dict=dict(state))
+            _say_more(by_config, new, state)
         if processor is not None:
             processor.save_pretrained(new)
         if companions:
@@ -155,12 +159,8 @@ def _finite_state(
     return state
 
 
-def _write_model(model: PreTrainedModel | None, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Write weights, and the config of a model that one can make (None: a factory makes it)."""
-    if model is None:
-        save_file(plain_tensors(state), str(folder / WEIGHTS_FILE), metadata={"format": "pt"})
-        return
-    model.save_pretrained(folder, state_dict=dict(state))
+def _say_more(model: PreTrainedModel, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Say the dtype of the weights in config.json, and add the code that a pruned model needs elsewhere."""
     state_dtype(folder / CONFIG_FILE, state)
     if isinstance(model, PrunedLayers):
         _add_code(model, folder)

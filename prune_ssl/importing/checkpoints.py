@@ -3,7 +3,6 @@
 import json
 import pickle
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from prune_ssl.errors import ArtifactError, ModelError
 from prune_ssl.importing.settings import Settings
 from prune_ssl.models import load_model
 from prune_ssl.models.origin import forget_origin
+from prune_ssl.writing import temporary_folder, write_text
 
 FAMILIES = ("hubert", "wav2vec2", "wavlm")
 SCALES = "feature_extractor.dummy_weight"
@@ -175,14 +175,14 @@ def _load(path: Path, settings: Settings, family: str, scaled: bool, state: Stat
     if settings.aux_num_out is not None:
         head = {f"aux.{leaf}": f"lm_head.{leaf}" for leaf in ("weight", "bias")}
         state = {head.get(name, f"{family}.{name}"): value for name, value in state.items()}
-    with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "config.json").write_text(json.dumps(config))
-        save_file(state, str(Path(place) / "model.safetensors"), metadata={"format": "pt"})
+    with temporary_folder() as place:
+        write_text(place / "config.json", json.dumps(config))
+        save_file(state, str(place / "model.safetensors"), metadata={"format": "pt"})
         try:
             model = load_model(place)
         except ModelError as error:
             raise ArtifactError(
-                f"{path}: its weights do not fit its config: {str(error).replace(place, path.name)}"
+                f"{path}: its weights do not fit its config: {str(error).replace(str(place), path.name)}"
             ) from error
     forget_origin(model)
     model.name_or_path = model.config.name_or_path = ""

@@ -257,17 +257,16 @@ def distillation_config(part: DistillationPart | None, task: Task | None = None)
     """
     if part is None:
         return None
-    config = config_of(part, DistillationConfig)
-    if task is not None:
-        given = config.logit_groups
-        if given not in (None, task.logit_groups):
-            raise DistillationError(
-                f"distillation.logit_groups: found {list(given or ())}, but the outputs of task "
-                f"{task.spec.name!r} are {list(task.logit_groups) if task.logit_groups else 'one group'}; "
-                "leave it out."
-            )
-        config = dataclasses.replace(config, logit_groups=task.logit_groups)
-    return config
+    if task is None:
+        return config_of(part, DistillationConfig)
+    given = part.logit_groups
+    if given not in (None, task.logit_groups):
+        raise DistillationError(
+            f"distillation.logit_groups: found {list(given or ())}, but the outputs of task "
+            f"{task.spec.name!r} are {list(task.logit_groups) if task.logit_groups else 'one group'}; "
+            "leave it out."
+        )
+    return config_of(part, DistillationConfig, logit_groups=task.logit_groups)
 
 
 def require_dense(part: ModelPart, model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_ssl.data import Augmentation
 from prune_ssl.distillation import DistillationConfig
-from prune_ssl.pipeline import folders, run
+from prune_ssl.pipeline import folders, run, running
 from prune_ssl.recipes import Recipe, load_recipe
 from prune_ssl.recipes.written import recipe_as_yaml
 from prune_ssl.selection import parse_budget
@@ -46,11 +46,20 @@ def watch_making(monkeypatch: pytest.MonkeyPatch, made: Counter[object], kind: t
     monkeypatch.setattr(kind, "__init__", noted)
 
 
-def aside(budgets: list[str], recipe: Recipe) -> str:
-    before = list(budgets)
-    text = recipe_as_yaml(recipe)
-    budgets[:] = before
-    return text
+def aside(
+    budgets: list[str], made: Counter[object], function: Callable[[Recipe], Any]
+) -> Callable[[Recipe], Any]:
+    """The function, uncounted: a recipe that is made smaller, or read back for a check, is not the run's work."""
+
+    def called(recipe: Recipe) -> Any:
+        before, counted = list(budgets), made.copy()
+        found = function(recipe)
+        budgets[:] = before
+        made.clear()
+        made.update(counted)
+        return found
+
+    return called
 
 
 @pytest.mark.parametrize(
@@ -74,8 +83,8 @@ def test_a_smoke_run_traces_each_model_once_and_reads_its_budget_once(
     made = Counter[object]()
     watch(monkeypatch, trace, lambda model, **_: traced.append(model))
     watch(monkeypatch, parse_budget, budgets.append)
-    # The recipe that is written into the folder is read back for a check: those readings are not the run's.
-    monkeypatch.setattr(folders, "recipe_as_yaml", lambda recipe: aside(budgets, recipe))
+    monkeypatch.setattr(folders, "recipe_as_yaml", aside(budgets, made, recipe_as_yaml))
+    monkeypatch.setattr(running, "smoke_version", aside(budgets, made, running.smoke_version))
     for kind in (Augmentation, DistillationConfig, TaskSettings):
         watch_making(monkeypatch, made, kind)
     watch_making(monkeypatch, made, SpeechArguments, of="output_dir")  # a folder for each training

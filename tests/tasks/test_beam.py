@@ -150,7 +150,7 @@ def test_files_that_are_no_language_model_are_refused(tmp_path: Path) -> None:
     refused("lost.arpa", lost, "broken: KenLM does not read it as ARPA")
     foreign = arpa_text(("ОДИН", "ДВА"), ())
     refused("foreign.arpa", foreign, "none of its 2 words .* can be spelled with the tokenizer's tokens")
-    with pytest.raises(DataError, match="found beam 0"):
+    with pytest.raises(DataError, match="beam: found 0, wanted 1 or more"):
         BeamSettings(lm=tmp_path / "x.arpa", beam=0)
     with pytest.raises(DataError, match="no token for the space between words"):
         BeamDecoder.make(BeamSettings(lm=tmp_path / "lost.arpa"), Phonemes.make_tokenizer(["a b"]))
