@@ -65,6 +65,7 @@ def load_alone(folders, mode="once"):
         assert torch.equal(found, load_file(folder / "wanted.safetensors")["wanted"]), folder
 
 
+@pytest.mark.slow
 def test_a_folder_loads_without_prune_ssl_and_can_be_saved_again(tmp_path):
     whole = ("conv", "heads", "ffn", "hidden")
     emptied = prune_ssl.resize(model := tiny_model("hubert"), prune_ssl.trace(model), {"layer.0.heads": []})

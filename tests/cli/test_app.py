@@ -276,6 +276,7 @@ def start(*arguments, **settings):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_a_reader_that_has_had_enough_is_no_traceback(more, tiny_folder):
     process = start("trace", str(tiny_folder), *more)

@@ -177,6 +177,7 @@ def test_two_lists_of_one_split_must_agree(corpus: Path) -> None:
         check_folder(corpus)
 
 
+@pytest.mark.slow
 def test_a_long_list_is_read_in_seconds(tmp_path: Path) -> None:
     from prune_ssl.data.layouts import read_listings
 

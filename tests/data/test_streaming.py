@@ -78,6 +78,7 @@ def test_jsonl_and_webdataset_are_read_too(tmp_path: Path) -> None:
     assert all(np.array_equal(clip.waveform(), tone(index)) for index, clip in enumerate(clips))
 
 
+@pytest.mark.slow
 def test_long_clips_with_transcripts_are_left_out_of_train_and_judged_whole(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +117,7 @@ def places(stream: StreamedClips, count: int) -> list[int]:
     return [int(item["labels"]) for item in islice(stream, count)]
 
 
+@pytest.mark.slow
 def test_epochs_follow_one_another_each_in_its_order(tmp_path: Path) -> None:
     config = StreamConfig(path=str(both_splits(tmp_path / "data")), target="text")
     stream = StreamedClips(config, lambda text: int(text[1:]), seed=3, phase="pruning")
@@ -132,6 +134,7 @@ def test_epochs_follow_one_another_each_in_its_order(tmp_path: Path) -> None:
     assert places(ordered, 12) == list(range(12))
 
 
+@pytest.mark.slow
 def test_random_changes_depend_on_the_place_alone(tmp_path: Path) -> None:
     config = StreamConfig(path=str(both_splits(tmp_path / "data")), target="text")
     stream = StreamedClips(
@@ -146,6 +149,7 @@ def test_random_changes_depend_on_the_place_alone(tmp_path: Path) -> None:
     assert len({samples.tobytes() for samples in first}) == 24, "the second epoch hears other changes"
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
     config = StreamConfig(path=str(both_splits(tmp_path / "data")), target="label")
     stream = StreamedClips(config, NAMES.index, augmentation=Augmentation())
@@ -175,6 +179,7 @@ def test_a_resumed_training_ends_in_the_same_weights(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_unusable_clips_are_left_out_and_named_until_there_are_too_many(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

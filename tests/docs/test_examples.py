@@ -103,6 +103,7 @@ def readme(tmp_path_factory):
     return {"folder": place / "out", "dense": names["dense"]}
 
 
+@pytest.mark.slow
 def test_the_ten_lines_of_the_readme_leave_a_model_with_its_extractor_and_a_report(readme):
     loaded = prune_ssl.load_pretrained(readme["folder"] / "model")
     assert Wav2Vec2FeatureExtractor.from_pretrained(readme["folder"] / "model").sampling_rate == 16_000

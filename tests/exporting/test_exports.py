@@ -97,6 +97,7 @@ def test_integers_make_the_file_smaller_and_keep_the_output_near(tmp_path):
     assert 1e-5 < difference(model, small, False) < 0.1
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch):
     """As where an exporter leaves dropout on, or bakes a length in."""
@@ -168,6 +169,7 @@ def test_sherpa_onnx_writes_what_pytorch_writes(tmp_path):
         assert stream.result.text.split() == text.split()
 
 
+@pytest.mark.slow
 @needs_onnx
 @pytest.mark.skipif(not find_spec("onnx_asr"), reason="onnx-asr is not installed")
 def test_onnx_asr_writes_what_pytorch_writes(tmp_path, monkeypatch):

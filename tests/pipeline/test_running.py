@@ -49,7 +49,7 @@ def watch_making(monkeypatch: pytest.MonkeyPatch, made: Counter[object], kind: t
 def aside(
     budgets: list[str], made: Counter[object], function: Callable[[Recipe], Any]
 ) -> Callable[[Recipe], Any]:
-    """The function, uncounted: a recipe that is made smaller, or read back for a check, is not the run's work."""
+    """The function, uncounted: making a recipe smaller or reading it back is not the run's work."""
 
     def called(recipe: Recipe) -> Any:
         before, counted = list(budgets), made.copy()

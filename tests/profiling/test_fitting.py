@@ -44,6 +44,7 @@ class Machine:
         return self.whole_ms, self.whole_ms * self.timed[-1]
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(factor=st.floats(0.5, 1.5), level=st.floats(0.5, 500))
 def test_a_corrected_table_scales_what_widths_save(factor, level):

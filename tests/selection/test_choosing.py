@@ -143,6 +143,7 @@ def test_kinds_that_are_not_named_stay_whole(tiny):
     assert all(name.endswith(".ffn") for name in keep)
 
 
+@pytest.mark.slow
 def test_size_budgets_keep_more_macs_than_mac_budgets_at_equal_parameters(base):
     # The front end has 4.5% of the parameters and a third of the MACs (methods 3, the prediction to test).
     scores = {name: torch.ones(group.size) for name, group in base.groups.items()}

@@ -200,6 +200,7 @@ def test_pieces_of_a_long_recording_fit_together(monkeypatch: pytest.MonkeyPatch
     assert np.abs(whole - pieces).max() < 1e-4 * np.abs(whole).max()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_flashlight")
 def test_a_recipe_reports_both(tmp_path: Path) -> None:
     words = Path(prune_ssl.__file__).parent / "assets" / "words"

@@ -120,6 +120,7 @@ def test_progress_goes_from_0_to_1_clip_by_clip(tmp_path):
     assert np.allclose(accumulated.progress, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampling", "persistent"), [("random", False), ("random", True), ("group_by_length", False)]
 )

@@ -133,6 +133,7 @@ def test_a_stop_between_two_rounds_repeats_neither(whole_by_cuts, tmp_path, monk
     assert (checksum(small), plan) == whole_by_cuts("iterative")[:2]
 
 
+@pytest.mark.slow
 def test_a_new_start_takes_nothing_up_from_an_older_run(whole_by_cuts, tmp_path, monkeypatch):
     finish(make(tmp_path, CONFIGS["iterative"], seed=8))
     with monkeypatch.context() as patch:
@@ -143,6 +144,7 @@ def test_a_new_start_takes_nothing_up_from_an_older_run(whole_by_cuts, tmp_path,
     assert (checksum(small), plan) == whole_by_cuts("iterative")[:2]
 
 
+@pytest.mark.slow
 def test_projections_resume_with_the_cut(tmp_path, monkeypatch):
     def distilled(folder):
         torch.manual_seed(1)
