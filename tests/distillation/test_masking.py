@@ -85,6 +85,7 @@ def test_models_without_a_mask_embedding_are_refused():
         Distiller(ONLY_MASKING, maskable(), tiny_model("hubert", "Model"))
 
 
+@pytest.mark.slow
 def test_an_arm_student_learns_with_masking(tmp_path):
     class Bare(Tones):
         def __getitem__(self, index):

@@ -219,6 +219,7 @@ def test_kills_at_many_steps_change_nothing(method, tmp_path):
     assert again == [[]] * len(again)
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_left_is_cleared_when_it_goes_on(corpus, tmp_path):
     recipe = recipe_of(tmp_path / "out", corpus, "gates")
     assert forked(lambda: run(recipe), "kill@75") == KILLED
@@ -372,6 +373,7 @@ def test_an_output_that_cannot_be_is_one_error_before_anything_is_read(
     assert names_in(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_link_to_an_empty_folder_is_written_through(corpus, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")

@@ -62,6 +62,7 @@ def aside(
     return called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "overrides", "models"),
     [

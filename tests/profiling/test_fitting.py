@@ -158,6 +158,7 @@ def test_training_holds_a_latency_as_measured(tmp_path, monkeypatch, more):
     assert machine.timed[-1] <= 0.6
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_time_its_cut_again(tmp_path, monkeypatch):
     Machine(monkeypatch, lambda share: min(1.15 * share, 1.0))
     made = trainer(tmp_path, latency("latency=60%"))
@@ -175,6 +176,7 @@ def test_a_resumed_run_does_not_time_its_cut_again(tmp_path, monkeypatch):
     assert other.timed
 
 
+@pytest.mark.slow
 def test_later_stages_refer_to_what_earlier_ones_were_measured_to_take(tmp_path, monkeypatch):
     timed = []
 

@@ -118,6 +118,7 @@ def test_overwriting_deletes_no_folder_that_no_run_wrote(recipe, tmp_path, more,
     assert (folder / "thesis.txt").read_text() == "years"
 
 
+@pytest.mark.slow
 def test_overwriting_replaces_an_earlier_run_but_not_around_the_working_directory(
     recipe, tmp_path, monkeypatch
 ):
@@ -188,6 +189,7 @@ def test_recipes_can_say_all_that_a_distillation_config_can():
 DISTILLATION = "distillation={losses: {l1: 1.0, logits: 0.5}, task_weight: 0.5, layers: [0, [2, 2]]}"
 
 
+@pytest.mark.slow
 def test_a_recipe_distils_the_dense_model_or_another_teacher(recipe, tmp_path):
     outcome = run_cli("run", recipe, DISTILLATION)
     assert outcome.exit_code == 0, outcome.output
@@ -360,6 +362,7 @@ def test_prune_takes_kinds_and_patterns_of_groups(tmp_path):
     assert set(keep) <= {"layer.1", "layer.2", "hidden"}
 
 
+@pytest.mark.slow
 def test_report_writes_files_and_does_not_replace_them(tmp_path):
     tiny_model().save_pretrained(tmp_path / "dense")
     command = ["report", tmp_path / "dense", "--seconds", "0.5", "--save", tmp_path / "r.json"]
@@ -416,6 +419,7 @@ def test_an_override_of_budgets_replaces_the_budget_of_the_file_and_the_other_wa
         load_recipe(file, ["pruning.budgets=[80%, 60%]", "pruning.budget=macs=50%"])
 
 
+@pytest.mark.slow
 def test_a_progressive_recipe_hands_over_a_model_for_each_budget(recipe, tmp_path):
     loaded = load_recipe(recipe, ["pruning.budgets=[90%, 80%, 70%]"])
     assert loaded.pruning.budgets == ("macs=90%", "macs=80%", "macs=70%")

@@ -45,6 +45,7 @@ def best_by_enumeration(graph, limits, widths, values):
     return best
 
 
+@pytest.mark.slow
 def test_the_gap_to_the_enumerated_optimum_is_small(small_graph):
     graph, gaps = small_graph, []
     widths = allowed_widths(graph, 4)

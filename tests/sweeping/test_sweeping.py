@@ -68,6 +68,7 @@ def test_a_sweep_runs_each_cell_once_and_trains_one_dense_model_per_seed(
     assert f"{count} of {count} models" in partly.output
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_left_out_and_said(recipe, tmp_path, monkeypatch):
     loaded, said = load_recipe(recipe, ["dense=null"]), []
     cells = trials(["80%", "1%"], ["gates"], [0])

@@ -59,6 +59,7 @@ class Counts(TrainerCallback):
         self.steps += 1
 
 
+@pytest.mark.slow
 def test_the_callbacks_of_a_user_hear_of_recovery_and_of_rounds_too(tmp_path):
     for method in ("gates", "iterative"):
         counts = Counts()
