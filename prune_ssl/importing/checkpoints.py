@@ -103,8 +103,8 @@ def _contents(path: Path) -> tuple[State, Settings]:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ArtifactError(
-            f"{path} holds more than tensors and plain values, and was not read: "
-            f"{str(error).splitlines()[0][:200]}"
+            f"{path} holds more than tensors and plain values, or is no checkpoint at all. Nothing of it was "
+            "run or read. Give the checkpoint's own file."
         ) from error
     except Exception as error:  # torch raises of every kind for a file that is not its own
         words = (str(error) or type(error).__name__).splitlines()[0][:200]
