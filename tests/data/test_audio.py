@@ -93,13 +93,13 @@ FORGED = {
 def test_a_forged_or_damaged_file_is_named_at_once(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(FORGED[kind])
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DataError, match=r"a\.wav: broken: ") as caught:
         read_waveform(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="broken: "):  # the same bytes in a streamed corpus
         decode_audio(io.BytesIO(FORGED[kind]), len(FORGED[kind]))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
@@ -175,9 +175,9 @@ def test_usual_rates_are_resampled_by_torchaudio_bit_for_bit(rate: int) -> None:
 @pytest.mark.parametrize("rate", [11_127, 16_001, 12_345, 47_951, 15_999, 99_991, 767_999, 1_009])
 def test_rates_without_a_common_factor_get_the_same_filter(rate: int) -> None:
     samples = np.random.default_rng(rate).standard_normal(2_000).astype(np.float32)
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = resampled(samples, rate, 16_000)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000  # KiB
     cutoff = 0.99 * min(1.0, 16_000 / rate)
     assert len(found) == -(-2_000 * 16_000 // rate)
@@ -197,9 +197,9 @@ def test_the_filter_of_odd_rates_is_that_of_torchaudio(monkeypatch: pytest.Monke
 def test_odd_speeds_take_no_more_than_usual_ones() -> None:
     torch.manual_seed(0)
     augmentation = Augmentation(speeds=(0.93713,), noise_probability=0, max_gain_db=0, max_shift_seconds=0)
-    began = time.monotonic()
+    began = time.process_time()
     assert len(augmentation(tone(16_000))) == -(-16_000 * 16_000 // 14_994)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
     for speed in (1e-6, 1e6, float("nan")):
         with pytest.raises(DataError, match=r"speeds: .*wanted (some from 0\.1 to 10|a list of a finite)"):
             Augmentation(speeds=(speed,))

@@ -186,9 +186,9 @@ def test_a_long_list_is_read_in_seconds(tmp_path: Path) -> None:
     rows = "".join(f"{index},clip{index}.wav,yes\n" for index in range(200_000))
     (tmp_path / "train" / "metadata.csv").write_text(",file_name,label\n" + rows)
     (tmp_path / "validation" / "metadata.csv").write_text("file_name,label\na.wav,yes\n")
-    began = time.monotonic()
+    began = time.process_time()
     assert len(read_listings(tmp_path, "label")["train"].rows) == 200_000
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 OUTSIDE = ("{secret}", "../../secret.wav", "../train/../../secret.wav", "link.wav", "linked/secret.wav")

@@ -416,7 +416,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(places.HfApi, "model_info", lambda *_args, **_more: time.sleep(30))
     began = time.monotonic()
     assert "no answer in 0.2 s" in error_of("some-org/some-model")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def hub_cache(monkeypatch, tmp_path, files: Path, name="org/model"):

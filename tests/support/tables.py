@@ -1,5 +1,7 @@
 """Latency tables that nobody measured."""
 
+from dataclasses import replace
+
 from prune_ssl.selection import UNIT_KINDS
 from prune_ssl.selection.latency import LatencyCost, LatencyTable, Segment
 
@@ -27,3 +29,15 @@ def fake_table(graph, slope=1000, **more):
     table = LatencyTable({"cpu": "none"}, "cpu", 1, 1.0, "float32", 0, rest, tuple(segments), **more)
     dense = LatencyCost(table, graph).value(graph.widths())
     return LatencyTable({"cpu": "none"}, "cpu", 1, 1.0, "float32", dense, rest, tuple(segments))
+
+
+def table_at(graph, at):
+    """The table of `fake_table`, under given conditions."""
+    fake = fake_table(graph)
+    return replace(fake, device=at.device, threads=at.threads, seconds=at.seconds, dtype=at.dtype)
+
+
+def timed_as_the_table_says(_model, graph, keep, at):
+    """Milliseconds of a model and of its cut, for a machine that is as fast as its table says."""
+    cost = LatencyCost(table_at(graph, at), graph)
+    return tuple(cost.value(widths) / 1e6 for widths in (graph.widths(), graph.widths(keep)))
