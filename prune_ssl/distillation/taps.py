@@ -155,7 +155,7 @@ def check_supported(model: nn.Module) -> None:
         ModelError: no known speech SSL model.
     """
     family = family_of(model)
-    if not family.input.is_waveform or family.library != "transformers":
+    if not family.input.extractor or family.library != "transformers":
         raise DistillationError(
             f"{type(model).__name__} cannot be distilled: wanted a model of transformers that reads "
             "waveforms."

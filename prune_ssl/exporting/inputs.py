@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 from prune_ssl.models import family_of
 from prune_ssl.models.registry import input_shape
 
-MASK = "attention_mask"
 Feeds = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
@@ -19,31 +18,41 @@ def example(
 ) -> dict[str, torch.Tensor]:
     """Return noise of `rows` clips for a model; with a mask every second clip is padded by a quarter.
 
+    A model that takes no mask gets none.
+
     Args:
         model: a model of a known family.
         seconds: length of the longest clip.
         rows: B, clips.
-        masked: whether an attention mask goes with them.
+        masked: whether a mask of the padding goes with them.
         seed: of the noise.
 
     Returns:
-        input_values (B, N) or input_features (B, T, F), and attention_mask (B, N or T) of int64.
+        input_values (B, N) or input_features (B, T, F), as the model takes them, and a mask (B, N or T) of
+        int64 by the name that the model gives it.
     """
+    kind = family_of(model).input
     generator = torch.Generator().manual_seed(seed)
     shape = (rows, *input_shape(model, seconds, family_of(model))[1:])
     values = torch.randn(shape, generator=generator)
-    inputs = {model.main_input_name: values}
-    if masked:
-        mask = torch.ones(shape[:2], dtype=torch.long)
-        mask[1::2, shape[1] * 3 // 4 :] = 0
-        inputs = {model.main_input_name: values * mask.view(*mask.shape, *[1] * (len(shape) - 2)), MASK: mask}
-    return inputs
+    if not masked or kind.time_axis is None:
+        return {model.main_input_name: values}
+    length = shape[kind.time_axis]
+    mask = torch.ones(rows, length, dtype=torch.long)
+    mask[1::2, length * 3 // 4 :] = 0
+    spread = [rows] + [1] * (len(shape) - 1)
+    spread[kind.time_axis] = length
+    return {model.main_input_name: values * mask.view(spread), kind.mask: mask}
 
 
-def dynamic_axes(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
+def dynamic_axes(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
     """Return the axes of every input that may vary: clips and time."""
-    dynamic = torch.export.Dim.DYNAMIC
-    return {name: {0: dynamic, 1: dynamic} for name in inputs}
+    dynamic, kind = torch.export.Dim.DYNAMIC, family_of(model).input
+    axes: dict[str, dict[int, object]] = {name: {0: dynamic, 1: dynamic} for name in inputs}
+    axes[model.main_input_name] = {0: dynamic}
+    if kind.time_axis is not None:
+        axes[model.main_input_name][kind.time_axis] = dynamic
+    return axes
 
 
 def as_feeds(inputs: dict[str, torch.Tensor]) -> Feeds:

@@ -4,6 +4,7 @@ from prune_ssl.families.bert import BERT
 from prune_ssl.families.conformer import CONFORMER
 from prune_ssl.families.data2vec import DATA2VEC
 from prune_ssl.families.hubert import HUBERT
+from prune_ssl.families.omniasr import OMNIASR
 from prune_ssl.families.sew import SEW
 from prune_ssl.families.sew_d import SEW_D
 from prune_ssl.families.torchaudio import TORCHAUDIO, TORCHAUDIO_WAVLM
@@ -24,6 +25,7 @@ OURS = (
     SEW_D,
     CONFORMER,
     BERT,
+    OMNIASR,
     TORCHAUDIO,
     TORCHAUDIO_WAVLM,
 )

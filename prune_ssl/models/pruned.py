@@ -105,7 +105,9 @@ class PrunedLayers:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._can_record_outputs = _recorded(super())
+        assert cls.config_class is not None
+        family = FAMILIES[cls.config_class.model_type.removeprefix(PRUNED_PREFIX)]
+        cls._can_record_outputs = _recorded(super(), family)
 
     def __init__(self, config: PreTrainedConfig, *args: Any, **kwargs: Any) -> None:
         stated, asked = config.num_attention_heads, config._attn_implementation
@@ -154,11 +156,16 @@ class PrunedLayers:
         return found
 
 
-def _recorded(stock: Any) -> dict[str, Any]:
-    """Return what transformers records of a class: our attentions' maps too, and None for those gone."""
-    recorded: dict[str, Any] = dict(stock._can_record_outputs)
-    ours = OutputRecorder(OpenAttention, index=1, layer_name="encoder")
-    gone = OutputRecorder(NoMap, layer_name="encoder")
+def _recorded(stock: Any, family: Family) -> dict[str, Any]:
+    """Return what transformers records of a class: our attentions' maps too, and None for those gone.
+
+    A class with a head may leave all recording to the backbone in it.
+    """
+    recorded: dict[str, Any] = dict(stock._can_record_outputs or {})
+    if "attentions" not in recorded:
+        return recorded
+    ours = OutputRecorder(OpenAttention, index=1, layer_name=family.layers_path)
+    gone = OutputRecorder(NoMap, layer_name=family.layers_path)
     return recorded | {"attentions": [recorded["attentions"], ours, gone]}
 
 

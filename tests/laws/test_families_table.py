@@ -7,7 +7,7 @@ import torch
 from prune_ssl import trace
 from prune_ssl.models.registry import FAMILIES
 from tests.support.keeps import masked_and_resized
-from tests.support.models import FORMS, batch, tiny_model
+from tests.support.models import FORMS, a_head_of, batch, tiny_model
 from tests.support.paths import ROOT
 from tests.support.torchaudio_models import masked_and_resized as masked_and_resized_torchaudio
 from tests.support.torchaudio_models import tiny as tiny_torchaudio
@@ -85,7 +85,7 @@ def document():
         if family.startswith("torchaudio"):
             model = tiny_torchaudio(outputs=7, wavlm="wavlm" in family).double()
         else:
-            model = tiny_model(family, "ForCTC").double()
+            model = tiny_model(family, a_head_of(family)).double()
         graph = trace(model)
         lines.append(
             f"| {family} | " + " | ".join(cell(model, graph, kind, notes) for kind in COLUMNS) + " |"

@@ -7,7 +7,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from prune_ssl.models.registry import FAMILIES
+from prune_ssl.models.registry import FAMILIES, family_of
 from prune_ssl.models.xvector import XVECTOR_CLASSES
 from tests.support.slow import slow_but
 
@@ -49,8 +49,6 @@ CASES = [
     for norm in ("group", "layer")
     if norm == "group" or family in WITH_NORMS[:2] or (family in WITH_NORMS and head == "Model")
 ]
-# One of every family, for what does not depend on the head.
-ONE_OF_EACH = [(family, "ForCTC", "group") for family in HEADS if "ForCTC" in HEADS[family]]
 # Forms of a family that its config switches between.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2-conformer-rotary": ("wav2vec2-conformer", {"position_embeddings_type": "rotary"}),
@@ -63,6 +61,15 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sew-d-own-positions": ("sew-d", {"share_att_key": False}),
 }
 
+
+def a_head_of(family: str) -> str:
+    """The head that a family is tried with where any will do: CTC where there is one."""
+    family = FORMS.get(family, (family, {}))[0]
+    return "ForCTC" if "ForCTC" in HEADS[family] else HEADS[family][-1]
+
+
+# One of every family, for what does not depend on the head.
+ONE_OF_EACH = [(family, a_head_of(family), "group") for family, heads in HEADS.items() if heads]
 OF_FORMS = [(form, "ForCTC", "group") for form in FORMS]
 # Every family, head and form; in the fast suite all families, one head of each, all of one family.
 ALL_CASES = slow_but(
@@ -153,17 +160,18 @@ def batch(
     model: torch.nn.Module, samples: int = 8000, padded: bool = False, rows: int = 2
 ) -> dict[str, torch.Tensor]:
     """Random audio for a model (features for one that takes them), the second row padded on demand."""
-    dtype = next(model.parameters()).dtype
-    width = getattr(model.config, "feature_projection_input_dim", None)
-    length = samples if width is None else -(-((samples - 400) // 160 + 1) // 2)
-    shape = (rows, length) if width is None else (rows, length, width)
-    audio = torch.randn(shape, dtype=dtype)
-    name = model.main_input_name
-    if not padded:
+    dtype, family = next(model.parameters()).dtype, family_of(model)
+    shape = family.input.shape(samples / 16_000, model.config)[1:]
+    audio = torch.randn((rows, *shape), dtype=dtype)
+    name, mask_name, time = model.main_input_name, family.input.mask, family.input.time_axis
+    if not padded or time is None:
         return {name: audio}
+    length = audio.shape[time]
     mask = torch.ones(rows, length, dtype=torch.long)
     mask[1, length * 3 // 4 :] = 0
-    return {name: audio * (mask if width is None else mask[..., None]), "attention_mask": mask}
+    spread = [rows] + [1] * (audio.dim() - 1)
+    spread[time] = length
+    return {name: audio * mask.view(spread), mask_name: mask}
 
 
 def first_output(model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
