@@ -111,7 +111,9 @@ def _classes(kind: type[PreTrainedModel], family: Family) -> str:
     """Return the statements that make the config's class and the model's, as prune_ssl makes them."""
     config = kind.config_class
     stock = _stock_class(kind)
-    made = f"transformers.{stock.__name__}"
+    names = () if family.classes is None else (name for name, _ in family.classes.models)
+    path = next(name for name in names if name.rpartition(".")[2] == stock.__name__)
+    made = f"transformers.{path}"
     if stock.__module__ == XVECTOR:  # transformers has none of this family
         made = f"xvector_class(FAMILIES[{family.name!r}])"
     extra = "    _supports_sdpa = True\n" if kind._supports_sdpa and not stock._supports_sdpa else ""

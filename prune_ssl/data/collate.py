@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import ProcessorMixin, Wav2Vec2FeatureExtractor
+from transformers import ProcessorMixin, SequenceFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data.audio import SAMPLE_RATE_HZ
 from prune_ssl.errors import DataError
+from prune_ssl.models.registry import FAMILIES
 
 IGNORED = -100
 """The label that every loss of transformers leaves out."""
@@ -25,9 +27,13 @@ class SpeechCollator:
     (B, N). Each clip is normalized by its own samples only, so that what a clip looks like never depends on
     the batch that it is in (the feature extractor alone includes the padding when it makes no mask).
 
+    A feature extractor of another family gives its own names and shapes: spectrograms of a fixed length are
+    `input_features` (B, F, T) without a mask, a padding mask may be called `padding_mask`.
+
     Args:
-        processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the one of
-            wav2vec2-base: zero mean and unit variance, no mask.
+        processor: The feature extractor of a family that recipes train, such as `Wav2Vec2FeatureExtractor`,
+            or a processor that holds one. None means the one of wav2vec2-base: zero mean and unit variance,
+            no mask.
         attention_mask: Overrides the feature extractor's `return_attention_mask`.
         sample_rate_hz: The rate of the clips.
         lengths: Whether batches hold `input_lengths`, which no model takes: for DistillationTrainer.
@@ -38,7 +44,7 @@ class SpeechCollator:
 
     def __init__(
         self,
-        processor: Wav2Vec2FeatureExtractor | ProcessorMixin | None = None,
+        processor: SequenceFeatureExtractor | ProcessorMixin | None = None,
         *,
         attention_mask: bool | None = None,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
@@ -46,11 +52,13 @@ class SpeechCollator:
     ) -> None:
         if processor is None:
             processor = Wav2Vec2FeatureExtractor()
-        extractor = getattr(processor, "feature_extractor", processor)
-        if not isinstance(extractor, Wav2Vec2FeatureExtractor):
+        found: Any = getattr(processor, "feature_extractor", processor)
+        extractor = found
+        known = dict.fromkeys(each.input.extractor for each in FAMILIES.values() if each.input.extractor)
+        if not isinstance(extractor, SequenceFeatureExtractor) or type(extractor).__name__ not in known:
             raise DataError(
                 f"SpeechCollator: the processor is a {type(extractor).__name__}, "
-                "a Wav2Vec2FeatureExtractor is wanted: models that take spectrograms are not supported here"
+                f"a {' or '.join(known)} is wanted: other features are not made here"
             )
         if extractor.sampling_rate != sample_rate_hz:
             raise DataError(
@@ -62,32 +70,35 @@ class SpeechCollator:
         self.sample_rate_hz = sample_rate_hz
         self.lengths = lengths
         self.attention_mask = extractor.return_attention_mask if attention_mask is None else attention_mask
+        # By the names of the model's arguments: its audio, and the mask where it takes one.
+        self._extract: Callable[..., Mapping[str, torch.Tensor]] = found
+        self.name, *masks = found.model_input_names
+        self.mask = masks[0] if masks else ""
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Collate the items into one batch."""
-        features = self.feature_extractor(
-            [item["input_values"] for item in items],
-            sampling_rate=self.sample_rate_hz,
-            padding=True,
-            return_attention_mask=True,  # always: the statistics of a clip must leave its padding out
-            return_tensors="pt",
-        )
-        batch = {"input_values": features["input_values"]}
-        if self.attention_mask:
-            batch["attention_mask"] = features["attention_mask"].long()
+        features = self._features(items, "input_values")
+        batch = {self.name: features[self.name]}
+        if self.attention_mask and self.mask:
+            batch[self.mask] = features[self.mask].long()
         if "teacher_input_values" in items[0]:
-            batch["teacher_input_values"] = self.feature_extractor(
-                [item["teacher_input_values"] for item in items],
-                sampling_rate=self.sample_rate_hz,
-                padding=True,
-                return_attention_mask=True,
-                return_tensors="pt",
-            )["input_values"]
+            batch["teacher_input_values"] = self._features(items, "teacher_input_values")[self.name]
         if self.lengths:
-            batch["input_lengths"] = features["attention_mask"].sum(-1)
+            batch["input_lengths"] = torch.tensor([len(item["input_values"]) for item in items])
         if "labels" in items[0]:
             batch["labels"] = _labels([item["labels"] for item in items])
         return batch
+
+    def _features(self, items: Sequence[dict[str, Any]], name: str) -> Mapping[str, torch.Tensor]:
+        # An extractor of models without a mask pads and cuts to their length unless it is told otherwise.
+        padding = {"padding": True} if self.mask else {}
+        return self._extract(
+            [np.asarray(item[name]) for item in items],
+            sampling_rate=self.sample_rate_hz,
+            return_attention_mask=True,  # always: the statistics of a clip must leave its padding out
+            return_tensors="pt",
+            **padding,
+        )
 
 
 def _labels(given: Sequence[int | Sequence[int]]) -> torch.Tensor:

@@ -20,6 +20,7 @@ from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.taps import FRONTEND, Stage, Tapped, Taps, check_supported, depth_of, stage_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of, family_of
+from prune_ssl.models.inputs import Input
 
 Pairs = tuple[tuple[int, int], ...]
 TEACHER_AUDIO = "teacher_input_values"
@@ -50,6 +51,8 @@ class Distiller:
         for model in (teacher, student):
             check_supported(model)
         self.config = config
+        self.input = family_of(student).input
+        self._check_input(family_of(teacher).input)
         self.teacher = teacher.eval().requires_grad_(False)
         depths = depth_of(student), depth_of(teacher)
         self.layers = self._hidden_pairs(depths)
@@ -152,9 +155,9 @@ class Distiller:
         """
         if not self._uses(MASKING):
             return dict(inputs)
-        audio = inputs["input_values"]
+        audio = self.audio_of(inputs)
         lengths = self._lengths(inputs)
-        frames = self._student_taps.frames(audio.shape[1])
+        frames = self._student_taps.frames(audio.shape[-1])
         if lengths is None:
             counts = torch.full((len(audio),), frames)
         else:
@@ -172,9 +175,9 @@ class Distiller:
         """Return sum of weight * loss for the student's last forward pass inside `listening()`, a scalar.
 
         Args:
-            inputs: the batch: `input_values` (B, N); where it is padded `attention_mask` (B, N), or
-                `input_lengths` (B,) in samples; `teacher_input_values` (B, N) where the teacher hears other
-                audio.
+            inputs: the batch, by the names of the model's arguments: `input_values` (B, N); where it is
+                padded `attention_mask` (B, N), or `input_lengths` (B,) in samples; `teacher_input_values`,
+                of the same form, where the teacher hears other audio.
             outputs: what the student's forward returned.
         """
         heard, self._heard = self._heard, None
@@ -184,9 +187,13 @@ class Distiller:
             )
         _check_gradient(heard)
         hidden_frames = inputs.get(MASKED)
-        audio, mask = inputs.get(TEACHER_AUDIO, inputs["input_values"]), inputs.get("attention_mask")
+        own = self.audio_of(inputs)
+        audio, mask = inputs.get(TEACHER_AUDIO, own), inputs.get(self.input.mask)
         lengths, asked = self._lengths(inputs), self.asked
-        told = asked.answer(audio, mask) if asked.cache is None else asked.cached_answer(audio, mask, lengths)
+        if asked.cache is None:
+            told = asked.answer(audio, mask)
+        else:  # of a spectrogram of fixed length the padding is a part
+            told = asked.cached_answer(audio, mask, None if self.input.time_axis is None else lengths)
         # Frames to mask are drawn anew each time: this answer cannot be kept.
         masked = told if hidden_frames is None else asked.answer(audio, mask, hidden_frames)
         batch = _Batch(
@@ -194,13 +201,13 @@ class Distiller:
             told.tapped,
             masked.tapped,
             hidden_frames,
-            (inputs["input_values"], inputs.get(TEACHER_AUDIO)),
+            (own, inputs.get(TEACHER_AUDIO)),
             outputs,
             told,
             self.projections(heard.states),
             lengths,
         )
-        total = torch.zeros((), device=inputs["input_values"].device)
+        total = torch.zeros((), device=own.device)
         self.parts = {}
         for name, weight in self.config.losses.items():
             part = self._part(name, batch)
@@ -208,8 +215,23 @@ class Distiller:
             total = total + weight * part
         return total
 
+    def audio_of(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """Return what the student hears in a batch: samples or features, B of them."""
+        audio: torch.Tensor = inputs[self.input.name]
+        return audio
+
+    def _check_input(self, of_teacher: Input) -> None:
+        """Refuse a teacher that a batch for the student does not fit, and losses on samples without any."""
+        if of_teacher != self.input:
+            raise DistillationError(
+                f"the student reads {self.input.name} ({self.input.extractor}), the teacher "
+                f"{of_teacher.name} ({of_teacher.extractor}) of another form; wanted two that one batch fits."
+            )
+        if self._uses(ENHANCEMENT) and self.input.time_axis is None:
+            raise DistillationError("enhancement: it compares samples, and this student reads spectrograms.")
+
     def _lengths(self, inputs: Mapping[str, Any]) -> torch.Tensor | None:
-        mask = inputs.get("attention_mask")
+        mask = inputs.get(self.input.mask)
         return inputs.get(LENGTHS) if mask is None else mask.sum(-1)
 
     def _part(self, name: str, batch: "_Batch") -> torch.Tensor:
@@ -267,6 +289,7 @@ class Distiller:
                 "enhancement: the batch has no teacher_input_values, the clean audio; wrap the dataset in a "
                 "CorruptedDataset."
             )
+        noisy, clean = noisy.flatten(1), clean.flatten(1)  # some models want an axis of channels
         lengths = batch.lengths
         if lengths is None:
             lengths = torch.full((len(noisy),), noisy.shape[1], device=noisy.device)

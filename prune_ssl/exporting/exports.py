@@ -170,7 +170,8 @@ def _facts(model: PreTrainedModel, masked: bool, beside: _Beside) -> dict[str, A
 
 def _labels(model: PreTrainedModel) -> list[str] | None:
     """Return the names of a classifier's outputs, None for other heads."""
-    if not type(model).__name__.endswith(("ForSequenceClassification", "ForAudioFrameClassification")):
+    classifiers = ("ForSequenceClassification", "ForAudioClassification", "ForAudioFrameClassification")
+    if not type(model).__name__.endswith(classifiers):
         return None
     names: Mapping[Any, str] = model.config.id2label or {}
     return [names[index] for index in sorted(names)]

@@ -12,6 +12,7 @@ from prune_ssl.families.unispeech import UNISPEECH
 from prune_ssl.families.unispeech_sat import UNISPEECH_SAT
 from prune_ssl.families.wav2vec2 import WAV2VEC2
 from prune_ssl.families.wavlm import WAVLM
+from prune_ssl.families.whisper import WHISPER
 from prune_ssl.models.registering import register_family
 
 OURS = (
@@ -26,6 +27,7 @@ OURS = (
     CONFORMER,
     BERT,
     OMNIASR,
+    WHISPER,
     TORCHAUDIO,
     TORCHAUDIO_WAVLM,
 )

@@ -40,6 +40,7 @@ MOST = {
     "max_position_embeddings": 1_000_000,
     "position_buckets": 1_000_000,
     "max_source_positions": 1_000_000,
+    "num_mel_bins": 65_536,
     "num_buckets": 1_000_000,
     "max_bucket_distance": 1_000_000_000,
     "conv_depthwise_kernel_size": 10_000,
@@ -68,7 +69,7 @@ LISTS = (("conv_dim", "conv_kernel", "conv_stride"), ("tdnn_dim", "tdnn_kernel",
 """Fields that hold one whole number for each layer of a part."""
 MOST_ENTRIES, MOST_IN_LIST = 100, 1_000_000
 SHARES = re.compile(r"\w*dropout|layerdrop|mask_(time|feature)_prob")
-ACTIVATIONS = ("hidden_act", "feat_extract_activation", "adapter_act", "conformer_conv_act")
+ACTIVATION = re.compile(r"\w+_act|\w+_activation|activation_function")
 DTYPE_FIELDS = ("dtype", "torch_dtype")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 FORMAT_VERSION = 1
@@ -106,7 +107,7 @@ def check_config(fields: Mapping[str, Any], where: str) -> None:
         value = fields.get(name)
         if value is not None and not (isinstance(value, str) and value.removeprefix("torch.") in DTYPES):
             refuse(name, f"one of {', '.join(DTYPES)}")
-    for name in ACTIVATIONS:
+    for name in filter(ACTIVATION.fullmatch, fields):
         value = fields.get(name)
         if value is not None and not (isinstance(value, str) and value in ACT2FN):
             refuse(name, "an activation of transformers, such as gelu or relu")
@@ -120,18 +121,27 @@ def _known() -> list[str]:
     return [name for name, family in FAMILIES.items() if family.classes]
 
 
+def _own_names(fields: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return standard name of a size -> the name that the family's config has for it, where they differ."""
+    family = FAMILIES.get(str(fields.get("model_type")).removeprefix(PRUNED_PREFIX))
+    if family is None or family.classes is None:
+        return {}
+    return {**family.stock("config").attribute_map, "intermediate_size": family.ffn_field}
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_numbers(fields: Mapping[str, Any], refuse: Any) -> None:
+    own = _own_names(fields)
     for name, most in MOST.items():
-        value = fields.get(name)
+        value = fields.get(own.get(name, name))
         if value is None:
             continue
         least = -1 if name in MAY_BE_NEGATIVE else 0 if name in MAY_BE_ZERO else 1
         if not _is_whole(value) or not least <= value <= most:
-            refuse(name, f"a whole number of {least} to {most:,}")
+            refuse(own.get(name, name), f"a whole number of {least} to {most:,}")
     for name, value in fields.items():
         if not SHARES.fullmatch(name) or not isinstance(value, int | float):
             continue  # transformers refuses what is no number
@@ -142,9 +152,10 @@ def _check_numbers(fields: Mapping[str, Any], refuse: Any) -> None:
         isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1
     ):
         refuse("layer_norm_eps", "a small number above 0")
-    hidden, heads = fields.get("hidden_size"), fields.get("num_attention_heads")
+    names = [own.get(name, name) for name in ("hidden_size", "num_attention_heads")]
+    hidden, heads = map(fields.get, names)
     if hidden and heads and not fields.get("head_size") and hidden % heads:
-        refuse("num_attention_heads", f"a divisor of hidden_size ({hidden})")
+        refuse(names[1], f"a divisor of {names[0]} ({hidden})")
     groups = fields.get("num_conv_pos_embedding_groups")
     if hidden and groups and hidden % groups:
         refuse("num_conv_pos_embedding_groups", f"a divisor of hidden_size ({hidden})")
@@ -198,7 +209,7 @@ def _check_pruned(fields: Mapping[str, Any], refuse: Any) -> None:
     version = fields.get("prune_format_version", FORMAT_VERSION)
     if not _is_whole(version) or not 1 <= version <= FORMAT_VERSION:
         refuse("prune_format_version", f"{FORMAT_VERSION} (a newer prune_ssl may have written it)")
-    layers = fields.get("num_hidden_layers", 12)
+    layers = fields.get(_own_names(fields).get("num_hidden_layers", "num_hidden_layers"), 12)
     sizes = fields.get("pruned_layers")
     if sizes is not None:
         if not isinstance(sizes, dict) or not all(_is_index(key, layers) for key in sizes):
@@ -235,8 +246,9 @@ def _check_layer(where: str, entry: Any, fields: Mapping[str, Any], refuse: Any)
         refuse(where, "the sizes of the layer by name", entry)
     family = FAMILIES.get(str(fields["model_type"]).removeprefix(PRUNED_PREFIX))
     widths = [ffn.field for ffn in family.ffns] if family is not None else []
+    heads = _own_names(fields).get("num_attention_heads", "num_attention_heads")
     counts = {
-        "num_attention_heads": fields.get("num_attention_heads", MOST["num_attention_heads"]),
+        "num_attention_heads": fields.get(heads, MOST["num_attention_heads"]),
         "head_dim": MOST["head_size"],
         "conv_channels": MOST["hidden_size"],
         **dict.fromkeys(widths, MOST["intermediate_size"]),
@@ -250,9 +262,9 @@ def _check_layer(where: str, entry: Any, fields: Mapping[str, Any], refuse: Any)
             if not isinstance(value, list) or not _all_in(value, PARTS):
                 refuse(place, f"a list of some of {', '.join(PARTS)}", value)
         elif name == "heads":
-            heads = counts["num_attention_heads"]
-            if not isinstance(value, list) or not all(_is_whole(x) and 0 <= x < heads for x in value):
-                refuse(place, f"a list of heads, of 0 to {heads - 1}", value)
+            most = counts["num_attention_heads"]
+            if not isinstance(value, list) or not all(_is_whole(x) and 0 <= x < most for x in value):
+                refuse(place, f"a list of heads, of 0 to {most - 1}", value)
         else:
             refuse(where, f"only {', '.join([*counts, 'heads', 'removed'])}", name)
 

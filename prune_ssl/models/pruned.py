@@ -15,7 +15,7 @@ from prune_ssl.errors import ModelError
 from prune_ssl.models.attention import OpenAttention
 from prune_ssl.models.empty import NoMap
 from prune_ssl.models.family import Family
-from prune_ssl.models.layers import scale_last_convolution_, submodule_or_none
+from prune_ssl.models.layers import scale_last_convolution_, submodule_or_none, widen_convolutions_
 from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX, backbone_of, head_reader_of
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 from prune_ssl.models.sizes import LayerSizes, widen
@@ -48,10 +48,13 @@ FIELDS: dict[str, tuple[Any, Any]] = {
 
 def _config_class(family: Family) -> type[PreTrainedConfig]:
     stock: type[PreTrainedConfig] = family.stock("config")
-    body: dict[str, Any] = {name: default for name, (_, default) in FIELDS.items()}
+    fields = dict(FIELDS)
+    if family.conv and not family.states_conv_widths:  # the stock frontend is as wide as the residual
+        fields["conv_dim"] = (list[int] | None, None)
+    body: dict[str, Any] = {name: default for name, (_, default) in fields.items()}
     body |= {
         "model_type": PRUNED_PREFIX + family.name,
-        "__annotations__": {name: kind for name, (kind, _) in FIELDS.items()},
+        "__annotations__": {name: kind for name, (kind, _) in fields.items()},
         "__module__": __name__,
         "__doc__": f"A {stock.__name__} whose layers have their own sizes.",
     }
@@ -73,6 +76,8 @@ def _widen_positions(table: Any, width: int) -> None:
 
 def _shape_around_layers(model: nn.Module, backbone: Any, family: Family, config: Any) -> None:
     """Give what lies around the layers the shape that the config's own fields say."""
+    if family.conv and not family.states_conv_widths and config.conv_dim is not None:
+        widen_convolutions_(backbone, family.convs(backbone), config.conv_dim)
     if config.project_features and not getattr(backbone, family.projection_flag):
         backbone.set_submodule(family.projection, nn.Linear(config.conv_dim[-1], config.hidden_size))
         setattr(backbone, family.projection_flag, True)

@@ -55,7 +55,7 @@ class FrozenStates:
 
     def _compute(self, clip: Clip) -> torch.Tensor:
         # One clip at a time: models that take no mask would let padding change the states.
-        audio = self.collator([{"input_values": clip.waveform()}])["input_values"]
+        audio = self.collator([{"input_values": clip.waveform()}])[self.collator.name]
         with torch.no_grad():
             outputs = self.encoder(
                 audio.to(device=self.encoder.device, dtype=self.encoder.dtype), output_hidden_states=True

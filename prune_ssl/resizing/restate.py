@@ -130,5 +130,6 @@ def _conv_dims(backbone: Any, family: Family) -> list[int]:
     for path in family.convs(backbone):
         layer = backbone.get_submodule(path.rpartition(".")[0])
         widths.append(backbone.get_submodule(path).out_channels)
-        layer.in_conv_dim, layer.out_conv_dim = widths[-2:]
+        if hasattr(layer, "in_conv_dim"):
+            layer.in_conv_dim, layer.out_conv_dim = widths[-2:]
     return widths[1:]

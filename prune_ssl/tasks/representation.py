@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import ModelError
+from prune_ssl.models import backbone_of
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.tasks.heads import Head, kind_of_head
 from prune_ssl.tasks.task import Task, TaskSettings, TaskSpec
@@ -36,7 +36,7 @@ class NoHead(Head):
 
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return the bare model, without any head that it has."""
-        backbone: nn.Module = model.base_model
+        backbone = backbone_of(model)[1]
         if not isinstance(backbone, PreTrainedModel):
             raise ModelError(f"{type(model).__name__}: its backbone is no model of transformers")
         hand_on_origin(model, backbone)

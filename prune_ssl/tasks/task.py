@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
-from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, Wav2Vec2FeatureExtractor
+from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, SequenceFeatureExtractor
 from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
@@ -18,7 +18,7 @@ from prune_ssl.models.arguments import check_types
 from prune_ssl.tasks.beam import BeamSettings
 from prune_ssl.tasks.heads import AutoClass, Head
 
-Processor = Wav2Vec2FeatureExtractor | ProcessorMixin
+Processor = SequenceFeatureExtractor | ProcessorMixin
 Judge = Callable[[EvalPrediction], dict[str, float]]
 """For `Trainer(compute_metrics=...)`."""
 Label = int | list[int] | None
@@ -117,7 +117,7 @@ class Task(ABC):
         """Sizes of the parts of a clip's logits that have a softmax each; None: one softmax."""
         return None
 
-    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+    def processor(self, extractor: SequenceFeatureExtractor) -> Processor:
         """Return what is saved with the model, so that `transformers.pipeline` works on the folder."""
         return extractor
 

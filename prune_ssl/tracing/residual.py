@@ -28,8 +28,9 @@ class Residual:
         self.twin, self.family, self.prefix, self.stored = twin, family, prefix, stored
         backbone: Any = twin.get_submodule(prefix.rstrip("."))
         self.backbone: Any = backbone
-        projection: Any = submodule_or_none(backbone, family.projection)
-        self.width: int = 0 if projection is None else int(projection.out_features)
+        self.writer = family.writer(backbone)
+        writer = submodule_or_none(backbone, self.writer)
+        self.width: int = 0 if writer is None else len(writer.get_parameter("weight"))
         self.slices: list[ParameterSlice] = []
         self.norms: list[str] = []
         self.splits: list[SplitReader] = []
@@ -42,7 +43,7 @@ class Residual:
         if self.why:
             return
         self.units = self._units()
-        self._writer(self.family.projection)
+        self._writer(self.writer)
         for name in self.family.residual:
             if self.prefix + name in self.stored:
                 axis = self.backbone.get_parameter(name).dim() - 1
@@ -60,7 +61,7 @@ class Residual:
             "hidden",
             self.units,
             tuple(self.slices),
-            minimum=1,
+            minimum=2 if self.family.even_width else 1,
             norms=tuple(self.norms),
             splits=tuple(self.splits),
         )
@@ -86,7 +87,8 @@ class Residual:
         positions = self.family.attention.kind(config)
         if positions == "rotary":
             return gcd(units, int(config.num_attention_heads))
-        if positions == "relative":  # the stock constructor of their table wants an even width
+        # The stock constructor of a table of relative or sinusoidal positions wants an even width.
+        if positions == "relative" or self.family.even_width:
             return gcd(units, self.width // 2)
         return units
 

@@ -111,7 +111,9 @@ class _Tracer:
             return []
         paths = [self.prefix + path for path in self.family.convs(self.backbone)]
         if not paths:
-            raise ModelError(f"{name} has no {self.prefix}{self.family.conv.format(i=0)}: no conv frontend.")
+            raise ModelError(
+                f"{name} has no {self.prefix}{self.family.conv.format(i=0, n=1)}: no conv frontend."
+            )
         return paths
 
     def run(self, only: Sequence[str], ignore: Sequence[str]) -> PruningGraph:
@@ -150,6 +152,7 @@ class _Tracer:
             groups=groups,
             terms=tuple(self._terms(groups, clocks)),
             kernels=self.kernels,
+            fixed_samples=self.family.input.fixed_samples(getattr(self.backbone, "config", None)),
             shapes=self.parameters,
             buffers=self.buffers,
             itemsizes=self.itemsizes,
@@ -259,11 +262,7 @@ class _Tracer:
             ) * 2
         inner = path.removeprefix(self.prefix)
         section = self.family.section(inner)
-        for pattern, name in ((self.family.layer + ".", "layer"), (self.family.conv, "conv")):
-            found = re.match(re.escape(pattern.partition("{i}")[0]) + r"(\d+)\.", inner) if pattern else None
-            if found:
-                return section, f"{name}.{found.group(1)}"
-        return section, section
+        return section, self.family.part(inner) or section
 
 
 def _touched(group: Group) -> set[str]:

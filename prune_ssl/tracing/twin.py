@@ -202,10 +202,13 @@ def find_clocks(
         ModelError: a module's count is not linear in any frames (its cost would be a guess).
     """
     leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, nn.Linear | nn.Conv1d)]
+    fixed = family.input.fixed_samples(getattr(backbone, "config", None)) is not None
     counts = [
         _count_positions(twin, backbone, family, leaves, probe_input(backbone, family, seconds))
-        for seconds in PROBE_SECONDS
+        for seconds in PROBE_SECONDS[: 1 if fixed else None]
     ]
+    if fixed:
+        return {path: Clock(0, (counts[0].get(path, 0), 0, 0)) for path, _ in leaves}
     frames = [conv_frames(round(seconds * SAMPLE_RATE_HZ), kernels) for seconds in PROBE_SECONDS]
     clocks: dict[str, Clock] = {}
     for path, leaf in leaves:

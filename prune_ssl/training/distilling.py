@@ -25,6 +25,7 @@ from prune_ssl.training.resumable import ResumableTrainer
 from prune_ssl.writing import new_file
 
 LEARNED = "distillation.safetensors"
+SAMPLES = "input_values"
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
 
 
@@ -168,11 +169,11 @@ class DistillationTrainer(ResumableTrainer):
             self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
 
     def _set_signature_columns_if_needed(self) -> None:
-        # Trainer drops what the model's forward does not take from every item; this is for the teacher.
+        # Trainer drops what the model's forward does not take from every item; samples are for the teacher,
+        # and for a collator that makes features of them.
         super()._set_signature_columns_if_needed()
         columns: Any = self._signature_columns
-        if TEACHER_AUDIO not in columns:
-            columns.append(TEACHER_AUDIO)
+        columns += [name for name in (SAMPLES, TEACHER_AUDIO) if name not in columns]
 
     def own_parameter_groups(self) -> list[dict[str, Any]]:
         """Return the group of projections and heads, if there are any."""
@@ -240,7 +241,7 @@ class DistillationTrainer(ResumableTrainer):
             self._distilled += 1
             self._note({"task": task.detach()} | distiller.parts)
             self._found += distiller.asked.found
-            self._heard += len(inputs["input_values"])
+            self._heard += len(distiller.audio_of(inputs))
             self.clips_found += distiller.asked.found
         loss = task_weight * task + learned
         return (loss, outputs) if return_outputs else loss

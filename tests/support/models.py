@@ -8,7 +8,7 @@ import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.models.registry import FAMILIES, family_of
-from prune_ssl.models.xvector import XVECTOR_CLASSES
+from prune_ssl.models.xvector import model_class
 from tests.support.slow import slow_but
 
 EXTRACTOR = Wav2Vec2FeatureExtractor()
@@ -19,12 +19,16 @@ SUFFIXES = (
     "ForAudioFrameClassification",
     "ForXVector",
     "ForPreTraining",
+    "ForAudioClassification",
 )
 
 
-def class_named(name: str) -> Any:
-    """A model class of transformers, or one of ours: the x-vector models that it lacks."""
-    return getattr(transformers, name, XVECTOR_CLASSES.get(name))
+def class_named(family: str, suffix: str) -> Any:
+    """A model class of a family by its suffix, or None; of x-vector models it may be one of ours."""
+    classes = FAMILIES[family].classes
+    if suffix == "Model" or classes is None:
+        return None if classes is None else model_class(classes.bare)
+    return next((model_class(name) for name, _ in classes.heads if name.endswith(suffix)), None)
 
 
 def stem_of(family: str) -> str:
@@ -32,10 +36,7 @@ def stem_of(family: str) -> str:
     return FAMILIES[family].classes.config.removesuffix("Config")
 
 
-HEADS = {
-    name: [suffix for suffix in SUFFIXES if family.classes and class_named(stem_of(name) + suffix)]
-    for name, family in FAMILIES.items()
-}
+HEADS = {name: [suffix for suffix in SUFFIXES if class_named(name, suffix) is not None] for name in FAMILIES}
 HEADS["unispeech-sat"].remove(
     "ForPreTraining"
 )  # transformers' forward only hands out the frontend's features
@@ -96,6 +97,13 @@ TINY: dict[str, Any] = {
     "mask_time_prob": 0.0,
 }
 MORE: dict[str, dict[str, Any]] = {
+    "whisper": {
+        "encoder_ffn_dim": 24,
+        "num_mel_bins": 10,
+        "max_source_positions": 50,
+        "decoder_layers": 1,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0),
+    },
     "wav2vec2": {
         "codevector_dim": 8,
         "proj_codevector_dim": 8,
@@ -149,7 +157,7 @@ def tiny_model(
             {} if "do_stable_layer_norm" in form else {"do_stable_layer_norm": large}
         )
     config = getattr(transformers, stem + "Config")(**(fields | more))
-    model: PreTrainedModel = class_named(stem + head)(config)
+    model: PreTrainedModel = class_named(family, head)(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
