@@ -44,6 +44,9 @@ class Input(Protocol):
     def fixed_samples(self, config: PreTrainedConfig | None) -> int | None:
         """Return the samples to which all audio is padded or cut, None where any length is taken as it is."""
 
+    def tiny(self) -> dict[str, int]:
+        """Return fields of a config that make the input small, for a smoke run."""
+
     def new_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
         """Return the feature extractor of a model that is made from `config` with random weights.
 
@@ -83,6 +86,10 @@ class Waveform:
         """Return None: any length is taken."""
         return None
 
+    def tiny(self) -> dict[str, int]:
+        """Return nothing: the clips are short."""
+        return {}
+
     def new_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
         """Return one that normalises; models with a group norm were trained on padding without a mask."""
         masked = getattr(config, "feat_extract_norm", "layer") == "layer"
@@ -117,6 +124,10 @@ class Filterbank:
     def fixed_samples(self, config: PreTrainedConfig | None) -> int | None:
         """Return None: any length is taken."""
         return None
+
+    def tiny(self) -> dict[str, int]:
+        """Return nothing: the clips are short."""
+        return {}
 
     def new_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
         """Refuse: recipes do not make these features.
@@ -160,6 +171,10 @@ class LogMel:
     def fixed_samples(self, config: PreTrainedConfig | None) -> int | None:
         """Return the samples of all windows."""
         return self._windows(config) * MEL_KERNEL[1]
+
+    def tiny(self) -> dict[str, int]:
+        """Return 16 bands and a second."""
+        return {self.width_field: 16, self.positions_field: 50}
 
     def new_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
         """Return the extractor that pads and cuts to the model's length.

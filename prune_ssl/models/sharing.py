@@ -146,7 +146,8 @@ def leave_out_projection_(backbone: nn.Module, family: Family) -> None:
     path, _, leaf = family.projection.rpartition(".")
     stock = backbone.get_submodule(path or family.projection)
     linear: Any = getattr(stock, leaf, None) if path else None
-    if linear is None:
+    more = {name for name, _ in stock.named_children()} - {"layer_norm", "dropout", leaf}
+    if linear is None or more:
         raise ModelError(f"{type(stock).__name__} has no projection of its own that could be left out.")
     if linear.in_features != linear.out_features:
         raise ModelError(

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 
 import torch
-import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.models.registry import FAMILIES, family_of
@@ -29,11 +28,6 @@ def class_named(family: str, suffix: str) -> Any:
     if suffix == "Model" or classes is None:
         return None if classes is None else model_class(classes.bare)
     return next((model_class(name) for name, _ in classes.heads if name.endswith(suffix)), None)
-
-
-def stem_of(family: str) -> str:
-    """The start of the names of a family's classes."""
-    return FAMILIES[family].classes.config.removesuffix("Config")
 
 
 HEADS = {name: [suffix for suffix in SUFFIXES if class_named(name, suffix) is not None] for name in FAMILIES}
@@ -149,14 +143,16 @@ def tiny_model(
 ) -> PreTrainedModel:
     """A random tiny model whose parameters are all away from zero, in eval mode."""
     family, form = FORMS.get(family, (family, {}))
-    stem = stem_of(family)
+    table = FAMILIES[family]
     fields = TINY | MORE.get(family, {}) | form
+    if table.conv and not table.states_conv_widths:
+        del fields["conv_dim"]
     if family in WITH_NORMS:
         large = norm == "layer"
         fields |= {"feat_extract_norm": norm, "conv_bias": large} | (
             {} if "do_stable_layer_norm" in form else {"do_stable_layer_norm": large}
         )
-    config = getattr(transformers, stem + "Config")(**(fields | more))
+    config = table.stock("config")(**(fields | more))
     model: PreTrainedModel = class_named(family, head)(config)
     with torch.no_grad():
         for parameter in model.parameters():
