@@ -118,7 +118,14 @@ class _Tracer:
 
     def run(self, only: Sequence[str], ignore: Sequence[str]) -> PruningGraph:
         """Build groups and cost terms."""
-        clocks = find_clocks(self.twin, self.backbone, self.family, self.kernels, self.convs)
+        try:
+            clocks = find_clocks(self.twin, self.backbone, self.family, self.kernels, self.convs)
+        except (TypeError, ValueError) as error:  # a forward that wants more than audio, such as a decoder's
+            inside = f", such as its {self.prefix.rstrip('.')}" if self.prefix else ""
+            raise ModelError(
+                f"{type(self.twin).__name__} does not run on {self.family.input.name} alone: "
+                f"{str(error).splitlines()[0]}. Trace a part that does{inside}."
+            ) from error
         couplings = Couplings(self.twin, self.backbone, self.family, self.prefix)
         try:
             return self._graph(couplings, clocks, only, ignore)
