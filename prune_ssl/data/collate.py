@@ -58,7 +58,7 @@ class SpeechCollator:
         if not isinstance(extractor, SequenceFeatureExtractor) or type(extractor).__name__ not in known:
             raise DataError(
                 f"SpeechCollator: the processor is a {type(extractor).__name__}, "
-                f"a {' or '.join(known)} is wanted: other features are not made here"
+                f"one of {', '.join(known)} is wanted: other features are not made here"
             )
         if extractor.sampling_rate != sample_rate_hz:
             raise DataError(

@@ -73,7 +73,7 @@ def _common_width(config: Any, family: Family, layers: Mapping[int, LayerSizes])
     for name in ("head_size", "bare_projection", "reused_maps"):
         if getattr(config, name) != FIELDS[name][1]:
             raise _refused(f"{name} {getattr(config, name)}")
-    own = None if family.states_conv_widths else getattr(config, "conv_dim", None)
+    own = getattr(config, "conv_dim", None) if family.conv and not family.states_conv_widths else None
     if own is not None and {*own} != {config.hidden_size}:
         raise _refused(f"convolutions of {own} channels")
     if config.project_features and config.conv_dim[-1] == config.hidden_size:
