@@ -135,7 +135,7 @@ class DistillationTrainer(ResumableTrainer):
                 for value in self.distiller.learned.state_dict().values():
                     dist.broadcast(value, 0)
             self.add_callback(_CareForLearned(self.distiller))
-            if self.distiller.asked.cache is not None:
+            if self.distiller.cached_teacher.cache is not None:
                 self.add_callback(_WatchCache(self))
         self._parts: dict[str, torch.Tensor] = {}
         self._counted = self._distilled = 0
@@ -239,9 +239,9 @@ class DistillationTrainer(ResumableTrainer):
         if model.training:
             self._distilled += 1
             self._note({"task": task.detach()} | distiller.parts)
-            self._found += distiller.asked.found
+            self._found += distiller.cached_teacher.found
             self._heard += len(inputs["input_values"])
-            self.clips_found += distiller.asked.found
+            self.clips_found += distiller.cached_teacher.found
         loss = task_weight * task + learned
         return (loss, outputs) if return_outputs else loss
 
@@ -253,7 +253,7 @@ class DistillationTrainer(ResumableTrainer):
         """Add the mean of each loss since the last training log, unweighted: `loss_task`, `loss_l1`, ..."""
         if "loss" in logs and self._counted:
             logs |= {f"loss_{name}": float(total) / self._counted for name, total in self._parts.items()}
-            if self.distiller is not None and self.distiller.asked.cache is not None:
+            if self.distiller is not None and self.distiller.cached_teacher.cache is not None:
                 logs["teacher_cached"] = self._found / self._heard
             self._parts, self._counted, self._found, self._heard = {}, 0, 0, 0
         super().log(logs, *args, **kwargs)
