@@ -302,7 +302,7 @@ def test_the_teacher_hears_every_clip_once_and_the_student_learns_the_same(tmp_p
     assert (all_heard, once) == (3 * 8, 8)
     shares = [entry["teacher_cached"] for entry in cached.state.log_history if "teacher_cached" in entry]
     assert shares == [0.0, 1.0, 1.0]
-    assert cached.clips_found == 16
+    assert cached.distilled.clips_found == 16
     assert not [entry for entry in plain.state.log_history if "teacher_cached" in entry]
     other = cached.model.state_dict()
     for name, value in plain.model.state_dict().items():
