@@ -8,7 +8,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from prune_ssl.cli.app import app
-from tests.support.cli import status_and_output
+from prune_ssl.cli.doctor import _mismatch
+from tests.support.cli import run_cli, status_and_output
 from tests.support.layouts import manifests, odd_corpus
 from tests.support.lists import clip
 
@@ -45,3 +46,11 @@ def test_the_doctor_lists_and_exits_with_one(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["doctor", "data", str(tmp_path / "nowhere")])
     assert result.exit_code == 2
     assert "no such folder" in result.output
+
+
+def test_doctor_is_content_and_names_a_torch_mismatch():
+
+    assert run_cli("doctor").exit_code == 0
+    assert _mismatch("2.11.0+cu130", "2.11.0") == []
+    (problem,) = _mismatch("2.13.0+cpu", "2.11.0")
+    assert 'pip install "torch==2.11.*" "torchaudio==2.11.*"' in problem
