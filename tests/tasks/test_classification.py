@@ -1,3 +1,5 @@
+"""Classification: its labels, its head, its metrics and a plain Trainer that learns with it."""
+
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,11 @@ from transformers import (
 )
 
 from prune_ssl.data import Clip, ClipDataset, SpeechFolder
-from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.errors import DataError
 from prune_ssl.tasks import (
-    TASKS,
     Accuracy,
     Classification,
-    bootstrap_interval,
     classification_metrics,
-    task_class,
 )
 from tests.support.models import tiny_model
 from tests.support.training import quiet_arguments
@@ -148,34 +147,6 @@ def test_metrics_of_logits() -> None:
 def test_metrics_of_nothing_are_refused() -> None:
     with pytest.raises(DataError, match=r"logits \(0, 2\) and labels \(0,\)"):
         classification_metrics(EvalPrediction(np.zeros((0, 2)), np.zeros(0)))
-
-
-def test_the_bootstrap_interval_agrees_with_the_normal_one_for_many_values() -> None:
-    values = np.arange(2_000) % 5 > 0  # mean 0.8
-    low, high = bootstrap_interval(values)
-    half = 1.96 * np.sqrt(0.8 * 0.2 / 2_000)
-    assert low == pytest.approx(0.8 - half, abs=2e-3)
-    assert high == pytest.approx(0.8 + half, abs=2e-3)
-    assert bootstrap_interval(values) == (low, high)
-
-
-def test_the_bootstrap_interval_of_equal_values_is_a_point() -> None:
-    assert bootstrap_interval([1.0, 1.0, 1.0]) == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(("values", "confidence"), [([], 0.95), ([[1.0]], 0.95), ([1.0], 95.0)])
-def test_a_meaningless_interval_is_refused(values: list[float], confidence: float) -> None:
-    with pytest.raises(DataError, match="bootstrap"):
-        bootstrap_interval(values, confidence)
-
-
-def test_a_task_is_found_by_name_and_a_wrong_name_refused() -> None:
-    assert task_class("classification") is Classification
-    assert all(task.spec.name == name for name, task in TASKS.items())
-    with pytest.raises(
-        RecipeError, match="no task is named 'clasification': choose from classification, ctc"
-    ):
-        task_class("clasification")
 
 
 def test_a_plain_trainer_learns_and_judges_with_the_task(tmp_path: Path) -> None:
