@@ -14,6 +14,7 @@ from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
 from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.models.sizes import LayerSizes
+from prune_ssl.models.transformers_internals import attention_of, can_fuse, state_attention
 
 OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
 
@@ -46,7 +47,7 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     fields |= {"intermediate_size": width, "num_hidden_layers": len(alive)}
     stock_class = next(stock for stock, ours in PRUNED_CLASSES.items() if type(model) is ours)
     stock_config = family.stock("config")(**fields)
-    stock_config._attn_implementation = config._attn_implementation if stock_class._supports_sdpa else "eager"
+    state_attention(stock_config, attention_of(config) if can_fuse(stock_class) else "eager")
     stock = stock_class(stock_config)
     prefix, _ = backbone_of(model)
     stem = ".".join(part for part in (prefix, family.layers_path) if part) + "."
