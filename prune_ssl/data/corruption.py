@@ -247,8 +247,8 @@ class CorruptedDataset(Dataset[Item]):
         if progress is None and self.corruption.curriculum:
             raise DataError(
                 "CorruptedDataset: the corruption has a curriculum, but dataset.training_progress is not "
-                "set. The trainers of this package set it if the dataset itself is their train_dataset, not a "
-                "Subset of it. In any other loop set dataset.training_progress, 0 to 1."
+                "set. The trainers of this package set it if the dataset itself is their train_dataset, not "
+                "a Subset of it. In any other loop set dataset.training_progress, 0 to 1."
             )
         corrupted = {**item, "input_values": self.corruption(clean, 1.0 if progress is None else progress)}
         return corrupted | ({"teacher_input_values": clean} if self.clean_teacher else {})
