@@ -113,7 +113,7 @@ REFUSED = {
     "a comma too many": (b"file_name,label\na.wav,yes\nb.wav,ja, nein\n", "line 3 has 3 fields"),
     "a row name more": (
         b'"file_name","label"\n"1","a.wav","yes"\n',
-        "line 2 has 3 fields .* the header has 2",
+        "line 2 has 3 fields .* header has 2",
     ),
     "an open quotation mark": (b'file_name,label\na.wav,"yes\nb.wav,no\n', "not readable as CSV.*line 3"),
     "a stray quotation mark": (b'file_name,label\na.wav,"y"es\n', "not readable as CSV.*line 2"),
