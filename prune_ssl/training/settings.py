@@ -42,11 +42,6 @@ def refuse_unsupported(args: TrainingArguments, scheduler: Any) -> None:
             raise PruneError(f"PruningTrainer does not support {name} yet: train without it.")
 
 
-def constant(_step: int) -> float:
-    """Leave a learning rate as it is."""
-    return 1.0
-
-
 def without_layerdrop(model: nn.Module) -> float | None:
     """Switch LayerDrop off while gates train (a dropped layer tells its gates nothing); return its value."""
     config = getattr(model, "config", None)

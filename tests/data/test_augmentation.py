@@ -15,7 +15,7 @@ from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.pipeline import dry_run
 from prune_ssl.pipeline.corpora import augmentation_of
 from prune_ssl.recipes.smoke import smoke_version
-from prune_ssl.training.resumable import SeededItems
+from prune_ssl.training.seeded_items import SeededItems
 from tests.support.folders import tone
 from tests.support.paths import WORDS
 from tests.support.words import clips_of, recipe_of

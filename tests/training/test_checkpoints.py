@@ -11,8 +11,8 @@ from prune_ssl.errors import ArtifactError, PruneError
 from prune_ssl.selection import parse_budget
 from prune_ssl.training.checkpoints import load_fit
 from prune_ssl.training.manifest import MANIFEST_FILE, damage, write_manifest
+from prune_ssl.training.phases import LATENCY_FILE
 from prune_ssl.training.rounds import CUT_FILE
-from prune_ssl.training.trainer import LATENCY_FILE
 from tests.support.harms import FILES, binary, empty, truncated
 from tests.support.models import checksum
 from tests.support.stopping import CONFIGS, StopAt, Stopped, finish, make, stop, stop_later
@@ -49,7 +49,7 @@ def test_another_content_of_the_progress_is_one_error(folder, text):
     (folder / "checkpoint-9" / "pruning.json").write_text(text)
     trainer = make(folder)
     with pytest.raises(ArtifactError, match=r"cannot resume: .*(pruning\.json|gates\.safetensors)"):
-        trainer.load_extra(folder / "checkpoint-9")
+        trainer.load_parts(folder / "checkpoint-9")
 
 
 @pytest.mark.parametrize("harm", [truncated, empty, binary])
