@@ -1,7 +1,7 @@
 """Timing models in turns: what is measured, on which machine, and what stays as it was."""
 
-import multiprocessing
 import os
+import random
 from dataclasses import replace
 
 import pytest
@@ -21,44 +21,55 @@ def test_the_load_is_that_of_the_machine_over_cores_and_threads(monkeypatch):
     assert real_load(1) == 3.0
 
 
+class Clocks:
+    """Clocks of a machine whose core other programs take now and then: only calls make time pass."""
+
+    def __init__(self, seed: int, share: float, pause: float) -> None:
+        self.rng, self.share, self.pause = random.Random(seed), share, pause
+        self.wall = self.processor = 0.0
+
+    def perf_counter(self) -> float:
+        return self.wall
+
+    def process_time(self) -> float:
+        return self.processor
+
+    def work(self, seconds: float) -> None:
+        taken = seconds * abs(self.rng.gauss(1, 0.02))
+        self.processor += taken
+        self.wall += taken + (self.rng.expovariate(1 / self.pause) if self.rng.random() < self.share else 0.0)
+
+
 class Work(nn.Module):
-    """As many products of matrices as it is told."""
+    """Takes its time, on clocks of its own."""
 
-    def __init__(self, products):
+    def __init__(self, clocks: Clocks, seconds: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.rand(192, 192))
-        self.products = products
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.clocks, self.seconds = clocks, seconds
 
-    def forward(self, waveform):
-        made = self.weight
-        for _ in range(self.products):
-            made = torch.tanh(made @ self.weight)
-        return made
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        self.clocks.work(self.seconds)
+        return waveform
 
 
-def _busy():
-    while True:
-        pass
-
-
-def test_beside_busy_processes_nothing_false_is_claimed():
-    context = multiprocessing.get_context("fork")
-    busy = [context.Process(target=_busy, daemon=True) for _ in range(2 * (os.cpu_count() or 1))]
-    for each in busy:
-        each.start()
-    try:
-        found = measure_interleaved(
-            {"dense": Work(40), "small": Work(20)},
-            Timing(seconds=0.1, threads=1, min_iterations=30, min_seconds=0.3),
-        )
-    finally:
-        for each in busy:
-            each.kill()
-            each.join()
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("seed", range(5))
+def test_beside_busy_processes_nothing_false_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, share: float, seed: int
+) -> None:
+    clocks = Clocks(seed, share, pause=0.02)
+    monkeypatch.setattr(timing, "time", clocks)
+    found = measure_interleaved(
+        {"dense": Work(clocks, 0.004), "small": Work(clocks, 0.002)},
+        Timing(seconds=0.1, threads=1, min_iterations=30, min_seconds=0.3),
+    )
     (dense,), (small,) = found.values()
     speed = speed_up(dense, small)
     assert speed.within_noise or speed.low <= 2 <= speed.high
-    assert 1.5 < dense.processor_ms / small.processor_ms < 2.7  # which others do not change much
+    assert speed.within_noise == (share > 0)  # which costs a wait in each tenth call at least
+    assert dense.processor_ms / small.processor_ms == pytest.approx(2, abs=0.1)  # waiting changes it not
+    assert dense.n >= 30
 
 
 QUICK = Timing(seconds=0.1, threads=1, min_iterations=3, min_seconds=0.0)

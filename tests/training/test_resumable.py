@@ -296,7 +296,7 @@ def test_five_kills_in_a_row_change_nothing(tmp_path, method):
     def run(folder, phase="none", step=0):
         command = [sys.executable, __file__, str(folder), method, phase, str(step)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([p for p in sys.path if p])}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
     wanted = run(tmp_path / "whole")
     assert wanted.returncode == 0, wanted.stderr
