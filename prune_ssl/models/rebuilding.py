@@ -92,7 +92,7 @@ def _require_plain_module(path: str, module: nn.Module) -> None:
     if names & ADAPTER_CLASSES or any(ADAPTER_NAMES.search(name) for name in own):
         raise ModelError(
             f"{path} ({type(module).__name__}) holds an adapter (LoRA or its kin) that is not merged; a cut "
-            "would lose it. Call model = model.merge_and_unload() (peft) first, and give what it returns."
+            "would lose it. Call model = model.merge_and_unload() (peft) first, and give the result."
         )
     modules = {f"{each.__module__}." for each in type(module).__mro__}
     if names & QUANTISED_CLASSES or any(each.startswith(QUANTISED_MODULES) for each in modules):
@@ -102,14 +102,14 @@ def _require_plain_module(path: str, module: nn.Module) -> None:
             odd = [type(each).__name__ for each in chain.children() if type(each).__name__ != "_WeightNorm"]
             if odd:
                 raise ModelError(
-                    f"{path}.{tensor} is parametrised ({', '.join(odd)}): what is cut must be plain tensors. "
+                    f"{path}.{tensor} is parametrised ({', '.join(odd)}): only plain tensors can be cut. "
                     f"Merge it first: torch.nn.utils.parametrize.remove_parametrizations(module, {tensor!r})."
                 )
     hooks = [type(hook).__name__ for hook in hooks_of(module)]
     if "SpectralNorm" in hooks or any(name.endswith("_orig") for name in own):
         undo = "remove_spectral_norm(module)" if "SpectralNorm" in hooks else "prune.remove(module, name)"
         raise ModelError(
-            f"{path} makes its weight anew at each call: what is cut must be plain tensors. Make it so "
+            f"{path} computes its weight at each call; only plain tensors can be cut. Make it plain "
             f"first: torch.nn.utils.{undo}."
         )
 
@@ -164,7 +164,7 @@ def _obstacles(model: PreTrainedModel) -> Iterator[Obstacle]:
         field = _field(odd[0], found, wanted)
         way = field or f"For a module of one's own, {FACTORY}."
         yield Obstacle(
-            f"{name} cannot be had again from its config: {_place(odd[0], model, rebuilt)}{more}. {way}",
+            f"{name} cannot be rebuilt from its config: {_place(odd[0], model, rebuilt)}{more}. {way}",
             not field,
         )
         return
