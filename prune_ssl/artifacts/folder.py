@@ -49,12 +49,12 @@ from prune_ssl.tracing import trace
 from prune_ssl.tracing.graph import units_of
 from prune_ssl.version import VERSION
 from prune_ssl.writing import (
+    as_artifact_error,
     check_place,
     check_room,
     is_taken,
     new_folder,
     put_back,
-    told_as_one_error,
     write_text,
 )
 
@@ -77,7 +77,7 @@ def prepare_folder(folder: str | Path, overwrite: bool = False, as_whole: bool =
     """
     path = Path(folder)
     check_place(path, as_whole)
-    with told_as_one_error(path):
+    with as_artifact_error(path):
         if is_taken(path) and not overwrite:
             raise ArtifactError(
                 f"{path} exists already; nothing was written. Give another folder, or --overwrite."

@@ -15,6 +15,7 @@ from prune_ssl.recipes.written import flat_data, recipe_as_yaml
 from prune_ssl.training.processes import from_first
 from prune_ssl.writing import (
     Held,
+    as_artifact_error,
     check_room,
     clear_below,
     lock,
@@ -22,7 +23,6 @@ from prune_ssl.writing import (
     make_folder,
     real_place,
     remove,
-    told_as_one_error,
     write_text,
 )
 
@@ -107,7 +107,7 @@ def _products(folder: Path) -> list[Path] | None:
 def begin(recipe: Recipe) -> None:
     """Make the folder anew, with the recipe in it."""
     text, folder = recipe_as_yaml(recipe), real_place(recipe.folder)
-    with told_as_one_error(folder):
+    with as_artifact_error(folder):
         if folder.is_dir() and any(folder.iterdir()):
             remove(folder)
     make_folder(folder)
@@ -126,7 +126,7 @@ def take_up(recipe: Recipe) -> None:
 def tidy(folder: Path) -> None:
     """Take away what a run that was stopped at its very start has left: half a recipe, or an empty one."""
     clear_below(folder, deep=False)
-    with told_as_one_error(folder):
+    with as_artifact_error(folder):
         path = folder / RECIPE_FILE
         if folder.is_dir() and list(folder.iterdir()) == [path] and path.stat().st_size == 0:
             remove(path)
@@ -175,7 +175,7 @@ def check_disk(recipe: Recipe, model: nn.Module, replaces: bool) -> None:
     pruned = recipe.checkpoint_steps is not None and recipe.student is None
     needed = weights * (1 if recipe.dense is None else 2) + pruned * CHECKPOINTS_AT_ONCE * checkpoint
     files = [path for path in recipe.folder.rglob("*") if path.is_file()] if replaces else []
-    with told_as_one_error(recipe.folder):
+    with as_artifact_error(recipe.folder):
         freed = sum(path.stat().st_size for path in files)
     what = "the models of the run" + " and its checkpoints" * pruned
     check_room(recipe.folder, needed, what, freed)

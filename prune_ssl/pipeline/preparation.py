@@ -39,7 +39,7 @@ from prune_ssl.recipes.sections import PruningPart
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import Task, TaskSettings, task_class
-from prune_ssl.tasks.frames import shortest_heard
+from prune_ssl.tasks.frames import shortest_in_training
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.masking import require_masks_fit
 from prune_ssl.tasks.starting import start_
@@ -164,7 +164,7 @@ def _check_clips(
     clips, model = corpus.clips, traced.model
     _check_lengths(clips, traced.graph)
     train = clips.splits["train"]
-    require_masks_fit(model, train, [shortest_heard(clip, settings) for clip in train])
+    require_masks_fit(model, train, [shortest_in_training(clip, settings) for clip in train])
     check_batches(name, corpus)
     corpus.judged()
     for note in task.check(clips, model, settings):
