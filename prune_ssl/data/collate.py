@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,18 +32,19 @@ class SpeechCollator:
     Each clip is normalized by its own samples alone, so that its values do not depend on the other clips of
     the batch. (A feature extractor that makes no mask would include the padding.)
 
-    A feature extractor of another family gives its own names and shapes: spectrograms of a fixed length are
-    `input_features` (B, F, T) without a mask, a padding mask may be called `padding_mask`.
+    The feature extractor decides the names and shapes. Spectrograms of a fixed length are `input_features`
+    (B, F, T) without a mask; a mask may be called `padding_mask`.
 
     Args:
-        processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the extractor of
-            wav2vec2-base: zero mean, unit variance, no mask.
+        processor: The feature extractor of a family that recipes train, such as `Wav2Vec2FeatureExtractor`,
+            or a processor that holds one. None means the extractor of wav2vec2-base: zero mean, unit
+            variance, no mask.
         attention_mask: Overrides the feature extractor's `return_attention_mask`.
         sample_rate_hz: The rate of the clips.
         lengths: Whether batches hold `input_lengths`. DistillationTrainer takes them; models do not.
 
     Raises:
-        DataError: the processor has no Wav2Vec2FeatureExtractor, or was made for another rate.
+        DataError: the processor has no feature extractor of a family, or was made for another rate.
 
     >>> import numpy as np
     >>> short, long = np.ones(800, dtype=np.float32), np.ones(1600, dtype=np.float32)
@@ -86,31 +88,26 @@ class SpeechCollator:
 
     def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Collate the items into one batch."""
-        features = self.feature_extractor(
-            [item["input_values"] for item in items],
-            sampling_rate=self.sample_rate_hz,
-            padding=True,
-            return_attention_mask=True,  # always, so that the padding does not count in a clip's statistics
-            return_tensors="pt",
-        )
-        batch = {"input_values": features["input_values"]}
-        if self.attention_mask:
-            batch["attention_mask"] = features["attention_mask"].long()
+        features = self._features([item["input_values"] for item in items])
+        batch = {self.name: features[self.name]}
+        if self.attention_mask and self.mask:
+            batch[self.mask] = features[self.mask].long()
         if "teacher_input_values" in items[0]:
-            batch["teacher_input_values"] = self._features(items, "teacher_input_values")[self.name]
+            teacher = self._features([item["teacher_input_values"] for item in items])
+            batch["teacher_input_values"] = teacher[self.name]
         if self.lengths:
             batch["input_lengths"] = torch.tensor([len(item["input_values"]) for item in items])
         if "labels" in items[0]:
             batch["labels"] = _labels([item["labels"] for item in items])
         return batch
 
-    def _features(self, items: Sequence[dict[str, Any]], name: str) -> Mapping[str, torch.Tensor]:
+    def _features(self, clips: Sequence[object]) -> Mapping[str, torch.Tensor]:
         # An extractor of models without a mask pads and cuts to their length unless it is told otherwise.
         padding = {"padding": True} if self.mask else {}
         return self._extract(
-            [np.asarray(item[name]) for item in items],
+            [np.asarray(clip) for clip in clips],
             sampling_rate=self.sample_rate_hz,
-            return_attention_mask=True,  # always: the statistics of a clip must leave its padding out
+            return_attention_mask=True,  # always, so that the padding does not count in a clip's statistics
             return_tensors="pt",
             **padding,
         )

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from prune_ssl.distillation.cache import AnswerCache, Tensors
 from prune_ssl.distillation.loss import output_of
 from prune_ssl.distillation.taps import Stage, Tapped, Taps, stage_of
-from prune_ssl.models import backbone_of
+from prune_ssl.models import backbone_of, family_of
 
 MASKED = "mask_time_indices"  # transformers' name for frames to mask
 FORMAT = 1

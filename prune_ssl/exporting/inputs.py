@@ -45,10 +45,14 @@ def example(
     return {model.main_input_name: values * mask.view(spread), kind.mask: mask}
 
 
-def dynamic_axes(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
+def dynamic_axes(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
     """Return the dynamic axes of each input: batch and time."""
-    dynamic = torch.export.Dim.DYNAMIC
-    return {name: {0: dynamic, 1: dynamic} for name in inputs}
+    dynamic, kind = torch.export.Dim.DYNAMIC, family_of(model).input
+    axes: dict[str, dict[int, object]] = {name: {0: dynamic, 1: dynamic} for name in inputs}
+    axes[model.main_input_name] = {0: dynamic}
+    if kind.time_axis is not None:
+        axes[model.main_input_name][kind.time_axis] = dynamic
+    return axes
 
 
 def as_feeds(inputs: dict[str, torch.Tensor]) -> Feeds:

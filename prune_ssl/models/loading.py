@@ -1,7 +1,9 @@
 """Loading: makes a module in float32 from a folder, a hub name or a saved pruned model."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 

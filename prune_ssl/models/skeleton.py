@@ -13,7 +13,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.weights import canonical
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -40,7 +40,7 @@ class NoHead(Head):
         Raises:
             ModelError: the backbone is not a model of transformers.
         """
-        backbone: nn.Module = model.base_model
+        backbone = backbone_of(model)[1]
         if not isinstance(backbone, PreTrainedModel):
             raise ModelError(f"{type(model).__name__}: its backbone is not a model of transformers")
         hand_on_origin(model, backbone)

@@ -127,7 +127,7 @@ class Task(ABC):
         """Sizes of the parts of a clip's logits that have their own softmax. None: one softmax for all."""
         return None
 
-    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+    def processor(self, extractor: SequenceFeatureExtractor) -> Processor:
         """Return the processor to save with the model, so that `transformers.pipeline` loads the folder."""
         return extractor
 

@@ -200,6 +200,7 @@ def find_clocks(
         ModelError: the count of a module is not linear in any frames, so that its cost would be a guess.
     """
     leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, Counted)]
+    fixed = family.input.fixed_samples(getattr(backbone, "config", None)) is not None
     counts = [
         _count_positions(twin, backbone, family, leaves, probe_input(backbone, family, seconds))
         for seconds in PROBE_SECONDS[: 1 if fixed else None]

@@ -82,7 +82,7 @@ def test_a_student_of_other_sizes_hears_what_its_teacher_hears(family):
 
 def test_a_teacher_of_another_input_is_refused():
     config = DistillationConfig(losses={"l1": 1.0})
-    with pytest.raises(DistillationError, match=r"the student reads input_values .*teacher input_f"):
+    with pytest.raises(DistillationError, match=r"the student reads input_values .*teacher input_features"):
         Distiller(config, tiny_model("whisper", "Model"), tiny_model("hubert", "Model"))
     spectra = [tiny_model("whisper", "Model") for _ in range(2)]
     with pytest.raises(DistillationError, match="enhancement: it compares samples"):
