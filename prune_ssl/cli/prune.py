@@ -10,7 +10,7 @@ import typer
 from torch import nn
 
 from prune_ssl.artifacts import plan_from_dense, prepare_folder, save_pretrained
-from prune_ssl.artifacts.companions import companions_of, renamed
+from prune_ssl.artifacts.companions import companions_of, new_name
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
@@ -171,7 +171,7 @@ def _notes(dense: nn.Module) -> Iterator[str]:
         return
     found = companions_of(origin.place)
     if found.files:
-        yield f"went along: {', '.join(sorted({renamed(each).parts[0] for each in found.files}))}"
+        yield f"went along: {', '.join(sorted({new_name(each).parts[0] for each in found.files}))}"
     for name, why in found.left_out.items():
         yield f"note: {name} stayed behind: {why}"
     if (
