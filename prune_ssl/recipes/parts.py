@@ -1,4 +1,4 @@
-"""The base of all sections of a recipe. Sections extend configs of the package, and errors name their keys."""
+"""The base of all sections of a recipe: they extend configs of the package, and errors name their keys."""
 
 import re
 from collections.abc import Callable

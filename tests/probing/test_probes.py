@@ -106,7 +106,7 @@ def test_states_are_those_of_the_clip_alone_and_kept() -> None:
     assert states.of_clip(clips[0]) is states.of_clip(clips[0])
     short = FrozenStates(model, SpeechCollator(EXTRACTOR), memory_bytes=10)
     assert not short.kept
-    assert torch.equal(short.of(clips[0]), states.of_clip(clips[0]))
+    assert torch.equal(short.of_clip(clips[0]), states.of_clip(clips[0]))
     assert not short.kept
 
 
@@ -259,7 +259,7 @@ def test_the_commands_probe_and_score(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--save", str(file)])
     assert result.exit_code == 0, result.output
     assert "ks (keyword spotting): accuracy" in result.output
-    assert "head: the probe trains one for ks" in result.output
+    assert "head: the probe trains a new one for ks" in result.output
     assert "dropped by request" not in result.output
     kept = json.loads(file.read_text())
     assert kept["ks"]["metric"] == "accuracy"

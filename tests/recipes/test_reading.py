@@ -116,7 +116,7 @@ def changed(before, after):
         (changed("layerdrop: 0.0", "layerdrop: 1.5"), "layerdrop: found 1.5, wanted a number from 0 to 1"),
         (
             changed("layerdrop: 0.0", "layer_norm_eps: 1e-5"),
-            "write it with a point and a sign, such as 1.0e-5",
+            "with a point and a sign, such as 1.0e-5",
         ),
         (changed("layerdrop: 0.0", "conv_dim: []"), "conv_dim: found [], wanted 1 to 100 whole numbers"),
         (changed("layerdrop: 0.0", "conv_stride: [0, 2, 2, 2, 2, 2, 2]"), "conv_stride: found"),
