@@ -60,7 +60,7 @@ def doctor_data(
     ] = 10,
     outside: Annotated[bool, typer.Option(help="Also read files outside the folder.")] = False,
 ) -> None:
-    """List broken, silent, clipped, loud, duplicated, short and long clips. Exit with 1 if one is unusable."""
+    """List broken, silent, clipped, loud, duplicated, short and long clips. Exit 1 if one is unusable."""
     limits = SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds, outside=outside)
     found = survey(folder, limits)
     for split, count in found.counts.items():

@@ -1,4 +1,4 @@
-"""The program as a whole: wrong use prints one line and exits with 2; closed pipes and Ctrl-C end it quietly."""
+"""The program as a whole: wrong use prints one line and exits with 2; closed pipes and Ctrl-C end quietly."""
 
 import io
 import sys
