@@ -145,6 +145,7 @@ def load_model(
             output_loading_info=True,
             use_safetensors=not stored.pickled,
             weights_only=True,
+            key_mapping=_key_mapping(choice.cls, config),
             **more,
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:

@@ -50,7 +50,7 @@ def overall_score(results: Mapping[str, float]) -> float:
         DataError: a number is missing or unknown.
 
     >>> round(overall_score({name: measure.best for name, measure in MEASURES.items()}), 2)
-    79.58
+    82.81
     """
     return sum(_merit(measure, results[name]) for name, measure in _checked(results).items()) / len(MEASURES)
 
