@@ -127,6 +127,7 @@ class Group:
     norms: tuple[str, ...] = field(default=(), repr=False)  # norms over the units, with parameters or without
     splits: tuple[SplitReader, ...] = field(default=(), repr=False)
     size_scales: tuple[str, ...] = ()  # Linears whose rows take sqrt(kept / size)
+    stated: tuple[tuple[str, int], ...] = ()  # attributes of modules that state so much for each kept unit
 
     def of_role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role."""
