@@ -1,7 +1,7 @@
 """Unknown models: the groups that the dependency graph alone can justify, and a reason for every refusal."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,6 @@ from torch import nn
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family
-from prune_ssl.models.inputs import Kernels
 from prune_ssl.tracing.cost import Clock
 from prune_ssl.tracing.coupling import Couplings
 from prune_ssl.tracing.example import Example, Inputs, call
@@ -63,18 +62,20 @@ class GenericRoles:
 
     Attributes:
         attentions: those that the rule found, whose products count.
+        macs: what torch counts of the dense model for the input that `find_heads` was given.
     """
 
     def __init__(self, twin: nn.Module, convs: list[str], couplings: Couplings) -> None:
         self.twin, self.convs, self.couplings = twin, convs, couplings
         self.not_pruned: dict[str, str] = {}
         self.attentions: list[Attention] = []
+        self.macs = 0
 
-    def find_heads(self, inputs: Inputs, samples: int, clocks: dict[str, Clock], kernels: Kernels) -> None:
-        """Find the attentions of the rule that do what it predicts for an input of this length."""
+    def find_heads(self, inputs: Inputs, frames: Sequence[int], clocks: dict[str, Clock]) -> None:
+        """Find the attentions of the rule that do what it predicts for an input of so many frames."""
         rule = HeadRule(self.twin, self.couplings)
         found = list(rule.attentions())
-        wrong = miscounted(self.twin, inputs, samples, found, clocks, kernels) if found else {}
+        wrong, self.macs = miscounted(self.twin, inputs, frames, found, clocks)
         self.attentions = [each for each in found if each.path not in wrong]
         self.not_pruned |= rule.not_pruned | wrong
 

@@ -21,7 +21,7 @@ from prune_ssl.models.inputs import SAMPLE_RATE_HZ
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.models.origin import written_dtypes
 from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
-from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
+from prune_ssl.tracing.cost import NEVER, Clock, CostTerm, conv_frames
 from prune_ssl.tracing.coupling import Couplings, stored_name
 from prune_ssl.tracing.example import Example, Inputs
 from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order, unknown_with
@@ -98,6 +98,8 @@ def trace(
     graph = tracer.run(only, ignore)
     if not known or strange_part(model):
         graph = tracer.without(graph, broken_by(model, graph, family))
+    if isinstance(family.input, Example):
+        _warn_of_uncounted(graph.cost(seconds=family.input.seconds).macs, tracer.counted)
     if not graph.groups:
         asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
         path, why = next(iter(graph.not_pruned.items()), ("", ""))
@@ -125,6 +127,15 @@ def _family_for(model: nn.Module, example: Inputs | Example | None) -> Family:
     return family
 
 
+def _warn_of_uncounted(found: int, counted: int) -> None:
+    if found != counted:
+        words = (
+            f"the costs of this model are {found:,} MACs for the example, and torch counts {counted:,}: the "
+            "model has products that are no Linear, no convolution and not the two of an attention"
+        )
+        warnings.warn(words, PruneWarning, stacklevel=3)
+
+
 def _unknown(example: Inputs | Example | None) -> Family:
     if example is None:
         return UNKNOWN
@@ -146,6 +157,7 @@ class _Tracer:
         }
         self.itemsizes = {name: dtype.itemsize for name, dtype in written_dtypes(model).items()}
         self.attentions: list[Attention] = []
+        self.counted = 0
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
         open_attentions(self.backbone, family)
@@ -192,11 +204,10 @@ class _Tracer:
             with on_meta(self.family):
                 roles.find_heads(
                     probe_input(self.twin, self.family, seconds),
-                    round(seconds * SAMPLE_RATE_HZ),
+                    conv_frames(round(seconds * SAMPLE_RATE_HZ), self.kernels),
                     clocks,
-                    self.kernels,
                 )
-            self.attentions = roles.attentions
+            self.attentions, self.counted = roles.attentions, roles.macs
         else:
             roles = Roles(self.twin, self.family, self.prefix, self.convs, couplings, self.stored)
         groups = {
