@@ -2,7 +2,7 @@
 
 A stock config has a width for every convolution, one FFN width for all layers, and a number of layers. Its
 heads are hidden size / head count wide, so heads and hidden size stay; so does a conformer's convolution
-module.
+module, and a frontend whose config has no widths for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +37,11 @@ def ties_of(graph: PruningGraph, layout: Layout) -> list[list[str]]:
 
 
 def _may_shrink(graph: PruningGraph, name: str) -> bool:
-    kind = graph.groups[name].kind
-    return kind in STOCK_KINDS and (kind != "conv" or name.startswith("conv."))
+    kind, family = graph.groups[name].kind, FAMILIES.get(graph.family)
+    if kind != "conv":
+        return kind in STOCK_KINDS
+    stated = family is None or family.classes is None or family.states_conv_widths
+    return stated and name.startswith("conv.")
 
 
 def _must_stay(graph: PruningGraph, name: str) -> bool:

@@ -68,7 +68,7 @@ class Couplings:
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             # torch-pruning warns of every plain parameter, which we account for.
             warnings.simplefilter("ignore")
-            inputs = probe_input(backbone, family, 1.0)
+            inputs = probe_input(backbone, family, getattr(family.input, "seconds", 1.0))
             with on_meta(family):
                 self.graph = tp.DependencyGraph().build_dependency(
                     backbone, inputs, output_transform=_tensors, verbose=False

@@ -127,6 +127,7 @@ class Group:
     norms: tuple[str, ...] = field(default=(), repr=False)  # norms over the units, with parameters or without
     splits: tuple[SplitReader, ...] = field(default=(), repr=False)
     size_scales: tuple[str, ...] = ()  # Linears whose rows take sqrt(kept / size)
+    stated: tuple[tuple[str, int], ...] = ()  # attributes of modules that state so much for each kept unit
 
     def of_role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role."""
@@ -146,10 +147,14 @@ class PruningGraph:
     not_pruned: dict[str, str]  # module path -> why nothing of it is in a group
     buffers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)  # saved beside parameters
     itemsizes: dict[str, int] = field(default_factory=dict, repr=False)  # bytes of a number, as it is saved
+    fixed_samples: int | None = None  # all audio is padded or cut to so many
 
     def frames(self, seconds: float) -> list[int]:
-        """Return the frames after each frontend layer for `seconds` of 16 kHz audio."""
-        return conv_frames(round(seconds * SAMPLE_RATE_HZ), self.kernels)
+        """Return the frames after each frontend layer for `seconds` of 16 kHz audio.
+
+        A model that pads or cuts all audio to one length has that length's frames, whatever is asked.
+        """
+        return conv_frames(self.fixed_samples or round(seconds * SAMPLE_RATE_HZ), self.kernels)
 
     @property
     def receptive_field(self) -> int:
@@ -195,7 +200,8 @@ class PruningGraph:
 
         Args:
             keep: group name -> kept units.
-            seconds: audio length; batch 1, 16 kHz.
+            seconds: audio length; batch 1, 16 kHz. A model that pads or cuts all audio to one length costs
+                the same for any; the result states that length as its `seconds`.
 
         Raises:
             KeepError: the keep does not fit this graph, or the audio is shorter than the receptive field.
@@ -206,7 +212,8 @@ class PruningGraph:
                 f"{seconds} s of audio is shorter than the frontend's receptive field "
                 f"({self.receptive_field} samples at 16 kHz); ask for a longer audio."
             )
-        return evaluate(self.terms, self.widths(keep), frames, seconds)
+        counted = seconds if self.fixed_samples is None else self.fixed_samples / SAMPLE_RATE_HZ
+        return evaluate(self.terms, self.widths(keep), frames, counted)
 
     def polynomial(self, metric: Metric, section: str | None = None, seconds: float = 10.0) -> Polynomial:
         """Return the cost as a polynomial in the groups' widths, of one section or (None) of the whole."""

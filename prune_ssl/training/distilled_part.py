@@ -78,7 +78,7 @@ class DistilledPart(Part):
         if self.args.world_size > 1:
             learned = learned + _nothing_of(outputs)
         if model.training:
-            self._count({"task": task.detach()} | distiller.parts, len(inputs["input_values"]))
+            self._count({"task": task.detach()} | distiller.parts, len(distiller.audio_of(inputs)))
         return task_weight * task + learned, outputs
 
     def _count(self, losses: Mapping[str, torch.Tensor], clips: int) -> None:
