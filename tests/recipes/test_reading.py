@@ -1,6 +1,7 @@
 """The text of recipes: what people and programs write into them, and what a refusal says."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -114,12 +115,15 @@ def changed(before, after):
         (changed("gelu", "foo"), "model.config: hidden_act: found 'foo', wanted one of gelu"),
         (changed("layerdrop", "layerdorp"), "unknown field 'layerdorp'; did you mean 'layerdrop'?"),
         (changed("layerdrop: 0.0", "layerdrop: 1.5"), "layerdrop: found 1.5, wanted a number from 0 to 1"),
-        (changed("layerdrop: 0.0", "layer_norm_eps: 1e-5"), "write it with a point and a sign, as 1.0e-5"),
+        (
+            changed("layerdrop: 0.0", "layer_norm_eps: 1e-5"),
+            "with a point and a sign, such as 1.0e-5",
+        ),
         (changed("layerdrop: 0.0", "conv_dim: []"), "conv_dim: found [], wanted 1 to 100 whole numbers"),
         (changed("layerdrop: 0.0", "conv_stride: [0, 2, 2, 2, 2, 2, 2]"), "conv_stride: found"),
         (
             changed("hidden_size: 16", "hidden_size: 15"),
-            "hidden_size 15 is no multiple of num_attention_heads 2",
+            "hidden_size 15 is not a multiple of num_attention_heads 2",
         ),
         (changed("hidden_size: 16", "hidden_size: 1000000000"), "wanted a whole number from 1 to 1000000"),
         (changed("hidden_size: 16", "hidden_size: 100000"), "wanted at most 1,000 and 20,000,000,000"),
@@ -270,3 +274,31 @@ def test_lines_of_keys_and_values_are_known():
     assert found.data == {"a": 1, "b": ["x", {"c": False}]}
     assert found.lines[("b", 1, "c")] == 4
     assert found.texts[("b", 1, "c")] == "no"
+
+
+def test_overrides_reach_into_sections(recipe):
+    loaded = load_recipe(
+        recipe, ["pruning.budget=params=40%", "seed=3", "dense=null", "report.threads=[1, 2]"]
+    )
+    assert loaded.pruning.budget == "params=40%"
+    assert (loaded.seed, loaded.dense, loaded.report.threads) == (3, None, (1, 2))
+
+
+def test_a_missing_or_malformed_recipe_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        load_recipe(tmp_path / "no.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    with pytest.raises(RecipeError, match="is not valid YAML"):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_an_override_of_budgets_replaces_the_budget_of_the_file_and_the_other_way_round(recipe, tmp_path):
+    assert load_recipe(recipe, ["pruning.budgets=[80%, 60%]"]).pruning.budget == "macs=60%"
+    file = tmp_path / "progressive.yaml"
+    data = yaml.safe_load(Path(recipe).read_text())
+    data["pruning"] = data["pruning"] | {"budgets": ["80%", "60%"], "budget": "macs=60%"}
+    file.write_text(yaml.safe_dump(data))
+    alone = load_recipe(file, ["pruning.budget=params=50%"]).pruning
+    assert (alone.budgets, alone.budget) == ((), "params=50%")
+    with pytest.raises(RecipeError, match="the last of budgets is macs=60%; leave it out"):
+        load_recipe(file, ["pruning.budgets=[80%, 60%]", "pruning.budget=macs=50%"])

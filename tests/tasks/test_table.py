@@ -49,7 +49,7 @@ def test_what_is_no_task_is_refused():
         spec = dataclasses.replace(Classification.spec, name="abstract")
 
     for kind, words in (
-        (Half, "Recognition is named 'ctc' already"),
+        (Half, "Recognition has the name 'ctc' already"),
         (Abstract, "Abstract lacks encode, from_folder, head, judge"),
         (int, "wanted a subclass of prune_ssl.tasks.Task"),
         ("ctc", "wanted a subclass"),
@@ -57,3 +57,12 @@ def test_what_is_no_task_is_refused():
         with pytest.raises(RecipeError, match=words):
             register_task(kind)
     assert register_task(Classification) is Classification
+
+
+def test_a_task_is_found_by_name_and_a_wrong_name_refused() -> None:
+    assert task_class("classification") is Classification
+    assert all(task.spec.name == name for name, task in TASKS.items())
+    with pytest.raises(
+        RecipeError, match="no task is named 'clasification': choose from classification, ctc"
+    ):
+        task_class("clasification")
