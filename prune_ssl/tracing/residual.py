@@ -79,7 +79,7 @@ class Residual:
         config = getattr(self.backbone, "config", None)
         positions = self.family.attention.kind(config)
         if positions == "rotary":
-            return gcd(units, attention_size(self.backbone, "config.num_attention_heads"))
+            return gcd(units, int(getattr(config, "num_attention_heads", units)))
         if positions == "relative":  # the stock constructor of their table wants an even width
             return gcd(units, self.width // 2)
         return units
