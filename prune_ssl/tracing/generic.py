@@ -1,8 +1,7 @@
-"""Unknown models: the groups that the dependency graph alone can justify, and a reason for every refusal."""
+"""Finds the groups of an unknown model that its dependency graph alone justifies, and says why not others."""
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ UNKNOWN = Family(name="unknown", library="none")
 
 
 def convolutions_in_order(twin: nn.Module) -> list[str]:
-    """Return the paths of the convolutions as a waveform meets them.
+    """Return the paths of the convolutions in the order in which a waveform passes them.
 
     Raises:
         ModelError: the model does not run on a waveform.
@@ -31,7 +30,7 @@ def convolutions_in_order(twin: nn.Module) -> list[str]:
     try:
         with torch.no_grad():
             twin(probe_input(twin, UNKNOWN, 1.0))
-    except Exception as error:  # whatever a stranger's forward raises
+    except Exception as error:  # the forward of a stranger may raise any kind
         raise ModelError(
             f"{type(twin).__name__} is not a speech SSL model that can be traced: it has no Hugging Face "
             f"config of a known family, and does not run on a waveform of shape (1, 16000): {error}"
@@ -50,14 +49,14 @@ class GenericRoles:
         self.not_pruned: dict[str, str] = {}
 
     def groups(self) -> Iterator[Group]:
-        """Yield the groups, frontend first; name in `not_pruned` what stands in the way of the others."""
+        """Yield the groups, frontend first; `not_pruned` maps every other module to the reason."""
         reached = set(self.couplings.graph.module2node)
         fused = [
             f"{path}." for path, each in self.twin.named_modules() if isinstance(each, nn.MultiheadAttention)
         ]
         linears = [path for path, each in self.twin.named_modules() if isinstance(each, nn.Linear)]
         for path in [*self.convs, *linears]:
-            module: Any = self.twin.get_submodule(path)
+            module = self.twin.get_submodule(path)
             if path.startswith(tuple(fused)):
                 self.not_pruned[path.rpartition(".")[0]] = (
                     "the graph cannot see through nn.MultiheadAttention"
@@ -67,7 +66,7 @@ class GenericRoles:
                 if group is not None:
                     yield group
 
-    def _group(self, path: str, module: Any) -> Group | None:
+    def _group(self, path: str, module: nn.Module) -> Group | None:
         try:
             slices = self.couplings.coupled(path, path)
         except TraceError as error:
@@ -84,7 +83,7 @@ class GenericRoles:
             self.not_pruned[path] = "a convolution in groups ties its channels together"
         else:
             conv = isinstance(module, nn.Conv1d)
-            units = module.out_channels if conv else module.out_features
+            units = len(module.get_parameter("weight"))
             name = self._name(path)
             return Group(
                 name,
