@@ -4,7 +4,7 @@ Shape letters used throughout: B batch, T frames, N samples, D hidden, H heads, 
 layers.
 """
 
-import prune_ssl.families  # noqa: F401  (registers them)
+import prune_ssl.families  # noqa: F401  (the import registers the families)
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.data import register_layout
 from prune_ssl.distillation import DistillationConfig, register_loss

@@ -1,20 +1,30 @@
-"""The exceptions of the package: one base class, one kind per thing that can be wrong."""
+"""The exceptions of the package: one base class, and one subclass for each kind of error."""
 
 
 class PruneError(Exception):
-    """What prune_ssl refuses; the message says where, what was found, what was wanted, what to do."""
+    """The base class of all errors of prune_ssl.
+
+    Each message says where the error is, what was found, what was wanted, and what to do.
+
+    >>> import prune_ssl
+    >>> try:
+    ...     prune_ssl.load_model("no/such/folder")
+    ... except prune_ssl.PruneError as error:
+    ...     print(type(error).__name__)
+    ModelError
+    """
 
 
 class ModelError(PruneError):
-    """The model cannot be handled: no known speech SSL family, or its state does not allow the operation."""
+    """The model cannot be handled: its family is not known, or its state does not allow the operation."""
 
 
 class TraceError(PruneError):
-    """The dependency graph met a module or an operation that it cannot justify pruning around."""
+    """The dependency graph contains a module or an operation around which pruning cannot be justified."""
 
 
 class KeepError(PruneError):
-    """A keep names an unknown group or unit, or would leave something that cannot run."""
+    """A keep names an unknown group or unit, or would leave a model that cannot run."""
 
 
 class BudgetError(PruneError):
@@ -38,20 +48,20 @@ class ArtifactError(PruneError):
 
 
 class GatingError(PruneError):
-    """Gates learned nothing that a cut could follow, or a loop uses them so that they would not."""
+    """Gates have learned nothing that a cut could follow, or a training loop does not let them learn."""
 
 
 class TrainingError(PruneError):
-    """Training cannot go on, or not from here: a loss, a gradient or a weight is not finite."""
+    """Training cannot continue or resume: a loss, a gradient or a weight is not finite."""
 
 
 class PruneWarning(UserWarning):
-    """Something was done, though probably not what was meant; the message says what to do."""
+    """An operation was done, but probably not as the user meant it. The message says what to do."""
 
 
 class MeasuringError(PruneError, ValueError):
-    """A measurement is asked for that cannot be made, such as one of no audio or on no thread."""
+    """A measurement is impossible, such as one of 0 s of audio or on 0 threads."""
 
 
 class ExportError(PruneError):
-    """A model cannot be written for a runtime, or what was written is not the model."""
+    """A model cannot be written for a runtime, or the written graph differs from the model."""

@@ -1,4 +1,4 @@
-"""Sweeps: a recipe at a set of budgets, methods and seeds, run or resumed, and their Pareto report."""
+"""Sweeps: run (or resume) a recipe at a set of budgets, methods and seeds, and write a Pareto report."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -22,13 +22,17 @@ from prune_ssl.writing import check_place, make_folder, write_text
 Say = Callable[[str], None]
 BARE_PERCENT = re.compile(r"[0-9.]+%")
 SETTINGS = "sweep.yaml"
-OWN = ("seed", "output", "pruning.budget", "pruning.budgets", "pruning.method")
-"""Keys that the trials of a sweep have of their own."""
+VARIED = ("seed", "output", "pruning.budget", "pruning.budgets", "pruning.method")
+"""Keys of the recipe that differ among the trials of a sweep."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One cell of a sweep."""
+    """One combination of budget, method and seed.
+
+    >>> Trial("macs=50%", "iterative/taylor", 0).name
+    'iterative-taylor-macs-50-s0'
+    """
 
     budget: str
     method: str
@@ -37,15 +41,18 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Its folder."""
+        """The name of the trial's folder."""
         return re.sub(r"[^\w.]+", "-", f"{self.method}-{self.budget}-s{self.seed}")
 
 
 def trials(budgets: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
-    """Return all combinations, seed by seed; a bare percentage is of MACs.
+    """Return all combinations, seed by seed. A bare percentage means MACs.
 
     Raises:
-        BudgetError: a malformed budget.
+        BudgetError: a budget is malformed.
+
+    >>> [trial.budget for trial in trials(["50%", "params=5M"], ["gates"], [0])]
+    ['macs=50%', 'params=5M']
     """
     full = [f"macs={budget}" if BARE_PERCENT.fullmatch(budget) else budget for budget in budgets]
     for budget in full:
@@ -57,11 +64,20 @@ def trials(budgets: Sequence[str], methods: Sequence[str], seeds: Sequence[int])
 def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -> list[SweepPoint]:
     """Run each trial that has no report yet, and write `pareto.html` and `pareto.csv` to `out`.
 
-    The dense model of a seed is trained once. A trial that fails (for want of memory, too) is said and left
-    out of the report; it is run again by the next sweep. Both files are written anew after every trial.
+    The dense model of a seed is trained once. A trial that fails (also for lack of memory) is reported by
+    `say` and left out of the files. The next sweep runs it again. Both files are updated after every trial.
+
+    Args:
+        recipe: The recipe of all trials.
+        cells: The trials, for example from `trials`.
+        out: The folder of all runs.
+        say: Called with one line for each trial.
+
+    Returns:
+        One point for each trial with a result.
 
     Raises:
-        ArtifactError: no trial has a result, or `out` holds a sweep of other settings.
+        ArtifactError: no trial has a result, or `out` holds a sweep with other settings.
     """
     recipes = {cell: _recipe_of(recipe, cell, out) for cell in cells}
     check_place(out)
@@ -84,7 +100,7 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
     points = _points(recipes)
     if not points:
         raise ArtifactError(
-            f"no trial of the sweep has a result; the last ones to fail: {', '.join(failed)}."
+            f"no trial of the sweep has a result; the trials that failed: {', '.join(failed)}."
         )
     _write(recipe, recipes, out)
     if failed:
@@ -93,8 +109,8 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
 
 
 def _check_settings(recipe: Recipe, out: Path) -> None:
-    """Note the settings that all trials share; refuse a folder whose trials were made with others."""
-    shared = {key: value for key, value in flat_data(recipe).items() if key not in OWN}
+    """Write the settings that all trials share, or refuse a folder of trials with other settings."""
+    shared = {key: value for key, value in flat_data(recipe).items() if key not in VARIED}
     path = out / SETTINGS
     if not path.is_file():
         write_text(path, yaml.safe_dump(shared, sort_keys=False))
@@ -103,8 +119,8 @@ def _check_settings(recipe: Recipe, out: Path) -> None:
     changed = sorted(key for key in before.keys() | shared.keys() if before.get(key) != shared.get(key))
     if changed:
         raise ArtifactError(
-            f"{out} holds a sweep of other settings ({', '.join(changed)} differ), and models of both would "
-            "share one table: give another --out."
+            f"{out} holds a sweep with other settings ({', '.join(changed)} differ), and models of both "
+            "would be mixed in one table: give another --out."
         )
 
 
@@ -124,7 +140,7 @@ def _recipe_of(recipe: Recipe, cell: Trial, out: Path) -> Recipe:
 
 
 def _with_dense(recipe: Recipe, each: Recipe, cell: Trial, out: Path, say: Say) -> None:
-    """Run one trial from the dense model of its seed, which the first trial of a seed trains."""
+    """Run one trial from the dense model of its seed. The first trial of a seed trains that model."""
     if recipe.dense is not None:
         known = sorted(path.parent for path in out.glob(f"*-s{cell.seed}/dense/model.safetensors"))
         if known and known[0].parent != each.folder:
@@ -149,17 +165,23 @@ def _points(recipes: dict[Trial, Recipe]) -> list[SweepPoint]:
 
 
 def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
-    """Return the point of a run's report.json: its quality after recovery, and its costs beside the dense's.
+    """Return the point of a run's report.json: its quality after recovery, and its costs.
+
+    Args:
+        path: The report.json of the run.
+        budget: The budget of the trial.
+        method: The method of the trial.
+        seed: The seed of the trial.
 
     Raises:
-        ArtifactError: it has no dense model or no result.
+        ArtifactError: the report has no dense model or no result.
     """
     data = Report.load(path).data
     stages = data.results
     last = stages.get("recovered") or stages.get("cut") or {}
     metric = next((name for name in last if name != "loss"), "loss")
     if data.baseline is None or metric not in last:
-        raise ArtifactError(f"{path} has no dense model or no result to compare; run its recipe again.")
+        raise ArtifactError(f"{path} has no dense model or no result to compare: run its recipe again.")
     small, dense = data.model.measurement, data.baseline.measurement
     at = data.reference_seconds
     times = [
@@ -167,7 +189,7 @@ def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
         for latency in small.latency
         if (reference := dense.latency_at(latency.seconds, latency.threads)) is not None
     ]
-    # That of the MACs' length where it was timed, else of the longest audio; on the fewest threads.
+    # Prefer the audio length of the MACs, else the longest; then the smallest number of threads.
     times.sort(key=lambda pair: (pair[0].seconds == at, pair[0].seconds, -pair[0].threads))
     timed, reference = times[-1] if times else (None, None)
     speed = speed_up(reference, timed) if reference is not None and timed is not None else None

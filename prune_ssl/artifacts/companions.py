@@ -1,4 +1,4 @@
-"""What goes along with a pruned model: all of its source folder but weights, config and training state."""
+"""The companions of a model: all files of its source folder except weights, config and training state."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from prune_ssl.models.places import Place
 from prune_ssl.writing import copy_file
 
 MOST_BYTES = 4 * 10**9
-"""A larger file stays behind; large language models are of some GB."""
+"""A larger file is not copied. Large language models have some GB."""
 MOST_FILES, MOST_DEPTH = 2_000, 4
+"""At most so many files are copied, from folders of at most this depth."""
 
 WEIGHTS = (
     "*.safetensors",
@@ -44,7 +45,7 @@ WEIGHTS = (
     "*.pdparams",
 )
 LANGUAGE_ADAPTER = re.compile(r"adapter\.[\w-]+\.(safetensors|bin)")
-"""Of MMS: they are weights that no config of the model names."""
+"""Adapters of MMS: weights that the model's config does not name, so they are copied."""
 STATE = (
     "optimizer.*",
     "scheduler.*",
@@ -61,7 +62,7 @@ STATE = (
     "adapter_config.json",
 )
 OWN = ("config.json", remote_code.FILE, "pruning_plan.json", "report.*", "recipe.yaml", "README.md")
-"""Of the source model alone: the new one has its own, or none."""
+"""Files that hold only for the source model. The new model has its own, or none."""
 FOLDERS = (
     "checkpoint-*",
     "global_step*",
@@ -80,7 +81,7 @@ FOLDERS = (
     "model-*",
 )
 CARD, CARD_OF_SOURCE = "README.md", "README_source.md"
-"""The source's model card is not the new model's: it goes along under another name."""
+"""The model card of the source is copied under another name, because the new model has its own."""
 OF_TOKENIZERS = (
     "vocab.json",
     "tokenizer.json",
@@ -93,19 +94,22 @@ OF_TOKENIZERS = (
     "alphabet.json",
 )
 LANGUAGE_MODEL = "language_model"
-"""Folder of a beam search decoder: it fits one tokenizer."""
+"""The folder of a beam search decoder, which fits one tokenizer only."""
 
 
 @dataclass
 class Companions:
-    """Files of a source folder, relative to it, and what stays behind with the reason."""
+    """The files of a source folder to copy, and the files left out with their reasons."""
 
     place: Place
+    """The source folder."""
     files: list[Path] = field(default_factory=list)
+    """The files to copy, relative to the source folder."""
     left_out: dict[str, str] = field(default_factory=dict)
+    """The reason for each file or folder that is left out."""
 
     def copy_to(self, folder: Path, without: tuple[str, ...] = ()) -> None:
-        """Copy the files into a folder, but those that are there already or match a pattern.
+        """Copy the files into a folder, except those that exist there or match a pattern of `without`.
 
         Raises:
             ArtifactError: a file cannot be read or written.
@@ -113,34 +117,38 @@ class Companions:
         for file in self.files:
             if any(fnmatch(file.name, each) for each in without) or file.parts[0] in without:
                 continue
-            target = folder / renamed(file)
+            target = folder / new_name(file)
             if target.exists():
                 continue
             if not os.access(self.place.folder / file, os.R_OK):
                 raise ArtifactError(
-                    f"{self.place.folder / file} cannot be read, so it cannot go along with the new model. "
-                    "Make it readable, or give companions=False."
+                    f"{self.place.folder / file} cannot be read, so it cannot be copied to the new model. "
+                    "Make the file readable, or give companions=False."
                 )
             copy_file(self.place.folder / file, target)
 
 
-def renamed(file: Path) -> Path:
-    """Return the name that a file goes along under."""
+def new_name(file: Path) -> Path:
+    """Return the name of a file in the new folder.
+
+    >>> new_name(Path("README.md")), new_name(Path("vocab.json"))
+    (PosixPath('README_source.md'), PosixPath('vocab.json'))
+    """
     return Path(CARD_OF_SOURCE) if str(file) == CARD else file
 
 
 def companions_of(place: Place) -> Companions:
-    """Find what goes along from a model's folder: tokenizer, processor, language model, licence, ...
+    """List the files of a model's folder to copy: tokenizer, processor, language model, licence and others.
 
-    Links are followed where they stay in the folder (or, of a hub snapshot, in its repository's cache).
+    Links are followed if they stay in the folder (or, in a hub snapshot, in the cache of its repository).
     """
     found = Companions(place)
     for file in _walk(place.folder, Path(), found):
         path, name = place.folder / file, str(file)
         if len(found.files) >= MOST_FILES:
-            found.left_out[name] = f"only {MOST_FILES} files go along"
+            found.left_out[name] = f"only {MOST_FILES} files are copied"
             break
-        if _stays(file):
+        if _belongs_to_source(file):
             continue
         if not path.is_file():
             found.left_out[name] = "not a plain file"
@@ -172,12 +180,12 @@ def _walk(folder: Path, inner: Path, found: Companions) -> Iterator[Path]:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether it holds another model."""
+    """Return whether a folder holds another model."""
     return (folder / "config.json").is_file()
 
 
-def _stays(file: Path) -> bool:
-    """Whether it is weights, training state, or what the new model has of its own."""
+def _belongs_to_source(file: Path) -> bool:
+    """Return whether a file holds weights or training state, or is a file that the new model makes itself."""
     if LANGUAGE_ADAPTER.fullmatch(file.name) and len(file.parts) == 1:
         return False
     if file.parts[0] == LANGUAGE_MODEL and not fnmatch(file.name, "*.pkl"):
@@ -188,7 +196,7 @@ def _stays(file: Path) -> bool:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file starts as torch's or Python's pickles do; language models may be called .bin as well."""
+    """Return whether a file starts like a pickle of torch or Python. A language model may be a .bin too."""
     if path.suffix not in (".bin", ".dat", ".data", ""):
         return False
     with path.open("rb") as opened:
@@ -197,9 +205,10 @@ def _is_pickle(path: Path) -> bool:
 
 
 def patterns_of_tokenizer(processor: object, place: Place) -> tuple[str, ...]:
-    """Return what stays behind beside a processor that brings a tokenizer of its own.
+    """Return the patterns of files that are not copied because the given processor has its own tokenizer.
 
-    A tokenizer's files fit one another; with other tokens the source's language model does not fit either.
+    The files of two tokenizers must not be mixed. If the tokens differ, the source's language model does not
+    fit either.
     """
     tokenizer = getattr(processor, "tokenizer", None) or (
         processor if hasattr(processor, "get_vocab") else None

@@ -1,4 +1,4 @@
-"""What a model folder holds: weights in the dtype of their source, config, processor, and what goes along."""
+"""The content of a model folder: weights in the dtype of their source, config, processor and companions."""
 
 import json
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ class Processor(Protocol):
     """A feature extractor, tokenizer or processor of transformers."""
 
     def save_pretrained(self, save_directory: str | Path) -> object:
-        """Write its files into a folder."""
+        """Write the processor's files into a folder."""
 
 
 def require_loadable(model: nn.Module) -> PreTrainedModel:
-    """Return a model whose folder can be loaded again, by its config.
+    """Return the model if its folder can be loaded again by its config.
 
     Raises:
-        ArtifactError: its config does not make it; the message names the module and the way.
+        ArtifactError: the config does not rebuild the model. The message names the module and the remedy.
     """
     try:
         require_plain(model)
@@ -37,19 +37,23 @@ def require_loadable(model: nn.Module) -> PreTrainedModel:
         raise ArtifactError(f"nothing was written: {error}") from error
     obstacle = obstacle_to_loading(model)
     if obstacle is not None:
-        raise ArtifactError(f"nothing was written, as it could not be loaded again: {obstacle.words}")
+        raise ArtifactError(
+            f"nothing was written, because the model could not be loaded again: {obstacle.words}"
+        )
     if not isinstance(model, PreTrainedModel):
-        raise ArtifactError(f"nothing was written: {type(model).__name__} has no config that could make it.")
+        raise ArtifactError(
+            f"nothing was written: {type(model).__name__} has no config that could rebuild it."
+        )
     return model
 
 
 def plain_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors that share no memory, as safetensors wants them."""
+    """Return copies of tensors that share no memory, as safetensors needs them."""
     return {name: value.contiguous().clone() for name, value in state.items()}
 
 
 def state_to_write(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, torch.Tensor]:
-    """Return a model's weights in the dtype that they are written in (None: see `written_dtypes`)."""
+    """Return a model's weights in the dtype for the file. None: the dtypes of `written_dtypes`."""
     stored, cast = written_dtypes(model), {}
     for name, value in model.state_dict().items():
         wanted = value.dtype if not value.is_floating_point() else dtype or stored[name]
@@ -58,7 +62,7 @@ def state_to_write(model: nn.Module, dtype: torch.dtype | None) -> Mapping[str, 
 
 
 def state_dtype(config: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Let config.json say the dtype of most of the weights beside it; transformers says the model's own."""
+    """Write the dtype of most of the weights into config.json. transformers would write the model's own."""
     floats = [value.dtype for value in state.values() if value.is_floating_point()]
     if not floats:
         return
@@ -69,7 +73,7 @@ def state_dtype(config: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def copy_companions(model: nn.Module, folder: Path, processor: Processor | None) -> None:
-    """Copy what goes along from the folder that the model came from, beside what the processor wrote.
+    """Copy the companions from the folder from which the model was loaded. The processor's files stay.
 
     Raises:
         ArtifactError: a file of the source cannot be read.

@@ -1,16 +1,16 @@
-"""save_pretrained and load_pretrained: a Hugging Face folder with the plan and the processor.
+"""Save a model as a Hugging Face folder with its plan and processor, and load such a folder.
 
-The folder is written beside its place and moved there, so that no half-written one is ever seen. One that is
-replaced goes once the new one stands (`prune_ssl.writing`). It loads with `load_pretrained`, and with
-`AutoModel*.from_pretrained` once prune_ssl is imported. The folder of a pruned model also has
-modeling_pruned.py: with `trust_remote_code=True` transformers loads it where prune_ssl is not installed.
+The folder is written atomically (`prune_ssl.writing`), so that nobody ever sees a half-written one.
+`load_pretrained` loads it, and so does `AutoModel*.from_pretrained` after prune_ssl is imported. The folder
+of a pruned model also holds modeling_pruned.py, with which transformers alone loads the model
+(`trust_remote_code=True`).
 
-A model that is not of transformers (torchaudio's, one's own) has no config that could rebuild it: its folder
-holds the weights and the plan, and `load_pretrained(folder, factory)` cuts the model that the factory makes.
-So it is with a model of transformers that has a module of one's own, which no config can say.
+A model that is not of transformers (for example torchaudio's) has no config that could rebuild it. Its folder
+holds the weights and the plan, and `load_pretrained(folder, factory)` cuts the dense model that the factory
+makes. The same holds for a model of transformers with a module that no config describes.
 
-A model that `load_model` made, or that was made of it, takes along everything in its source folder that is
-not weights, config or training state; files that the processor writes are its own.
+A model that `load_model` read, or that was made from such a model, gets copies of all files of its source
+folder except weights, config and training state. The processor's own files win over copies.
 """
 
 import json
@@ -49,12 +49,12 @@ from prune_ssl.tracing import trace
 from prune_ssl.tracing.graph import units_of
 from prune_ssl.version import VERSION
 from prune_ssl.writing import (
+    as_artifact_error,
     check_place,
     check_room,
     is_taken,
     new_folder,
     put_back,
-    told_as_one_error,
     write_text,
 )
 
@@ -65,22 +65,26 @@ Keep = Mapping[str, Sequence[int]]
 
 
 def prepare_folder(folder: str | Path, overwrite: bool = False, as_whole: bool = True) -> Path:
-    """Return `folder` as a path that may be written.
+    """Return `folder` as a path, after checking that it may be written.
 
     Args:
-        folder: the folder.
-        overwrite: it may hold something.
-        as_whole: it is to be replaced, not written into.
+        folder: The folder.
+        overwrite: Whether it may exist with some content.
+        as_whole: Whether it will be replaced as a whole, not written into.
 
     Raises:
-        ArtifactError: it exists, is not an empty folder, and `overwrite` is not set; or it cannot be written.
+        ArtifactError: the folder is not empty and `overwrite` is not set, or it cannot be written.
+
+    >>> prepare_folder("out")
+    PosixPath('out')
     """
     path = Path(folder)
     check_place(path, as_whole)
-    with told_as_one_error(path):
+    with as_artifact_error(path):
         if is_taken(path) and not overwrite:
             raise ArtifactError(
-                f"{path} exists already; nothing was written. Give another folder, or --overwrite."
+                f"{path} exists already, so nothing was written. Give another folder, or --overwrite "
+                "(in Python: overwrite=True)."
             )
         if path.is_file():
             raise ArtifactError(f"{path} is a file, wanted a folder.")
@@ -97,31 +101,38 @@ def save_pretrained(
     dtype: torch.dtype | None = None,
     companions: bool = True,
 ) -> Path:
-    """Write `model` to `folder`: config.json, model.safetensors, and when given the processor and the plan.
-
-    The module's text says what goes into the folder, and what goes along from the model's own.
+    """Write `model` to `folder` (config.json and model.safetensors), with its processor and plan if given.
 
     Args:
-        model: a model of transformers, dense or resized, or its folder or hub name; or any other that
-            `resize` gave.
-        folder: where to write; created with its parents.
-        overwrite: replace what is there.
-        processor: feature extractor or processor of transformers to save with it.
-        plan: what was kept (a plan or a bare keep), saved as pruning_plan.json, so that it can be applied to
-            the dense checkpoint again. A model that is not of transformers needs it.
-        dtype: dtype of the saved weights (None: that of the checkpoint which `load_model` read, though it
-            computes in float32; other models as they are).
-        companions: whether the files of the source folder go along.
+        model: A dense or resized model of transformers, its folder or hub name, or any other model that
+            `resize` returned.
+        folder: The folder to write. It is created with its parents.
+        overwrite: Whether to replace an existing folder.
+        processor: The feature extractor or processor of transformers to save with the model.
+        plan: The plan, or a bare keep. It is saved as pruning_plan.json, so that it can be applied to the
+            dense checkpoint again. A model that is not of transformers needs it.
+        dtype: The dtype of the saved weights. None: the dtype of the checkpoint that `load_model` read
+            (though the model computes in float32), or the model's own.
+        companions: Whether to copy the other files of the source folder, such as its tokenizer.
+
+    Returns:
+        The path of the folder.
 
     Raises:
-        ArtifactError: the folder exists or cannot be written; the model could not be loaded again (it
-            is built from its config on the meta device, and compared); a number is not finite in that dtype.
+        ArtifactError: the folder exists or cannot be written; the model could not be loaded again (it is
+            built from its config on the meta device and compared); or a number is not finite in that dtype.
+
+    >>> from transformers import HubertConfig, HubertModel
+    >>> config = HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    >>> path = save_pretrained(HubertModel(config), "small")
+    >>> type(load_pretrained(path)).__name__
+    'HubertModel'
     """
     model = as_model(model, "save_pretrained")
     if not isinstance(model, PreTrainedModel) and plan is None:
         raise ArtifactError(
             f"{type(model).__name__} is not a model of transformers, so no config can rebuild it. Give "
-            "plan=, what `resize` was given ({} for a dense model); load_pretrained then wants a factory."
+            "plan= with the plan of `resize` ({} for a dense model); load_pretrained then needs a factory."
         )
     by_config = None if plan is not None and _wants_factory(model) else require_loadable(model)
     state = _finite_state(model, dtype, folder)
@@ -132,7 +143,7 @@ def save_pretrained(
             save_file(plain_tensors(state), str(new / WEIGHTS_FILE), metadata={"format": "pt"})
         else:
             by_config.save_pretrained(new, state_dict=dict(state))
-            _say_more(by_config, new, state)
+            _complete(by_config, new, state)
         if processor is not None:
             processor.save_pretrained(new)
         if companions:
@@ -146,33 +157,35 @@ def save_pretrained(
 def _finite_state(
     model: nn.Module, dtype: torch.dtype | None, folder: str | Path
 ) -> Mapping[str, torch.Tensor]:
-    """Return the weights as they are written.
+    """Return the weights for the file.
 
     Raises:
-        ArtifactError: a number of them is not finite.
+        ArtifactError: a weight is not finite.
     """
     state = state_to_write(model, dtype)
     try:
-        require_finite(state, type(model).__name__, f"It was not saved to {folder}: train or load it anew.")
+        require_finite(
+            state, type(model).__name__, f"It was not saved to {folder}: train it or load it again."
+        )
     except ModelError as error:
         raise ArtifactError(str(error)) from error
     return state
 
 
-def _say_more(model: PreTrainedModel, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Say the dtype of the weights in config.json, and add the code that a pruned model needs elsewhere."""
+def _complete(model: PreTrainedModel, folder: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write the dtype of the weights into config.json, and add the code with which transformers loads it."""
     state_dtype(folder / CONFIG_FILE, state)
     if isinstance(model, PrunedLayers):
         _add_code(model, folder)
 
 
 def _wants_factory(model: nn.Module) -> bool:
-    """Whether no config can make the model, so that loading it takes a function of the user's own."""
+    """Return whether no config can rebuild the model, so that loading it needs a factory."""
     obstacle = obstacle_to_loading(model)
     if obstacle is not None and obstacle.factory:
         warnings.warn(
-            f"{type(model).__name__} is written without a config.json, as no config can say it: load it by "
-            "load_pretrained(folder, factory), where factory makes the dense model.",
+            f"{type(model).__name__} is written without a config.json, because no config can rebuild it: "
+            "load it by load_pretrained(folder, factory), where factory makes the dense model.",
             PruneWarning,
             stacklevel=3,
         )
@@ -180,7 +193,7 @@ def _wants_factory(model: nn.Module) -> bool:
 
 
 def _add_code(model: PreTrainedModel, folder: Path) -> None:
-    """Add the file by which transformers alone can load a pruned model, and name it in config.json."""
+    """Add the file with which transformers alone loads a pruned model, and name it in config.json."""
     write_text(folder / remote_code.FILE, remote_code.modelling_file(model, VERSION))
     config = json.loads((folder / CONFIG_FILE).read_text())
     config["auto_map"] = remote_code.auto_map(model)
@@ -188,7 +201,11 @@ def _add_code(model: PreTrainedModel, folder: Path) -> None:
 
 
 def plan_as_json(plan: Plan) -> dict[str, object]:
-    """Return a plan as plain data."""
+    """Return a plan as plain data for JSON.
+
+    >>> plan_as_json(Plan({"layer.0.ffn": (0, 2)}))["keep"]
+    {'layer.0.ffn': [0, 2]}
+    """
     return {
         "prune_format_version": PLAN_VERSION,
         "keep": {name: list(units_of(name, units)) for name, units in plan.keep.items()},
@@ -197,10 +214,10 @@ def plan_as_json(plan: Plan) -> dict[str, object]:
 
 
 def earlier_plan(model: nn.Module) -> Plan | None:
-    """Return the plan in the folder that a pruned model was loaded from; None where there is none.
+    """Return the plan in the folder from which a pruned model was loaded, or None if there is none.
 
     Raises:
-        ArtifactError: it cannot be read.
+        ArtifactError: the plan cannot be read.
     """
     origin = origin_of(model)
     if origin is None or not is_pruned(model) or not (origin.place.folder / PLAN_FILE).is_file():
@@ -209,16 +226,16 @@ def earlier_plan(model: nn.Module) -> Plan | None:
 
 
 def plan_from_dense(model: nn.Module, plan: Plan) -> Plan:
-    """Return the plan by which the dense checkpoint gives what `plan` makes of `model`.
+    """Return the plan that cuts the original dense checkpoint to the same model as `plan` cuts `model`.
 
-    The folder of a model that was pruned before has the plan of its own cut; the two are composed.
+    The folder of a model that was pruned before holds the plan of that cut. The two plans are composed.
 
     Args:
-        model: what `plan` cuts, as `load_model` made it, or a copy of it.
-        plan: what is kept of it.
+        model: The model that `plan` cuts, as `load_model` returned it, or a copy of it.
+        plan: The plan for that model.
 
     Raises:
-        ArtifactError: the plan of the model's folder cannot be read.
+        ArtifactError: the plan in the model's folder cannot be read.
     """
     earlier = earlier_plan(model)
     return plan if earlier is None else earlier.then(plan)
@@ -228,10 +245,15 @@ def load_plan(place: str | Path) -> Plan:
     """Read a pruning plan.
 
     Args:
-        place: a model folder with pruning_plan.json, or such a file.
+        place: A model folder with pruning_plan.json, or such a file.
 
     Raises:
-        ArtifactError: it is missing or malformed.
+        ArtifactError: the plan is missing or malformed.
+
+    >>> text = '{"prune_format_version": 1, "keep": {"layer.0.ffn": [0, 2]}}'
+    >>> _ = Path("pruning_plan.json").write_text(text)
+    >>> load_plan(".").keep
+    {'layer.0.ffn': (0, 2)}
     """
     path = Path(place)
     path = path if path.is_file() else path / PLAN_FILE
@@ -242,7 +264,7 @@ def load_plan(place: str | Path) -> Plan:
 
 
 def _plan_of(data: object) -> Plan:
-    """Return the plan that `plan_as_json` made plain, checked as far as it can be without a graph."""
+    """Return the plan in data of `plan_as_json`, after all checks that need no graph."""
     data = data if isinstance(data, dict) else {}
     version = data.get("prune_format_version")
     if type(version) is not int or version != PLAN_VERSION:
@@ -252,7 +274,7 @@ def _plan_of(data: object) -> Plan:
         )
     keep, scales = data.get("keep"), data.get("scales", {})
     if not isinstance(keep, dict) or not isinstance(scales, dict):
-        raise ValueError("wanted 'keep' and 'scales' that map names of groups to lists.")
+        raise ValueError("wanted 'keep' and 'scales', which map names of groups to lists.")
     kept = {name: units_of(name, units) for name, units in keep.items()}
     for name, units in kept.items():
         if len(set(units)) < len(units) or any(unit < 0 for unit in units):
@@ -261,32 +283,32 @@ def _plan_of(data: object) -> Plan:
         numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
         fits = numbers and (name not in kept or len(values) == len(kept[name]))
         if not fits or not all(isfinite(value) for value in values):
-            raise ValueError(f"scales of {name}: wanted one finite number for each unit that stays.")
+            raise ValueError(f"scales of {name}: wanted one finite number for each kept unit.")
     return Plan(kept, {name: tuple(map(float, values)) for name, values in scales.items()})
 
 
 def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
-    """Load a folder that `save_pretrained` wrote, strictly and in float32.
+    """Load a folder that `save_pretrained` wrote, strictly, in float32 and in evaluation mode.
 
     Args:
-        folder: the folder.
-        factory: for a model that is not of transformers: makes the dense model, with any weights, as it was
-            traced. It is traced and cut to the folder's plan, then takes the folder's weights.
+        folder: The folder.
+        factory: Only for a model that no config can rebuild: a function that makes the dense model, with any
+            weights. The model is traced, cut to the folder's plan, and filled with the folder's weights.
 
     Raises:
-        ArtifactError: the folder is missing, is not a model, or its weights do not fit its config or the
-            factory's model exactly.
+        ArtifactError: the folder is missing or holds no model, or its weights do not fit its config (or the
+            factory's model) exactly.
     """
     path = Path(folder)
     put_back(path)
     if not path.is_dir():
-        raise ArtifactError(f"{path} is not a folder; wanted one that save_pretrained wrote.")
+        raise ArtifactError(f"{path} is not a folder: give a folder that save_pretrained wrote.")
     needs_factory = (path / PLAN_FILE).is_file() and not (path / "config.json").is_file()
     if needs_factory != (factory is not None):
         raise ArtifactError(
             f"{path} has no config: give load_pretrained the function that makes its dense model."
             if needs_factory
-            else f"{path} is not a model that a factory could help to load; leave it out."
+            else f"{path} is loaded by its config, without a factory: leave the factory out."
         )
     try:
         model = load_model(path) if factory is None else _refill(factory(), path)
@@ -306,7 +328,7 @@ def _refill(model: nn.Module, path: Path) -> nn.Module:
         load_weights(small, str(path / WEIGHTS_FILE), strict=True)
     except (OSError, RuntimeError) as error:
         raise ArtifactError(
-            f"{WEIGHTS_FILE} does not fit the model that the factory makes, cut to the plan: "
+            f"{WEIGHTS_FILE} does not fit the factory's model after the cut of the plan: "
             f"{str(error).splitlines()[0]}"
         ) from error
     return small

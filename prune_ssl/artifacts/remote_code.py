@@ -1,7 +1,7 @@
-"""The one Python file of a pruned model's folder: loads it where transformers is, and prune_ssl is not.
+"""The Python file of a pruned model's folder, with which transformers loads the model without prune_ssl.
 
-The file is not written a second time by hand. It is put together from the package's own definitions: those
-that the model's class uses. So a model that is loaded by it computes what it computes here.
+The file is not maintained by hand. It is assembled from the definitions of this package that the model's
+class uses. A model that is loaded by it therefore computes the same as here.
 """
 
 import ast
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transformers import PreTrainedModel
 
@@ -20,27 +20,28 @@ from prune_ssl.models import FAMILIES
 from prune_ssl.models.family import Family
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.registry import PRUNED_PREFIX
+from prune_ssl.models.transformers_internals import SUPPORTS_SDPA, can_fuse
 
 FILE = "modeling_pruned.py"
 START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
 ROOTS = ("PrunedLayers", "_config_class")
 EXAMPLE = re.compile(r"\n(\n *Examples?:)?\n\n? *>>> .*?(?=\n *\"\"\")", re.DOTALL)
-"""The example at the end of a docstring; it imports prune_ssl, which the file does without."""
+"""The example at the end of a docstring. It imports prune_ssl, which the file must not need."""
 TABLES = ("FAMILIES",)
-"""Tables of the package of which the file holds the model's own row."""
+"""Tables of the package. The file holds only the model's own row of each."""
 
 _HEADER = '''"""A pruned speech model's classes, for programs in which prune_ssl is not installed.
 
     from transformers import {auto}
     model = {auto}.from_pretrained(FOLDER, trust_remote_code=True)
 
-Put together by prune_ssl {version} from its own definitions (Apache-2.0); needs torch and transformers only.
-With prune_ssl installed, prune_ssl.load_pretrained(FOLDER) loads the same model without running this file.
+Assembled by prune_ssl {version} from its own definitions (Apache-2.0). It needs torch and transformers only.
+If prune_ssl is installed, prune_ssl.load_pretrained(FOLDER) loads the same model without running this file.
 """'''
 
 
 class _Name(NamedTuple):
-    """A name that a module of the package defines at its top level."""
+    """A name at the top level of a module of the package."""
 
     module: str
     name: str
@@ -48,7 +49,7 @@ class _Name(NamedTuple):
 
 @dataclass(frozen=True)
 class _Definition:
-    """The statement behind a name."""
+    """The statement that defines a name."""
 
     line: int
     text: str
@@ -57,17 +58,17 @@ class _Definition:
 
 @dataclass(frozen=True)
 class _Source:
-    """A module of the package: what it defines, and what it imports."""
+    """The definitions and the imports of a module of the package."""
 
     definitions: dict[str, _Definition]
     own: dict[str, _Name]
-    """Names that it takes from other modules of the package."""
+    """Names imported from other modules of the package."""
     foreign: dict[str, tuple[str, str]]
-    """Names that it takes from elsewhere: the module and what of it (nothing: the module itself)."""
+    """Names imported from other packages: the module, and the name in it (empty: the module itself)."""
 
 
 def auto_map(model: PreTrainedModel) -> dict[str, str]:
-    """Return the field of config.json by which transformers finds the file's classes."""
+    """Return the field `auto_map` of config.json, by which transformers finds the classes of the file."""
     stem = FILE.removesuffix(".py")
     return {
         "AutoConfig": f"{stem}.{type(model.config).__name__}",
@@ -79,8 +80,8 @@ def modelling_file(model: PreTrainedModel, version: str) -> str:
     """Return the text of the file for a model of a pruned class, such as a PrunedHubertForCTC.
 
     Args:
-        model: its class, and the family that its config names, decide what is in the file.
-        version: of prune_ssl, which the file names.
+        model: The model. Its class and the family in its config decide the content of the file.
+        version: The version of prune_ssl, which the file names.
     """
     family = FAMILIES[model.config.model_type.removeprefix(PRUNED_PREFIX)]
     table = f"FAMILIES = {{{family.name!r}: {_literal(family)}}}"
@@ -108,53 +109,54 @@ def _auto_class(kind: type[PreTrainedModel]) -> str:
 
 
 def _classes(kind: type[PreTrainedModel], family: Family) -> str:
-    """Return the statements that make the config's class and the model's, as prune_ssl makes them."""
+    """Return the statements that define the classes of the config and the model, as prune_ssl makes them."""
     config = kind.config_class
     stock = _stock_class(kind)
     made = f"transformers.{stock.__name__}"
-    if stock.__module__ == XVECTOR:  # transformers has none of this family
+    if stock.__module__ == XVECTOR:  # transformers has no x-vector model of this family
         made = f"xvector_class(FAMILIES[{family.name!r}])"
-    extra = "    _supports_sdpa = True\n" if kind._supports_sdpa and not stock._supports_sdpa else ""
+    extra = f"    {SUPPORTS_SDPA} = True\n" if can_fuse(kind) and not can_fuse(stock) else ""
     assert config is not None
     return (
         f"{config.__name__} = _config_class(FAMILIES[{family.name!r}])\n\n\n"
         f"class {kind.__name__}(PrunedLayers, {made}):\n"
         f'    """{stock.__name__}, pruned."""\n\n'
         f"    config_class = {config.__name__}\n{extra}\n\n"
-        # So that a model that was loaded by this file and trained further is saved with it.
+        # So that a model that is loaded by this file and trained further is saved with the file.
         f"{config.__name__}.register_for_auto_class()\n"
         f"{kind.__name__}.register_for_auto_class({_auto_class(kind)!r})"
     )
 
 
-def _stock_class(kind: type[PreTrainedModel]) -> Any:
-    """Return the class that a pruned one is made of."""
-    return next(base for base in kind.__bases__ if base is not PrunedLayers)
+def _stock_class(kind: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """Return the stock class from which a pruned class is derived."""
+    bases = (base for base in kind.__bases__ if base is not PrunedLayers)
+    return next(base for base in bases if issubclass(base, PreTrainedModel))
 
 
-def _literal(value: Any) -> str:
-    """Return a family (or a part of it) as an expression; functions, which only costs need, are left out."""
+def _literal(value: object) -> str:
+    """Return a family (or a part of it) as an expression, without functions, which only costs need."""
     if isinstance(value, tuple):
         return f"({''.join(_literal(each) + ', ' for each in value)})"
     if isinstance(value, type):
         return value.__name__
     if not is_dataclass(value):
         return repr(value)
-    told = (
+    arguments = (
         f"{field.name}={_literal(given)}"
         for field in fields(value)
-        if (given := getattr(value, field.name)) != field.default and _is_told(given)
+        if (given := getattr(value, field.name)) != field.default and _is_data(given)
     )
-    return f"{type(value).__name__}({', '.join(told)})"
+    return f"{type(value).__name__}({', '.join(arguments)})"
 
 
-def _is_told(value: object) -> bool:
-    """Return whether a field's value goes into the file; functions do not, which only costs need."""
+def _is_data(value: object) -> bool:
+    """Return whether a field's value is plain data or a class, not a function."""
     return isinstance(value, type) or not callable(value)
 
 
 def _types_in(value: object) -> Iterator[type]:
-    """Yield the classes that the literal of a family names."""
+    """Yield the classes in the literal of a family."""
     if isinstance(value, type):
         yield value
     elif isinstance(value, tuple):
@@ -167,7 +169,7 @@ def _types_in(value: object) -> Iterator[type]:
 
 
 def _reached(roots: Iterable[_Name]) -> list[_Name]:
-    """Return what the roots need, themselves with it, each after the modules that its own imports."""
+    """Return the roots and all names that they need, ordered so that a module follows those it imports."""
     found: dict[_Name, None] = {}
     waiting = [name for root in roots if (name := _resolved(root)) is not None]
     while waiting:
@@ -185,7 +187,7 @@ def _reached(roots: Iterable[_Name]) -> list[_Name]:
 
 
 def _resolved(name: _Name) -> _Name | None:
-    """Return where the package defines a name that a module uses; None: it is not the package's."""
+    """Return the definition of a name that a module uses, or None if it is from another package."""
     source = _source(name.module)
     if name.name in source.definitions:
         return name
@@ -197,7 +199,7 @@ def _definition(name: _Name) -> _Definition:
 
 
 def _modules_in_order(module: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return a module of the package behind those that it imports."""
+    """Return the modules `seen`, then those that a module imports, then the module itself."""
     for name in _source(module).own.values():
         if name.module not in seen and name.module != module:
             seen = _modules_in_order(name.module, seen)
@@ -206,7 +208,7 @@ def _modules_in_order(module: str, seen: tuple[str, ...] = ()) -> tuple[str, ...
 
 @cache
 def _source(module: str) -> _Source:
-    """Read a module of the package."""
+    """Read the definitions and the imports of a module of the package."""
     found: ModuleType = importlib.import_module(module)
     text = inspect.getsource(found)
     lines = text.splitlines()
@@ -231,11 +233,11 @@ def _source(module: str) -> _Source:
 
 
 def _imports(taken: Iterable[tuple[str, str]]) -> str:
-    """Return the import statements for (module, what of it) pairs."""
-    whole = sorted(f"import {module}" for module, what in taken if not what)
+    """Return the import statements for pairs of a module and a name in it (empty: the module itself)."""
+    whole = sorted(f"import {module}" for module, name in taken if not name)
     parts: dict[str, list[str]] = {}
-    for module, what in sorted(pair for pair in taken if pair[1]):
-        parts.setdefault(module, []).append(what)
+    for module, name in sorted(pair for pair in taken if pair[1]):
+        parts.setdefault(module, []).append(name)
     return "\n".join([*whole, *(f"from {module} import {', '.join(each)}" for module, each in parts.items())])
 
 

@@ -1,4 +1,4 @@
-"""The prune-ssl program: its commands, in the order of a user's way through them."""
+"""The prune-ssl program: its commands, in the order in which a user meets them."""
 
 from typing import Annotated
 
@@ -47,7 +47,7 @@ def _program(
         typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
-    """Structured pruning of speech SSL models (wav2vec 2.0, HuBERT): smaller, faster, and honest about it."""
+    """Make speech SSL models (wav2vec 2.0, HuBERT, WavLM, ...) smaller and faster by structured pruning."""
 
 
 app.command("demo")(demo.demo_command)

@@ -1,4 +1,4 @@
-"""prune-ssl apply: cut a dense checkpoint to the plan of a model that was pruned before."""
+"""prune-ssl apply: cut a dense checkpoint by the plan of a model that was pruned before."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,21 +9,22 @@ import typer
 from prune_ssl.artifacts import load_plan, plan_from_dense, prepare_folder, save_pretrained
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
-from prune_ssl.cli.models import Loading, load_and_say
-from prune_ssl.cli.options import Seconds, check_choice, check_folder
+from prune_ssl.cli.models import Loading, load_and_say, say_costs
+from prune_ssl.cli.options import Overwrite, Seconds, check_choice, check_folder
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.tracing import trace
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """How the smaller model is written and shown."""
+    """Options for the layout of the smaller model and for the printed costs."""
 
     layout: Annotated[
-        str, typer.Option(help="stock: the result loads without prune_ssl; the plan must allow it.")
+        str,
+        typer.Option(help="hetero, or stock: the result loads without prune_ssl, if the plan allows it."),
     ] = "hetero"
     seconds: Seconds = 10.0
-    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False
+    overwrite: Overwrite = False
 
 
 @with_groups
@@ -35,9 +36,9 @@ def apply_command(
     wanted: Wanted,
     loading: Loading,
 ) -> None:
-    """Make the cut of a plan again, from the dense checkpoint: where weights may not be passed on.
+    """Cut a dense checkpoint by an existing plan, for example if pruned weights may not be passed on.
 
-    The weights are the dense model's. A model that was trained after its cut has other ones.
+    The result has the dense model's weights. A model that was trained after its cut has other weights.
     """
     check_choice("--layout", wanted.layout, ("hetero", "stock"))
     loading.check()
@@ -51,6 +52,5 @@ def apply_command(
     small = to_stock(small) if wanted.layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(kept.keep, seconds)
     save_pretrained(small, out, overwrite=wanted.overwrite, plan=whole)
-    say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")
-    say(f"MACs at {seconds:g} s {before.macs:,} -> {after.macs:,} ({100 * after.macs / before.macs:.1f}%)")
+    say_costs(before, after, seconds)
     say(f"model: {out}")

@@ -1,4 +1,4 @@
-"""prune-ssl bench: parameters, MACs, latency and RTF of any models, side by side."""
+"""prune-ssl bench: parameters, MACs, latency and RTF of several models in one table."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,14 +17,17 @@ from prune_ssl.measuring import bench_table, benchmark_models, write_rows
 @one_line_errors
 def bench_command(
     models: Annotated[
-        list[str], typer.Argument(help="Folders, hub names, or arch:wav2vec2-base and the like.")
+        list[str],
+        typer.Argument(help="Model folders, hub names, or architectures (arch:wav2vec2-base)."),
     ],
     *,
     timed: Timed,
-    save: Annotated[list[Path] | None, typer.Option(help="Write rows to .json or .csv; repeatable.")] = None,
+    save: Annotated[
+        list[Path] | None, typer.Option(help="Write the table to this .json or .csv file; repeatable.")
+    ] = None,
     allow_pickle: PickleOption = False,
 ) -> None:
-    """Measure models in turns, so that drift of the machine hits all of them alike."""
+    """Measure models in turns, so that changes of the machine's speed affect all of them equally."""
     check_writable(save, (".json", ".csv"), overwrite=True)
     rows = benchmark_models(models, timed.timing, allow_pickle=allow_pickle)
     if all(row.problem for row in rows):

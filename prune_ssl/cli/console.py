@@ -1,4 +1,4 @@
-"""What every command shares: quiet libraries, one line for an error, rich tables."""
+"""The console of all commands: quiet libraries, one line for each error, rich tables."""
 
 import functools
 import logging
@@ -22,21 +22,21 @@ err = Console(stderr=True, highlight=False)
 
 
 def say(line: str) -> None:
-    """Print one line of progress, unwrapped, without reading markup into it."""
-    # A file name that is not UTF-8 must not end the program, nor stay in the console's buffer.
+    """Print one line, without wrapping it or interpreting markup in it."""
+    # A file name that is not UTF-8 must neither end the program nor stay in the console's buffer.
     printable = line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     out.print(printable, markup=False, soft_wrap=True)
 
 
 def quiet_libraries() -> None:
-    """Keep advice for library developers off the user's screen; errors still show."""
+    """Hide the warnings of libraries, which address developers. Errors are still shown."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # of loading and saving, not of training
+    transformers_logging.disable_progress_bar()  # the bars of loading and saving, not those of training
     warnings.filterwarnings("ignore", module=r"(transformers|torch|torch_pruning|accelerate|datasets)(\..*)?")
 
 
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn a PruneError into its message and exit status 2; PRUNE_SSL_DEBUG=1 shows the traceback."""
+    """Print the message of a PruneError and exit with status 2. PRUNE_SSL_DEBUG=1 shows the traceback."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,7 +47,7 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             if os.environ.get("PRUNE_SSL_DEBUG"):
                 raise
             close_bars()
-            # Names of files need not be in UTF-8.
+            # File names in the message need not be UTF-8.
             words = str(error).encode(errors="backslashreplace").decode()
             err.print(f"error: {words}", markup=False, soft_wrap=True, style="red")
             raise typer.Exit(2) from error

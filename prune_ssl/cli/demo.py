@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.cli.options import as_yaml, check_folder
+from prune_ssl.cli.options import Overwrite, as_yaml, check_folder
 from prune_ssl.cli.run import show
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
@@ -16,10 +16,10 @@ from prune_ssl.recipes import load_recipe
 @one_line_errors
 def demo_command(
     out: Annotated[Path, typer.Option(help="Folder for the model and the report.")] = Path("runs/demo"),
-    budget: Annotated[str, typer.Option(help="What to keep.")] = "macs=50%",
-    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
+    budget: Annotated[str, typer.Option(help="The amount to keep: macs=50%, params=1M.")] = "macs=50%",
+    overwrite: Overwrite = False,
 ) -> None:
-    """Prune the shipped keyword model to half of its MACs: HJ-Pruning-MAC with distillation. No network."""
+    """Prune the shipped keyword model to half of its MACs, offline (HJ-Pruning-MAC with distillation)."""
     check_folder(out)
     assets = resources.files("prune_ssl") / "assets"
     with resources.as_file(assets) as folder:
@@ -31,7 +31,7 @@ def demo_command(
         ]
         recipe = load_recipe(folder / "demo.yaml", overrides)
         say(
-            "A small HuBERT that spots twelve spoken words, pruned on synthetic speech; all of it is in the "
-            "package."
+            "The demo prunes a small HuBERT that recognises twelve spoken words, on synthetic speech. Model "
+            "and data are part of the package."
         )
         show(run(recipe, overwrite, say))

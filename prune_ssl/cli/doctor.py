@@ -1,4 +1,4 @@
-"""prune-ssl doctor: does this environment work, and is a corpus sound; if not, what to do."""
+"""prune-ssl doctor: check the environment or a corpus, and say what to do about problems."""
 
 import importlib.metadata
 import re
@@ -20,13 +20,13 @@ PACKAGES = (
 )
 
 
-doctor_app = typer.Typer(help="Is this environment, or this data, all right?")
+doctor_app = typer.Typer(help="Check the environment, or a corpus (doctor data FOLDER).")
 
 
 @doctor_app.callback(invoke_without_command=True)
 @one_line_errors
 def doctor_command(context: typer.Context) -> None:
-    """Check the installed packages, and say what to do about what is wrong."""
+    """Check the installed packages, and say how to mend problems."""
     if context.invoked_subcommand is not None:
         return
     table = Table(title="Environment")
@@ -51,20 +51,16 @@ def doctor_command(context: typer.Context) -> None:
 @one_line_errors
 def doctor_data(
     folder: Annotated[
-        Path, typer.Argument(help="Corpus: audiofolder, JSONL, Kaldi, LibriSpeech, SLURP, ...")
+        Path, typer.Argument(help="Folder of the corpus: audiofolder, JSONL, Kaldi, LibriSpeech, ...")
     ],
-    min_seconds: Annotated[
-        float, typer.Option(help="Shorter clips are listed.", callback=number(0, 86_400))
-    ] = 0.1,
-    max_seconds: Annotated[
-        float, typer.Option(help="Longer clips are listed.", callback=number(0, 86_400))
-    ] = 20.0,
+    min_seconds: Annotated[float, typer.Option(help="List shorter clips.", callback=number(0, 86_400))] = 0.1,
+    max_seconds: Annotated[float, typer.Option(help="List longer clips.", callback=number(0, 86_400))] = 20.0,
     listed: Annotated[
-        int, typer.Option(help="Clips to name of each kind; the rest are counted.", min=0)
+        int, typer.Option(help="Name so many clips of each kind; the rest are counted.", min=0)
     ] = 10,
-    outside: Annotated[bool, typer.Option(help="Read files that lie outside of the folder too.")] = False,
+    outside: Annotated[bool, typer.Option(help="Also read files outside the folder.")] = False,
 ) -> None:
-    """List broken, silent, clipped, loud, duplicated, short and long clips; exit 1 if any is unusable."""
+    """List broken, silent, clipped, loud, duplicated, short and long clips. Exit 1 if one is unusable."""
     limits = SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds, outside=outside)
     found = survey(folder, limits)
     for split, count in found.counts.items():
@@ -90,7 +86,7 @@ def _version(name: str) -> str | None:
 
 
 def _mismatch(torch_version: str | None, torchaudio_version: str | None) -> list[str]:
-    """Say when torchaudio was built for another torch: it refuses to import, and transformers with it."""
+    """Return a problem if torchaudio was built for another torch: then transformers cannot be imported."""
     if torch_version is None or torchaudio_version is None:
         return []
     releases = [re.match(r"\d+\.\d+", version) for version in (torch_version, torchaudio_version)]

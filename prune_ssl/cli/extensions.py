@@ -1,4 +1,4 @@
-"""Extensions: modules of installed packages that register something; the program imports them first."""
+"""Extensions: modules of installed packages that register families, tasks and so on, imported first."""
 
 from importlib.metadata import entry_points
 
@@ -8,12 +8,12 @@ GROUP = "prune_ssl.extensions"
 
 
 def load_extensions() -> None:
-    """Import every installed module that is named in the entry point group `prune_ssl.extensions`.
+    """Import every module that an installed package names in the entry point group `prune_ssl.extensions`.
 
-    One that cannot be imported is said in a line, and the program goes on without it.
+    If a module cannot be imported, the program prints one line and continues without it.
     """
     for point in entry_points(group=GROUP):
         try:
             point.load()
-        except Exception as error:  # whatever a stranger's module raises
+        except Exception as error:  # a foreign module may raise anything
             say(f"warning: the extension {point.name} ({point.value}) cannot be loaded: {error}")

@@ -1,4 +1,4 @@
-"""Owns groups of options: a command takes a dataclass, each field of which is an option of its own."""
+"""Groups of options: a command takes a dataclass, and each field of it becomes an option."""
 
 import functools
 import inspect
@@ -11,10 +11,10 @@ R = TypeVar("R")
 
 
 def with_groups(command: Callable[P, R]) -> Callable[..., R]:
-    """Let every parameter of a command whose type is a dataclass stand for one option per field.
+    """Replace every parameter of a command whose type is a dataclass by one option per field.
 
-    A field is annotated and has a default as a parameter of a typer command would: `Annotated[type,
-    typer.Option(help=...)]`. The command is called with the dataclass, made of what was given.
+    A field has an annotation and a default like a parameter of a typer command: `Annotated[type,
+    typer.Option(help=...)]`. The command is called with an instance of the dataclass made from the options.
     """
     hints = get_type_hints(command, include_extras=True)
     groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
@@ -35,7 +35,7 @@ def with_groups(command: Callable[P, R]) -> Callable[..., R]:
         return act(**given, **made)
 
     annotations = {each.name: each.annotation for each in parameters} | {"return": hints.get("return")}
-    # What typer reads in the place of the wrapper's own.
+    # typer reads this signature instead of the wrapper's own.
     vars(wrapped)["__signature__"] = inspect.Signature(parameters)
     wrapped.__annotations__ = annotations
     return wrapped

@@ -1,4 +1,4 @@
-"""prune-ssl import: a checkpoint of another pruning tool becomes a model folder."""
+"""prune-ssl import: write a checkpoint of another pruning tool as a model folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from prune_ssl.artifacts import prepare_folder, save_pretrained
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.cli.options import Seconds, check_choice, check_folder
+from prune_ssl.cli.options import Overwrite, Seconds, check_choice, check_folder
 from prune_ssl.importing import import_checkpoint
 from prune_ssl.importing.checkpoints import FAMILIES
 from prune_ssl.tracing import trace
@@ -18,12 +18,13 @@ def import_command(
     file: Annotated[Path, typer.Argument(help="Checkpoint of DPHuBERT or DiariZen, after its pruning step.")],
     out: Annotated[Path, typer.Argument(help="Folder for the model.")],
     family: Annotated[
-        str | None, typer.Option(help="hubert or wav2vec2, which such a file does not tell apart.")
+        str | None,
+        typer.Option(help="hubert or wav2vec2; the file does not tell them apart. Default: hubert."),
     ] = None,
     seconds: Seconds = 10.0,
-    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write a checkpoint of DPHuBERT or DiariZen as a model folder: to load, prune further or export."""
+    """Write a checkpoint of DPHuBERT or DiariZen as a model folder, to load, prune further or export it."""
     if family is not None:
         check_choice("--family", family, FAMILIES)
     prepare_folder(out, overwrite)

@@ -1,4 +1,4 @@
-"""How commands load a model: the options that they share, and the line on its head."""
+"""Loading of models by commands: shared options, the line on a model's head, and the lines on its costs."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,11 +11,12 @@ from prune_ssl.cli.options import check_choice
 from prune_ssl.models import load_model
 from prune_ssl.models.architectures import Head
 from prune_ssl.models.origin import origin_of
+from prune_ssl.tracing import Cost
 
 PickleOption = Annotated[
     bool,
     typer.Option(
-        "--allow-pickle", help="Read pytorch_model.bin where there are no safetensors (tensors only)."
+        "--allow-pickle", help="Read pytorch_model.bin if there is no safetensors file (tensors only)."
     ),
 ]
 
@@ -24,39 +25,45 @@ HEADS: dict[str, Head] = {"keep": "keep", "drop": "drop"}
 
 @dataclass(frozen=True)
 class Loading:
-    """How a command loads its models."""
+    """Options for loading a model."""
 
     head: Annotated[
-        str, typer.Option("--head", help="keep the model's head, or drop it: the backbone alone is loaded.")
+        str, typer.Option("--head", help="keep the model's head, or drop it and load only the backbone.")
     ] = "keep"
     allow_pickle: PickleOption = False
 
     def check(self) -> None:
-        """Refuse what is none of the choices.
+        """Refuse values that are not among the choices.
 
         Raises:
-            RecipeError: it names the option and the choices.
+            RecipeError: the message names the option and the choices.
         """
         check_choice("--head", self.head, HEADS)
 
 
-def load_and_say(name: str, loading: Loading, aside: bool = False) -> PreTrainedModel:
-    """Load a model, and say in one line what became of its head.
+def load_and_say(name: str, loading: Loading, to_stderr: bool = False) -> PreTrainedModel:
+    """Load a model, and print one line on its head (kept, dropped or new).
 
     Args:
-        name: model folder or hub name.
-        loading: whether the head stays, and whether pytorch_model.bin may be read.
-        aside: say it on standard error, as standard output is for a program.
+        name: Model folder or hub name.
+        loading: The options for loading.
+        to_stderr: Whether to print to standard error, because another program reads standard output.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: the model cannot be loaded.
     """
     loading.check()
     model = load_model(name, head=HEADS[loading.head], allow_pickle=loading.allow_pickle)
     origin = origin_of(model)
     line = "" if origin is None else f"head: {origin.head}"
-    if aside:
+    if to_stderr:
         err.print(line, markup=False, soft_wrap=True)
     else:
         say(line)
     return model
+
+
+def say_costs(before: Cost, after: Cost, seconds: float) -> None:
+    """Print parameters and MACs before and after a cut, at an audio length."""
+    say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")
+    say(f"MACs at {seconds:g} s {before.macs:,} -> {after.macs:,} ({100 * after.macs / before.macs:.1f}%)")

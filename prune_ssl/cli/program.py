@@ -1,4 +1,4 @@
-"""The program as a whole: a wrong use is one line and status 2; a closed pipe or Ctrl-C ends it quietly."""
+"""The program as a whole: wrong use prints one line and exits with 2; closed pipes and Ctrl-C end quietly."""
 
 import io
 import sys
@@ -10,14 +10,14 @@ from typer.core import TyperGroup
 from prune_ssl.cli.console import err
 
 USE_ERROR: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
-"""The base class of wrong uses; typer has click's, or since 0.26 a copy of its own."""
+"""The base class of errors of use. typer uses click's class, and since 0.26 its own copy of it."""
 
 
 class Program(TyperGroup):
     """The group of all commands."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
-        """Run a command; unless `standalone_mode` is off, end the process with its exit status."""
+        """Run a command, and end the process with its exit status unless `standalone_mode` is off."""
         standalone, settings["standalone_mode"] = settings.get("standalone_mode", True), False
         if not standalone:
             return super().main(*args, **settings)
@@ -26,7 +26,7 @@ class Program(TyperGroup):
             sys.stdout.flush()
         except USE_ERROR as error:
             status = _explain(error)
-        except BrokenPipeError:  # as with `| head`: who read it has had enough
+        except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
             status = _without_output()
         except (KeyboardInterrupt, typer.Abort):
             err.print("stopped before it was done.")
@@ -35,7 +35,7 @@ class Program(TyperGroup):
 
 
 def _explain(error: Any) -> int:
-    """Print what is wrong in one line, or the help where a command without arguments needs some."""
+    """Print the error in one line, or the help if a command lacks all its arguments."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
@@ -47,6 +47,6 @@ def _explain(error: Any) -> int:
 
 
 def _without_output() -> int:
-    """Leave what nobody reads unwritten, so that the interpreter does not complain of it at its end."""
+    """Drop output that nobody reads, so that the interpreter does not complain about it at exit."""
     sys.stdout = io.StringIO()
     return 1

@@ -10,11 +10,11 @@ import typer
 from torch import nn
 
 from prune_ssl.artifacts import plan_from_dense, prepare_folder, save_pretrained
-from prune_ssl.artifacts.companions import companions_of, renamed
+from prune_ssl.artifacts.companions import companions_of, new_name
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
-from prune_ssl.cli.models import Loading, load_and_say
-from prune_ssl.cli.options import MOST, Seconds, check_choice, check_folder, traced
+from prune_ssl.cli.models import Loading, load_and_say, say_costs
+from prune_ssl.cli.options import MOST, Model, Overwrite, Seconds, check_choice, check_folder, traced
 from prune_ssl.errors import BudgetError, ModelError
 from prune_ssl.gating import Plan
 from prune_ssl.models import is_pruned
@@ -41,35 +41,47 @@ NORMALISES: dict[str, Normalise] = {"cost": "cost", "none": "none"}
 
 @dataclass(frozen=True)
 class Choice:
-    """Which units may go, and how they are compared."""
+    """Options that decide which units are cut."""
 
-    criterion: Annotated[str, typer.Option(help="Score of units: magnitude, uniform or random.")] = (
-        "magnitude"
-    )
+    criterion: Annotated[
+        str, typer.Option(help="Criterion that scores the units: magnitude, uniform or random.")
+    ] = "magnitude"
     normalise: Annotated[
-        str, typer.Option(help="Compare units by score per cost saved (cost), or by score alone (none).")
+        str, typer.Option(help="Compare units by score per saved cost (cost), or by score alone (none).")
     ] = "cost"
     isomorphic: Annotated[
-        bool, typer.Option(help="Compare units by rank within their kind: kinds are cut about equally.")
+        bool,
+        typer.Option(help="Compare units by their rank within their kind, so that kinds are cut equally."),
     ] = False
-    kinds: Annotated[str, typer.Option(help=f"Kinds of units that may go, of {', '.join(KINDS)}.")] = (
-        ",".join(UNIT_KINDS)
-    )
-    only: Annotated[list[str] | None, typer.Option(help="Pattern of groups that may lose units.")] = None
-    ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave whole.")] = None
-    round_to: Annotated[int, typer.Option(help="Widths become multiples of this.", min=1, max=MOST)] = 8
+    kinds: Annotated[
+        str, typer.Option(help=f"Kinds of units to cut, separated by commas: {', '.join(KINDS)}.")
+    ] = ",".join(UNIT_KINDS)
+    only: Annotated[
+        list[str] | None, typer.Option(help="Cut only groups that match this pattern; repeatable.")
+    ] = None
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Leave groups that match this pattern whole; repeatable.")
+    ] = None
+    round_to: Annotated[
+        int, typer.Option(help="Round widths to multiples of this number.", min=1, max=MOST)
+    ] = 8
     seconds: Seconds = 10.0
     layout: Annotated[
         str,
-        typer.Option(help="stock: the result loads without prune_ssl (conv channels and one FFN width go)."),
+        typer.Option(
+            help="hetero, or stock: the result loads without prune_ssl; then only conv channels and one "
+            "common FFN width are cut."
+        ),
     ] = "hetero"
-    allow_pruned: Annotated[bool, typer.Option(help="Prune a model that was pruned already.")] = False
+    allow_pruned: Annotated[
+        bool, typer.Option(help="Allow a model that was pruned before; the budget then refers to it.")
+    ] = False
 
     def check(self) -> None:
-        """Refuse what is none of the choices.
+        """Refuse values that are not among the choices.
 
         Raises:
-            RecipeError: it names the option and the nearest choice.
+            RecipeError: the message names the option and the nearest choice.
         """
         check_choice("--criterion", self.criterion, needing_no_data())
         check_choice("--normalise", self.normalise, NORMALISES)
@@ -79,11 +91,11 @@ class Choice:
 
     @property
     def chosen_kinds(self) -> list[str]:
-        """Kinds of units that may go."""
+        """The kinds of units to cut."""
         return [kind.strip() for kind in self.kinds.split(",")]
 
     def keep(self, model: nn.Module, graph: PruningGraph, limits: Budget) -> dict[str, tuple[int, ...]]:
-        """Return which units of a model stay."""
+        """Return the units to keep."""
         return select(
             model,
             graph,
@@ -100,30 +112,33 @@ class Choice:
 
 @dataclass(frozen=True)
 class Written:
-    """How the smaller model is written."""
+    """Options for writing the smaller model."""
 
     dtype: Annotated[
         str,
         typer.Option(
-            help="Of the weights that are written: stored (the source's), float32, float16, bfloat16."
+            help="dtype of the written weights: stored (as in the source), float32, float16 or bfloat16."
         ),
     ] = "stored"
-    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists.")] = False
+    overwrite: Overwrite = False
 
 
 @with_groups
 @one_line_errors
 def prune_command(
-    model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
+    model: Model,
     out: Annotated[Path, typer.Argument(help="Folder for the smaller model.")],
     budget: Annotated[
-        str, typer.Option(help="What to keep: macs=50%, params=25M, memory=40MB, latency=12ms@cpu,threads=1.")
+        str,
+        typer.Option(
+            help="The amount to keep: macs=50%, params=25M, memory=40MB or latency=12ms@cpu,threads=1."
+        ),
     ],
     choice: Choice,
     loading: Loading,
     written: Written,
 ) -> None:
-    """Cut a model to a budget in one shot (no training: expect to fine-tune it afterwards)."""
+    """Cut a model to a budget in one shot, without training. Usually the result must be fine-tuned."""
     prepare_folder(out, written.overwrite)
     check_folder(out.parent)
     limits = parse_budget(budget)
@@ -133,7 +148,7 @@ def prune_command(
     if asked is not None:
         write_in(dense, asked)
     if is_pruned(dense) and not choice.allow_pruned:
-        raise ModelError(f"{model} was pruned by prune_ssl already; give --allow-pruned to prune it further.")
+        raise ModelError(f"{model} was pruned by prune_ssl already: give --allow-pruned to prune it further.")
     graph = traced(dense, choice.only, choice.ignore)
     limits = with_latency(dense, graph, limits, seconds, say=say)
 
@@ -148,13 +163,12 @@ def prune_command(
     save_pretrained(small, out, overwrite=written.overwrite, plan=plan)
     for line in _notes(dense):
         say(line)
-    say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")
-    say(f"MACs at {seconds:g} s {before.macs:,} -> {after.macs:,} ({100 * after.macs / before.macs:.1f}%)")
+    say_costs(before, after, seconds)
     say(f"model: {out}")
 
 
 def _asked_dtype(dtype: str, budget: Budget) -> torch.dtype | None:
-    """Return the dtype to write in, as the option or the budget names it; None: that of the source."""
+    """Return the dtype for writing, from the option or the budget. None: the dtype of the source."""
     check_choice("--dtype", dtype, ("stored", *DTYPES))
     counted = asked_dtype(budget)
     if counted is not None and dtype not in ("stored", counted):
@@ -165,17 +179,18 @@ def _asked_dtype(dtype: str, budget: Budget) -> torch.dtype | None:
 
 
 def _notes(dense: nn.Module) -> Iterator[str]:
-    """Say what went along, and what of the source's folder did not though it might be wanted."""
+    """Yield a line on the copied companions, and notes on files of the source that were left out."""
     origin = origin_of(dense)
     if origin is None:
         return
     found = companions_of(origin.place)
     if found.files:
-        yield f"went along: {', '.join(sorted({renamed(each).parts[0] for each in found.files}))}"
+        names = sorted({new_name(each).parts[0] for each in found.files})
+        yield f"copied from the source: {', '.join(names)}"
     for name, why in found.left_out.items():
-        yield f"note: {name} stayed behind: {why}"
+        yield f"note: {name} was not copied: {why}"
     if (
         not (origin.place.folder / "preprocessor_config.json").is_file()
         and not (origin.place.folder / "processor_config.json").is_file()
     ):
-        yield f"note: {origin.place.name} has no feature extractor; none was saved with the smaller model."
+        yield f"note: {origin.place.name} has no feature extractor, so none was saved with the smaller model."

@@ -1,4 +1,4 @@
-"""prune-ssl push: a model folder goes to the Hugging Face hub."""
+"""prune-ssl push: upload a model folder to the Hugging Face hub."""
 
 import json
 from pathlib import Path
@@ -19,18 +19,20 @@ from prune_ssl.errors import ArtifactError
 def push_command(
     folder: Annotated[Path, typer.Argument(help="Model folder that `run`, `prune` or `import` wrote.")],
     name: Annotated[str, typer.Argument(help="Name on the hub: OWNER/MODEL.")],
-    private: Annotated[bool, typer.Option(help="Nobody else sees the model.")] = False,
-    message: Annotated[str, typer.Option(help="Of the commit.")] = "Upload by prune-ssl push",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and list the files.")] = False,
+    private: Annotated[bool, typer.Option(help="Make the model private.")] = False,
+    message: Annotated[str, typer.Option(help="Message of the commit.")] = "Upload by prune-ssl push",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and list the files, but upload nothing.")
+    ] = False,
 ) -> None:
     """Upload a model folder to the Hugging Face hub, after loading it and checking its card.
 
-    The token is that of `hf auth login` or of the variable HF_TOKEN.
+    The token is the one of `hf auth login`, or the value of the variable HF_TOKEN.
     """
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise ArtifactError(f"{name!r:.120} is not a name that the hub takes: {error}") from error
+        raise ArtifactError(f"{name!r:.120} is not a valid name for the hub: {error}") from error
     if "/" not in name:
         raise ArtifactError(f"{name}: wanted OWNER/MODEL, such as your-name/{name}.")
     load_pretrained(folder)
@@ -53,17 +55,17 @@ def push_command(
 
 
 def _check_card(folder: Path) -> None:
-    """Refuse a card whose metadata the hub could not read; a folder without one has none to refuse.
+    """Refuse a model card whose metadata the hub could not read. A folder without a card gets a note.
 
     Raises:
-        ArtifactError: its metadata are not YAML, or not a mapping.
+        ArtifactError: the metadata are not YAML, or not a mapping.
     """
     card = folder / CARD
     if not card.is_file():
-        say(f"note: {folder} has no {CARD}; the hub will show an empty card")
+        say(f"note: {folder} has no {CARD}, so the hub will show an empty card")
         return
     try:
         json.dumps(ModelCard.load(card).data.to_dict(), default=str)
-    except Exception as error:  # YAML's errors and the hub's own come in many kinds
+    except Exception as error:  # YAML and the hub raise many kinds of errors
         words = " ".join(str(error).split())[:300]
         raise ArtifactError(f"the metadata at the head of {card} cannot be read: {words}") from error

@@ -1,4 +1,4 @@
-"""prune-ssl recipes: a table of the recipes of a folder."""
+"""prune-ssl recipes: print a table of recipes, or copy one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,16 +15,17 @@ from prune_ssl.writing import write_text
 @one_line_errors
 def recipes_command(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder with recipes (*.yaml); default: those of the package.")
+        Path | None, typer.Argument(help="Folder of recipes (*.yaml). Default: the recipes of the package.")
     ] = None,
     into: Annotated[
-        Path | None, typer.Option(help="Write the table into this file, between its marks.")
+        Path | None, typer.Option(help="Write the table into this document, between its two marks.")
     ] = None,
     copy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Write this recipe of the package here, to edit it.")
+        str | None,
+        typer.Option(metavar="NAME", help="Copy this recipe of the package into the working directory."),
     ] = None,
 ) -> None:
-    """Print what each recipe does, on which data, by which method, and what it needs."""
+    """Print a table of recipes with their task, model, data, method and needs."""
     if copy is not None:
         say(f"wrote {copy_shipped(copy)}")
         return
@@ -37,9 +38,9 @@ def recipes_command(
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ArtifactError(
-            f"{into} cannot be read: {words}; wanted a document with a place for the table."
+            f"{into} cannot be read: {words}; wanted a document with the marks of the table."
         ) from error
     if BEGIN not in text:
-        raise ArtifactError(f"{into}: no place for the table: put the line {BEGIN!r} there")
+        raise ArtifactError(f"{into} has no marks for the table: put the line {BEGIN!r} there")
     write_text(into, with_table(text, table))
     say(f"wrote {into}")

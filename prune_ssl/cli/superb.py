@@ -1,4 +1,4 @@
-"""prune-ssl superb: probes of a frozen encoder, and SUPERB's scores over all tasks."""
+"""prune-ssl superb: probe a frozen encoder, and compute SUPERB's scores over all tasks."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
-from prune_ssl.cli.options import MOST, MOST_SEED, check_choice, number
+from prune_ssl.cli.options import MOST, MOST_SEED, Model, check_choice, number
 from prune_ssl.errors import DataError
 from prune_ssl.models import load_model
 from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
@@ -19,30 +19,42 @@ from prune_ssl.probing.settings import ProbeSettings
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.writing import check_place, lock, remove, write_text
 
-superb_app = typer.Typer(help="What a frozen encoder knows: the SUPERB probe.", no_args_is_help=True)
+superb_app = typer.Typer(
+    help="Judge a frozen encoder by the tasks of SUPERB (probe), or combine results (score).",
+    no_args_is_help=True,
+)
 
 
 @dataclass(frozen=True)
 class Training:
-    """How the heads of a probe are trained; what is not given is SUPERB's own."""
+    """Options for training the heads of a probe. The defaults are SUPERB's settings."""
 
     rates: Annotated[
         list[float] | None,
-        typer.Option(help="Learning rates to try; repeatable.", callback=number(1e-12, 100.0)),
+        typer.Option(
+            help="Learning rate to try; repeatable. Default: 0.1, 0.01, 0.001 and 0.0001.",
+            callback=number(1e-12, 100.0),
+        ),
     ] = None
-    steps: Annotated[int | None, typer.Option(min=1, max=1_000 * MOST, help="Default: SUPERB's own.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, max=MOST)] = None
-    target: Annotated[str | None, typer.Option(help="Column or columns to predict.")] = None
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=1_000 * MOST, help="Training steps. Default: SUPERB's.")
+    ] = None
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Clips per batch. Default: SUPERB's.")
+    ] = None
+    target: Annotated[str | None, typer.Option(help="Column or columns to predict. Default: the task's.")] = (
+        None
+    )
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of heads and batches.")] = 0
 
-    def settings(self, of_task: ProbeSettings) -> ProbeSettings:
-        """Return the settings of a task with what is given in the place of theirs."""
+    def settings(self, default: ProbeSettings) -> ProbeSettings:
+        """Return the settings of a task, replaced by the options that are given."""
         return dataclasses.replace(
-            of_task,
-            steps=of_task.steps if self.steps is None else self.steps,
-            batch_size=of_task.batch_size if self.batch_size is None else self.batch_size,
-            target=of_task.target if self.target is None else self.target,
-            rates=tuple(self.rates) if self.rates else of_task.rates,
+            default,
+            steps=default.steps if self.steps is None else self.steps,
+            batch_size=default.batch_size if self.batch_size is None else self.batch_size,
+            target=default.target if self.target is None else self.target,
+            rates=tuple(self.rates) if self.rates else default.rates,
             seed=self.seed,
         )
 
@@ -51,25 +63,28 @@ class Training:
 @with_groups
 @one_line_errors
 def probe_command(
-    model: Annotated[str, typer.Argument(help="Model folder or hub name, dense or pruned.")],
-    task: Annotated[str, typer.Argument(help=f"One of {', '.join(PROBES)}.")],
-    data: Annotated[Path, typer.Argument(help="Folder with train, validation and test; or folder of folds.")],
+    model: Model,
+    task: Annotated[str, typer.Argument(help=f"Task of SUPERB: {', '.join(PROBES)}.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder with train, validation and test; or a folder of such folds."),
+    ],
     *,
     training: Training,
     save: Annotated[
         Path | None,
-        typer.Option(help="JSON that gets the result, beside those there."),
+        typer.Option(help="Add the result to this JSON file, which may hold results of other tasks."),
     ] = None,
 ) -> None:
-    """Train the task's head on the frozen encoder at each learning rate; judge the best one."""
+    """Train the task's head on the frozen encoder at each learning rate, and judge the best head on test."""
     check_choice("TASK", task, PROBES)
     if not data.is_dir():
-        raise DataError(f"{data} is not a folder; wanted a corpus with train, validation and test.")
+        raise DataError(f"{data} is not a folder: give a corpus with train, validation and test.")
     settings = training.settings(PROBES[task])
     if save is not None:
         _prepare(save)
     encoder = load_model(model, head="drop")
-    say(f"head: the probe trains one for {task}; the model's own, if it has any, is left out")
+    say(f"head: the probe trains a new one for {task}; the model's own head, if any, is not used")
     found = probe(
         encoder,
         load_extractor(model),
@@ -87,7 +102,10 @@ def probe_command(
 @superb_app.command("score")
 @one_line_errors
 def score_command(
-    results: Annotated[Path, typer.Argument(help='JSON: {"ks": 96.3, ...}, all of SUPERB, in percent.')],
+    results: Annotated[
+        Path,
+        typer.Argument(help='JSON file with the results of all SUPERB tasks in percent: {"ks": 96.3, ...}.'),
+    ],
 ) -> None:
     """Print the SUPERB score and the overall score of a complete row of results."""
     try:
@@ -96,35 +114,35 @@ def score_command(
             name: float(value["value"] if isinstance(value, dict) else value) for name, value in given.items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{results} is not a mapping of measure to number: {error}") from error
+        raise DataError(f"{results} does not map measures to numbers: {error}") from error
     say(f"SUPERB score {superb_score(numbers):.1f}; overall {overall_score(numbers):.2f}")
 
 
 def _prepare(path: Path) -> None:
-    """Find out before hours of training that the result can be written.
+    """Check before hours of training that the result can be written.
 
     Raises:
-        DataError: the file holds something else.
-        ArtifactError: it cannot be written.
+        DataError: the file holds something other than results.
+        ArtifactError: the file cannot be written.
     """
     check_place(path)
-    _kept(path)
+    _earlier_results(path)
 
 
-def _kept(path: Path) -> dict[str, object]:
-    """Read the results that a file has already; none where it is missing or empty."""
+def _earlier_results(path: Path) -> dict[str, object]:
+    """Return the results in a file, or none if the file is missing or empty."""
     try:
         text = path.read_text() if path.exists() else ""
-        kept = json.loads(text) if text.strip() else {}
+        found = json.loads(text) if text.strip() else {}
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}. Give --save another file.") from error
-    if not isinstance(kept, dict):
-        raise DataError(f"{path}: wanted a mapping of results, found a {type(kept).__name__}.")
-    return kept
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: wanted a mapping of results, found a {type(found).__name__}.")
+    return found
 
 
 def _heads_file(path: Path, task: str) -> Path:
-    """Where the heads that are trained already are kept until the probe ends."""
+    """Return the file that holds the trained heads until the probe ends."""
     return path.with_name(f"{path.name}.{task}-heads")
 
 
@@ -137,10 +155,10 @@ def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, object]]]:
 
 
 def _save(path: Path, task: str, found: Probed) -> None:
-    """Add one result to those of a file, read anew: another probe may have written to it."""
+    """Add one result to a file, after reading it again, because another probe may have written to it."""
     result = {"value": round(100 * found.value, 4), "metric": found.metric, "folds": _plain(found.folds)}
     with lock(path):
-        _write(path, _kept(path) | {task: result})
+        _write(path, _earlier_results(path) | {task: result})
 
 
 def _write(path: Path, content: object) -> None:

@@ -1,4 +1,4 @@
-"""prune-ssl sweep: a recipe at many budgets, methods and seeds, and their Pareto report."""
+"""prune-ssl sweep: run a recipe at many budgets, methods and seeds, and write a Pareto report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.cli.options import Seeds, check_choice, check_folder
+from prune_ssl.cli.options import Overrides, RecipeName, Seeds, check_choice, check_folder
 from prune_ssl.errors import RecipeError
 from prune_ssl.recipes import load_recipe, pruning_part
 from prune_ssl.selection import CRITERIA
@@ -15,21 +15,26 @@ from prune_ssl.sweeping import sweep, trials
 
 @one_line_errors
 def sweep_command(
-    recipe: Annotated[str, typer.Argument(help="Recipe (YAML), or the name of one of the package's.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, any number.")] = None,
+    recipe: RecipeName,
+    overrides: Overrides = None,
     budgets: Annotated[
-        list[str] | None, typer.Option(help="50% (of MACs), params=25M, ...; repeatable, or split by spaces.")
+        list[str] | None,
+        typer.Option(
+            help="Budgets, such as 50% (of the MACs) or params=25M; repeatable, or separated by spaces. "
+            "Default: the recipe's."
+        ),
     ] = None,
     methods: Annotated[
         list[str] | None,
         typer.Option(
-            help="gates, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the recipe's."
+            help="Methods: gates, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the "
+            "recipe's."
         ),
     ] = None,
     seeds: Seeds = None,
-    out: Annotated[Path | None, typer.Option(help="Folder (default: runs/sweep-NAME).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder. Default: runs/sweep-NAME.")] = None,
 ) -> None:
-    """Run or resume a set of runs; what has a report of the same settings is not run again."""
+    """Run a recipe once for each budget, method and seed, or resume such a sweep. Finished runs are kept."""
     loaded = load_recipe(recipe, overrides)
     part = pruning_part(loaded)
     own = part.method if part.method == "gates" else f"{part.method}/{part.criterion}"
@@ -52,5 +57,5 @@ def _methods() -> list[str]:
 def _split(option: str, texts: list[str] | None) -> list[str]:
     parts = [part for text in texts or [] for part in text.split()]
     if texts and not parts:
-        raise RecipeError(f"{option}: found an empty text; leave it out for what the recipe says.")
+        raise RecipeError(f"{option}: found an empty text: leave the option out to use the recipe's value.")
     return list(dict.fromkeys(parts))

@@ -1,4 +1,4 @@
-"""prune-ssl trace: what could go, and what each unit costs."""
+"""prune-ssl trace: list the groups of units that can be pruned, and the cost of one unit of each."""
 
 import json
 from typing import Annotated, TypedDict
@@ -9,12 +9,12 @@ from rich.table import Table
 from prune_ssl.cli.console import one_line_errors, out
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
-from prune_ssl.cli.options import Seconds, traced
+from prune_ssl.cli.options import Model, Seconds, traced
 from prune_ssl.tracing import PruningGraph
 
 
 class GroupRow(TypedDict):
-    """One group, with the cost of one unit while all others stay."""
+    """One group, with the cost of one unit if all other units stay."""
 
     group: str
     kind: str
@@ -27,16 +27,21 @@ class GroupRow(TypedDict):
 @with_groups
 @one_line_errors
 def trace_command(
-    model: Annotated[str, typer.Argument(help="Model folder or hub name.")],
+    model: Model,
     seconds: Seconds = 10.0,
-    only: Annotated[list[str] | None, typer.Option(help="Pattern of groups, as 'layer.0.*'.")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="Pattern of groups to leave out.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Show only groups that match this pattern, such as 'layer.0.*'; repeatable."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Leave out groups that match this pattern; repeatable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     *,
     loading: Loading,
 ) -> None:
-    """Show the groups of units that can be pruned and what one unit of each costs."""
-    graph = traced(load_and_say(model, loading, aside=as_json), only, ignore)
+    """List the groups of units that can be pruned, and the cost of one unit of each."""
+    graph = traced(load_and_say(model, loading, to_stderr=as_json), only, ignore)
     rows = group_rows(graph, seconds)
     cost = graph.cost(seconds=seconds)
     if as_json:
@@ -54,7 +59,7 @@ def trace_command(
         print(json.dumps(data, indent=1))
         return
     table = Table(title=f"{model}: {cost.params:,} parameters, {cost.macs / 1e9:.3f} G MACs at {seconds:g} s")
-    for name in ("group", "kind", "units", "params/unit", "MACs/unit", "parameters"):
+    for name in ("group", "kind", "units", "params/unit", "MACs/unit", "tensors"):
         table.add_column(
             name, justify="left" if name in ("group", "kind") else "right", no_wrap=name == "group"
         )
@@ -67,7 +72,7 @@ def trace_command(
 
 
 def group_rows(graph: PruningGraph, seconds: float) -> list[GroupRow]:
-    """Return one plain row per group, with the cost of one unit while all others stay."""
+    """Return one row per group, with the cost of one unit if all other units stay."""
     dense = graph.widths()
     params, macs = graph.polynomial("params"), graph.polynomial("macs", seconds=seconds)
     return [
@@ -78,7 +83,7 @@ def group_rows(graph: PruningGraph, seconds: float) -> list[GroupRow]:
             "params_per_unit": params.marginal(name, dense),
             "macs_per_unit": macs.marginal(name, dense),
             "parameters": [part.parameter for part in group.slices]
-            or list(group.members),  # a whole block or layer is all of its parameters
+            or list(group.members),  # a whole block or layer consists of all its parameters
         }
         for name, group in graph.groups.items()
     ]

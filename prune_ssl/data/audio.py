@@ -1,4 +1,4 @@
-"""Owns reading one audio file: header, samples as mono float32 at the wanted rate, what can be wrong.
+"""Read one audio file: its header, and its samples as mono float32 at the wanted rate; refuse broken files.
 
 Letters: N samples of a clip, C channels.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,55 +22,60 @@ from prune_ssl.data.resampling import resampled
 from prune_ssl.errors import DataError
 
 SAMPLE_RATE_HZ = 16_000
-"""What every model of the wav2vec 2.0 family was trained on."""
+"""The sample rate that every model of the wav2vec 2.0 family was trained on."""
 
 RATES_HZ = (1_000, 768_000)
-"""Rates that recordings have; a header that states another is damaged."""
+"""Lowest and highest sample rate of real recordings. A header that states another rate is damaged."""
 
 MIN_SAMPLES = 400
-"""Receptive field of the usual seven-layer frontend: a shorter clip gives no frame at all."""
+"""Receptive field of the usual seven-layer frontend. A shorter clip gives no frame at all."""
 
 MOST_SAMPLES = 1 << 29
-"""So many are decoded at once, 2 GiB as float32: 9 hours at 16 kHz, 3 hours at 48 kHz."""
+"""The largest number of samples decoded at once: 2 GiB as float32, 9 hours at 16 kHz, 3 hours at 48 kHz."""
 
 LOUDEST = 100.0
-"""A peak above this (40 dB over full scale) is no audio: damaged floats, or integers kept as floats."""
+"""A peak above this value (40 dB over full scale) is not audio: the floats are damaged or hold integers."""
 
 # A writer into a pipe cannot go back to fill in the length; libsndfile then reports a count near 2**63.
 _UNKNOWN_LENGTH = 1 << 40
 
-# More samples in a byte than any codec brings about, silence included.
+# No codec packs more samples than this into one byte, not even for silence.
 _SAMPLES_PER_BYTE = 1 << 16
 
-# One step of 16-bit audio. Less is silence with an offset, or rounding noise (as of opposite channels that
-# were averaged): normalization would blow it up to full scale.
+# One step of 16-bit audio. A smaller range is silence with an offset, or rounding noise (such as the average
+# of two opposite channels). Normalization would blow it up to full scale.
 _SILENCE = 2.0**-15
 
-# libsndfile reads on to the end of a file that was cut off, and only its log tells.
+# libsndfile reads a truncated file to its end without an error. Only its log says that bytes are missing.
 _STATED = re.compile(r"^ *(?:data|SSND|BODY|Data Size) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
 _STATED_RF64 = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 _BIT_WIDTH = re.compile(r"^ *Bit Width *: (\d+)", re.MULTILINE)
 
-# What sox and ffmpeg state when they write into a pipe, and do not know yet; some writers count the header.
+# sox and ffmpeg state this length when they write into a pipe, because they do not know the length yet. Some
+# writers count the header as audio, hence the slack.
 _UNKNOWN_BYTES, _HEADER_SLACK = 0x7FFF_0000, 64
 
 _BLOCK_VALUES = 1 << 22
 
 Waveform = npt.NDArray[np.float32]
 Item = dict[str, Any]
-"""A clip as a dataset gives it: `input_values` (N,), `labels` where there are any."""
+"""One item of a dataset: `input_values` (N,), and `labels` if the task has labels."""
 
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a file says of itself before any sample is decoded."""
+    """Length, rate and channels of a file, read from its header before any sample is decoded.
+
+    >>> AudioHeader(frames=44_100, sample_rate_hz=44_100, channels=2).samples_at(16_000)
+    16000
+    """
 
     frames: int
     sample_rate_hz: int
     channels: int
 
     def samples_at(self, sample_rate_hz: int) -> int:
-        """Length in samples after resampling to `sample_rate_hz`, as torchaudio rounds it (up)."""
+        """Return the length in samples after resampling to `sample_rate_hz`, rounded up like torchaudio."""
         return -(-self.frames * sample_rate_hz // self.sample_rate_hz)
 
 
@@ -78,8 +83,8 @@ def read_header(path: Path) -> AudioHeader:
     """Read the header of an audio file.
 
     Raises:
-        DataError: the file is missing, empty, cut off, not audio that libsndfile knows, states no length, a
-            length that it cannot hold, or a rate outside RATES_HZ.
+        DataError: the file is missing, empty, truncated or not audio that libsndfile knows; or its header
+            states no length, a length that the file cannot hold, or a rate outside RATES_HZ.
     """
     with _opened(path) as (_, header):
         return header
@@ -96,15 +101,15 @@ def read_waveform(
     Args:
         path: A file that libsndfile reads: WAV, FLAC, OGG, MP3, ...
         sample_rate_hz: The rate of the result.
-        max_seconds: Read no more than this.
-        start_seconds: Read from here on; at least one sample is read.
+        max_seconds: Read at most this many seconds. None reads to the end.
+        start_seconds: Start to read here. At least one sample is read.
 
     Returns:
         Samples of shape (N,), float32, full scale at 1.
 
     Raises:
-        DataError: the file is missing or broken (also: shorter than its header says), or what is wanted of it
-            is more than MOST_SAMPLES.
+        DataError: the file is missing or broken, it is shorter than its header says, or the wanted part has
+            more than MOST_SAMPLES samples.
     """
     with _opened(path) as (sound, header):
         start = min(round(start_seconds * header.sample_rate_hz), max(header.frames - 1, 0))
@@ -113,12 +118,21 @@ def read_waveform(
 
 
 def decode_audio(
-    file: Any, size: int, sample_rate_hz: int = SAMPLE_RATE_HZ, max_seconds: float | None = None
+    file: IO[bytes], size: int, sample_rate_hz: int = SAMPLE_RATE_HZ, max_seconds: float | None = None
 ) -> Waveform:
-    """Do the same for an open file, or bytes in memory, of `size` bytes.
+    """Decode an open file, average its channels and resample it, as `read_waveform` does for a path.
+
+    Args:
+        file: An open file, or bytes in memory as `io.BytesIO`.
+        size: Its length in bytes.
+        sample_rate_hz: The rate of the result.
+        max_seconds: Read at most this many seconds. None reads to the end.
+
+    Returns:
+        Samples of shape (N,), float32, full scale at 1.
 
     Raises:
-        DataError: as `read_waveform`, without a name.
+        DataError: as `read_waveform`, but the message has no file name.
     """
     try:
         with soundfile.SoundFile(file) as sound:
@@ -131,17 +145,17 @@ def decode_audio(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, AudioHeader]]:
-    """Open a file that passes the checks of its header; what fails meanwhile gets its name."""
+    """Open a file and check its header. Errors raised while it is open get the name of the file."""
     problem = file_problem(path)
     if problem is not None:
         raise DataError(f"{path}: {problem}")
-    if path.suffix.lower() == ".raw":  # soundfile wants to be told its rate
+    if path.suffix.lower() == ".raw":  # soundfile reads such a file only if the caller names its rate
         raise DataError(f"{path}: broken: samples without a header, so its rate is not known: encode as WAV")
     try:
         size = path.stat().st_size
         if size == 0:
             raise DataError("broken: the file is empty (0 bytes)")
-        # As bytes: names need not be in UTF-8.
+        # The name is passed as bytes, because file names need not be UTF-8.
         with soundfile.SoundFile(os.fsencode(path)) as sound:
             yield sound, _header_of(sound, size)
     except DataError as error:
@@ -151,32 +165,36 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, AudioHeader]]:
 
 
 def _header_of(sound: soundfile.SoundFile, size: int) -> AudioHeader:
-    """Check what an open file of `size` bytes states."""
+    """Return the header of an open file of `size` bytes, after checking that it can be true."""
     header = AudioHeader(int(sound.frames), int(sound.samplerate), int(sound.channels))
-    if sound.format == "RAW":  # libsndfile takes anything for it that is named .au, .snd, .vox or .gsm
+    if sound.format == "RAW":  # libsndfile takes any file named .au, .snd, .vox or .gsm for raw samples
         raise DataError("broken: not readable as audio (no header of a known format)")
     require_rate(header.sample_rate_hz)
     if header.frames >= _UNKNOWN_LENGTH:
-        raise DataError("broken: the header states no length (written through a pipe?); encode it again")
+        raise DataError(
+            "broken: the header states no length (written through a pipe?): encode the file again"
+        )
     if header.frames > size * _SAMPLES_PER_BYTE:
         raise DataError(f"broken: the header states {header.frames} samples, which {size} bytes cannot hold")
     log = sound.extra_info
     if match := _STATED.search(log):
         stated, held = map(int, match.groups())
         if held + _HEADER_SLACK < stated < _UNKNOWN_BYTES:
-            raise DataError(f"broken: cut off: its header states {stated} bytes of audio, it holds {held}")
+            raise DataError(
+                f"broken: cut off: its header states {stated} bytes of audio, the file holds {held}"
+            )
     if (match := _STATED_RF64.search(log)) and int(match[1]) < int(match[2]):
-        raise DataError(f"broken: cut off: its header states {match[2]} samples, it holds {match[1]}")
+        raise DataError(f"broken: cut off: its header states {match[2]} samples, the file holds {match[1]}")
     if sound.subtype == "PCM_U8" and (match := _BIT_WIDTH.search(log)) and int(match[1]) < 8:
         raise DataError(f"broken: the header states samples of {match[1]} bits")
     return header
 
 
 def require_rate(sample_rate_hz: int) -> None:
-    """Refuse a rate that no recording has.
+    """Refuse a sample rate that no recording has.
 
     Raises:
-        DataError: so it is.
+        DataError: the rate lies outside RATES_HZ.
     """
     low, high = RATES_HZ
     if not low <= sample_rate_hz <= high:
@@ -188,7 +206,7 @@ def require_rate(sample_rate_hz: int) -> None:
 def _decoded(
     sound: soundfile.SoundFile, header: AudioHeader, start: int, max_seconds: float | None, wanted_hz: int
 ) -> Waveform:
-    """The mean of the channels (N,) from sample `start` on, at the file's own rate."""
+    """Return the mean of the channels, shape (N,), from sample `start` on, at the file's own rate."""
     wanted, rate = header.frames - start, header.sample_rate_hz
     if max_seconds is not None:
         wanted = min(wanted, round(min(max_seconds, MOST_SAMPLES) * rate))
@@ -213,17 +231,20 @@ def _decoded(
 
 
 def mean_of_channels(samples: Waveform) -> Waveform:
-    """Average samples (N, C) to (N,)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # damaged floats: `waveform_problem` names them
+    """Average samples of shape (N, C) to shape (N,)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # `waveform_problem` reports damaged floats
         return np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
 
 
 def waveform_problem(samples: Waveform, min_samples: int = MIN_SAMPLES) -> str | None:
-    """Say in a few words why a clip can't be used, or None when it can.
+    """Return the reason why a clip cannot be used, or None if it can be used.
 
     Args:
         samples: Mono samples at the model's rate, shape (N,).
         min_samples: The model's receptive field.
+
+    >>> waveform_problem(np.zeros(16_000, dtype=np.float32))
+    'silent (all samples are zero)'
     """
     if len(samples) < min_samples:
         return too_short(len(samples), min_samples)
@@ -240,11 +261,11 @@ def waveform_problem(samples: Waveform, min_samples: int = MIN_SAMPLES) -> str |
 
 
 def too_short(samples: int, min_samples: int) -> str:
-    """The words for a clip below the receptive field; both counts at the model's rate."""
+    """Return the message for a clip shorter than the receptive field. Both counts are at the model's rate."""
     return f"too short ({samples} samples, the model needs at least {min_samples})"
 
 
 def reason_of(error: Exception) -> str:
-    """Give libsndfile's own words, without the path that they repeat."""
+    """Return libsndfile's own message, without the path that it repeats."""
     text = getattr(error, "error_string", None) or str(error) or type(error).__name__
     return str(text).strip().rstrip(".")

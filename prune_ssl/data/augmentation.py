@@ -1,7 +1,7 @@
-"""Owns random changes of training audio: speed, shift, reverberation, gain and noise.
+"""Augmentation of training audio: random speed, shift, reverberation, gain and noise.
 
-All randomness comes from torch's global generator: a DataLoader seeds it per worker, and a Trainer saves
-and restores it, so that a resumed run sees the same audio.
+All randomness comes from torch's global generator. A DataLoader seeds it per worker, and a Trainer saves
+and restores it. A resumed run therefore sees the same audio.
 """
 
 from __future__ import annotations
@@ -24,33 +24,36 @@ from prune_ssl.models.arguments import check_types
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random changes of training clips, anew each time that one is heard; checked when made.
+    """Settings of augmentation. Each clip is changed at random again every time that it is read.
 
-    The defaults are for few clips, from scratch.
+    The defaults suit small corpora and models that are trained from scratch.
 
     Raises:
-        DataError: a value of a wrong type or out of range, a range that is upside down, or a folder that is
-            never heard.
+        DataError: a value has a wrong type or is out of range, the ends of a range are swapped, or a folder
+            is given whose probability is 0.
+
+    >>> AugmentConfig(speeds=(1.0,), max_gain_db=3.0).max_gain_db
+    3.0
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
-    """Playing speeds to draw from; they change the pitch too."""
+    """Playing speeds to draw from. A speed changes the pitch too."""
     max_shift_seconds: float = 0.1
-    """The clip moves by up to this much to either side; zeros fill the gap."""
+    """The clip is shifted by up to this many seconds to either side. Zeros fill the gap."""
     max_gain_db: float = 6.0
-    """Gain is drawn from -max to +max."""
+    """The gain is drawn from -max_gain_db to +max_gain_db."""
     noise_probability: float = 0.5
-    """How often noise is added."""
+    """Probability that noise is added to a clip."""
     snr_db: tuple[float, float] = (10.0, 40.0)
-    """Signal-to-noise ratio is drawn from this range."""
+    """Range of the signal-to-noise ratio."""
     noise: str | Path | None = None
-    """Folder of noise recordings (MUSAN, DEMAND, one's own), with its subfolders; None: white noise."""
+    """Folder of noise recordings, such as MUSAN or DEMAND. Subfolders are read too. None: white noise."""
     reverb_probability: float = 0.0
-    """How often a clip is heard in a room."""
+    """Probability that reverberation is added to a clip."""
     rirs: str | Path | None = None
-    """Folder of room impulse responses; None: simulated ones."""
+    """Folder of room impulse responses. None: simulated responses."""
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
-    """Range of reverberation times of simulated rooms."""
+    """Range of the reverberation time of simulated rooms."""
 
     def __post_init__(self) -> None:
         check_types(self, DataError)
@@ -59,7 +62,7 @@ class AugmentConfig:
                 f"speeds: found {list(self.speeds)}, wanted speeds above 0, such as 0.9, 1.0, 1.1."
             )
         if not all(0.1 <= speed <= 10 for speed in self.speeds):
-            raise DataError(f"speeds: found {list(self.speeds)}, wanted some from 0.1 to 10.")
+            raise DataError(f"speeds: found {list(self.speeds)}, wanted speeds from 0.1 to 10.")
         check_range(self, "max_shift_seconds", 0, inf)
         check_range(self, "max_gain_db", 0, inf)
         check_range(self, "noise_probability", 0, 1)
@@ -73,10 +76,14 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation(AugmentConfig):
-    """The changes of an `AugmentConfig`, with its folders listed; calling it changes one clip.
+    """An `AugmentConfig` whose folders have been listed. Call it with the samples of a clip to change them.
 
     Raises:
-        DataError: as `AugmentConfig`, or a folder without audio.
+        DataError: as `AugmentConfig`, or a folder has no audio.
+
+    >>> clip = np.zeros(16_000, dtype=np.float32)
+    >>> Augmentation(speeds=(1.0,))(clip).shape
+    (16000,)
     """
 
     _noises: Recordings | None = field(init=False, repr=False, default=None)
@@ -88,7 +95,7 @@ class Augmentation(AugmentConfig):
             object.__setattr__(self, kept, None if folder is None else Recordings.of(Path(folder)))
 
     def __call__(self, samples: Waveform) -> Waveform:
-        """Return a changed copy of `samples` (N,); the length changes with the speed only."""
+        """Return a changed copy of `samples`, shape (N,). Only the speed changes the length."""
         audio = torch.from_numpy(samples)
         speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
         if speed != 1.0:
@@ -98,12 +105,12 @@ class Augmentation(AugmentConfig):
         if _uniform(0.0, 1.0) < self.noise_probability:
             noise = torch.randn_like(audio) if self._noises is None else self._noises.piece(len(audio))
             snr_db = torch.tensor(_uniform(*self.snr_db))
-            if bool(noise.any()):  # not a silent piece of a recording
+            if bool(noise.any()):  # a piece of a recording may be silent
                 audio = torchaudio.functional.add_noise(audio, noise, snr_db)
         return np.asarray(audio.numpy(), dtype=np.float32)
 
     def _in_a_room(self, audio: torch.Tensor) -> torch.Tensor:
-        # Without rooms nothing is drawn: what a seed gives does not depend on what is switched off.
+        # No number is drawn if reverberation is off, so that it does not alter the other draws of a seed.
         if self.reverb_probability == 0 or _uniform(0.0, 1.0) >= self.reverb_probability:
             return audio
         if self._rooms is not None:
@@ -111,7 +118,7 @@ class Augmentation(AugmentConfig):
         return reverberate(audio, simulated_rir(_uniform(*self.rt60_seconds)))
 
     def _shifted(self, audio: torch.Tensor) -> torch.Tensor:
-        # Not more than a quarter of the clip: a short word must not leave its own window.
+        # The shift is at most a quarter of the clip, so that a short word stays inside it.
         limit = min(int(self.max_shift_seconds * SAMPLE_RATE_HZ), audio.shape[-1] // 4)
         shift = int(torch.randint(-limit, limit + 1, ()))
         shifted = torch.zeros_like(audio)

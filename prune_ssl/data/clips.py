@@ -1,4 +1,4 @@
-"""Owns clips: one labelled recording each, and the torch dataset that hands them to a Trainer."""
+"""Clips (one recording with its target each), and the torch dataset that gives them to a Trainer."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from prune_ssl.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-_BAD_SHARE = 0.1  # more than this share of the clips: something is wrong
+_BAD_SHARE = 0.1  # training stops when more than this share of the clips is unusable
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording and what is to be predicted from it."""
+    """One recording and the target that a model shall predict from it."""
 
     path: Path
+    """The audio file."""
     target: str
-    """The label or the text, as metadata.csv has it; empty where nothing is to be predicted."""
+    """The label or the text as it stands in metadata.csv. Empty if nothing is predicted."""
     seconds: float
-    """Length that is used, after any cut to `max_seconds`."""
+    """Length of the part that is used, after any cut to `max_seconds`."""
     speaker: str | None = None
+    """The speaker, if the corpus names one."""
     samples: Waveform | None = field(default=None, repr=False, compare=False)
-    """Decoded samples (N,) at the model's rate, where the corpus is small enough to keep them."""
+    """Decoded samples (N,) at the model's rate, if the corpus is small enough to keep them in memory."""
 
     def waveform(self, sample_rate_hz: int = SAMPLE_RATE_HZ, min_samples: int = MIN_SAMPLES) -> Waveform:
-        """The samples, shape (N,): from memory where they are kept, else decoded and checked now.
+        """Return the samples, shape (N,), from memory or by decoding and checking the file.
 
         Raises:
-            DataError: the file can't be used (possible only where a big corpus was checked by its headers).
+            DataError: the file cannot be used. This happens only if `check_folder` read its header alone.
         """
         if self.samples is not None:
             return self.samples
@@ -48,11 +50,11 @@ class Clip:
 
 
 def cropped(samples: Waveform, seconds: float | None, sample_rate_hz: int) -> Waveform:
-    """Give a random piece of samples (N,) that are longer than `seconds`; None: all."""
+    """Return a random piece of `seconds` from longer samples (N,). With None, return all samples."""
     most = len(samples) if seconds is None else round(seconds * sample_rate_hz)
     if len(samples) <= most:
         return samples
-    # torch's generator, as in augmentation: a resumed run sees the same pieces.
+    # torch's generator is used, as in augmentation, so that a resumed run sees the same pieces.
     start = int(torch.randint(len(samples) - most + 1, ()))
     return samples[start : start + most]
 
@@ -62,12 +64,19 @@ class ClipDataset(Dataset[Item]):
 
     Args:
         clips: From `check_folder(...).splits[...]`.
-        encode: Turns a clip's target into what the model's loss takes, e.g. `task.encode`; items have no
-            labels where it gives None.
+        encode: Turns a clip's target into the label for the model's loss, for example `task.encode`. If it
+            returns None, the item has no labels.
         augmentation: Changes the samples at random each time that a clip is read (training only).
-        crop_seconds: Of longer clips, gives a random piece of this length each time (training only).
-        skip_unusable: Gives the next clip in place of one that turns out to be broken or silent, with a
-            warning, until they are more than a tenth (training only: what is judged must stay in its place).
+        crop_seconds: A longer clip gives a random piece of this length each time (training only).
+        skip_unusable: If a clip turns out to be broken or silent, warn and return the next clip instead.
+            Reading stops with a DataError once more than a tenth of the clips are unusable. Use it for
+            training only: metrics need every clip in its own place.
+
+    >>> import numpy as np
+    >>> clip = Clip(Path("yes.wav"), target="yes", seconds=1.0, samples=np.zeros(16_000, dtype=np.float32))
+    >>> items = ClipDataset([clip], {"no": 0, "yes": 1}.__getitem__)
+    >>> items[0]["input_values"].shape, items[0]["labels"], items.lengths
+    ((16000,), 1, [16000])
     """
 
     def __init__(
@@ -98,7 +107,7 @@ class ClipDataset(Dataset[Item]):
         return {"input_values": samples} | ({} if label is None else {"labels": label})
 
     def _decoded(self, index: int) -> tuple[int, Waveform]:
-        """The place and the samples of a clip, or of what stands in for it: always the same one."""
+        """Return the index and the samples of a clip, or of the next usable clip if this one is unusable."""
         place = index
         while place in self.unusable:
             place = (place + 1) % len(self)
@@ -113,12 +122,14 @@ class ClipDataset(Dataset[Item]):
                     f"{len(self.unusable)} of {len(self)} training clips cannot be used (see the warnings "
                     f"above), the last: {error}"
                 ) from error
-            logger.warning("left out (%d so far), the next clip in its place: %s", len(self.unusable), error)
+            logger.warning(
+                "left out (%d so far), the next clip is used instead: %s", len(self.unusable), error
+            )
         return self._decoded(place)
 
     @property
     def lengths(self) -> list[int]:
-        """Samples of each clip before any augmentation, after any crop."""
+        """Number of samples of each clip, before augmentation and after any crop."""
         most = None if self.crop_seconds is None else round(self.crop_seconds * SAMPLE_RATE_HZ)
         whole = [round(clip.seconds * SAMPLE_RATE_HZ) for clip in self.clips]
         return whole if most is None else [min(each, most) for each in whole]

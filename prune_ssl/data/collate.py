@@ -1,39 +1,49 @@
-"""Owns collation: clips of several lengths become one padded batch, normalized as the model expects."""
+"""Collation: clips of several lengths become one padded batch, normalized as the model expects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from transformers import ProcessorMixin, Wav2Vec2FeatureExtractor
 
-from prune_ssl.data.audio import SAMPLE_RATE_HZ
+from prune_ssl.data.audio import SAMPLE_RATE_HZ, Item
 from prune_ssl.errors import DataError
 
 IGNORED = -100
-"""The label that every loss of transformers leaves out."""
+"""The label value that every loss of transformers ignores."""
 
 
 class SpeechCollator:
-    """Turn `{"input_values": (N,), "labels": int or ints}` items into a batch.
+    """Turn items `{"input_values": (N,), "labels": int or list of int}` into a batch.
 
-    The result has `input_values` (B, N) float32, padded with zeros at the end; `labels` int64 where the items
-    have labels, (B,) for one class each, (B, longest) padded with IGNORED for sequences; `attention_mask`
-    (B, N) where the model wants one; and, where `lengths` is set, `input_lengths` (B,), samples without
-    padding, by which distillation leaves padding out. Items with `teacher_input_values` (N,) give those too,
-    (B, N). Each clip is normalized by its own samples only, so that what a clip looks like never depends on
-    the batch that it is in (the feature extractor alone includes the padding when it makes no mask).
+    A batch holds:
+
+    - `input_values` (B, N), float32, padded with zeros at the end;
+    - `labels`, int64, if the items have labels: (B,) for one class per clip, (B, longest) for sequences,
+      padded with IGNORED;
+    - `attention_mask` (B, N), if the model takes a mask;
+    - `input_lengths` (B,), if `lengths` is set: samples without padding, which distillation needs;
+    - `teacher_input_values` (B, N), if the items have them.
+
+    Each clip is normalized by its own samples alone, so that its values do not depend on the other clips of
+    the batch. (A feature extractor that makes no mask would include the padding.)
 
     Args:
-        processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the one of
-            wav2vec2-base: zero mean and unit variance, no mask.
+        processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the extractor of
+            wav2vec2-base: zero mean, unit variance, no mask.
         attention_mask: Overrides the feature extractor's `return_attention_mask`.
         sample_rate_hz: The rate of the clips.
-        lengths: Whether batches hold `input_lengths`, which no model takes: for DistillationTrainer.
+        lengths: Whether batches hold `input_lengths`. DistillationTrainer takes them; models do not.
 
     Raises:
-        DataError: the processor is of another kind, or made for another rate.
+        DataError: the processor has no Wav2Vec2FeatureExtractor, or was made for another rate.
+
+    >>> import numpy as np
+    >>> short, long = np.ones(800, dtype=np.float32), np.ones(1600, dtype=np.float32)
+    >>> items = [{"input_values": short, "labels": 0}, {"input_values": long, "labels": 1}]
+    >>> {name: tuple(values.shape) for name, values in SpeechCollator()(items).items()}
+    {'input_values': (2, 1600), 'labels': (2,)}
     """
 
     def __init__(
@@ -63,13 +73,13 @@ class SpeechCollator:
         self.lengths = lengths
         self.attention_mask = extractor.return_attention_mask if attention_mask is None else attention_mask
 
-    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Collate the items into one batch."""
         features = self.feature_extractor(
             [item["input_values"] for item in items],
             sampling_rate=self.sample_rate_hz,
             padding=True,
-            return_attention_mask=True,  # always: the statistics of a clip must leave its padding out
+            return_attention_mask=True,  # always, so that the padding does not count in a clip's statistics
             return_tensors="pt",
         )
         batch = {"input_values": features["input_values"]}
@@ -91,7 +101,7 @@ class SpeechCollator:
 
 
 def _labels(given: Sequence[int | Sequence[int]]) -> torch.Tensor:
-    """Class indices (B,), or sequences padded at the end, (B, longest)."""
+    """Return class indices (B,), or sequences padded at the end, (B, longest)."""
     if all(isinstance(each, int) for each in given):
         return torch.tensor(given, dtype=torch.long)
     rows = [torch.tensor(each, dtype=torch.long) for each in given]

@@ -1,4 +1,4 @@
-"""Owns whether the files of a list lie in their corpus: a corpus from elsewhere should not read one's own."""
+"""Check that the files of a list lie in their corpus: a downloaded corpus must not name private files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from prune_ssl.data.files import shown
 from prune_ssl.data.layouts import Listing
 
 _HUB_BLOBS = "blobs"
-"""Where the hub's cache keeps the files that the links of a snapshot point to."""
+"""The folder of the hub's cache that holds the files to which the links of a snapshot point."""
 
 
 class Confinement:
-    """Tells where the files of one split are, after all links and `..`.
+    """Checks where the files of one split really are, after links and `..` are followed.
 
     Args:
         root: The corpus.
-        listing: One of its splits, which may lie elsewhere as a whole; in the hub's cache, each file does.
-        outside: Whether files may be anywhere.
+        listing: One of its splits. The whole folder of a split may lie elsewhere; in the hub's cache every
+            file does.
+        outside: Whether files may lie anywhere.
     """
 
     def __init__(self, root: Path, listing: Listing, outside: bool) -> None:
@@ -31,14 +32,14 @@ class Confinement:
         self._folders = tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
 
     def problem(self, path: Path) -> str | None:
-        """Say where a file is that must lie in the corpus and does not, or None."""
+        """Return a message if the file lies outside the corpus although it must not, else None."""
         if self._free:
             return None
         real = self._real_path(path)
         if real.startswith(self._folders):
             return None
         return (
-            f"outside the corpus, at {shown(real)}: put it into the folder, or allow such files "
+            f"outside the corpus, at {shown(real)}: put the file into the folder, or allow such files "
             "(data.outside: true in a recipe, FolderConfig(outside=True), doctor data --outside)"
         )
 
@@ -46,7 +47,7 @@ class Confinement:
         try:
             if path.name == ".." or path.is_symlink():
                 return os.path.realpath(path)
-        except (OSError, ValueError):  # no name that a file can have: its folder decides
+        except (OSError, ValueError):  # no file can have this name, so its folder decides
             pass
         if path.parent not in self._real:
             self._real[path.parent] = os.path.realpath(path.parent)

@@ -1,6 +1,6 @@
-"""Owns corrupted audio for robust distillation: noise at a drawn SNR, reverberation, or both.
+"""Corrupted audio for robust distillation: noise at a random SNR, reverberation, or both.
 
-The student hears the corrupted clip, the teacher the clean one (RobustDistiller, methods 8). As in
+The student gets the corrupted clip, the teacher the clean one (RobustDistiller, Guimaraes et al. 2023). As in
 `augmentation`, all randomness comes from torch's global generator.
 """
 
@@ -27,44 +27,47 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 class RoomsAndNoise(Protocol):
-    """Settings that draw from two ranges."""
+    """Settings that have a range of signal-to-noise ratios and a range of reverberation times."""
 
     @property
     def snr_db(self) -> tuple[float, float]:
-        """Signal-to-noise ratio, low to high."""
+        """Range of the signal-to-noise ratio, low to high."""
         ...
 
     @property
     def rt60_seconds(self) -> tuple[float, float]:
-        """Reverberation time, low to high."""
+        """Range of the reverberation time, low to high."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionConfig:
-    """Noise and reverberation on training clips; checked when made.
+    """Settings of the noise and reverberation that the student of a distillation hears.
 
     Raises:
-        DataError: no case or an unknown one, a value of a wrong type or out of range, or an upside-down
-            range.
+        DataError: `cases` is empty or has an unknown case, a value has a wrong type or is out of range, or
+            the ends of a range are swapped.
+
+    >>> CorruptionConfig(snr_db=(5.0, 15.0), cases=("noise",)).snr_db
+    (5.0, 15.0)
     """
 
     noise: str | Path | None = None
-    """Folder of noise files, searched with its subfolders; None: white noise only."""
+    """Folder of noise files. Subfolders are read too. None: white noise only."""
     rirs: str | Path | None = None
-    """Folder of room impulse responses; None: simulated ones."""
+    """Folder of room impulse responses. None: simulated responses."""
     snr_db: tuple[float, float] = (0.0, 20.0)
-    """Range of the signal-to-noise ratio, drawn evenly; powers are means over the clip."""
+    """Range of the signal-to-noise ratio, drawn uniformly. Powers are means over the clip."""
     cases: tuple[Literal["noise", "reverb", "both", "clean"], ...] = CASES
-    """What may happen to a clip, each as likely as another; `both` is reverberation, then noise."""
+    """The possible corruptions, drawn with equal probability. `both` is reverberation, then noise."""
     white_probability: float = 0.3
-    """How often the noise is white though there are files (RobustDistiller: 0.3)."""
+    """Probability of white noise although there are noise files (RobustDistiller: 0.3)."""
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
-    """Range of reverberation times of simulated rooms."""
+    """Range of the reverberation time of simulated rooms."""
     curriculum: float = 0.0
-    """Part of training over which it gets hard (RobustDistiller's option): the lower end of `snr_db` falls
-    from the upper one, and the cases with reverberation come to have it, from never to always; 0: all at
-    once."""
+    """The share of training over which the corruption grows (an option of RobustDistiller). The lower end of
+    `snr_db` starts at the upper end and falls to its value, and the probability of reverberation in the cases
+    that have it rises from 0 to 1. With 0 the corruption has its full strength at once."""
 
     def __post_init__(self) -> None:
         check_types(self, DataError, but=("cases",))
@@ -75,14 +78,14 @@ class CorruptionConfig:
         check_pairs(self)
         check_range(self, "white_probability", 0, 1)
         if not 0 <= self.curriculum <= 1:
-            raise DataError(f"curriculum: found {self.curriculum}, wanted a part of training, 0 to 1.")
+            raise DataError(f"curriculum: found {self.curriculum}, wanted a share of training, 0 to 1.")
 
 
 def check_pairs(settings: RoomsAndNoise) -> None:
-    """Refuse ranges that are upside down.
+    """Refuse a range whose ends are swapped.
 
     Raises:
-        DataError: one is.
+        DataError: the low end is above the high end, or a reverberation time is not positive.
     """
     for name, (low, high) in (("snr_db", settings.snr_db), ("rt60_seconds", settings.rt60_seconds)):
         if low > high or (name == "rt60_seconds" and low <= 0):
@@ -90,10 +93,10 @@ def check_pairs(settings: RoomsAndNoise) -> None:
 
 
 def check_range(settings: object, name: str, least: float, most: float) -> None:
-    """Refuse a number outside of its range.
+    """Refuse a setting whose value lies outside `least` to `most`.
 
     Raises:
-        DataError: it is.
+        DataError: the value is out of range.
     """
     found = getattr(settings, name)
     if not least <= found <= most:
@@ -103,13 +106,18 @@ def check_range(settings: object, name: str, least: float, most: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Corruption(CorruptionConfig):
-    """The changes of a `CorruptionConfig`, with its folders read; calling it changes one clip.
+    """A `CorruptionConfig` whose folders have been read. Call it with the samples of a clip to corrupt them.
 
     Raises:
-        DataError: as `CorruptionConfig`, or a folder without usable audio.
+        DataError: as `CorruptionConfig`, or a folder has no usable audio.
+
+    >>> clip = np.ones(16_000, dtype=np.float32)
+    >>> Corruption(cases=("noise",))(clip).shape
+    (16000,)
     """
 
     sample_rate_hz: int = SAMPLE_RATE_HZ
+    """The rate of the clips."""
     _noises: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
     _rirs: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
 
@@ -120,11 +128,11 @@ class Corruption(CorruptionConfig):
             object.__setattr__(self, kept, clips)
 
     def __call__(self, samples: Waveform, progress: float = 1.0) -> Waveform:
-        """Return a corrupted copy of `samples` (N,), of the same length and in time with it.
+        """Return a corrupted copy of `samples`, with the same length and aligned in time.
 
         Args:
-            samples: (N,).
-            progress: how much of training is over, 0 to 1; matters to a curriculum only.
+            samples: Clean samples, shape (N,).
+            progress: The share of training that is over, 0 to 1. Only a curriculum reads it.
         """
         grown = min(progress / self.curriculum, 1.0) if self.curriculum else 1.0
         case = self.cases[int(torch.randint(len(self.cases), ()))]
@@ -155,7 +163,7 @@ class Corruption(CorruptionConfig):
 
 
 def add_noise(audio: torch.Tensor, noise: torch.Tensor, snr_db: float) -> torch.Tensor:
-    """Return (N,) audio + noise scaled by sqrt(P_audio / P_noise 10^(-SNR/10)); silence stays as it is."""
+    """Return audio (N,) + noise (N,) * sqrt(P_audio / P_noise * 10^(-SNR/10)). Silent noise adds nothing."""
     power = float(noise.square().mean())
     if power == 0:
         return audio
@@ -163,22 +171,23 @@ def add_noise(audio: torch.Tensor, noise: torch.Tensor, snr_db: float) -> torch.
 
 
 def reverberate(audio: torch.Tensor, rir: torch.Tensor) -> torch.Tensor:
-    """Convolve (N,) audio with an impulse response (M,), in time with the input and at its power.
+    """Convolve audio (N,) with an impulse response (M,), and keep its timing and its power.
 
-    The response's strongest sample, taken as the direct path, is put at time 0: else the teacher's targets
-    would be shifted (pitfall 27). The tail after N samples is cut off.
+    The strongest sample of the response is taken as the direct path and moved to time 0. Otherwise the
+    teacher's targets would be shifted against the student's frames. The result is cut to N samples.
     """
     direct = int(rir.abs().argmax())
-    heard = rir[direct : direct + len(audio)]  # what comes later is cut off below
+    heard = rir[direct : direct + len(audio)]  # later samples of the response reach only the part cut off
     wet: torch.Tensor = torchaudio.functional.fftconvolve(audio, heard)[: len(audio)]
     power = float(wet.square().mean())
     return wet * sqrt(float(audio.square().mean()) / power) if power else audio
 
 
 def simulated_rir(rt60_seconds: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> torch.Tensor:
-    """Return a diffuse impulse response: an impulse, then noise that falls by 60 dB in `rt60_seconds` (M,).
+    """Return a diffuse impulse response (M,): an impulse, then noise that falls by 60 dB in `rt60_seconds`.
 
-    Polack's statistical model of late reverberation, with the tail 6 dB below the direct path in energy.
+    It follows Polack's statistical model of late reverberation. The tail has 6 dB less energy than the
+    direct path.
     """
     time = torch.arange(round(rt60_seconds * sample_rate_hz)) / sample_rate_hz
     tail = torch.randn(len(time)) * 10 ** (-3 * time / rt60_seconds)
@@ -189,38 +198,39 @@ def simulated_rir(rt60_seconds: float, sample_rate_hz: int = SAMPLE_RATE_HZ) -> 
 
 
 class Items(Protocol):
-    """Clips in order, such as a ClipDataset."""
+    """A map-style dataset of clips, such as a ClipDataset."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of items."""
         ...
 
     def __getitem__(self, index: int, /) -> Item:
-        """Return one."""
+        """Return the item at `index`."""
         ...
 
 
 @runtime_checkable
 class WithLengths(Protocol):
-    """Clips whose lengths are known before they are read."""
+    """A dataset that knows the lengths of its clips without reading them."""
 
     @property
     def lengths(self) -> list[int]:
-        """Samples of each clip."""
+        """Number of samples of each clip."""
         ...
 
 
 class CorruptedDataset(Dataset[Item]):
-    """A dataset whose items are corrupted, with the clean samples beside them as `teacher_input_values`.
+    """A dataset of corrupted items that also hold their clean samples as `teacher_input_values`.
 
     Args:
-        clean: items with `input_values` (N,), such as a ClipDataset.
-        corruption: What happens to them, anew each time that an item is read.
-        clean_teacher: Whether the clean samples are handed out; else a teacher hears what the student hears.
+        clean: Items with `input_values` (N,), such as a ClipDataset.
+        corruption: The random corruption, drawn again each time that an item is read.
+        clean_teacher: Whether items hold the clean samples. Without them the teacher gets the same corrupted
+            samples as the student.
 
     Attributes:
-        training_progress: how much of training is over, 0 to 1, for a curriculum. The trainers of this
-            package tell it; None: nobody did.
+        training_progress: The share of training that is over, 0 to 1, for a curriculum. The trainers of this
+            package set it. None means that nobody has set it.
     """
 
     def __init__(self, clean: Items, corruption: Corruption, clean_teacher: bool = True) -> None:
@@ -236,16 +246,16 @@ class CorruptedDataset(Dataset[Item]):
         progress = self.training_progress
         if progress is None and self.corruption.curriculum:
             raise DataError(
-                "CorruptedDataset: its corruption has a curriculum, and nobody said how much of training is "
-                "over. The trainers of this package do for their train_dataset itself, in no Subset; "
-                "elsewhere set dataset.training_progress, 0 to 1."
+                "CorruptedDataset: the corruption has a curriculum, but dataset.training_progress is not "
+                "set. The trainers of this package set it if the dataset itself is their train_dataset, not "
+                "a Subset of it. In any other loop set dataset.training_progress, 0 to 1."
             )
         corrupted = {**item, "input_values": self.corruption(clean, 1.0 if progress is None else progress)}
         return corrupted | ({"teacher_input_values": clean} if self.clean_teacher else {})
 
     @property
     def lengths(self) -> list[int]:
-        """Samples of each clip, where the clean dataset knows them: for batches of like length."""
+        """Number of samples of each clip, if the clean dataset knows it. Batching by length uses it."""
         if not isinstance(self.clean, WithLengths):
             raise AttributeError(f"a {type(self.clean).__name__} does not know the lengths of its clips")
         return self.clean.lengths
@@ -256,11 +266,11 @@ def _read_folder(folder: Path, sample_rate_hz: int) -> tuple[torch.Tensor, ...]:
         path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and is_file(path)
     )
     if not paths:
-        raise DataError(f"{folder}: no audio file ({', '.join(SUFFIXES)}) in it; give a folder of recordings")
+        raise DataError(f"{folder}: found no audio file ({', '.join(SUFFIXES)}): give a folder of recordings")
     clips = []
     for path in paths:
         clip = torch.from_numpy(read_waveform(path, sample_rate_hz))
         if not (len(clip) and 0 < float(clip.abs().max()) <= LOUDEST):
-            raise DataError(f"{path}: silent or not a number, or far too loud: remove it")
+            raise DataError(f"{path}: silent, NaN, infinite or far too loud: remove the file")
         clips.append(clip)
     return tuple(clips)

@@ -1,4 +1,4 @@
-"""Owns what is in a corpus twice: one file under two names, or the same audio in two files."""
+"""Find duplicates in a corpus: one file under two names, or the same audio in two files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from prune_ssl.data.clips import Clip
 from prune_ssl.data.metadata import Row
 
 _COMPARED = ("label", "text", "speaker", "intent", "scenario", "action")
-"""Columns of which two rows of one recording should hold the same."""
+"""Columns in which two rows of one recording should agree."""
 
 FileKey = tuple[int, int] | Path
 
 
 def file_key(path: Path) -> FileKey:
-    """What is the same for a file under all its names: absolute, `./`, symbolic and hard links."""
+    """Return a key that a file has under all its names: absolute, `./`, symbolic links and hard links."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -34,20 +34,20 @@ class _Seen(NamedTuple):
 
 
 class Duplicates:
-    """Remembers the clips that were seen, by file and by audio."""
+    """Remembers each clip by its file and by its audio."""
 
     def __init__(self) -> None:
         self._files: dict[FileKey, _Seen] = {}
         self._audio: dict[bytes, _Seen] = {}
 
-    def words(self, path: Path, samples: Waveform, row: Row) -> str | None:
-        """Say which earlier clip this one repeats, or None where it is new.
+    def find(self, path: Path, samples: Waveform, row: Row) -> str | None:
+        """Return a message that names the earlier clip with the same audio, or None if the clip is new.
 
         Args:
-            path: Its file.
-            samples: (N,) at the file's own rate. They are compared, not the bytes of the file: a copy in
-                another container, or with other tags, is a copy too.
-            row: What its list says of it.
+            path: The file of the clip.
+            samples: (N,) at the file's own rate. Samples are compared instead of the bytes of the file, so
+                that a copy in another container or with other tags is found too.
+            row: The row of the clip in its list.
         """
         new = _Seen(path, row)
         first = self._files.setdefault(file_key(path), new)
@@ -66,16 +66,16 @@ def _difference(first: Row, second: Row) -> str:
 
 
 def shared_files(splits: Mapping[str, Sequence[Clip]]) -> Iterator[str]:
-    """Note the files of other splits that are in train too, and those that one split gives two targets."""
+    """Yield a note on files that train shares with another split, and on files with two different targets."""
     keys = {split: [file_key(clip.path) for clip in clips] for split, clips in splits.items()}
     train = set(keys.get("train", ()))
     for split, clips in splits.items():
         targets: dict[FileKey, set[str]] = {}
         for key, clip in zip(keys[split], clips, strict=True):
             targets.setdefault(key, set()).add(clip.target)
-        torn = sum(len(each) > 1 for each in targets.values())
-        if torn:
-            yield f"{torn} files of {split} are listed more than once, with different targets"
+        contradictions = sum(len(each) > 1 for each in targets.values())
+        if contradictions:
+            yield f"{contradictions} files of {split} are listed more than once, with different targets"
         shared = [clip for key, clip in zip(keys[split], clips, strict=True) if key in train]
         if split != "train" and shared:
             yield f"{len(shared)} of {len(clips)} clips of {split} are in train too, such as {shared[0].path}"

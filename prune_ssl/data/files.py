@@ -1,4 +1,4 @@
-"""Owns what is asked of a file before it is read: that it is one, where it lies, and its text."""
+"""Checks on a file before it is read, and the reading of text files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from prune_ssl.errors import DataError
 
 MOST_TEXT_BYTES = 1 << 30
-"""Larger files are no lists of clips: they are refused before they are read."""
+"""A larger file is not a list of clips. It is refused before it is read."""
 
 LONGEST_PATH = 4_096
-"""Characters of the longest path that a file can have."""
+"""The largest number of characters that a path can have."""
 
-_SHOWN = 120  # characters of what was found that a message repeats
+_SHOWN = 120  # a message repeats at most so many characters of a found value
 
-# UTF-32's mark begins with UTF-16's, so it comes first.
+# The byte order mark of UTF-32 begins with that of UTF-16, so UTF-32 comes first.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -29,9 +29,9 @@ _MARKS = (
 
 
 def file_problem(path: Path) -> str | None:
-    """Say in a few words why there is no file to read, or None where there is one.
+    """Return the reason why there is no regular file at `path`, or None if there is one.
 
-    Nothing is opened: to open a pipe would wait for ever.
+    The file is not opened, because opening a pipe could wait forever.
     """
     try:
         mode = path.stat().st_mode
@@ -47,12 +47,12 @@ def file_problem(path: Path) -> str | None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file, also for names that no file can have."""
+    """Return whether there is a regular file. A name that no file can have gives False, not an error."""
     return file_problem(path) is None
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder, also for names that none can have."""
+    """Return whether there is a folder. A name that no folder can have gives False, not an error."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -60,14 +60,14 @@ def is_folder(path: Path) -> bool:
 
 
 def read_text(path: Path, kind: str = "text") -> str:
-    """Read a file as UTF-8, or as UTF-16 or UTF-32 where it begins with their mark.
+    """Read a file as UTF-8, or as UTF-16 or UTF-32 if it begins with their byte order mark.
 
     Args:
         path: The file.
-        kind: What it should be, for the message.
+        kind: The expected kind of file, for error messages.
 
     Raises:
-        DataError: there is no such file, it is huge or in another encoding; the line is named.
+        DataError: there is no such file, it is huge, or it has another encoding. The message names the line.
     """
     problem = file_problem(path)
     if problem is not None:
@@ -80,7 +80,7 @@ def read_text(path: Path, kind: str = "text") -> str:
         raise DataError(f"{path}: not readable ({error.strerror})") from error
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        text = data.decode(encoding).lstrip("\ufeff")  # programs that read one mark may write two
+        text = data.decode(encoding).lstrip("\ufeff")  # some programs write the mark twice
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
@@ -97,16 +97,16 @@ def read_text(path: Path, kind: str = "text") -> str:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1 on.
+    """Yield each line that is not blank with its number, counted from 1.
 
-    Only line ends split: `str.splitlines` also does so at characters that may stand in a transcript.
+    Lines end at line breaks only. `str.splitlines` also splits at characters that a transcript may contain.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def shown(text: object, most: int = _SHOWN) -> str:
-    """What was found, short enough for one line of a message, without what cannot be printed."""
+    """Return a found value for a message: shortened to `most` characters, unprintable ones escaped."""
     words = str(text)
     words = words if len(words) <= most else f"{words[:most]}... ({len(words)} characters)"
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in words)

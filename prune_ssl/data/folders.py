@@ -1,7 +1,7 @@
-"""Owns audio folders: which clips each split has, and the check of all of them before any training.
+"""Audio folders: list the clips of each split, and check all of them before any training.
 
-The usual layout is that of `datasets`' audiofolder: `SPLIT/metadata.csv` with the columns `file_name` and
-`label` (or `text`), and the audio beside it; `layouts` knows others. The splits are train, validation, test.
+The usual layout is the audiofolder of `datasets`: `SPLIT/metadata.csv` with the columns `file_name` and
+`label` (or `text`), and the audio beside it. `layouts` has others. The splits are train, validation and test.
 """
 
 from __future__ import annotations
@@ -37,44 +37,48 @@ logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
 LONGEST_WHOLE_SECONDS = 3_600.0
-"""Clips that are not cut may be so long: attention takes memory by the square of the length."""
+"""The longest clip that may stay whole: attention takes memory by the square of the length."""
 
-_LISTED = 10  # bad files named in an error; the rest are counted
+_LISTED = 10  # an error names so many bad files; the rest are counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """How a folder is read and checked.
+    """How `check_folder` reads and checks a folder.
 
     Raises:
-        DataError: a value of a wrong type, a number is not positive, or a split is unknown.
+        DataError: a value has a wrong type, a number is not positive, or a split is unknown.
+
+    >>> FolderConfig(target="text", max_seconds=20.0).sample_rate_hz
+    16000
     """
 
     target: str | None = "label"
-    """The column to predict: "label" for classification, "text" for transcripts; None: nothing."""
+    """The column to predict: "label" for classification, "text" for transcripts. None predicts nothing."""
     required_splits: tuple[str, ...] = ("train", "validation")
-    """Splits that must be there; the others are read when they are."""
+    """Splits that the folder must have. Other splits are read if they exist."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
-    """Clips at another rate are resampled to it."""
+    """The rate of the model. Clips at another rate are resampled to it."""
     min_samples: int = MIN_SAMPLES
-    """The model's receptive field at that rate: shorter clips are refused."""
+    """The model's receptive field at that rate. Shorter clips are refused."""
     max_seconds: float | None = None
-    """Longer clips are cut to their first so many seconds, with a note."""
+    """Longer clips are cut to their first seconds, up to this length, and a note counts them."""
     whole_clips: bool = False
-    """For targets that are sequences over time, which are not cut with their clip: longer clips of train are
-    left out, with a note, and those of other splits stay whole."""
+    """Whether the target is a sequence over time, which cannot be cut with its clip. Longer clips of train
+    are then left out, with a note, and longer clips of the other splits stay whole."""
     blanks: bool = False
-    """Of a target of several slots, a row may have some only: two corpora in one, each with its own task."""
+    """Whether a row may leave some slots of its target empty. It allows two corpora with one task each."""
     closed_labels: bool = True
     """Whether every target of the other splits must occur in train too (classification)."""
     outside: bool = False
-    """Whether a `file_name` may lead out of the corpus, by an absolute path, `..` or a link. Lists of paths
+    """Whether a `file_name` may lead out of the corpus by an absolute path, `..` or a link. Lists of paths
     (manifests in the root, Kaldi's wav.scp) always may."""
     decode_limit_clips: int = 2_000
-    """Up to so many clips each is decoded; beyond, one in several of train and all of the splits that may be
-    judged, of which none can be skipped later. All headers are always read."""
+    """A corpus of up to so many clips is decoded whole. In a larger corpus one clip in several of train is
+    decoded, and all clips of the other splits, because judging cannot skip a clip. All headers are always
+    read."""
     cache_limit_bytes: int = 1 << 30
-    """Decoded clips stay in memory, as float32, where all of them were decoded and fit into this."""
+    """Decoded clips stay in memory (as float32) if all clips were decoded and fit into this size."""
 
     def __post_init__(self) -> None:
         check_types(self, DataError)
@@ -85,19 +89,19 @@ class FolderConfig:
         unknown = [name for name in self.required_splits if name not in SPLITS]
         if unknown:
             raise DataError(
-                f"FolderConfig: no split is named {unknown[0]!r}: choose from {', '.join(SPLITS)}"
+                f"FolderConfig: required_splits: found {unknown[0]!r}, wanted some of {', '.join(SPLITS)}"
             )
 
 
 @dataclass(frozen=True)
 class SpeechFolder:
-    """A folder that passed its check."""
+    """A folder that passed `check_folder`."""
 
     path: Path
     splits: Mapping[str, tuple[Clip, ...]]
-    """Clips by split, in the order of metadata.csv; only splits that are there."""
+    """The clips of each split that exists, in the order of metadata.csv."""
     notes: tuple[str, ...]
-    """What was converted or left out, a line each, with counts."""
+    """One line with a count for each kind of conversion or omission, such as resampled clips."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -105,10 +109,10 @@ class SpeechFolder:
         return tuple(sorted({clip.target for clip in self.splits["train"]}))
 
     def judged_split(self, wanted: str | None = None) -> str:
-        """Return the split to judge on: the wanted one, else test where there is one, else validation.
+        """Return the split to judge on: the wanted one, else test if it exists, else validation.
 
         Raises:
-            DataError: the folder does not have it.
+            DataError: the folder does not have that split.
         """
         name = wanted or ("test" if "test" in self.splits else "validation")
         if name not in self.splits:
@@ -121,19 +125,28 @@ def check_folder(
     config: FolderConfig | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SpeechFolder:
-    """Read a folder's metadata, check every clip, and list its clips.
+    r"""Read a folder's metadata, check every clip, and list its clips.
 
     Args:
         path: The folder that holds train/, validation/ and perhaps test/.
-        config: How to read it.
+        config: How to read the folder.
         on_progress: Called as `(clips done, clips in all)`.
 
     Returns:
-        The clips by split, decoded where the corpus is small, and notes on what was converted (also logged
-        once).
+        The clips of each split, with their samples if the corpus is small, and notes on conversions. The
+        notes are logged too.
 
     Raises:
-        DataError: one message for all that is wrong, with the first ten bad files and their count.
+        DataError: the folder or a clip cannot be used. One message names the first ten bad files and counts
+            the rest.
+
+    >>> import soundfile
+    >>> Path("corpus/train").mkdir(parents=True)
+    >>> _ = Path("corpus/train/metadata.csv").write_text("file_name,label\nyes.wav,yes\n")
+    >>> soundfile.write("corpus/train/yes.wav", [0.0, 0.5] * 8_000, 16_000)
+    >>> folder = check_folder("corpus", FolderConfig(required_splits=("train",)))
+    >>> folder.labels, folder.splits["train"][0].seconds
+    (('yes',), 1.0)
     """
     root, config = Path(path), config or FolderConfig()
     listings = _read_splits(root, config)
@@ -155,7 +168,7 @@ def check_folder(
     inspector.require_train(splits)
     if config.closed_labels:
         _require_known_labels(root, splits)
-    if not inspector.keep_samples:  # the limit was met on the way: half a cache helps little
+    if not inspector.keep_samples:  # the cache limit was reached: drop the samples, half a cache helps little
         splits = {
             name: tuple(replace(clip, samples=None) for clip in clips) for name, clips in splits.items()
         }
@@ -166,7 +179,7 @@ def check_folder(
 
 
 class _Inspector:
-    """Looks at one clip after another; collects problems, what was converted, and the cached bytes."""
+    """Checks one clip after another, and collects problems, counts of conversions, and the cached bytes."""
 
     def __init__(self, root: Path, config: FolderConfig, keep_samples: bool) -> None:
         self.root, self.config = root, config
@@ -177,10 +190,10 @@ class _Inspector:
         self.stereo = self.cut = self.left_out = self.kept_whole = self.cached_bytes = 0
 
     def inspect(self, split: str, listing: Listing, row: Row, decode: bool) -> Clip | None:
-        """Return the clip of one row, or None after noting its problem, or that it is left out."""
+        """Return the clip of one row, or None if it has a problem or is left out (both are counted)."""
         config = self.config
         if not row.get(FILE_COLUMN, "").strip():
-            return self._refuse(listing.folder / listing.source, f"a row without a {FILE_COLUMN}")
+            return self._refuse(listing.folder / listing.source, f"a row has no {FILE_COLUMN}")
         path = listing.locate(row)
         if split not in self._confinements:
             self._confinements[split] = Confinement(self.root, listing, config.outside)
@@ -197,7 +210,7 @@ class _Inspector:
                     path, too_short(header.samples_at(config.sample_rate_hz), config.min_samples)
                 )
             seconds = header.frames / header.sample_rate_hz
-            problem = segment_problem(row, seconds) or self._endless(split, seconds)
+            problem = segment_problem(row, seconds) or self._too_long(split, seconds)
             if problem is not None:
                 return self._refuse(path, problem)
             if self._is_long(header) and config.whole_clips:
@@ -218,11 +231,11 @@ class _Inspector:
             target=target,
             seconds=seconds,
             speaker=row.get(SPEAKER_COLUMN) or None,
-            samples=self._kept(samples),
+            samples=self._cached(samples),
         )
 
     def notes(self, stride: int, total: int) -> Iterable[str]:
-        """What was converted, with counts."""
+        """Yield one line with a count for each kind of conversion or omission."""
         for rate, count in sorted(self.rates.items()):
             yield f"{_clips(count)} at {rate} Hz resampled to {self.config.sample_rate_hz} Hz"
         if self.stereo:
@@ -240,10 +253,10 @@ class _Inspector:
             yield f"{total} clips: all headers were read, but only one clip in {stride} of train was decoded"
 
     def require_train(self, splits: Mapping[str, Sequence[Clip]]) -> None:
-        """Refuse a folder of whose train split every clip was too long.
+        """Refuse a folder if every clip of its train split was left out because it is too long.
 
         Raises:
-            DataError: it was so.
+            DataError: no clip of train remains.
         """
         if self.left_out and not splits["train"]:
             raise DataError(
@@ -260,8 +273,8 @@ class _Inspector:
         self.problems.append((path, words))
         return None
 
-    def _endless(self, split: str, seconds: float) -> str | None:
-        """The words for a clip that stays whole and is so long that no model takes it."""
+    def _too_long(self, split: str, seconds: float) -> str | None:
+        """Return a message if a clip that stays whole is too long for any model, else None."""
         config = self.config
         cut = config.max_seconds is not None and (split == "train" or not config.whole_clips)
         if cut or seconds <= LONGEST_WHOLE_SECONDS:
@@ -278,7 +291,7 @@ class _Inspector:
             seconds = self.config.max_seconds
         return seconds
 
-    def _kept(self, samples: Waveform | None) -> Waveform | None:
+    def _cached(self, samples: Waveform | None) -> Waveform | None:
         if samples is None or not self.keep_samples:
             return None
         self.cached_bytes += samples.nbytes
@@ -298,8 +311,8 @@ def _read_splits(root: Path, config: FolderConfig) -> dict[str, Listing]:
         raise DataError(f"{root}: not readable ({error.strerror})") from error
     if empty:
         raise DataError(
-            f"{root}: the folder is empty: "
-            f"put train/{METADATA_NAME} and the audio beside it, likewise validation/"
+            f"{root}: the folder is empty: put train/{METADATA_NAME} and its audio into it, and the same "
+            "for validation/"
         )
     listings = read_listings(root, config.target, config.blanks)
     missing = missing_splits(listings, config.required_splits)
@@ -319,7 +332,7 @@ def _raise_if_any(root: Path, problems: Sequence[tuple[Path, str]], total: int) 
     listed = [f"  {shown(os.path.relpath(path, root))}: {words}" for path, words in problems[:_LISTED]]
     if len(problems) > _LISTED:
         listed.append(f"  ... and {len(problems) - _LISTED} more")
-    listed.append(f"Replace these files, or take their rows out of {METADATA_NAME}.")
+    listed.append(f"Replace these files, or remove their rows from {METADATA_NAME}.")
     raise DataError("\n".join([f"{root}: {len(problems)} of {_clips(total)} can't be used:", *listed]))
 
 
@@ -329,9 +342,9 @@ def _require_known_labels(root: Path, splits: Mapping[str, Sequence[Clip]]) -> N
         unknown = sorted({clip.target for clip in clips} - known)
         if known and unknown:
             raise DataError(
-                f"{root / split}: labels that train does not have: {_some(unknown)}; "
-                f"train has {_some(sorted(known))}: "
-                "add clips of them to train, or take them out here"
+                f"{root / split}: found labels that train does not have: {_some(unknown)}; "
+                f"train has {_some(sorted(known))}: add clips with these labels to train, or remove them "
+                f"from {split}"
             )
 
 

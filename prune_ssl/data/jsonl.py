@@ -1,4 +1,4 @@
-"""Owns lists with one JSON object per line: metadata.jsonl, NeMo's manifests."""
+"""Lists of clips with one JSON object per line: metadata.jsonl and NeMo's manifests."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from prune_ssl.errors import DataError
 JSONL_NAME = "metadata.jsonl"
 NEMO_COLUMN = "audio_filepath"
 
-_SEGMENT_SLACK_SECONDS, _SEGMENT_SLACK_SHARE = 0.1, 0.05  # stated lengths are rounded, codecs pad
+# A stated duration may be shorter than the file by so much: durations are rounded, and codecs pad.
+_SEGMENT_SLACK_SECONDS, _SEGMENT_SLACK_SHARE = 0.1, 0.05
 
 
 def read_jsonl(path: Path, target: str | None) -> list[Row]:
-    """Read one JSON object per line; `audio_filepath` (NeMo) may stand for `file_name`.
+    """Read one row per line from JSON objects. The key `audio_filepath` (NeMo) may replace `file_name`.
 
-    Numbers stay as they are written: 1.50 is the label "1.50".
+    Numbers stay as they are written: 1.50 gives the label "1.50".
 
     Raises:
-        DataError: a line is not a JSON object, gives a column that is needed twice or as a list or object, or
-            is a NeMo entry that begins within its recording.
+        DataError: a line is not a JSON object, gives a needed column twice or as a list or an object, or is a
+            NeMo entry that starts inside its recording.
     """
     needed = {FILE_COLUMN, NEMO_COLUMN, SPEAKER_COLUMN, *(target_columns(target) if target else ())}
     rows = []
@@ -41,23 +42,23 @@ def read_jsonl(path: Path, target: str | None) -> list[Row]:
             row.setdefault(FILE_COLUMN, row[NEMO_COLUMN])
             if _seconds(row, "offset"):
                 raise DataError(
-                    f"{path}: line {number} begins at {row['offset']} s of {row[NEMO_COLUMN]}: a recording "
-                    "cut into segments: write one file per utterance"
+                    f"{path}: line {number} begins at {row['offset']} s of {row[NEMO_COLUMN]}: recordings "
+                    "cut into segments cannot be read: write one file per utterance"
                 )
         rows.append(row)
     return renamed(rows, folded(columns_of(rows), target))
 
 
 def columns_of(rows: list[Row]) -> list[str]:
-    """The columns that any row has, in order."""
+    """Return the columns of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a file, one per line, with the number of each line; numbers as text.
+    """Yield the number and the JSON object of each line of a file. Numbers in objects become text.
 
     Raises:
-        DataError: a line is something else.
+        DataError: a line is not a JSON object.
     """
     for number, line in numbered_lines(read_text(path)):
         try:
@@ -93,18 +94,18 @@ def _words(error: Exception) -> str:
 
 
 def segment_problem(row: Mapping[str, str], seconds: float) -> str | None:
-    """Say why a NeMo entry is no whole recording of so many seconds, or None where it is, or is no entry."""
+    """Return a message if a NeMo entry covers only a part of its recording of `seconds`, else None."""
     stated = _seconds(row, "duration") if NEMO_COLUMN in row else None
     if stated is None or seconds - stated <= max(_SEGMENT_SLACK_SECONDS, _SEGMENT_SLACK_SHARE * seconds):
         return None
     return (
-        f"the list gives it {stated:g} s, the file has {seconds:g} s: if it is a segment of a longer "
+        f"the list states {stated:g} s, the file has {seconds:g} s: if the clip is a segment of a longer "
         "recording, write one file per utterance, else correct its duration"
     )
 
 
 def _seconds(row: Mapping[str, str], column: str) -> float | None:
-    """What a column states; None where it states no number."""
+    """Return the number in a column, or None if it holds no number."""
     try:
         return float(row[column])
     except (KeyError, ValueError):

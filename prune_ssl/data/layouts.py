@@ -1,6 +1,6 @@
-"""Owns the layouts of corpora on disk: which clips each split has, as rows of text, before any audio is read.
+"""The layouts of corpora on disk: each reader lists the clips of the splits as rows of text.
 
-Every reader is a small function of a table; the first layout whose mark is there is taken.
+No audio is read here. LAYOUTS is the table of readers. The first layout whose mark is found is used.
 """
 
 from __future__ import annotations
@@ -33,17 +33,19 @@ class Listing:
     """The clips of one split."""
 
     folder: Path
-    """What their file names are relative to."""
+    """The folder to which the file names are relative."""
     source: str
-    """The file that lists them, for messages."""
+    """The file that lists the clips, for messages."""
     rows: list[Row]
+    """One row per clip, with the column `file_name`."""
     complete: bool = False
-    """Whether all audio under `folder` should be listed."""
+    """Whether every audio file under `folder` should be listed."""
     confined: bool = False
-    """Whether its files must lie in the corpus: a table of names; manifests and wav.scp list paths."""
+    """Whether the files must lie in the corpus. They must for tables of names, not for lists of paths
+    (manifests and wav.scp)."""
 
     def locate(self, row: Row) -> Path:
-        """The path of a row's file; also where spaces are around its name, or it is written as in Windows."""
+        """Return the path of a row's file. Spaces around the name and Windows' backslashes are tolerated."""
         name = row.get(FILE_COLUMN, "")
         path, bare = self.folder / name, name.strip()
         if (bare != name or "\\" in name) and not is_file(path):
@@ -54,13 +56,22 @@ class Listing:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to lay a corpus out."""
+    """One way to lay out a corpus on disk.
+
+    >>> def read(root: Path) -> dict[str, Listing]:
+    ...     names = sorted(path.name for path in root.glob("*.wav"))
+    ...     rows = [{"file_name": name, "label": name.partition("_")[0]} for name in names]
+    ...     return {"train": Listing(root, "*.wav", rows)}
+    >>> Layout("labels in file names", ("labels_in_names",), read).name
+    'labels in file names'
+    """
 
     name: str
+    """The name for messages, unique in LAYOUTS."""
     marks: tuple[str, ...]
-    """Patterns below the root of which one must match."""
+    """Glob patterns below the root. The layout is recognised if one of them matches a file."""
     read: Callable[[Path], dict[str, Listing]]
-    """Takes the root; gives the clips of each split, of `SPLITS`, as rows of text."""
+    """Takes the root, and returns the clips of each split (of `SPLITS`) as rows of text."""
 
 
 def read_listings(root: Path, target: str | None, blanks: bool = False) -> dict[str, Listing]:
@@ -68,11 +79,11 @@ def read_listings(root: Path, target: str | None, blanks: bool = False) -> dict[
 
     Args:
         root: The folder of the corpus.
-        target: The column that must be there, or several joined by "+"; None: any.
-        blanks: A row may have nothing in some slots of the target.
+        target: The column that every list must have, or several joined by "+". None needs no column.
+        blanks: Whether some slots of a row's target may be empty.
 
     Raises:
-        DataError: no layout is recognised, or a list is malformed or lacks a column.
+        DataError: no layout is recognised, a list is malformed, or it lacks a column.
     """
     layout = next((each for each in LAYOUTS if any(_first(root, mark) for mark in each.marks)), None)
     if layout is not None:
@@ -91,14 +102,14 @@ def read_listings(root: Path, target: str | None, blanks: bool = False) -> dict[
 
 
 def split_folder(root: Path, split: str) -> Path:
-    """Return the folder of a split: its name, or Kaldi's `dev` for validation."""
+    """Return the folder of a split: its own name, or Kaldi's name `dev` for validation."""
     alias = root / "dev"
     plain = root / split
     return alias if split == "validation" and not is_folder(plain) and is_folder(alias) else plain
 
 
 def _split_folders(root: Path, target: str | None) -> dict[str, Listing]:
-    """SPLIT/metadata.csv (datasets' audiofolder), SPLIT/metadata.jsonl, or Kaldi's SPLIT/wav.scp."""
+    """Read SPLIT/metadata.csv (datasets' audiofolder), SPLIT/metadata.jsonl, or Kaldi's SPLIT/wav.scp."""
     found = {}
     for split in SPLITS:
         folder = split_folder(root, split)
@@ -115,12 +126,12 @@ def _split_folders(root: Path, target: str | None) -> dict[str, Listing]:
         elif is_file(folder / KALDI_NAME):
             found[split] = Listing(root, KALDI_NAME, read_kaldi(folder))
         else:
-            read_metadata(folder, target)  # says what is missing
+            read_metadata(folder, target)  # raises the error that names the missing file
     return found
 
 
 def _require_same(folder: Path, table: list[Row], objects: list[Row], target: str | None) -> None:
-    """Refuse two lists of one split that differ in what is used of them."""
+    """Refuse two lists of one split whose file names or targets differ."""
 
     def used(row: Row) -> tuple[str, str]:
         return row.get(FILE_COLUMN, ""), with_target(row, target)[target] if target else ""
@@ -134,13 +145,16 @@ def _require_same(folder: Path, table: list[Row], objects: list[Row], target: st
 
 
 def read_kaldi(folder: Path) -> list[Row]:
-    """Read wav.scp with text and utt2spk beside it; paths are absolute, or relative to the root or the split.
+    """Read wav.scp, and text and utt2spk beside it. Paths are absolute, or relative to the root or the split.
 
     Raises:
-        DataError: an entry is a command, the recordings are cut by `segments`, or a table misses a clip.
+        DataError: an entry is a command, a `segments` file cuts the recordings, or a table lacks a clip.
     """
     if is_file(folder / "segments"):
-        raise DataError(f"{folder / 'segments'}: recordings cut into segments: write one file per utterance")
+        raise DataError(
+            f"{folder / 'segments'}: recordings cut into segments cannot be read: write one file per "
+            "utterance"
+        )
     tables = {
         column: _table(folder / name)
         for column, name in (("text", "text"), (SPEAKER_COLUMN, "utt2spk"))
@@ -163,7 +177,7 @@ def read_kaldi(folder: Path) -> list[Row]:
 
 
 def _librispeech(root: Path) -> dict[str, Listing]:
-    """train-clean-100/SPEAKER/CHAPTER/*.trans.txt; all train-* there are, dev-clean, test-clean."""
+    """Read PART/SPEAKER/CHAPTER/*.trans.txt from the parts train-*, dev-clean and test-clean."""
     parts = {"train": "train-*", "validation": "dev-clean", "test": "test-clean"}
     found = {}
     for split, pattern in parts.items():
@@ -171,7 +185,7 @@ def _librispeech(root: Path) -> dict[str, Listing]:
         for transcripts in sorted(root.glob(f"{pattern}/*/*/*.trans.txt")):
             for clip, text in _table(transcripts).items():
                 if "/" in clip:
-                    raise DataError(f"{transcripts}: {shown(clip)} is no name of a clip in its folder")
+                    raise DataError(f"{transcripts}: {shown(clip)} is not the name of a clip in its folder")
                 path = (transcripts.parent / f"{clip}.flac").relative_to(root)
                 rows.append({FILE_COLUMN: str(path), "text": text, SPEAKER_COLUMN: clip.partition("-")[0]})
         if rows:
@@ -180,7 +194,7 @@ def _librispeech(root: Path) -> dict[str, Listing]:
 
 
 def _speech_commands(root: Path) -> dict[str, Listing]:
-    """WORD/SPEAKER_nohash_N.wav with validation_list.txt and testing_list.txt (Warden 2018)."""
+    """Read WORD/SPEAKER_nohash_N.wav with validation_list.txt and testing_list.txt (Warden 2018)."""
     named = {"validation": "validation_list.txt", "test": "testing_list.txt"}
     files = {split: set(_lines(root / name)) for split, name in named.items()}
     rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
@@ -197,9 +211,9 @@ VOXCELEB_LISTS = ("veri_test2.txt", "veri_test.txt")
 
 
 def _voxceleb(root: Path) -> dict[str, Listing]:
-    """wav/SPEAKER/VIDEO/*.wav; the files of the trial list are validation and test, other speakers train.
+    """Read wav/SPEAKER/VIDEO/*.wav. Files of the trial list are for judging; the other speakers are train.
 
-    VoxCeleb1's verification has no validation split of its own, so both name the same clips.
+    The verification task of VoxCeleb1 has no validation split, so validation and test are the same clips.
     """
     lists = [root / name for name in VOXCELEB_LISTS if is_file(root / name)]
     judged = {name for line in _lines(lists[0]) for name in line.split()[1:]}
@@ -217,7 +231,7 @@ _SLURP_COLUMNS = {"text": "sentence", "scenario": "scenario", "action": "action"
 
 
 def _slurp(root: Path) -> dict[str, Listing]:
-    """dataset/slurp/{train,devel,test}.jsonl with the audio in slurp_real/; one row per recording."""
+    """Read dataset/slurp/{train,devel,test}.jsonl with the audio in slurp_real/, one row per recording."""
     names = {"train": "train", "validation": "devel", "test": "test"}
     found = {}
     for split, name in names.items():
@@ -230,7 +244,7 @@ def _slurp(root: Path) -> dict[str, Listing]:
                 rows += list(_slurp_rows(entry))
             except (KeyError, TypeError) as error:
                 raise DataError(
-                    f"{root / source}: line {number} is no entry of SLURP ({error}): wanted sentence, "
+                    f"{root / source}: line {number} is not an entry of SLURP ({error}): wanted sentence, "
                     "scenario, action and recordings, each with its file"
                 ) from error
         found[split] = Listing(root, source, rows, confined=True)
@@ -247,7 +261,7 @@ def _slurp_rows(entry: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _fluent(root: Path) -> dict[str, Listing]:
-    """Fluent Speech Commands: data/{train,valid,test}_data.csv; columns path, speakerId, action, ..."""
+    """Read data/{train,valid,test}_data.csv with the columns path, speakerId, action and others."""
     names = {"train": "train", "validation": "valid", "test": "test"}
     ours = {"path": FILE_COLUMN, "speakerId": SPEAKER_COLUMN, "transcription": "text"}
     found = {}
@@ -268,7 +282,7 @@ def _fluent(root: Path) -> dict[str, Listing]:
 
 
 def _manifests(root: Path, target: str | None) -> dict[str, Listing]:
-    """{train,validation,test}.jsonl (or dev.jsonl) in the root, as NeMo and others write them."""
+    """Read {train,validation,test}.jsonl (or dev.jsonl) in the root, as NeMo and others write them."""
     found = {}
     for split in SPLITS:
         names = (f"{split}.jsonl", "dev.jsonl") if split == "validation" else (f"{split}.jsonl",)
@@ -285,16 +299,21 @@ LAYOUTS: list[Layout] = [
     Layout("Fluent Speech Commands", ("data/train_data.csv",), _fluent),
     Layout("LibriSpeech", ("train-*/*/*/*.trans.txt", "dev-clean/*/*/*.trans.txt"), _librispeech),
 ]
-"""Layouts with a mark of their own; anything else is read as JSONL manifests, or as a folder per split."""
+"""Layouts with a mark of their own. Any other folder is read as JSONL manifests or as a folder per split."""
 
 
 def register_layout(layout: Layout) -> None:
-    """Add a way to lay a corpus out; it is looked for before those that are known, the newest first.
+    """Add a layout of corpora. Registered layouts are tried before the built-in ones, the newest first.
 
-    See docs/add_a_layout.md. A layout of a name that is there takes the place of the old one.
+    A layout with a known name replaces the old one. See docs/add_a_layout.md.
 
     Raises:
-        DataError: `layout` is no Layout, or it has no mark: it would be found in every folder or in none.
+        DataError: `layout` is not a Layout, or it has no marks by which it could be recognised.
+
+    >>> register_layout(Layout("my corpus", ("my_corpus.txt",), read=lambda root: {}))
+    >>> LAYOUTS[0].name
+    'my corpus'
+    >>> _ = LAYOUTS.pop(0)
     """
     if not isinstance(layout, Layout):
         raise DataError(f"register_layout: found {layout!r:.60}, wanted a prune_ssl.data.Layout")
@@ -315,10 +334,10 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """`key value...` lines, as Kaldi and LibriSpeech have them.
+    """Read lines of `key value...`, as Kaldi and LibriSpeech have them.
 
     Raises:
-        DataError: a key comes twice.
+        DataError: a key appears twice.
     """
     found: dict[str, str] = {}
     for number, line in numbered_lines(read_text(path)):

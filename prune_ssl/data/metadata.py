@@ -1,4 +1,4 @@
-"""Owns tables of clips: SPLIT/metadata.csv and the columns that every list must have, every field as text."""
+"""Tables of clips: read SPLIT/metadata.csv with every field as text, and check the columns of any list."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FILE_COLUMN = "file_name"
 SPEAKER_COLUMN = "speaker"
 
 SLOT_MARK = "|"
-"""Between the slots of a target, and between their values."""
+"""The mark between the slots of a target, and between their values."""
 
-# The index that pandas writes beside a table, and what it calls it when it has read one back.
+# The index column that pandas writes without a name, and the name that pandas gives it after reading it back.
 _INDEX = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
 _DELIMITERS = (",", ";", "\t")
 _ALIASES = ("path", "file", "filename", "filepath", "audio", "audio_path", "wav", "audio_filepath")
@@ -30,20 +30,27 @@ Row = dict[str, str]
 
 
 def target_columns(target: str) -> tuple[str, ...]:
-    """The columns that a target names: "scenario+action" is one label of two, "size|milk" are two slots.
+    """Return the columns that a target names.
 
-    Both may be mixed: "scenario+action|speaker" are two slots, of which the first is made of two columns.
+    "scenario+action" is one label made of two columns, and "size|milk" has two slots. Both marks may be
+    combined: "scenario+action|speaker" has two slots, and the first is made of two columns.
+
+    >>> target_columns("scenario+action|speaker")
+    ('scenario', 'action', 'speaker')
     """
     return tuple(target.replace(SLOT_MARK, "+").split("+"))
 
 
 def with_target(row: Row, target: str, blanks: bool = False) -> Row:
-    """Add the joined target to a row; empty where one of its parts is.
+    """Return a row with its joined target as one more column. It is empty if a part of the target is empty.
 
     Args:
-        row: of a list.
-        target: its columns.
-        blanks: slots may be blank, as long as one is not: "yes|" has a first slot and no second one.
+        row: A row of a list.
+        target: The columns of the target.
+        blanks: Whether slots may be empty as long as one is not: "yes|" has only a first slot.
+
+    >>> with_target({"scenario": "alarm", "action": "set"}, "scenario+action")["scenario+action"]
+    'alarm_set'
     """
     slots = [[row.get(name, "").strip() for name in slot.split("+")] for slot in target.split(SLOT_MARK)]
     given = [parts for parts in slots if any(parts)] if blanks else slots
@@ -54,11 +61,11 @@ def with_target(row: Row, target: str, blanks: bool = False) -> Row:
 
 
 def read_metadata(split_folder: Path, target: str | None) -> list[Row]:
-    """Read the rows of a split's metadata.csv; labels stay text ("007" and "NA" are labels too).
+    """Read the rows of a split's metadata.csv. Labels stay text, so "007" and "NA" are labels too.
 
     Args:
         split_folder: The folder that holds metadata.csv and the audio.
-        target: The column to predict, e.g. "label", which must be there; None: any columns.
+        target: The column to predict, for example "label". It must exist. None needs no column.
 
     Raises:
         DataError: the file is missing, is not CSV in UTF-8, lacks `file_name` or `target`, or has no rows.
@@ -68,7 +75,7 @@ def read_metadata(split_folder: Path, target: str | None) -> list[Row]:
     if problem is not None:
         raise DataError(
             f"{split_folder}: no {METADATA_NAME} in it{problem.removeprefix('no such file')}: "
-            f"write one with the columns {FILE_COLUMN} and {target or 'more'}, a row per clip"
+            f"write one with the columns {FILE_COLUMN} and {target or 'more'} and a row per clip"
         )
     columns, rows = read_csv(path, FILE_COLUMN)
     names = folded(columns, target)
@@ -79,26 +86,27 @@ def read_metadata(split_folder: Path, target: str | None) -> list[Row]:
 
 
 def read_csv(path: Path, first: str) -> tuple[list[str], list[Row]]:
-    """Do the same as `numbered_csv`, without the numbers of the lines."""
+    """Return the columns and the rows of `numbered_csv`, without the line numbers."""
     columns, rows = numbered_csv(path, first)
     return columns, [row for _, row in rows]
 
 
 def numbered_csv(path: Path, first: str, kind: str = "CSV") -> tuple[list[str], list[tuple[int, Row]]]:
-    """Read a table with one header line, whose fields are parted by commas, semicolons or tabs.
+    """Read a table with one header line and fields separated by commas, semicolons or tabs.
 
-    Columns without a name, such as the index that pandas writes, are left out. Blank lines are too.
+    Columns without a name (such as the index that pandas writes) and blank lines are left out.
 
     Args:
         path: The file.
-        first: A column that it should have, by which the mark between its fields is known.
-        kind: What it should be, for the message.
+        first: A column that the table should have. The delimiter that gives this column is used.
+        kind: The expected kind of file, for error messages.
 
     Returns:
-        The names of the columns, which may repeat, and the rows with the numbers of their (last) lines.
+        The names of the columns, which may repeat, and each row with the number of its last line.
 
     Raises:
-        DataError: it is not CSV in UTF-8, or a row has more fields than the header; the line is named.
+        DataError: the file is not CSV in UTF-8, or a row has more fields than the header. The message names
+            the line.
     """
     text = read_text(path, kind)
     with _fields_of_any_length():
@@ -109,11 +117,11 @@ def numbered_csv(path: Path, first: str, kind: str = "CSV") -> tuple[list[str], 
 
 
 def _delimiter(text: str, first: str) -> str:
-    """The mark by which the header has the column `first`; a comma where none is."""
+    """Return the delimiter that gives the header a column `first`, or a comma if none does."""
     for delimiter in _DELIMITERS:
         try:
             names = next((row for row in _reader(text, delimiter) if any(row)), [])
-        except csv.Error:  # its fields are quoted, and another mark is between them
+        except csv.Error:  # the fields are quoted, and another delimiter separates them
             continue
         if first.casefold() in (name.strip().casefold() for name in names):
             return delimiter
@@ -121,7 +129,7 @@ def _delimiter(text: str, first: str) -> str:
 
 
 def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
-    # Strict: else a quotation mark that is never closed swallows all rows behind it.
+    # Strict, because otherwise a quotation mark that is never closed swallows all later rows.
     lines = io.StringIO(text, newline="")
     return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
 
@@ -139,7 +147,7 @@ def _parsed(path: Path, text: str, delimiter: str) -> tuple[list[str], list[tupl
                 continue
             _require_header(path, reader, header, fields, delimiter)
             fields += [""] * (len(header) - len(fields))
-            # Of columns of one name the first counts; one that is needed may not repeat: `require_columns`.
+            # If a name repeats, the first column counts. `require_columns` refuses a repeated needed column.
             pairs = reversed(list(zip(header, fields, strict=False)))
             rows.append((_line(reader), {name: field for name, field in pairs if not _INDEX.fullmatch(name)}))
     except csv.Error as error:
@@ -152,8 +160,8 @@ def _require_header(
 ) -> None:
     if any(field.strip() for field in fields[len(header) :]):
         raise DataError(
-            f"{path}: line {_line(reader)} has {len(fields)} fields ({shown(delimiter.join(fields))}), its "
-            f"header {len(header)}: put a field that holds {delimiter!r} into quotation marks"
+            f"{path}: line {_line(reader)} has {len(fields)} fields ({shown(delimiter.join(fields))}), the "
+            f"header has {len(header)}: put a field that holds {delimiter!r} into quotation marks"
         )
 
 
@@ -162,7 +170,7 @@ def _line(reader: Iterator[list[str]]) -> int:
 
 
 def folded(columns: Sequence[str], target: str | None) -> dict[str, str]:
-    """New names for columns that are written otherwise than they are wanted, `File_Name` for `file_name`."""
+    """Return the new name of each column that differs from a wanted name in case only (`File_Name`)."""
     names = {}
     for wanted in (FILE_COLUMN, SPEAKER_COLUMN, *(target_columns(target) if target else ())):
         alike = [name for name in dict.fromkeys(columns) if name.strip().casefold() == wanted.casefold()]
@@ -172,15 +180,15 @@ def folded(columns: Sequence[str], target: str | None) -> dict[str, str]:
 
 
 def renamed(rows: list[Row], names: Mapping[str, str]) -> list[Row]:
-    """The rows with new names for some columns."""
+    """Return the rows with some columns renamed."""
     return [{names.get(name, name): value for name, value in row.items()} for row in rows] if names else rows
 
 
 def require_columns(path: Path, columns: Sequence[str], target: str | None) -> None:
-    """Refuse a list without the file names or the target's columns, or that has one of them twice.
+    """Refuse a list that lacks the file names or a column of the target, or has one of them twice.
 
     Raises:
-        DataError: so it is; the message names the columns that are there.
+        DataError: a column is missing or repeats. The message names the columns that were found.
     """
     wanted = (FILE_COLUMN, *(target_columns(target) if target else ()))
     missing = [name for name in wanted if name not in columns]
@@ -195,12 +203,12 @@ def require_columns(path: Path, columns: Sequence[str], target: str | None) -> N
     counts = Counter(columns)
     twice = next((name for name in (*wanted, SPEAKER_COLUMN) if counts[name] > 1), None)
     if twice is not None:
-        raise DataError(f"{path}: {counts[twice]} columns are named {twice!r}: leave one")
+        raise DataError(f"{path}: {counts[twice]} columns are named {twice!r}: keep one of them")
 
 
 @contextmanager
 def _fields_of_any_length() -> Iterator[None]:
-    """Lift the limit of Python's csv, 128 KiB a field, which is the process's."""
+    """Lift the limit of Python's csv module, 128 KiB a field, inside a `with` block."""
     before = csv.field_size_limit(sys.maxsize)
     try:
         yield

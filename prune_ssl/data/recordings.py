@@ -1,6 +1,6 @@
-"""Owns folders of sounds to draw from: noise in random pieces, room impulse responses whole.
+"""Folders of sounds to draw from: random pieces of noise, or whole room impulse responses.
 
-Only headers are read beforehand: a corpus of noise need not fit into memory.
+Only headers are read beforehand, so a noise corpus need not fit into memory.
 """
 
 from __future__ import annotations
@@ -19,50 +19,52 @@ from prune_ssl.errors import DataError
 
 @dataclass(frozen=True)
 class Recordings:
-    """The audio files of a folder; all randomness comes from torch's global generator."""
+    """The audio files of a folder. All randomness comes from torch's global generator."""
 
     paths: Sequence[Path]
+    """The files, sorted."""
     seconds: Sequence[float]
+    """The length of each file."""
 
     @classmethod
     def of(cls, folder: Path) -> Recordings:
-        """List a folder with its subfolders.
+        """List the audio files of a folder and of its subfolders.
 
         Raises:
-            DataError: there is no such folder, no audio in it, or a file whose header cannot be read.
+            DataError: there is no such folder, it has no audio, or the header of a file cannot be read.
         """
         if not is_folder(folder):
-            raise DataError(f"{folder}: no such folder; give one of recordings")
+            raise DataError(f"{folder}: no such folder: give a folder of recordings")
         paths = sorted(
             path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and is_file(path)
         )
         if not paths:
             raise DataError(
-                f"{folder}: no audio file ({', '.join(SUFFIXES)}) in it; give a folder of recordings"
+                f"{folder}: found no audio file ({', '.join(SUFFIXES)}): give a folder of recordings"
             )
         headers = [read_header(path) for path in paths]
         empty = [path for path, header in zip(paths, headers, strict=True) if header.frames == 0]
         if empty:
-            raise DataError(f"{empty[0]}: no samples in it: remove it")
+            raise DataError(f"{empty[0]}: the file has no samples: remove it")
         return cls(tuple(paths), tuple(header.frames / header.sample_rate_hz for header in headers))
 
     def piece(self, samples: int) -> torch.Tensor:
-        """A random piece (samples,) of a random file, which is repeated where it is too short."""
-        index, seconds = self._drawn(), samples / SAMPLE_RATE_HZ
+        """Return a random piece (samples,) of a random file. A file that is too short is repeated."""
+        index, seconds = self._random_index(), samples / SAMPLE_RATE_HZ
         start = float(torch.rand(())) * max(self.seconds[index] - seconds, 0.0)
         found = self._read(self.paths[index], seconds, start)
         return found.repeat(-(-samples // len(found)))[:samples]
 
     def whole(self) -> torch.Tensor:
-        """A random file (M,)."""
-        return self._read(self.paths[self._drawn()])
+        """Return the samples (M,) of a random file."""
+        return self._read(self.paths[self._random_index()])
 
-    def _drawn(self) -> int:
+    def _random_index(self) -> int:
         return int(torch.randint(len(self.paths), ()))
 
     @staticmethod
     def _read(path: Path, seconds: float | None = None, start: float = 0.0) -> torch.Tensor:
         found = torch.from_numpy(read_waveform(path, SAMPLE_RATE_HZ, seconds, start))
-        if not bool((found.abs() <= LOUDEST).all()):  # a silent piece is one
-            raise DataError(f"{path}: NaN, infinite or far too loud: remove it")
+        if not bool((found.abs() <= LOUDEST).all()):  # silence is allowed: a piece of noise may be silent
+            raise DataError(f"{path}: NaN, infinite or far too loud: remove the file")
         return found

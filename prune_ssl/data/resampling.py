@@ -1,4 +1,4 @@
-"""Owns resampling between any two rates, by one filter, with a bound on memory and time.
+"""Resampling between any two rates with one filter and bounded memory and time.
 
 Letters: N samples, L taps of the filter.
 """
@@ -14,22 +14,22 @@ import torchaudio
 
 Waveform = npt.NDArray[np.float32]
 
-# torchaudio's defaults: a sinc in a Hann window that is six zero crossings wide to either side.
+# torchaudio's defaults: a sinc in a Hann window, six zero crossings wide on either side.
 _CROSSINGS, _ROLLOFF = 6, 0.99
 
 _MOST_KERNEL_VALUES = 1 << 22
-"""torchaudio keeps a filter for every phase between the rates: millions where they have no common factor."""
+"""torchaudio keeps one filter per phase between the rates. Rates without a common factor need millions."""
 
-_PHASES = 4_096  # a straight line between two of them is off by less than 1e-7 of full scale
+_PHASES = 4_096  # linear interpolation between two of them errs by less than 1e-7 of full scale
 _CHUNK_VALUES = 1 << 20
 
 
 def resampled(samples: Waveform, found_hz: int, wanted_hz: int) -> Waveform:
-    """Resample (N,) samples to (ceil(N wanted / found),).
+    """Resample samples of shape (N,) to shape (ceil(N wanted_hz / found_hz),).
 
-    Usual rates go through torchaudio. Rates without a common factor, for which its table would take
-    gigabytes, get the same filter from a table that is read between its entries: off by less than 1e-6 of
-    full scale, where torchaudio's own rounding of the phase comes to 1e-5.
+    torchaudio resamples between the usual rates. For rates without a common factor its table of filters
+    would take gigabytes. They get the same filter, interpolated from a smaller table. The error is less than
+    1e-6 of full scale; torchaudio's own rounding of the phase gives 1e-5.
     """
     common = gcd(found_hz, wanted_hz)
     found, wanted = found_hz // common, wanted_hz // common
@@ -43,7 +43,7 @@ def resampled(samples: Waveform, found_hz: int, wanted_hz: int) -> Waveform:
 
 
 def _reach(found: int, wanted: int) -> int:
-    """Samples to either side of a place that count for it."""
+    """Return how many samples on either side of a place the filter reads."""
     return ceil(_CROSSINGS * found / (min(found, wanted) * _ROLLOFF))
 
 
@@ -56,7 +56,7 @@ def _interpolated(samples: Waveform, found: int, wanted: int) -> Waveform:
     result = np.empty(length, dtype=np.float32)
     step = max(1, _CHUNK_VALUES // table.shape[1])
     for start in range(0, length, step):
-        # Whole numbers: a float would lose the phase of late samples.
+        # Integers, because a float would lose the phase of late samples.
         places = np.arange(start, min(start + step, length), dtype=np.int64) * found
         first, phase = np.divmod(places, wanted)
         entry, between = np.divmod(phase * _PHASES, wanted)
@@ -66,7 +66,7 @@ def _interpolated(samples: Waveform, found: int, wanted: int) -> Waveform:
 
 
 def _kernels(found: int, wanted: int, reach: int) -> npt.NDArray[np.float32]:
-    """The filter (phases + 1, L) for places that lie 0, 1/phases, ..., 1 after a sample."""
+    """Return the filters (phases + 1, L) for places that lie 0, 1/phases, ..., 1 after a sample."""
     cutoff = min(found, wanted) * _ROLLOFF / found
     taps = np.arange(-reach, reach + 2, dtype=np.float64)
     time = (taps - np.arange(_PHASES + 1)[:, None] / _PHASES) * cutoff

@@ -1,4 +1,4 @@
-"""Owns what a row of a streamed corpus holds: audio in one of its many forms, and what is to be predicted."""
+"""Read the audio and the target from a row of a streamed corpus."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]*)(?:://|::)")
 _LOCAL_PROTOCOLS = frozenset({"file", "local", "ssh", "sftp", "smb", "data", "memory", "reference"})
 
 
-def target_of(row: Mapping[str, Any], target: str, names: Mapping[str, Callable[[int], str]]) -> str:
-    """Return the target of a row as text, empty where it has none.
+Cell = Any
+"""A value of a streamed table: text, a number, bytes, a list or a dict. Nothing is known of it before."""
+
+
+def target_of(row: Mapping[str, Cell], target: str, names: Mapping[str, Callable[[int], str]]) -> str:
+    """Return the target of a row as text. The text is empty if the row has no target.
 
     Args:
-        row: All columns.
-        target: As FolderConfig has it.
-        names: What turns the numbers of a column of classes into their names.
+        row: The values of all columns.
+        target: The column or columns, as in FolderConfig.
+        names: For each column of class indices, the function from an index to the name of its class.
 
     Raises:
-        DataError: a part of it is a list or an object.
+        DataError: a column of the target holds a list or an object.
     """
     texts = {}
     for column in target_columns(target):
@@ -39,30 +43,30 @@ def target_of(row: Mapping[str, Any], target: str, names: Mapping[str, Callable[
         if isinstance(value, (dict, list)):
             raise DataError(f"its {column} is {shown(value)}, wanted text or a number")
         if column in names:
-            value = None if value is None or value < 0 else names[column](value)  # -1 is for no label
+            value = None if value is None or value < 0 else names[column](value)  # -1 means no label
         texts[column] = "" if value is None else str(value)
     return texts[target].strip() if target in texts else with_target(texts, target)[target]
 
 
-def path_of(value: Any) -> str | None:
-    """The name of the file that a value of the column of audio is from, where it has one."""
+def path_of(value: Cell) -> str | None:
+    """Return the file name in a value of the audio column, or None if it has none."""
     return value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
 
 
-def audio_of(value: Any, corpus: str, cut_seconds: float | None) -> Waveform:
-    """Decode what a row holds: encoded bytes, samples with their rate, or the name of a file.
+def audio_of(value: Cell, corpus: str, cut_seconds: float | None) -> Waveform:
+    """Decode a value of the audio column: encoded bytes, samples with their rate, or a file name.
 
     Args:
-        value: Of the column of audio.
-        corpus: Where the corpus is: a folder, or a name on the hub.
-        cut_seconds: Read no more than this; None: all.
+        value: The value of the audio column.
+        corpus: The corpus, a folder or a name on the hub.
+        cut_seconds: Read at most this many seconds. None reads all.
 
     Returns:
         Samples (N,) at the model's rate.
 
     Raises:
-        DataError: it is no audio, or a file that such a corpus may not name.
-        OSError, TypeError, ValueError, KeyError: of the libraries, for values of an odd kind.
+        DataError: the value is not audio, or names a file that the corpus may not name.
+        OSError, TypeError, ValueError, KeyError: a library met a value that it cannot read.
     """
     if isinstance(value, dict) and value.get("array") is not None:
         return _resampled_array(value, cut_seconds)
@@ -78,8 +82,8 @@ def audio_of(value: Any, corpus: str, cut_seconds: float | None) -> Waveform:
         return decode_audio(file, size, SAMPLE_RATE_HZ, cut_seconds)
 
 
-def _resampled_array(value: Mapping[str, Any], cut_seconds: float | None) -> Waveform:
-    with np.errstate(over="ignore"):  # `waveform_problem` names what does not fit
+def _resampled_array(value: Mapping[str, Cell], cut_seconds: float | None) -> Waveform:
+    with np.errstate(over="ignore"):  # `waveform_problem` reports values that do not fit
         samples = np.atleast_2d(np.asarray(value["array"], dtype=np.float32))
     if samples.ndim > 2:
         raise DataError(f"found samples of shape {samples.shape}, wanted (samples,) or (channels, samples)")
@@ -90,18 +94,18 @@ def _resampled_array(value: Mapping[str, Any], cut_seconds: float | None) -> Wav
 
 
 def _allowed(path: str, corpus: str) -> str:
-    """What may be opened of what a row names: data of the hub may not lead to files of this machine.
+    """Return the path or URL that may be opened. Data of the hub may not name files of this machine.
 
     Raises:
-        DataError: it does, or there is no such file.
+        DataError: a row of hub data names a local file, or there is no such file.
     """
-    own = is_folder(Path(corpus))  # then its lists are the user's, as manifests are
+    own = is_folder(Path(corpus))  # the lists of a local folder are the user's own, and may name any file
     if _PROTOCOL.match(path):
         if not own and _LOCAL_PROTOCOLS & set(_PROTOCOL.findall(path)):
-            raise DataError(f"{shown(path)} names a file of this machine, which data of the hub may not")
+            raise DataError(f"{shown(path)} names a file of this machine, and data of the hub may not do so")
         return path
     if not own:
-        raise DataError(f"{shown(path)} is no file of the data set: wanted audio in it, or a URL")
+        raise DataError(f"{shown(path)} is not a file of the data set: wanted its audio, or a URL")
     found = next((each for each in (Path(corpus) / path, Path(path)) if is_file(each)), None)
     if found is None:
         raise DataError("no such file")

@@ -1,7 +1,7 @@
-"""Owns streamed corpora: data sets of the hub (or local files in their formats), read as they are trained on.
+"""Streamed corpora: data sets of the hub (or local files in their formats) that are read during training.
 
-Nothing is downloaded as a whole, so nothing can be checked or sorted as a whole: a sample of train stands for
-it, judged clips are held in memory, and unusable clips are left out as they come.
+A streamed corpus is never downloaded as a whole, so it cannot be checked or sorted as a whole. A sample of
+train represents the split, judged clips are held in memory, and unusable clips are left out as they come.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from prune_ssl.models.arguments import check_types
 
 logger = logging.getLogger(__name__)
 
-# What an Audio feature holds; as a feature of its own it would ask for torchcodec even to stay encoded.
+# The two fields of an Audio feature. The feature itself would need torchcodec even to stay encoded.
 _ENCODED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
-_NAMED = 10  # unusable clips that are warned of one by one
-# What a damaged file or a row of an odd kind raises: in `datasets`, pyarrow and ours.
+_NAMED = 10  # so many unusable clips get a warning each
+# The errors that `datasets`, pyarrow and this package raise for a damaged file or an odd row.
 _UNREADABLE = (
     OSError,
     ValueError,
@@ -53,33 +53,38 @@ _UNREADABLE = (
     datasets.exceptions.DatasetsError,
 )
 
-_BAD_SHARE, _BAD_SEEN = 0.1, 100  # more than this share of at least so many clips: something is wrong
+# Training stops once more than this share of at least so many clips is unusable.
+_BAD_SHARE, _BAD_SEEN = 0.1, 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSource:
-    """How a corpus is read that is trained on as it comes, never as a whole; checked when made.
+    """How to read a corpus that is streamed during training.
 
     Raises:
-        DataError: a value of a wrong type, or a count below 1.
+        DataError: a value has a wrong type, or a count is below 1.
+
+    >>> StreamSource(name="clean", judged="test").sample
+    256
     """
 
     name: str | None = None
-    """Configuration of the data set, such as `clean`; as `datasets.load_dataset` takes it."""
+    """Configuration of the data set, such as `clean`, for `datasets.load_dataset`."""
     data_files: Mapping[str, str] | None = None
-    """Split to pattern, relative to a local folder; None: as `datasets` finds them."""
+    """Maps each split to a pattern, relative to a local folder. None: `datasets` finds the files itself."""
     train: str = "train"
+    """The split to train on."""
     judged: str = "validation"
-    """Split to judge on: it is read whole, or up to `judged_limit` clips, and held in memory."""
+    """The split to judge on. It is read whole, or up to `judged_limit` clips, and held in memory."""
     judged_limit: int | None = None
-    """Judge on so many clips only; None: all of the split."""
+    """Judge on the first clips of the split, up to this number. None judges on all."""
     audio: str = "audio"
-    """Column of the audio: an Audio feature, a file name, encoded bytes, or samples with their rate."""
+    """The audio column: an Audio feature, a file name, encoded bytes, or samples with their rate."""
     sample: int = 256
-    """Clips of train, held in memory, that are looked at before any training: they must have all labels, or
+    """Number of train clips that are read before training and held in memory. They must have all labels, or
     all letters."""
     buffer: int = 1_000
-    """Rows among which the order is drawn anew each epoch; shards are shuffled too."""
+    """Size of the shuffle buffer in rows. The order is drawn again each epoch. Shards are shuffled too."""
 
     def __post_init__(self) -> None:
         check_types(self, DataError)
@@ -91,34 +96,41 @@ class StreamSource:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig(StreamSource):
-    """A streamed corpus: where it is, how it is read, and what is predicted.
+    """A streamed corpus: its place, how to read it, and the column to predict.
 
     Raises:
         DataError: as `StreamSource`.
+
+    >>> StreamConfig(path="name/on-the-hub", target="text", max_seconds=10.0).cut_seconds
+    10.0
     """
 
     path: str
     """Name on the hub, or a local folder of Parquet, JSONL, CSV, Arrow or WebDataset files."""
     target: str | None = None
-    """As FolderConfig has it; None: nothing."""
+    """The column or columns to predict, as in FolderConfig. None predicts nothing."""
     max_seconds: float | None = None
+    """The longest clip, as in FolderConfig."""
     whole_clips: bool = False
-    """As FolderConfig has it."""
+    """Whether clips are never cut, as in FolderConfig."""
     min_samples: int = MIN_SAMPLES
+    """The model's receptive field. Shorter clips are left out."""
 
     @property
     def cut_seconds(self) -> float | None:
-        """What clips are cut to; None: nothing."""
+        """The length to which longer clips are cut. None if clips are not cut."""
         return None if self.whole_clips else self.max_seconds
 
 
 def read_stream(config: StreamConfig) -> SpeechFolder:
-    """Hold a sample of train and the judged clips in memory, and note what was not looked at.
+    """Read a sample of train and the judged clips into memory, and note that the rest was not checked.
 
     Raises:
-        DataError: the data set, a split or a column is not there, or no clip of a split can be used.
+        DataError: the data set, a split or a column is missing, or no clip of a split can be used.
     """
-    notes = [f"train is streamed: only its first {config.sample} clips were looked at, the rest as it comes"]
+    notes = [
+        f"train is streamed: its first {config.sample} clips were checked, the others are checked in training"
+    ]
     splits = {}
     judged = "test" if config.judged.startswith("test") else "validation"
     for key, split, limit in (
@@ -132,8 +144,8 @@ def read_stream(config: StreamConfig) -> SpeechFolder:
         splits[key] = tuple(islice(_clips(config, split, rows, problems.append, leave_out), limit))
         if long:
             notes.append(
-                f"{len(long)} of the {len(long) + len(splits[key])} clips of {split} that were looked at are "
-                f"longer than {config.max_seconds:g} s: left out, and further ones as they come, as their "
+                f"{len(long)} of the {len(long) + len(splits[key])} clips of {split} that were checked are "
+                f"longer than {config.max_seconds:g} s. They and all later ones are left out, because their "
                 f"{config.target} cannot be cut with them"
             )
         if problems:
@@ -147,10 +159,10 @@ def read_stream(config: StreamConfig) -> SpeechFolder:
 
 
 def require_sampled_labels(folder: SpeechFolder, config: StreamConfig) -> None:
-    """Refuse judged labels that the sample of train does not have.
+    """Refuse a corpus whose judged clips have labels that the sample of train does not have.
 
     Raises:
-        DataError: there are some.
+        DataError: there is such a label.
     """
     for split, clips in folder.splits.items():
         new = sorted({clip.target for clip in clips} - set(folder.labels))
@@ -162,10 +174,10 @@ def require_sampled_labels(folder: SpeechFolder, config: StreamConfig) -> None:
 
 
 def open_split(config: StreamConfig, split: str) -> datasets.IterableDataset:
-    """Open a split; its audio stays encoded.
+    """Open a split. Its audio stays encoded.
 
     Raises:
-        DataError: the data set, the split or a column is not there.
+        DataError: the data set, the split or a column is missing.
     """
     files = dict(config.data_files) if config.data_files else None
     try:
@@ -201,7 +213,7 @@ def _clips(
     refuse: Callable[[str], object],
     leave_out: Callable[[str], object] | None,
 ) -> Iterator[Clip]:
-    """Decode the rows; what cannot be used is told to `refuse`, what is too long to `leave_out` if given."""
+    """Decode the rows. Call `refuse` for each unusable clip, and `leave_out` (if given) for each long one."""
     names = {
         column: feature.int2str
         for column, feature in (rows.features or {}).items()
@@ -231,10 +243,10 @@ def _clips(
 def _readable(
     config: StreamConfig, split: str, rows: datasets.IterableDataset
 ) -> Iterator[Mapping[str, object]]:
-    """The rows, up to one that its file does not give.
+    """Yield the rows until one cannot be read.
 
     Raises:
-        DataError: there is one.
+        DataError: a row cannot be read.
     """
     index = 0
     try:
@@ -246,8 +258,8 @@ def _readable(
 
 def _damaged(config: StreamConfig, split: str, index: int, error: Exception) -> DataError:
     return DataError(
-        f"{config.path}: {split} cannot be read after its row {index} ({_first_line(error)}): a file of it "
-        "is damaged or of another kind: get it again"
+        f"{config.path}: {split} cannot be read after its row {index} ({_first_line(error)}): one of its "
+        "files is damaged or of another kind: download it again"
     )
 
 
@@ -258,16 +270,16 @@ def _first_line(error: Exception) -> str:
 class StreamedClips(IterableDataset[Item]):
     """The train split as an endless torch dataset of `{"input_values": (N,) float32, "labels": ...}`.
 
-    One epoch follows another, each in an order of its own; what an item draws at random depends on (seed,
-    phase, epoch, place) alone, so that a resumed run, which reads up to its place again, sees the same.
+    One epoch follows another, each in a new order. The random draws of an item depend only on (seed, phase,
+    epoch, place). A resumed run reads the stream again up to its place, and then sees the same items.
 
     Args:
         config: The corpus.
-        encode: As ClipDataset has it.
-        augmentation: As ClipDataset has it.
-        crop_seconds: As ClipDataset has it.
-        seed: Of order and items.
-        phase: Of several trainings of one run, which.
+        encode: As in ClipDataset.
+        augmentation: As in ClipDataset.
+        crop_seconds: As in ClipDataset.
+        seed: The seed of the order and of the draws.
+        phase: The name of the training phase, so that the phases of a run draw different numbers.
     """
 
     def __init__(
@@ -284,7 +296,7 @@ class StreamedClips(IterableDataset[Item]):
         self.crop_seconds, self.seed, self.phase = crop_seconds, seed, phase
 
     def seeded(self, seed: int, phase: str) -> StreamedClips:
-        """Return the same with its random streams."""
+        """Return a copy of this dataset with another seed and phase."""
         return StreamedClips(
             self.config,
             self.encode,
@@ -309,7 +321,7 @@ class StreamedClips(IterableDataset[Item]):
                 yield item
             if place < 0:
                 raise DataError(f"{config.path}: no clip of {config.train} can be used")
-            long.tell(epoch)
+            long.warn_once(epoch)
 
     def _item(self, clip: Clip) -> Item:
         samples = clip.waveform()
@@ -327,7 +339,7 @@ class StreamedClips(IterableDataset[Item]):
 
 
 class _TooLong:
-    """Counts clips that are left out as they are too long for memory and their target cannot be cut."""
+    """Counts clips that are left out because they are too long and their target cannot be cut."""
 
     def __init__(self, config: StreamConfig) -> None:
         self.config, self.count = config, 0
@@ -335,8 +347,8 @@ class _TooLong:
     def __call__(self, words: str) -> None:
         self.count += 1
 
-    def tell(self, epoch: int) -> None:
-        """Say the count after the first epoch: the others leave out the same clips."""
+    def warn_once(self, epoch: int) -> None:
+        """Log the count after the first epoch only: later epochs leave out the same clips."""
         if self.count and epoch == 0:
             logger.warning(
                 "left out: %d clips of %s longer than %g s",
@@ -347,7 +359,7 @@ class _TooLong:
 
 
 class _Unusable:
-    """Counts what is left out, and stops a training of which too much is."""
+    """Counts unusable clips that are left out, and stops the training if there are too many."""
 
     def __init__(self, config: StreamConfig) -> None:
         self.config, self.count = config, 0

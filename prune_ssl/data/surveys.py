@@ -1,6 +1,6 @@
-"""Owns the survey of a corpus: broken, silent, clipped, duplicated, too short and too long clips.
+"""The survey of a corpus: broken, silent, clipped, duplicated, too short and too long clips.
 
-`check_folder` refuses what cannot be trained on; this lists all that is odd, and refuses nothing.
+`check_folder` refuses a corpus that cannot be trained on. The survey lists every odd clip and refuses none.
 """
 
 from __future__ import annotations
@@ -21,37 +21,41 @@ from prune_ssl.errors import DataError
 from prune_ssl.models.arguments import check_types
 
 KINDS = ("broken", "silent", "clipped", "loud", "duplicated", "too short", "too long")
-"""What may be wrong with a clip, the worst first."""
+"""The kinds of findings, the worst first."""
 
-_FLAT_SAMPLES = 3  # as long a run at the extreme does not happen to unclipped speech by chance
-_FLAT_TOLERANCE = 1.5 * 2.0**-15  # a step and a half of 16-bit audio: lossy codecs wobble
-_QUIET = 0.1  # below this peak flat tops are rounding, not clipping
-_OVER = 2.0  # lossy codecs and resampling pass full scale by less
-_LOOKED_AT = 1 << 26  # samples of a clip that are decoded, 256 MiB: 70 minutes at 16 kHz
+_FLAT_SAMPLES = 3  # unclipped speech does not stay at its peak for so many samples by chance
+_FLAT_TOLERANCE = 1.5 * 2.0**-15  # 1.5 steps of 16-bit audio, because lossy codecs alter flat tops a little
+_QUIET = 0.1  # flat tops below this peak come from rounding, not from clipping
+_OVER = 2.0  # lossy codecs and resampling exceed full scale by less than this
+_DECODED = 1 << 26  # samples of a clip that are decoded at most, 256 MiB: 70 minutes at 16 kHz
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyConfig:
-    """Where clips begin to be odd.
+    """The limits beyond which the survey lists a clip.
 
     Raises:
-        DataError: a value of a wrong type; the limits leave no length in between, or the share is not one.
+        DataError: a value has a wrong type, `min_seconds` is not below `max_seconds`, or `clipped_share` is
+            not between 0 and 1.
+
+    >>> SurveyConfig(max_seconds=30.0).min_seconds
+    0.1
     """
 
     min_seconds: float = 0.1
     """Shorter clips are listed."""
     max_seconds: float = 20.0
-    """Longer clips are listed: they take much memory in training."""
+    """Longer clips are listed, because they take much memory in training."""
     clipped_share: float = 5e-4
-    """More samples than this share in flat tops make a clip clipped."""
+    """A clip is listed as clipped if a larger share of its samples lies in flat tops."""
     outside: bool = False
-    """As FolderConfig has it."""
+    """As in FolderConfig."""
 
     def __post_init__(self) -> None:
         check_types(self, DataError)
         if not 0 < self.min_seconds < self.max_seconds or not 0 < self.clipped_share < 1:
             raise DataError(
-                f"SurveyConfig: wanted 0 < min_seconds < max_seconds and 0 < share < 1, got {self}"
+                f"SurveyConfig: wanted 0 < min_seconds < max_seconds and 0 < clipped_share < 1, found {self}"
             )
 
 
@@ -63,22 +67,24 @@ class Finding:
     kind: str
     """One of KINDS."""
     words: str
+    """The finding in words, with its figure."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a corpus holds and what is odd in it."""
+    """The size of a corpus, and its odd clips."""
 
     counts: Mapping[str, int]
-    """Clips by split."""
+    """Number of clips of each split."""
     seconds: Mapping[str, float]
-    """Audio by split, of the clips that can be read."""
+    """Length of the audio of each split, without the clips that cannot be read."""
     findings: tuple[Finding, ...]
+    """The odd clips, in the order of the lists."""
     notes: tuple[str, ...]
-    """What concerns splits rather than clips: shared speakers."""
+    """Notes on whole splits, such as speakers that train and test share."""
 
     def of_kind(self, kind: str) -> tuple[Finding, ...]:
-        """Return the findings of one kind, in order."""
+        """Return the findings of one of KINDS, in order."""
         return tuple(finding for finding in self.findings if finding.kind == kind)
 
 
@@ -87,22 +93,30 @@ def survey(
     config: SurveyConfig | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """Decode every clip of a folder and list what is odd.
+    r"""Decode every clip of a folder and list the odd ones.
 
     Args:
-        path: A folder in any layout that `layouts` knows; no target column is needed.
+        path: A folder in any known layout. It needs no target column.
         config: The limits.
         on_progress: Called as `(clips done, clips in all)`.
 
     Raises:
-        DataError: the folder or its lists cannot be read at all.
+        DataError: the folder or its lists cannot be read.
+
+    >>> import soundfile
+    >>> Path("corpus/train").mkdir(parents=True)
+    >>> _ = Path("corpus/train/metadata.csv").write_text("file_name,label\nyes.wav,yes\n")
+    >>> sound = 0.5 * np.sin(np.arange(16_000))
+    >>> soundfile.write("corpus/train/yes.wav", sound, 16_000)
+    >>> survey("corpus").counts, survey("corpus").findings
+    ({'train': 1}, ())
     """
     root, limits = Path(path), config or SurveyConfig()
     if not is_folder(root):
         raise DataError(
-            f"{root}: no such folder: give one with train/ in it, or a corpus as it was unpacked. A data set "
-            "of the hub can be streamed in training (data.stream), which leaves out unusable clips and names "
-            "them, but not be checked as a whole: download it for that"
+            f"{root}: no such folder: give a folder with train/ in it, or a corpus as it was unpacked. To "
+            "check a data set of the hub, download it. Training can also stream it (data.stream): it then "
+            "leaves out unusable clips and names them"
         )
     listings = read_listings(root, target=None)
     total = sum(len(listing.rows) for listing in listings.values())
@@ -132,21 +146,21 @@ def survey(
 
 def _require_inside(listing: Listing, clip: Path, row: Row, confinement: Confinement) -> None:
     if not row.get(FILE_COLUMN, "").strip():
-        raise DataError(f"a row of {listing.source} without a {FILE_COLUMN}")
+        raise DataError(f"a row of {listing.source} has no {FILE_COLUMN}")
     escape = confinement.problem(clip)
     if escape is not None:
         raise DataError(escape)
 
 
 def _look_at(clip: Path, row: Row, limits: SurveyConfig, seen: Duplicates, found: list[Finding]) -> float:
-    """Add what is odd about one clip to `found`, and return its length in seconds."""
+    """Add the findings on one clip to `found`, and return its length in seconds."""
     header = read_header(clip)
     seconds = header.frames / header.sample_rate_hz
     if seconds < limits.min_seconds:
         found.append(Finding(clip, "too short", f"{seconds:.3f} s"))
-    read = _LOOKED_AT / header.sample_rate_hz if header.frames > _LOOKED_AT else None
+    read = _DECODED / header.sample_rate_hz if header.frames > _DECODED else None
     if seconds > limits.max_seconds:
-        part = "" if read is None else f", of which the first {read:.0f} s were looked at"
+        part = "" if read is None else f", of which the first {read:.0f} s were decoded"
         found.append(Finding(clip, "too long", f"{seconds:.1f} s{part}"))
     samples = read_waveform(clip, header.sample_rate_hz, read)
     problem = waveform_problem(samples, min_samples=1)
@@ -158,14 +172,14 @@ def _look_at(clip: Path, row: Row, limits: SurveyConfig, seen: Duplicates, found
         found.append(Finding(clip, "clipped", f"{100 * share:.2f}% of its samples are in flat tops"))
     if peak > _OVER:
         found.append(Finding(clip, "loud", f"its peak is {peak:.3g}, full scale is 1"))
-    words = seen.words(clip, samples, row)
-    if words is not None:
-        found.append(Finding(clip, "duplicated", words))
+    repeated = seen.find(clip, samples, row)
+    if repeated is not None:
+        found.append(Finding(clip, "duplicated", repeated))
     return seconds
 
 
 def flat_share(samples: Waveform) -> float:
-    """Share of samples (N,) in runs of three or more at the clip's own highest or lowest value."""
+    """Return the share of samples (N,) in runs of three or more at the clip's highest or lowest value."""
     flat = 0
     for signed in (samples, -samples):
         peak = signed.max(initial=0.0)

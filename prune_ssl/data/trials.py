@@ -1,4 +1,4 @@
-"""Owns trial lists of speaker verification: pairs of clips and whether one speaker said both."""
+"""Trial lists of speaker verification: pairs of clips, and whether both are of the same speaker."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from prune_ssl.data.metadata import numbered_csv
 from prune_ssl.errors import DataError
 
 TRIAL_NAMES = ("sv_trials.csv", "trials.csv", "veri_test2.txt", "veri_test.txt")
-"""Where a trial list is looked for when none is named; the last two are VoxCeleb's (the first is cleaned)."""
+"""The usual names of a trial list. The last two are VoxCeleb's; veri_test2.txt is the cleaned list."""
 
 PAIR_LIMIT = 10_000
-"""So many pairs are drawn from the clips when there is no list and there would be more."""
+"""The largest number of pairs made from the clips if there is no trial list."""
 
 TARGET_SHARE = 0.1
-"""With fewer pairs of one speaker among the drawn (1,000 of 10,000), EER and its interval get coarse."""
+"""The wanted share of same-speaker pairs. With fewer pairs (below 1,000 of 10,000) the EER gets coarse."""
 
 _COLUMNS = ("file_1", "file_2", "same_speaker")
 _KIND = "a trial list"
@@ -30,7 +30,7 @@ _SAME = ("1", "1.0", "true", "target", "same")
 _OTHER = ("0", "0.0", "false", "nontarget", "impostor", "different")
 _VERDICTS = dict.fromkeys(_SAME, True) | dict.fromkeys(_OTHER, False)
 
-# How the fields of a line may be parted; between tabs or commas names may hold spaces.
+# The ways to separate the fields of a line. With tabs or commas the names may hold spaces.
 _SPLITS: tuple[Callable[[str], list[str]], ...] = (
     lambda line: line.split("\t"),
     str.split,
@@ -39,23 +39,27 @@ _SPLITS: tuple[Callable[[str], list[str]], ...] = (
 )
 
 Fields = tuple[int, tuple[str, str, str]]
-"""Number of a line; verdict, first and second file."""
+"""The number of a line, and its verdict, first file and second file."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Two clips, and whether they are of one speaker."""
+    """Two clips, and whether they are of the same speaker."""
 
     first: Path
     second: Path
     same: bool
+    """Whether both clips are of the same speaker."""
 
 
 def find_trials(root: Path, name: str | None = None) -> tuple[Trial, ...] | None:
-    """Read a folder's trial list: the one named, else the first of TRIAL_NAMES that is there, else None.
+    """Read the trial list of a folder: the named one, else the first of TRIAL_NAMES that exists.
+
+    Returns:
+        The trials, or None if the folder has no trial list.
 
     Raises:
-        DataError: the named list is missing, or a list cannot be read.
+        DataError: the named list is missing, or the list cannot be read.
     """
     if name is not None:
         return read_trials(root / name, root)
@@ -65,17 +69,22 @@ def find_trials(root: Path, name: str | None = None) -> tuple[Trial, ...] | None
 
 
 def read_trials(path: Path, root: Path) -> tuple[Trial, ...]:
-    """Read CSV with the columns file_1, file_2, same_speaker, or lines of a verdict and two file names.
+    r"""Read a CSV with the columns file_1, file_2, same_speaker, or lines of a verdict and two file names.
 
-    The verdict, 1 or 0, target or nontarget, may be the first field (VoxCeleb) or the last (Kaldi, SRE).
+    The verdict (1 or 0, target or nontarget) is the first field (VoxCeleb) or the last (Kaldi, SRE).
 
     Args:
         path: The list.
-        root: What its file names are relative to (VoxCeleb's: root/wav, if it is there).
+        root: The folder to which its file names are relative. For VoxCeleb's lists it is root/wav if that
+            exists.
 
     Raises:
-        DataError: it is missing, empty or malformed, has one kind of trials only, pairs a file with itself,
-            or says both of one pair.
+        DataError: the list is missing, empty or malformed, all its trials have the same verdict, a trial
+            pairs a file with itself, or two lines contradict each other.
+
+    >>> _ = Path("trials.txt").write_text("1 a.wav b.wav\n0 a.wav c.wav\n")
+    >>> [trial.same for trial in read_trials(Path("trials.txt"), Path("."))]
+    [True, False]
     """
     rows = _rows(path)
     if not rows:
@@ -85,7 +94,7 @@ def read_trials(path: Path, root: Path) -> tuple[Trial, ...]:
     for number, (verdict, first, second) in rows:
         same, pair = _VERDICTS[verdict.lower()], frozenset(map(os.path.normpath, (first, second)))
         if len(pair) == 1:
-            raise DataError(f"{path}: line {number} pairs {shown(first)} with itself: take it out")
+            raise DataError(f"{path}: line {number} pairs {shown(first)} with itself: remove the line")
         before, line = known.setdefault(pair, (same, number))
         if before != same:
             raise DataError(f"{path}: lines {line} and {number} contradict each other on {shown(first)}")
@@ -113,7 +122,7 @@ def _rows(path: Path) -> list[Fields]:
     if {*_COLUMNS} <= {name.strip(' "') for name in names}:
         return _csv_rows(path)
     attempts = [_fields(path, lines, split) for split in _SPLITS]
-    # Where none fits, that by which the most lines are well-formed tells which one is not.
+    # If no way reads all lines, the way that reads the most lines names the first bad one.
     rows, wrong = max(attempts, key=lambda attempt: len(attempt[0]))
     if wrong is not None:
         raise wrong
@@ -123,7 +132,7 @@ def _rows(path: Path) -> list[Fields]:
 def _fields(
     path: Path, lines: Sequence[tuple[int, str]], split: Callable[[str], list[str]]
 ) -> tuple[list[Fields], DataError | None]:
-    """The well-formed lines up to the first that is not, and the refusal of that one."""
+    """Return the well-formed lines up to the first malformed one, and the error for that line."""
     parts = [[field.strip() for field in split(line)] for _, line in lines]
     first = sum(_is_verdict(fields[0]) for fields in parts)
     last = sum(_is_verdict(fields[-1]) for fields in parts)
@@ -160,10 +169,14 @@ def _refusal(path: Path, number: int, trial: int, line: str) -> DataError:
 
 
 def all_pairs(clips: Sequence[Clip], limit: int = PAIR_LIMIT, seed: int = 0) -> tuple[Trial, ...]:
-    """Return every pair of the clips, or `limit` of them drawn at random; targets are the speakers.
+    """Return every pair of the clips, or `limit` pairs drawn at random. The clips' targets are speakers.
 
-    With many speakers hardly any drawn pair would be of one speaker: where less than TARGET_SHARE of all are,
-    half of the drawn ones are (or as many as there are).
+    With many speakers hardly any drawn pair would have the same speaker. If less than TARGET_SHARE of all
+    pairs do, half of the drawn pairs (or as many as exist) are taken from the same-speaker pairs.
+
+    >>> clips = [Clip(Path(f"{name}.wav"), target=name[0], seconds=1.0) for name in ("a1", "a2", "b1")]
+    >>> [(trial.first.name, trial.second.name, trial.same) for trial in all_pairs(clips)][:2]
+    [('a1.wav', 'a2.wav', True), ('a1.wav', 'b1.wav', False)]
     """
     count = len(clips)
     total = count * (count - 1) // 2
@@ -178,7 +191,7 @@ def all_pairs(clips: Sequence[Clip], limit: int = PAIR_LIMIT, seed: int = 0) -> 
             same = min(targets.total, limit // 2)
             parts = ((targets, same), (impostors, limit - same))
             found = [part.at(generator.choice(part.total, size=size, replace=False)) for part, size in parts]
-            # A pair is named in the order of the clips, and the pairs are sorted, as above.
+            # Each pair is in the order of the clips, and the pairs are sorted, as above.
             drawn = np.unique(np.sort(order[np.concatenate(found)], axis=1), axis=0)
     pairs = ((clips[one], clips[other]) for one, other in drawn.tolist())
     return tuple(Trial(one.path, other.path, one.target == other.target) for one, other in pairs)
@@ -186,32 +199,35 @@ def all_pairs(clips: Sequence[Clip], limit: int = PAIR_LIMIT, seed: int = 0) -> 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs of N rows, each row with a run of rows; numbered, as a list of them could have billions."""
+    """Pairs of N rows, where each row is paired with a run of rows.
+
+    The pairs are numbered and computed on demand, because a list of them could have billions of entries.
+    """
 
     starts: npt.NDArray[np.int64]
     """First partner of each row (N,)."""
     stops: npt.NDArray[np.int64]
-    """What follows its last one (N,)."""
+    """The row after the last partner of each row (N,)."""
 
     @classmethod
     def all_of(cls, count: int) -> _Pairs:
-        """Every row with all that follow, in the order of `itertools.combinations`."""
+        """Pair every row with all later rows, in the order of `itertools.combinations`."""
         return cls(np.arange(1, count + 1), np.full(count, count))
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """The number of pairs."""
         return int((self.stops - self.starts).sum())
 
     def at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The pairs (K, 2) at these places (K,)."""
+        """Return the pairs (K, 2) with these numbers (K,)."""
         ends = np.cumsum(self.stops - self.starts)
         rows = np.searchsorted(ends, places, side="right")
         return np.stack([rows, self.stops[rows] - (ends[rows] - places)], axis=1)
 
 
 def _by_speaker(clips: Sequence[Clip]) -> tuple[npt.NDArray[np.int64], _Pairs, _Pairs]:
-    """Places of the clips (N,) with those of a speaker together, and its pairs of one and of two speakers."""
+    """Return the clips sorted by speaker (N,), and the pairs of one speaker and of two speakers."""
     _, speakers = np.unique([clip.target for clip in clips], return_inverse=True)
     order = np.argsort(speakers, kind="stable")
     rows, stops = np.arange(len(clips)), np.searchsorted(speakers[order], speakers[order], side="right")

@@ -1,4 +1,4 @@
-"""Export: a dense or pruned model becomes files for other runtimes, compared with PyTorch first."""
+"""Export: write a dense or pruned model for other runtimes, after comparing its output with PyTorch's."""
 
 from prune_ssl.exporting.exports import Exported, export
 from prune_ssl.exporting.targets import TARGETS, Target

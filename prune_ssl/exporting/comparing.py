@@ -1,4 +1,4 @@
-"""Is an exported graph the model? Outputs of both at several lengths and batches, before the file is kept."""
+"""Compare the outputs of an exported graph and of its model at several lengths and batch sizes."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ SECONDS, ROWS = (0.6, 1.37, 3.0), (1, 3)
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a graph's output is from PyTorch's, of the largest value of the latter."""
+    """The difference between a graph's output and PyTorch's, relative to PyTorch's largest value."""
 
     largest: float
     mean: float
@@ -24,15 +24,15 @@ class Difference:
 def compare(
     model: PreTrainedModel, session: Session, masked: bool, tolerance: float, name: str, shortest: float = 0.0
 ) -> Difference:
-    """Run model and graph on noise of three lengths, one clip and three.
+    """Run model and graph on noise of three lengths, with one clip and with three.
 
     Args:
-        model: in evaluation mode.
-        session: the graph.
-        masked: whether it takes an attention mask.
-        tolerance: the largest difference that is allowed.
-        name: of the target, for the error.
-        shortest: seconds of the shortest input that the model takes.
+        model: The model in evaluation mode.
+        session: The graph.
+        masked: Whether the graph takes an attention mask.
+        tolerance: The largest allowed difference.
+        name: The name of the target, for the error.
+        shortest: The length in seconds of the shortest input that the model takes.
 
     Raises:
         ExportError: shapes or values differ, or a value is not finite.
@@ -45,24 +45,28 @@ def compare(
         where = f"{rows} x {seconds:g} s"
         try:
             found = session(as_feeds(inputs))
-        except Exception as error:  # each runtime raises its own
+        except Exception as error:  # each runtime raises errors of its own
             words = " ".join(str(error).split())[:200]
             raise ExportError(
-                f"{name}: the graph does not run on {where} ({words}); it was not kept. Try another target."
+                f"{name}: the graph does not run on {where} ({words}), so it was not kept. Try another "
+                "target."
             ) from error
         if found.shape != wanted.shape:
             raise ExportError(
-                f"{name}: the graph gives {found.shape} where PyTorch gives {wanted.shape} ({where}); it "
-                "was not kept. Try another target."
+                f"{name}: the graph gives the shape {found.shape} and PyTorch {wanted.shape} ({where}), so "
+                "it was not kept. Try another target."
             )
         if not np.isfinite(found).all():
-            raise ExportError(f"{name}: the graph gives values that are not finite ({where}); not kept.")
+            raise ExportError(
+                f"{name}: the graph gives values that are not finite ({where}), so it was not kept. Try "
+                "another target."
+            )
         scale = float(np.abs(wanted).max()) or 1.0
         largest = max(largest, float(np.abs(found - wanted).max()) / scale)
         means.append(float(np.abs(found - wanted).mean()) / scale)
     if largest > tolerance:
         raise ExportError(
             f"{name}: the graph's output is off by {largest:.1e} of PyTorch's largest value (allowed: "
-            f"{tolerance:g}); it was not kept. Try another target."
+            f"{tolerance:g}), so it was not kept. Try another target."
         )
     return Difference(largest, sum(means) / len(means))

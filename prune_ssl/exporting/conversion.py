@@ -1,4 +1,4 @@
-"""From a model to a runtime's graph: transformers' exporters do it; each writer returns the file it wrote."""
+"""Write the graph of a model for a runtime, with the exporters of transformers."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import nn
@@ -18,60 +18,65 @@ from prune_ssl.exporting.inputs import dynamic_axes
 
 OPSET = 18
 MOST_INLINE_BYTES = 1_900_000_000
-"""Above this an ONNX file keeps its weights in a file beside it: one protobuf holds 2 GiB at most."""
+"""A larger ONNX file keeps its weights in a second file, because one protobuf holds 2 GiB at most."""
+
+
+def _exporters() -> ModuleType:
+    # Imported here, because only newer versions of transformers have exporters.
+    return import_module("transformers.exporters")
 
 
 def write_onnx(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]
 ) -> None:
-    """Write a graph with dynamic batch and time, its weights inside where they fit.
+    """Write an ONNX graph with dynamic batch and time, with its weights inside if they fit.
 
     Args:
-        model: in evaluation mode, in float32.
-        inputs: an example of what the graph takes.
-        path: the file.
-        said: metadata to put into it.
+        model: The model in evaluation mode, in float32.
+        inputs: Example inputs of the graph.
+        path: The file.
+        metadata: Metadata for the file.
     """
     import onnx_ir
 
-    exporters: Any = import_module("transformers.exporters")
+    exporters = _exporters()
     config = exporters.OnnxConfig(dynamic_shapes=dynamic_axes(inputs), opset_version=OPSET)
     with _quiet(model):
         graph = exporters.OnnxExporter().export(model, dict(inputs), config=config).program
-    graph.metadata_props.update(said)
+    graph.metadata_props.update(metadata)
     size = sum(value.numel() * value.element_size() for value in model.parameters())
     beside = f"{path.name}.data" if size > MOST_INLINE_BYTES else None
     onnx_ir.save(graph, str(path), external_data=beside)
 
 
 def write_openvino(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]
 ) -> None:
     """Write OpenVINO's graph (.xml) and its float32 weights (.bin)."""
     import openvino
 
-    exporters: Any = import_module("transformers.exporters")
+    exporters = _exporters()
     config = exporters.OpenVINOConfig(dynamic_shapes=dynamic_axes(inputs), stateful=False)
     with _quiet(model):
         graph = exporters.OpenVINOExporter().export(model, dict(inputs), config=config).program
-    for name, text in said.items():
+    for name, text in metadata.items():
         graph.set_rt_info(text, ["prune_ssl", name])
     openvino.save_model(graph, str(path), compress_to_fp16=False)
 
 
 def write_pt2(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]
 ) -> None:
-    """Write what `torch.export.load` reads, for AOTInductor, ExecuTorch and the like."""
-    exporters: Any = import_module("transformers.exporters")
+    """Write a program for `torch.export.load`, from which AOTInductor, ExecuTorch and others compile."""
+    exporters = _exporters()
     config = exporters.DynamoConfig(dynamic_shapes=dynamic_axes(inputs))
     with _quiet(model):
         program = exporters.DynamoExporter().export(model, dict(inputs), config=config).program
-    torch.export.save(program, str(path), extra_files={"prune_ssl.json": json.dumps(dict(said))})
+    torch.export.save(program, str(path), extra_files={"prune_ssl.json": json.dumps(dict(metadata))})
 
 
-class Tensors(nn.Module):
-    """A model that takes tensors by position and gives its first output, as TorchScript wants it."""
+class Positional(nn.Module):
+    """A model that takes tensors by position and returns its first output, as TorchScript needs it."""
 
     def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
         super().__init__()
@@ -84,21 +89,22 @@ class Tensors(nn.Module):
 
 
 def write_torchscript(
-    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, said: Mapping[str, str]
+    model: PreTrainedModel, inputs: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]
 ) -> None:
-    """Write a traced graph for `torch.jit.load`: mobile and C++ programs that still use it."""
-    wrapped = Tensors(model, list(inputs)).eval()
+    """Write a traced graph for `torch.jit.load`, for mobile and C++ programs that still use it."""
+    wrapped = Positional(model, list(inputs)).eval()
+    extra = {"prune_ssl.json": json.dumps(dict(metadata)).encode()}
     with _quiet(model), torch.no_grad():
-        traced: Any = torch.jit.trace(wrapped, tuple(inputs.values()), check_trace=False)
-        torch.jit.save(traced, str(path), _extra_files={"prune_ssl.json": json.dumps(dict(said)).encode()})
+        traced = torch.jit.trace(wrapped, tuple(inputs.values()), check_trace=False)
+        torch.jit.save(traced, str(path), _extra_files=extra)
 
 
 @contextmanager
 def _quiet(model: PreTrainedModel) -> Iterator[None]:
-    """Export in evaluation mode without the exporters' advice; their failures become one line.
+    """Export in evaluation mode without the exporters' warnings, and turn their failures into one line.
 
     Raises:
-        ExportError: the exporter cannot take the model.
+        ExportError: the exporter fails.
     """
     training, level = model.training, logging.root.manager.disable
     model.eval()
@@ -109,11 +115,11 @@ def _quiet(model: PreTrainedModel) -> Iterator[None]:
             yield
     except ExportError:
         raise
-    except Exception as error:  # the exporters raise what their many layers raise
+    except Exception as error:  # the exporters have many layers, which raise errors of every kind
         words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ExportError(
-            f"{type(model).__name__} cannot be exported so: {type(error).__name__}: {words.strip()[:300]} "
-            "Try another target."
+            f"{type(model).__name__} cannot be exported to this target: {type(error).__name__}: "
+            f"{words.strip()[:300]} Try another target."
         ) from error
     finally:
         logging.disable(level)
@@ -121,7 +127,7 @@ def _quiet(model: PreTrainedModel) -> Iterator[None]:
 
 
 Writer = Callable[[PreTrainedModel, Mapping[str, torch.Tensor], Path, Mapping[str, str]], None]
-"""Takes the model, an example of its input, the file, and metadata for it."""
+"""Takes the model, example inputs, the file to write, and its metadata."""
 
 WRITERS: dict[str, Writer] = {
     "onnx": write_onnx,
@@ -129,4 +135,4 @@ WRITERS: dict[str, Writer] = {
     "pt2": write_pt2,
     "torchscript": write_torchscript,
 }
-"""Writer of each kind of graph."""
+"""The writer of each kind of graph."""

@@ -1,4 +1,4 @@
-"""What an exported graph takes: example inputs by length and batch, and which of their axes may vary."""
+"""The inputs of an exported graph: examples of a given length and batch size, and their dynamic axes."""
 
 from collections.abc import Mapping
 
@@ -17,14 +17,14 @@ Feeds = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 def example(
     model: PreTrainedModel, seconds: float, rows: int, masked: bool, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Return noise of `rows` clips for a model; with a mask every second clip is padded by a quarter.
+    """Return clips of noise for a model. With a mask, every second clip is padded by a quarter.
 
     Args:
-        model: a model of a known family.
-        seconds: length of the longest clip.
-        rows: B, clips.
-        masked: whether an attention mask goes with them.
-        seed: of the noise.
+        model: A model of a known family.
+        seconds: Length of the longest clip.
+        rows: Number of clips, B.
+        masked: Whether to add an attention mask.
+        seed: Seed of the noise.
 
     Returns:
         input_values (B, N) or input_features (B, T, F), and attention_mask (B, N or T) of int64.
@@ -41,11 +41,11 @@ def example(
 
 
 def dynamic_axes(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
-    """Return the axes of every input that may vary: clips and time."""
+    """Return the dynamic axes of each input: batch and time."""
     dynamic = torch.export.Dim.DYNAMIC
     return {name: {0: dynamic, 1: dynamic} for name in inputs}
 
 
 def as_feeds(inputs: dict[str, torch.Tensor]) -> Feeds:
-    """Return inputs as the arrays that a runtime takes."""
+    """Return inputs as numpy arrays for a runtime."""
     return {name: np.ascontiguousarray(value.numpy()) for name, value in inputs.items()}

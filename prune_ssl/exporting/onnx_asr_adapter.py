@@ -1,4 +1,4 @@
-"""Lets onnx-asr read this folder: `load(folder).recognize("speech.wav")`; needs onnx-asr and numpy alone.
+"""Load this folder with onnx-asr: `load(folder).recognize("speech.wav")`. It needs only onnx-asr and numpy.
 
 onnx-asr has no model type for CTC graphs that take the waveform itself, so this file adds one.
 """
@@ -24,7 +24,7 @@ FILES = {"model": "model.onnx", "vocab": "vocab.txt"}
 
 
 class WaveformCtc(_AsrWithCtcDecoding):
-    """A CTC model on normalised 16 kHz audio; `config.json` says frames and samples per frame."""
+    """A CTC model on normalised 16 kHz audio. `config.json` holds the number of samples per frame."""
 
     def __init__(self, files: dict[str, Path], preprocessor: Callable[[str], Any], options: Any) -> None:
         super().__init__(files, preprocessor, options)
@@ -44,7 +44,7 @@ class WaveformCtc(_AsrWithCtcDecoding):
         return round(int(settings["samples_per_frame"]) / 160)  # in windows of 10 ms
 
     def _encode(self, waveforms: Floats, lengths: Lengths) -> tuple[Floats, Lengths]:
-        """Normalise and run clip by clip: the graph takes no mask, so padding would be heard."""
+        """Normalise and run one clip at a time, because the graph takes no mask and would read padding."""
         found = []
         for waveform, length in zip(waveforms, lengths, strict=True):
             clip = waveform[:length]
@@ -60,7 +60,7 @@ class WaveformCtc(_AsrWithCtcDecoding):
 
 
 def load(folder: str | Path = Path(__file__).parent, **options: Any) -> TextResultsAsrAdapter:
-    """Load the folder's model; `options` are onnx-asr's own, such as `providers=[...]`."""
+    """Load the folder's model. `options` are those of onnx-asr, such as `providers=[...]`."""
     folder = Path(folder)
     manager = Manager(**options)
     files = {kind: folder / name for kind, name in ({"config": "config.json"} | FILES).items()}

@@ -6,14 +6,15 @@ from prune_ssl.writing import new_file
 
 
 def quantise_onnx(path: Path) -> None:
-    """Replace the float32 matrices of a graph's products by 8-bit integers, in place.
+    """Replace the float32 matrices of a graph's matrix products by 8-bit integers, in place.
 
-    Activations are quantised at run time (dynamic): no calibration data, and nothing of the audio's loudness
-    is baked in. Convolutions stay float32: in integers they have five times the error and hardly more speed.
-    Weights are unsigned, as processors without VNNI instructions overflow with signed ones.
+    Activations are quantised at run time (dynamic quantisation), which needs no calibration data and does not
+    depend on the loudness of such data. Convolutions stay float32, because integers would give them five
+    times the error and hardly more speed. Weights are unsigned, because signed ones overflow on processors
+    without VNNI instructions.
 
     Args:
-        path: of the ONNX file.
+        path: The ONNX file.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

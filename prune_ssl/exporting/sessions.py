@@ -1,4 +1,4 @@
-"""An exported file, opened in its runtime: a function from arrays to arrays, for checks and timing."""
+"""Open an exported file in its runtime as a function from arrays to arrays, for checks and timing."""
 
 import warnings
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prune_ssl.exporting.inputs import Feeds
 
 Session = Callable[[Feeds], NDArray[np.float32]]
-"""Gives the graph's first output."""
+"""Maps the inputs of a graph to its first output."""
 
 
 def open_onnx(path: Path, threads: int = 1) -> Session:
@@ -36,10 +36,10 @@ def open_openvino(path: Path, threads: int = 1, precision: str = "f32") -> Sessi
     """Open an OpenVINO graph on the CPU.
 
     Args:
-        path: the .xml file.
-        threads: that it may use.
-        precision: of its arithmetic. OpenVINO takes bfloat16 by itself where the processor has it: "f32"
-            keeps it from that, "" lets it.
+        path: The .xml file.
+        threads: The number of threads.
+        precision: The precision of the arithmetic. With "" OpenVINO uses bfloat16 if the processor supports
+            it; "f32" prevents that.
     """
     import openvino
 
@@ -55,9 +55,9 @@ def open_openvino(path: Path, threads: int = 1, precision: str = "f32") -> Sessi
 
 
 def open_pt2(path: Path, threads: int = 1) -> Session:
-    """Open a torch.export file that this process has just written: its loader unpickles."""
+    """Open a torch.export file that this process has written. Its loader unpickles, so trust the file."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tensors that view the file's bytes
+        warnings.simplefilter("ignore")  # torch warns of tensors that view the file's bytes
         module = torch.export.load(str(path)).module()
 
     def run(feeds: Feeds) -> NDArray[np.float32]:
@@ -72,7 +72,7 @@ def open_pt2(path: Path, threads: int = 1) -> Session:
 def open_torchscript(path: Path, threads: int = 1) -> Session:
     """Open a TorchScript file."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is deprecated: the user asked for it
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but the user asked for it
         module = torch.jit.load(str(path))
 
     def run(feeds: Feeds) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The table of export targets: what each writes, how near it must come to PyTorch, what it needs."""
+"""The table of export targets: the file, the allowed difference from PyTorch, and the packages of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from prune_ssl.errors import ExportError
 
 EXACT, OF_INT8 = 1e-4, 0.5
-"""Largest difference from PyTorch, of the output's largest value. Integers move values by some percent: their
-bound only tells a broken graph from a coarse one; the task's metric tells what they cost."""
+"""The largest allowed difference from PyTorch, relative to the output's largest value. Integers change values
+by some percent, so their bound only detects broken graphs. The task's metric shows what integers cost."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,13 @@ class Target:
     file: str
     """The file that the runtime opens."""
     packages: tuple[str, ...]
-    """What must be importable to write and to check it."""
+    """The packages that writing and checking the file need."""
     extra: str
-    """The extra of prune_ssl that installs them; "": nothing beyond PyTorch."""
+    """The extra of prune_ssl that installs the packages. Empty: PyTorch is enough."""
     tolerance: float = EXACT
+    """The largest allowed difference from PyTorch."""
     takes_mask: bool = True
-    """Whether the graph takes an attention mask, where the model was made for one."""
+    """Whether the graph takes an attention mask, if the model was made for one."""
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -44,10 +45,13 @@ TARGETS: dict[str, Target] = {
 
 
 def target_named(name: str) -> Target:
-    """Return the target of that name.
+    """Return the target with this name.
 
     Raises:
-        ExportError: there is none, or a package that it needs is not installed.
+        ExportError: there is no such target, or a package that it needs is not installed.
+
+    >>> target_named("pt2").file
+    'model.pt2'
     """
     if name not in TARGETS:
         near = get_close_matches(str(name), TARGETS, 1, 0.4)
@@ -57,7 +61,7 @@ def target_named(name: str) -> Target:
     missing = _missing(target.packages)
     if missing:
         raise ExportError(
-            f"export to {name} needs {', '.join(missing)}, not installed here: "
+            f"export to {name} needs {', '.join(missing)}, which this environment lacks: "
             f"pip install 'prune_ssl[{target.extra}]'."
         )
     return target

@@ -1,4 +1,4 @@
-"""Importing: checkpoints of other pruning tools become models of transformers, with the same outputs."""
+"""Import checkpoints of other pruning tools as models of transformers with the same outputs."""
 
 from prune_ssl.importing.checkpoints import Imported, import_checkpoint
 

@@ -1,4 +1,4 @@
-"""Read the file of a model that DPHuBERT or DiariZen pruned."""
+"""Read the checkpoint of a model that DPHuBERT or DiariZen pruned."""
 
 import json
 import pickle
@@ -27,33 +27,33 @@ RENAMED = (
     (re.compile(r"(?<=pos_conv_embed\.conv\.)weight_g$"), "parametrizations.weight.original0"),
     (re.compile(r"(?<=pos_conv_embed\.conv\.)weight_v$"), "parametrizations.weight.original1"),
 )
-"""Key of theirs -> key of a bare model of transformers."""
+"""Patterns that turn the keys of these tools into the keys of a bare model of transformers."""
 
 State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A model of another tool, as one of transformers."""
+    """A model of another tool as a model of transformers."""
 
     model: PreTrainedModel
-    """In float32 and eval mode."""
+    """The model, in float32 and evaluation mode."""
     extractor: Wav2Vec2FeatureExtractor
-    """Makes the model's input; it normalises the waveform where the model's own code did."""
+    """Makes the model's input. It normalises the waveform if the other tool did."""
     notes: tuple[str, ...]
-    """What a user should know of this file."""
+    """Facts on this checkpoint that a user should know."""
 
 
 def import_checkpoint(file: str | Path, family: str | None = None) -> Imported:
     """Return the model in a checkpoint of DPHuBERT (Peng et al., 2023) or DiariZen (Han et al., 2025).
 
     Both tools save `{"state_dict": ..., "config": ...}`. Only tensors and plain values are read from the
-    file: no code in it is run.
+    file. No code in it is run. See docs/importing.md.
 
     Args:
-        file: the checkpoint, such as DPHuBERT-sp0.75.pth, or pytorch_model.bin of DiariZen's pruning.
-        family: `hubert` or `wav2vec2`, whose graphs are the same, so that the file does not say which it is
-            (None: `hubert`). A WavLM is recognised.
+        file: The checkpoint, such as DPHuBERT-sp0.75.pth, or pytorch_model.bin of DiariZen's pruning.
+        family: `hubert` or `wav2vec2`. Their graphs are equal, so the file does not tell which one it is.
+            None: `hubert`. A WavLM is recognised without it.
 
     Raises:
         ArtifactError: the file cannot be read, or is not such a checkpoint.
@@ -70,7 +70,7 @@ def import_checkpoint(file: str | Path, family: str | None = None) -> Imported:
     kind = "wavlm" if settings.is_wavlm else family or "hubert"
     notes = []
     if kind == "hubert" and family is None:
-        notes.append("taken for a HuBERT; the file does not tell it from a wav2vec 2.0 (--family)")
+        notes.append("read as a HuBERT; the file cannot tell it from a wav2vec 2.0 (see --family)")
     scales = state.pop(SCALES, None)
     channels = settings.extractor_conv_layer_config[-1][0]
     if scales is not None and scales.shape != (channels,):
@@ -80,7 +80,7 @@ def import_checkpoint(file: str | Path, family: str | None = None) -> Imported:
     if scaled and scales is not None:
         last = len(settings.extractor_conv_layer_config) - 1
         renamed[f"feature_extractor.conv_layers.{last}.activation.1.weight"] = scales.reshape(-1, 1, 1)
-        notes.append("its frontend has soft factors of the last channels, which are kept")
+        notes.append("the last convolution of its frontend scales its channels; the scales are kept")
     if settings.is_wavlm:
         notes += _complete_positions(renamed, settings)
     model = _load(path, settings, kind, scaled, renamed)
@@ -95,7 +95,7 @@ def _contents(path: Path) -> tuple[State, Settings]:
     """Return the weights and the settings of a checkpoint.
 
     Raises:
-        ArtifactError: it is not one that holds a pruned model.
+        ArtifactError: the file does not hold a pruned model.
     """
     if not path.is_file():
         raise ArtifactError(f"{path} is not a file. Give the checkpoint's file.")
@@ -106,7 +106,7 @@ def _contents(path: Path) -> tuple[State, Settings]:
             f"{path} holds more than tensors and plain values, or is no checkpoint at all. Nothing of it was "
             "run or read. Give the checkpoint's own file."
         ) from error
-    except Exception as error:  # torch raises of every kind for a file that is not its own
+    except Exception as error:  # torch raises errors of every kind for a foreign file
         words = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ArtifactError(f"{path} cannot be read as a checkpoint of torch: {words}") from error
     state = data.get("state_dict") if isinstance(data, Mapping) else None
@@ -126,7 +126,7 @@ def _contents(path: Path) -> tuple[State, Settings]:
         more = (
             " It looks like a training checkpoint." if any("student_model." in name for name in state) else ""
         )
-        raise ArtifactError(f"{path} has no 'config', which says the sizes of its layers.{more}")
+        raise ArtifactError(f"{path} has no 'config', which holds the sizes of its layers.{more}")
     asked = sorted(str(name) for name, value in settings.items() if "_prune_" in str(name) and value is True)
     if asked:
         raise ArtifactError(
@@ -144,7 +144,7 @@ def _contents(path: Path) -> tuple[State, Settings]:
 
 
 def _renamed(state: Mapping[str, torch.Tensor]) -> State:
-    """Return the weights under the names of a bare model of transformers; a CTC head keeps its own."""
+    """Return the weights under the names of a bare model of transformers. A CTC head keeps its names."""
     made = {}
     for name, value in state.items():
         new = name
@@ -155,7 +155,7 @@ def _renamed(state: Mapping[str, torch.Tensor]) -> State:
 
 
 def _complete_positions(state: State, settings: Settings) -> list[str]:
-    """Give kept heads their own constants, and zeros in the place of a lost table of positions."""
+    """Cut WavLM's position constants to the kept heads, and replace a lost position table by zeros."""
     for layer in range(settings.encoder_num_layers):
         name = f"encoder.layers.{layer}.attention.gru_rel_pos_const"
         value = state.get(name)
@@ -166,7 +166,7 @@ def _complete_positions(state: State, settings: Settings) -> list[str]:
     if table in state:
         return []
     state[table] = torch.zeros(settings.encoder_num_buckets, settings.all_heads)
-    return ["its first layer lost the table of relative positions; no layer has a position bias any more"]
+    return ["its first layer lost the table of relative positions, so no layer has a position bias"]
 
 
 def _load(path: Path, settings: Settings, family: str, scaled: bool, state: State) -> PreTrainedModel:

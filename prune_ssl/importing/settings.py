@@ -1,9 +1,9 @@
-"""The settings in a DPHuBERT or DiariZen checkpoint, and the config of transformers that says the same.
+"""The settings in a DPHuBERT or DiariZen checkpoint, and their translation to a config of transformers.
 
-The format is that of the model factories of both tools: one number for each layer where layers differ.
+Both tools save the arguments of their model factory, with one number per layer where layers differ.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,7 +15,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 
 
 class Settings(BaseModel):
-    """What the factory of the model was given, as far as it decides what the model computes."""
+    """The arguments of the model's factory that decide what the model computes."""
 
     model_config = ConfigDict(extra="ignore", strict=False, frozen=True, coerce_numbers_to_str=False)
 
@@ -31,11 +31,12 @@ class Settings(BaseModel):
     encoder_use_attention: tuple[bool, ...]
     encoder_use_feed_forward: tuple[bool, ...]
     encoder_num_heads: tuple[Width, ...] | None = None
-    """wav2vec 2.0 and HuBERT."""
+    """Heads of each layer, for wav2vec 2.0 and HuBERT."""
     encoder_head_dim: Size | None = None
     encoder_total_num_heads: tuple[Width, ...] | None = None
-    """WavLM."""
+    """Heads of each layer before pruning, for WavLM."""
     encoder_remaining_heads: tuple[tuple[Width, ...], ...] | None = None
+    """The kept heads of each layer, for WavLM."""
     encoder_num_buckets: Size = 320
     encoder_max_distance: Size = 800
     encoder_attention_dropout: Rate = 0.0
@@ -50,7 +51,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _layers_agree(self) -> "Settings":
-        """Refuse lists that are not of one length, and a model that is neither of the two kinds."""
+        """Refuse lists of different lengths, and a model that is of neither kind."""
         lists = {
             "encoder_use_attention": self.encoder_use_attention,
             "encoder_use_feed_forward": self.encoder_use_feed_forward,
@@ -83,22 +84,23 @@ class Settings(BaseModel):
 
     @property
     def all_heads(self) -> int:
-        """Heads of a layer before pruning."""
+        """The number of heads of a layer before pruning."""
         if self.encoder_total_num_heads is not None and self.is_wavlm:
             return max(self.encoder_total_num_heads[0], 1)
         return max(self.encoder_embed_dim // (self.encoder_head_dim or self.encoder_embed_dim), 1)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all layers have all heads and one width, as a stock model has."""
+        """Whether all layers have all heads and the same width, as in a stock model."""
         widths = {self.width_of(layer) for layer in range(self.encoder_num_layers)}
         heads = {len(self.heads_of(layer)) for layer in range(self.encoder_num_layers)}
         return heads == {self.all_heads} and len(widths) == 1 and 0 not in widths
 
     def heads_of(self, layer: int) -> tuple[int, ...]:
-        """Return the numbers that the heads of a layer had before pruning; none where its attention is gone.
+        """Return the indices that a layer's heads had before pruning. A removed attention has none.
 
-        Where the checkpoint says a count only (no position bias tells heads apart), they are 0, 1, ...
+        If the checkpoint holds only a count, the indices are 0, 1, ... (Without a position bias the order of
+        heads does not matter.)
         """
         if not self.encoder_use_attention[layer]:
             return ()
@@ -107,20 +109,20 @@ class Settings(BaseModel):
         return tuple(range((self.encoder_num_heads or ())[layer]))
 
     def width_of(self, layer: int) -> int:
-        """Return the neurons of a layer's feed-forward block; 0 where it is gone."""
+        """Return the number of neurons of a layer's feed-forward block. A removed block has 0."""
         return self.encoder_ff_interm_features[layer] if self.encoder_use_feed_forward[layer] else 0
 
-    def layer_sizes(self) -> dict[str, dict[str, Any]]:
-        """Return `pruned_layers` of our config, for a model of a pruned class.
+    def layer_sizes(self) -> dict[str, dict[str, object]]:
+        """Return the field `pruned_layers` of the config of a pruned class.
 
-        A layer that is whole needs no entry, but for those of WavLM, whose attentions share their position
-        bias and are of one kind.
+        A whole layer needs no entry. Only in WavLM every layer has one, because its attentions share their
+        position bias and must be of the same kind.
         """
-        sizes: dict[str, dict[str, Any]] = {}
+        sizes: dict[str, dict[str, object]] = {}
         widest = max(self.encoder_ff_interm_features)
         for layer in range(self.encoder_num_layers):
             heads, width = self.heads_of(layer), self.width_of(layer)
-            entry: dict[str, Any] = {}
+            entry: dict[str, object] = {}
             if len(heads) < self.all_heads or self.is_wavlm:
                 entry["num_attention_heads"] = len(heads)
                 if heads and self.is_wavlm:
@@ -134,17 +136,17 @@ class Settings(BaseModel):
                 sizes[str(layer)] = entry
         return sizes
 
-    def config(self, family: str, scaled_frontend: bool) -> dict[str, Any]:
-        """Return the fields of config.json that make the same model.
+    def config(self, family: str, scaled_frontend: bool) -> dict[str, object]:
+        """Return the fields of the config.json of the same model.
 
         Args:
             family: `hubert`, `wav2vec2` or `wavlm`.
-            scaled_frontend: whether factors of the frontend's channels are among the weights.
+            scaled_frontend: Whether the weights include scales of the frontend's channels.
         """
         channels, kernels, strides = zip(*self.extractor_conv_layer_config, strict=True)
         head = "ForCTC" if self.aux_num_out is not None else "Model"
         stem = {"hubert": "Hubert", "wav2vec2": "Wav2Vec2", "wavlm": "WavLM"}[family]
-        fields: dict[str, Any] = {
+        fields: dict[str, object] = {
             "model_type": family,
             "architectures": [stem + head],
             "conv_dim": list(channels),

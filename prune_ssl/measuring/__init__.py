@@ -1,4 +1,4 @@
-"""Owns what a model costs when it runs: latency, memory, size on disk, and on which machine."""
+"""Measure the costs of a model: parameters, MACs, latency, memory and size on disk; describe the machine."""
 
 from prune_ssl.measuring.benchmark import BenchRow, bench_table, benchmark_models, build_model, write_rows
 from prune_ssl.measuring.environment import describe_environment

@@ -1,4 +1,4 @@
-"""Owns the description of where a measurement was made: machine, versions, threads and number type."""
+"""The description of a measurement's environment: machine, versions, threads and number type."""
 
 import os
 import platform
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prune_ssl.models.transformers_internals import attention_of
 from prune_ssl.profiling import cpu_model
 from prune_ssl.profiling.machine import usable_cores
 
@@ -17,10 +18,13 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def describe_environment(model: nn.Module | None = None) -> dict[str, str]:
-    """Return what a reader needs to judge a time: CPU, OS, versions, threads; of a model dtype and device.
+    """Return the facts needed to judge a time: CPU, OS, versions and threads, and a model's dtype and device.
 
-    Entries that this machine does not tell (a governor in a virtual machine, a commit outside a checkout)
-    are left out.
+    Facts that this machine does not report are left out, such as the governor in a virtual machine, or the
+    commit outside a checkout.
+
+    >>> "torch" in describe_environment()
+    True
     """
     facts: dict[str, str | None] = {
         "cpu": cpu_model(),
@@ -30,7 +34,7 @@ def describe_environment(model: nn.Module | None = None) -> dict[str, str]:
         "os": platform.platform(),
         "python": platform.python_version(),
         **{package: _version(package) for package in _PACKAGES},
-        "torch": str(torch.__version__),  # with its build (+cpu, +cu130), which the metadata lacks
+        "torch": str(torch.__version__),  # includes the build (+cpu, +cu130), which the metadata lacks
         "threads": str(torch.get_num_threads()),
         "commit": _commit(),
     }
@@ -44,8 +48,7 @@ def _model_facts(model: nn.Module) -> dict[str, str | None]:
     facts: dict[str, str | None] = {
         "dtype": str(parameter.dtype).removeprefix("torch."),
         "device": str(parameter.device),
-        # torchaudio's models have no config; transformers keeps the chosen attention under a private name
-        "attention": getattr(getattr(model, "config", None), "_attn_implementation", None),
+        "attention": attention_of(getattr(model, "config", None)),
     }
     if parameter.device.type == "cuda":
         facts["accelerator"] = torch.cuda.get_device_name(parameter.device)
@@ -66,10 +69,10 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the short commit of the checkout that prune_ssl is imported from, `-dirty` where it was changed.
+    """Return the short commit of the checkout from which prune_ssl is imported, with `-dirty` if it changed.
 
-    Only the folder right above the package is asked: a virtual environment inside somebody else's repository
-    must not lend us its commit.
+    Only the folder directly above the package is examined. Otherwise a virtual environment inside another
+    repository would give the commit of that repository.
     """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

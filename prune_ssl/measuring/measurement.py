@@ -1,4 +1,4 @@
-"""Owns the whole measurement of a model: parameters, MACs, latency, size, peak memory, environment."""
+"""The whole measurement of a model: parameters, MACs, latency, size, peak memory and environment."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,24 @@ from prune_ssl.tracing import Source, Traced
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one model costs. Batch 1 throughout; FLOPs are 2 x MACs."""
+    """The costs of one model at batch 1. FLOPs are 2 x MACs. `measure` makes it."""
 
     params: int
+    """Number of parameters."""
     macs: dict[float, int]
-    """Audio seconds -> MACs: multiply-adds of convolutions, linear layers and attention products."""
+    """MACs at each audio length in seconds: multiply-adds of convolutions, linear layers and attention
+    products."""
     latency: list[Latency] = field(default_factory=list)
+    """One entry for each audio length and thread count."""
     size_bytes: int | None = None
     """Bytes of the weights as safetensors."""
     peak_memory_bytes: int | None = None
-    """Peak of one forward pass on the longest audio; `environment["peak_memory"]` says what it counts."""
+    """Peak memory of one forward pass on the longest audio. `environment["peak_memory"]` says what counts."""
     environment: dict[str, str] = field(default_factory=dict)
+    """The machine, the versions, and the model's dtype and device."""
 
     def latency_at(self, seconds: float, threads: int) -> Latency | None:
-        """Return the latency measured for this audio length and thread count, or None."""
+        """Return the latency at this audio length and thread count, or None if it was not measured."""
         found = (
             latency for latency in self.latency if (latency.seconds, latency.threads) == (seconds, threads)
         )
@@ -44,23 +48,29 @@ def measure(
     with_latency: bool = True,
     folder: str | Path | None = None,
 ) -> Measurement:
-    """Measure one model: parameters, MACs, latency, size on disk and peak memory; the model stays as it was.
+    """Measure one model: parameters, MACs, latency, size on disk and peak memory. The model stays unchanged.
 
-    To compare models take `measure_side_by_side`: two calls of `measure` also compare how warm the machine
-    was.
+    To compare models use `measure_side_by_side`. Two calls of `measure` would also compare two states of the
+    machine, such as its temperature.
 
     Args:
-        model: any model that `trace` takes, dense or pruned, its folder or hub name, or a `Traced`; its first
+        model: Any model that `trace` takes, dense or pruned, its folder or hub name, or a `Traced`. Its first
             argument is a waveform, shape (B, N).
-        seconds: audio length or lengths for MACs and latency; None: those of `timing`.
-        timing: thread counts and the number of calls; None: the usual ones.
-        with_latency: False skips every forward pass, so latency and peak memory stay empty.
-        folder: where the model was saved, to read its size there; None: it is computed.
+        seconds: Audio length or lengths for MACs and latency. None: those of `timing`.
+        timing: Thread counts and the number of calls. None: the defaults of `Timing`.
+        with_latency: Whether to run forward passes. Without them latency and peak memory stay empty.
+        folder: The folder where the model was saved, to read its size there. None: the size is computed.
 
     Raises:
         ModelError: `trace` does not know the model, or its forward pass fails.
         MeasuringError: a length or a number of calls is out of range.
         ArtifactError: `folder` holds no safetensors file.
+
+    >>> from transformers import HubertConfig, HubertModel
+    >>> config = HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    >>> measured = measure(HubertModel(config), seconds=1.0, with_latency=False)
+    >>> measured.params, measured.macs
+    (4213352, {1.0: 2450767136})
     """
     measured = measure_side_by_side(
         {"model": Traced.of(model, "measure")},
@@ -79,14 +89,14 @@ def measure_side_by_side(
     folders: Mapping[str, str | Path] | None = None,
     macs_seconds: Sequence[float] = (),
 ) -> dict[str, Measurement]:
-    """Measure several models as `measure` does, their latencies in turns.
+    """Measure several models as `measure` does, and time them in turns.
 
     Args:
-        models: name -> model and its graph; the names key the result.
-        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
-        with_latency: False skips every forward pass.
-        folders: name -> where that model was saved.
-        macs_seconds: more audio lengths at which MACs are counted but nothing is timed.
+        models: The models with their graphs, by name. The result has the same names.
+        timing: Audio lengths, thread counts and the number of calls. None: the defaults of `Timing`.
+        with_latency: Whether to run forward passes.
+        folders: The folders where models were saved, by name.
+        macs_seconds: More audio lengths at which MACs are counted but nothing is timed.
 
     Raises:
         ModelError: the forward pass of a model fails.
@@ -105,7 +115,7 @@ def measure_side_by_side(
 
 
 def _count(traced: Traced[nn.Module], lengths: list[float], folder: str | Path | None) -> Measurement:
-    """Return what needs no forward pass."""
+    """Return the measurement without latency and peak memory, which need forward passes."""
     model = traced.model
     return Measurement(
         params=sum(parameter.numel() for parameter in model.parameters()),
@@ -127,18 +137,20 @@ def _with_forward_passes(
 
 
 def measured_size_bytes(source: nn.Module | str | Path) -> int:
-    """Return the bytes of a model's weights as safetensors: of a saved folder, or as they would be saved.
+    """Return the bytes of a model's weights as safetensors, from its folder or computed from the model.
 
     Raises:
         ArtifactError: the folder holds no safetensors file.
+
+    >>> measured_size_bytes(nn.Linear(10, 10, bias=False))
+    480
     """
     if isinstance(source, nn.Module):
         return _bytes_when_saved(source)
     sizes = [path.stat().st_size for path in sorted(Path(source).glob("*.safetensors"))]
     if not sizes:
         raise ArtifactError(
-            f"measuring: no *.safetensors file in {source}; wanted a folder that save_pretrained wrote, "
-            "give that one or none"
+            f"measuring: no *.safetensors file in {source}: give a folder that save_pretrained wrote, or none"
         )
     return sum(sizes)
 
@@ -146,13 +158,13 @@ def measured_size_bytes(source: nn.Module | str | Path) -> int:
 def _bytes_when_saved(model: nn.Module) -> int:
     """Return the size of the file that safetensors would write: a header in JSON, then each tensor once.
 
-    Nothing is written: a run that has trained for days must not fail for want of a place for a copy.
+    Nothing is written, so that a long run cannot fail because the disk has no space for a copy.
     """
     seen, header, end = dict[tuple[object, ...], str](), dict[str, object](), 0
     same = dict[str, str]()
     state = sorted(model.state_dict().items(), key=lambda each: (-each[1].element_size(), each[0]))
     for name, value in state:
-        place = value.untyped_storage().data_ptr() or name  # 0: no memory, so none that is shared
+        place = value.untyped_storage().data_ptr() or name  # 0 means no memory, so none that is shared
         where = (place, value.storage_offset(), value.shape, value.stride())
         if where in seen:
             same[name] = seen[where]

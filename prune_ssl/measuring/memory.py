@@ -1,4 +1,4 @@
-"""Owns memory: the peak of one forward pass, and what that number means on each device."""
+"""The peak memory of one forward pass, and the meaning of that number on each device."""
 
 import ctypes
 from pathlib import Path
@@ -13,17 +13,18 @@ PEAK_MEMORY_SCOPE = {
     "cuda": "torch.cuda.max_memory_allocated during one forward pass (weights included)",
     "cpu": "growth of resident memory during one forward pass (weights not included)",
 }
-"""Device type -> what `peak_memory_bytes` counts there. Other devices are not measured."""
+"""The meaning of `peak_memory_bytes` on each device type. Other devices are not measured."""
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
 
 def peak_memory_bytes(model: nn.Module, seconds: float) -> int | None:
-    """Return the peak memory of one forward pass on `seconds` of audio, batch 1, as PEAK_MEMORY_SCOPE says.
+    """Return the peak memory of one forward pass on `seconds` of audio, batch 1 (see PEAK_MEMORY_SCOPE).
 
-    None where it can't be had: on devices other than cuda and cpu, and on a CPU without Linux's resettable
-    high-water mark.
+    Returns:
+        Bytes, or None if the peak cannot be measured: on devices other than cuda and cpu, and on a CPU
+        without the resettable high-water mark of Linux.
     """
     waveform = random_waveform(model, seconds)
     with evaluating([model]), torch.inference_mode():
@@ -41,10 +42,10 @@ def peak_memory_bytes(model: nn.Module, seconds: float) -> int | None:
 
 
 def _reset_high_water_mark() -> bool:
-    """Hand free heap back and reset VmHWM to the present size; False where this system can't.
+    """Return free heap to the system and reset VmHWM to the present size. Return False if that is impossible.
 
-    Without the first the pass would reuse what earlier ones reserved and seem to need nothing; without the
-    second an earlier training step's peak would hide it.
+    Without the first, the pass would reuse memory that earlier passes reserved and seem to need none. Without
+    the second, the peak of an earlier training step would hide the peak of the pass.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     if trim is None:

@@ -1,4 +1,4 @@
-"""The pipeline: runs a recipe from audio to a smaller model and its report."""
+"""The pipeline: run a recipe from audio to a smaller model and its report."""
 
 from prune_ssl.pipeline.running import Outcome, dry_run, plan_architecture, run, trainer_for
 

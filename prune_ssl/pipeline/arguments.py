@@ -1,4 +1,4 @@
-"""Owns the TrainingArguments of every phase of a recipe, made before anything is trained or deleted."""
+"""The TrainingArguments of every phase of a recipe, made before anything is trained or deleted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,25 +11,25 @@ from prune_ssl.training import SpeechArguments
 from prune_ssl.training.processes import cpu_arguments, launched
 
 DENSE_TRAINING = "dense-training"
-"""Folder of the dense training's checkpoints; those of the other phases are named as the phase."""
+"""The folder of the dense training's checkpoints. The other phases use their own names."""
 
 
 def checked_arguments(
     recipe: Recipe, only_check: bool, say: Callable[[str], None]
 ) -> dict[str, TrainingArguments]:
-    """Make the arguments of every phase, so that none is refused once another has been trained.
+    """Make the arguments of every phase at once, so that no later phase is refused after an earlier one.
 
     Args:
-        recipe: the recipe.
-        only_check: nothing is to be trained on this machine: that it lacks bfloat16 is then a note.
-        say: called with the note.
+        recipe: The recipe.
+        only_check: Whether nothing will be trained on this machine. A lack of bfloat16 is then only a note.
+        say: Called with the note.
 
     Returns:
-        `dense`, `pruning` and `student`, those that the recipe has -> its arguments; recovery takes over
-        those of pruning.
+        The arguments of each phase of the recipe: `dense`, `pruning` or `student`. Recovery uses those of
+        pruning.
 
     Raises:
-        RecipeError: transformers refuses them; batches by seconds on several processes.
+        RecipeError: transformers refuses the arguments, or batches by seconds run on several processes.
     """
     if recipe.data.batch_seconds is not None and launched() > 1:
         raise RecipeError(
@@ -42,7 +42,7 @@ def checked_arguments(
         if not (only_check and recipe.bf16):
             raise
         made = phase_arguments(recipe.model_copy(update={"bf16": False}))
-        say(f"  note: this machine cannot run it: {error}")
+        say(f"  note: this machine cannot run the recipe: {error}")
         return made
 
 
@@ -102,7 +102,7 @@ def _training_arguments(
             save_steps=recipe.checkpoint_steps or steps,
             save_total_limit=2,
             report_to="none",
-            disable_tqdm=False,  # by default it is switched off with the log level of the command line
+            disable_tqdm=False,  # by default the log level of the command line would switch tqdm off
             train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
             dataloader_pin_memory=False,
             **(schedule | cpu_arguments() | more),

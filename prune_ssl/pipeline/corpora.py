@@ -1,4 +1,4 @@
-"""Owns what the trainers of a recipe are given: its clips, how they are changed, batches, settings."""
+"""The corpus of a run: its clips, their augmentation and corruption, and the arguments of its trainers."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -30,32 +30,34 @@ from prune_ssl.tasks import Processor, Task, task_class
 
 @dataclass(frozen=True)
 class Corpus:
-    """The clips of a run and the changes that are made to them, read and checked once."""
+    """The clips of a run with their augmentation and corruption, read and checked once."""
 
     data: DataPart
+    """The section `data` of the recipe."""
     clips: SpeechFolder
+    """The checked clips."""
     stream: StreamConfig | None
-    """How clips are streamed; None: they are in a folder."""
+    """How to stream the corpus. None: it is a folder."""
     augmentation: Augmentation | None
     corruption: Corruption | None
 
     def judged(self) -> tuple[Clip, ...]:
-        """Return the clips of the split that the recipe is judged on.
+        """Return the clips of the split on which the recipe is judged.
 
         Raises:
-            DataError: the folder does not have it.
+            DataError: the folder does not have this split.
         """
         return self.clips.splits[self.clips.judged_split(self.data.judged)]
 
     def training(
         self, task: Task, to_teach_clean: bool = False
     ) -> ClipDataset | CorruptedDataset | StreamedClips:
-        """Make the training set, changed at random and corrupted as the recipe says.
+        """Make the training set with the recipe's augmentation and corruption.
 
         Args:
-            task: encodes the clips' targets.
-            to_teach_clean: the model that learns becomes a teacher: where that is to hear clean audio, it
-                learns from clean audio.
+            task: Encodes the clips' targets.
+            to_teach_clean: Whether the trained model becomes a teacher. If teachers get clean audio, the
+                model is trained on clean audio.
         """
         crop = self.data.crop_seconds
         if self.stream is not None:
@@ -74,11 +76,11 @@ class Corpus:
 
 
 def read_corpus(recipe: Recipe, say: Callable[[str], None]) -> Corpus:
-    """Check all clips of a recipe and the folders of noise and rooms, and say what was found.
+    """Check all clips of a recipe and its folders of noise and impulse responses, and print the counts.
 
     Raises:
-        DataError: one message for all that is wrong with the clips; a folder without audio, or a range that
-            is upside down.
+        DataError: clips cannot be used (one message names them), a folder has no audio, or the ends of a
+            range are swapped.
     """
     data, task = recipe.data, task_class(recipe.task)
     stream = stream_config(data, task)
@@ -112,19 +114,19 @@ def _read_clips(data: DataPart, task: type[Task], stream: StreamConfig | None) -
 def trainer_arguments(
     corpus: Corpus, task: Task, model: PreTrainedModel, processor: Processor, losses: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return what every Trainer of a run takes: data, collator, loss and metrics.
+    """Return the arguments that all Trainers of a run share: data, collator, loss and metrics.
 
     Args:
-        corpus: the clips.
-        task: encodes and judges them.
-        model: it is judged.
-        processor: makes the model's input of audio.
-        losses: names of those of distillation.
+        corpus: The clips.
+        task: Encodes and judges the clips.
+        model: The model to judge.
+        processor: Turns audio into the model's input.
+        losses: The names of the distillation losses.
     """
-    # By length, so that batches have little padding.
+    # Sorted by length, so that batches have little padding.
     judged = sorted(corpus.judged(), key=lambda clip: clip.seconds)
     evaluated: ClipDataset | CorruptedDataset = ClipDataset(judged, task.encode_judged)
-    if ENHANCEMENT in losses:  # its loss needs clean audio
+    if ENHANCEMENT in losses:  # the enhancement loss needs clean audio
         evaluated = CorruptedDataset(evaluated, Corruption(cases=("clean",)))
     collator = task.collator(processor)
     collator.lengths = bool(losses)
@@ -139,7 +141,7 @@ def trainer_arguments(
 
 
 def stream_config(data: DataPart, task: type[Task]) -> StreamConfig | None:
-    """Return how a corpus is streamed for a task, or None where it is a folder."""
+    """Return how to stream a corpus for a task, or None if the corpus is a folder."""
     if data.stream is None:
         return None
     return config_of(
@@ -153,10 +155,10 @@ def stream_config(data: DataPart, task: type[Task]) -> StreamConfig | None:
 
 
 def augmentation_of(data: DataPart) -> Augmentation | None:
-    """Return the changes of training clips, or None; noise is left to `corruption` where there is one.
+    """Return the augmentation of training clips, or None. If there is a `corruption`, only it adds noise.
 
     Raises:
-        DataError: a folder without audio, or a range that is upside down.
+        DataError: a folder has no audio, or the ends of a range are swapped.
     """
     if data.augment is None:
         return None
@@ -165,10 +167,10 @@ def augmentation_of(data: DataPart) -> Augmentation | None:
 
 
 def check_cache(recipe: Recipe) -> None:
-    """Refuse a cache of a teacher that never hears a clip twice.
+    """Refuse a cache of the teacher's outputs if the teacher never gets the same clip twice.
 
     Raises:
-        RecipeError: it hears clips that are changed at random.
+        RecipeError: the teacher's clips are changed at random.
     """
     if recipe.distillation is None or recipe.distillation.teacher_cache is None:
         return
@@ -178,25 +180,24 @@ def check_cache(recipe: Recipe) -> None:
     for found, change in (
         (data.augment, "set data.augment: false"),
         (cropped, "leave data.crop_seconds out (data.max_seconds cuts each clip at the same place)"),
-        (corrupted, "let it hear clean audio, data.corruption.clean_teacher: true"),
+        (corrupted, "give the teacher clean audio, data.corruption.clean_teacher: true"),
     ):
         if found:
             raise RecipeError(
-                f"{recipe.name}: distillation.teacher_cache keeps answers for clips that come back "
-                f"unchanged, and here the teacher hears each changed at random: {change}, or leave "
-                "teacher_cache out."
+                f"{recipe.name}: distillation.teacher_cache needs clips that never change, but here the "
+                f"teacher's clips are changed at random: {change}, or leave teacher_cache out."
             )
 
 
 def check_batches(name: str, corpus: Corpus) -> None:
-    """Refuse batches by seconds that the longest training clip does not fit into.
+    """Refuse batches by seconds that are shorter than the longest training clip.
 
     Args:
-        name: of the recipe.
-        corpus: its clips.
+        name: The name of the recipe.
+        corpus: The clips.
 
     Raises:
-        RecipeError: so it is.
+        RecipeError: the longest clip does not fit into a batch.
     """
     seconds = corpus.data.batch_seconds
     if seconds is None:
@@ -211,9 +212,9 @@ def check_batches(name: str, corpus: Corpus) -> None:
 
 
 def corruption_of(data: DataPart) -> Corruption | None:
-    """Read the noise and impulse responses of a section, or None where it has none.
+    """Read the noise and impulse responses of the section `corruption`, or return None without one.
 
     Raises:
-        DataError: a folder without audio, or a range that is upside down.
+        DataError: a folder has no audio, or the ends of a range are swapped.
     """
     return None if data.corruption is None else config_of(data.corruption, Corruption)

@@ -1,4 +1,4 @@
-"""Owns what a run does with a model that is finished: it is saved, measured, reported, and gets its card."""
+"""Save a finished model of a run, measure it, and write its reports and its model card."""
 
 import copy
 from collections.abc import Sequence
@@ -25,23 +25,23 @@ from prune_ssl.training.processes import on_first
 from prune_ssl.writing import write_text
 
 REPORTS = ("md", "html", "json")
-"""Forms of each report; a sweep takes the last for the sign that there is a result."""
+"""The forms of each report, in the order of writing. A sweep takes the last one as the sign of a result."""
 
 
 def hand_over(
     recipe: Recipe, ready: Ready, dense: Traced[nn.Module], made: Finished, say: Say, suffix: str = ""
 ) -> None:
-    """Save one model of a run, measure it, and write its reports: the first process does it.
+    """Save one model of a run, measure it, and write its reports, all in the first process.
 
-    The model goes to the CPU, where the dense one is, wherever it was trained: the two are timed in turns.
+    The model is moved to the CPU, where the dense one is, so that the two can be timed in turns.
 
     Args:
-        recipe: the recipe.
-        ready: what the run started from.
-        dense: the dense model, with its graph.
-        made: the model, with its results.
-        say: called with one line at each step.
-        suffix: of the names of the model's folder and reports.
+        recipe: The recipe.
+        ready: The prepared run.
+        dense: The dense model with its graph.
+        made: The finished model with its results.
+        say: Called with one line at each step.
+        suffix: A suffix for the names of the model's folder and reports.
     """
     folder = recipe.folder
     set_masking_(made.model, ready.spec_augment)
@@ -70,7 +70,7 @@ def _report(
     model_folder: Path,
     task: Task,
 ) -> Report:
-    # What a latency budget constrains is in the report as well, where it means the report's device and dtype.
+    # The report also times the lengths of a latency budget, if its device and dtype are those of the report.
     conditions = [limit.constraint.at for limit in made.limits if limit.constraint.metric == "latency"]
     timed = [at for at in conditions if (at.device, at.dtype) == ("cpu", "float32")]
     loss_counts = task.spec.loss_is_judged
@@ -96,11 +96,11 @@ def _report(
 
 
 def _provenance(recipe: Recipe, model_folder: Path) -> Provenance:
-    """Return what the card of a model says of where it came from."""
+    """Return the origin of a model for its card."""
     source = model_folder / CARD_OF_SOURCE
     try:
         card = ModelCard.load(source).data.to_dict() if source.is_file() else {}
-    except (ValueError, OSError, yaml.YAMLError):  # theirs, and perhaps no card of the hub at all
+    except (ValueError, OSError, yaml.YAMLError):  # the source's README.md may not be a model card
         card = {}
     name, data = recipe.model.name, recipe.data.path
     command = f"prune-ssl run {RECIPE_FILE}"
@@ -108,7 +108,7 @@ def _provenance(recipe: Recipe, model_folder: Path) -> Provenance:
 
 
 def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -> list[str]:
-    """Measure the latencies that a budget constrains, where it says, and say how small and dense compare."""
+    """Measure the latencies of a budget under its conditions, and return lines that compare both models."""
     lines = []
     for limit in limits:
         at = limit.constraint.at

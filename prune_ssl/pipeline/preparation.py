@@ -1,4 +1,4 @@
-"""What must hold before any training of a recipe: data, model, task, teacher, and a budget in reach."""
+"""Prepare a run: read and check data, model, task, teacher and budget of a recipe before any training."""
 
 import dataclasses
 import re
@@ -39,7 +39,7 @@ from prune_ssl.recipes.sections import PruningPart
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import Task, TaskSettings, task_class
-from prune_ssl.tasks.frames import shortest_heard
+from prune_ssl.tasks.frames import shortest_in_training
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.masking import require_masks_fit
 from prune_ssl.tasks.starting import start_
@@ -49,9 +49,9 @@ from prune_ssl.training.processes import first_before_others
 Say = Callable[[str], None]
 
 TRAINING_ONLY = re.compile(r"\w*dropout\w*|layerdrop|apply_spec_augment|mask_(time|feature)_\w+")
-"""Fields of a config that change how a model is trained, and nothing of what it is."""
+"""Fields of a config that change only how a model is trained, not what it computes."""
 SET_BY_TASKS = ("num_labels", "vocab_size")
-"""Fields that follow from the data; a recipe gives them for `--architecture`."""
+"""Fields that follow from the data. A recipe gives them only for `--architecture`."""
 
 
 def check_losses(config: DistillationConfig, teacher: nn.Module, student: nn.Module) -> None:
@@ -61,44 +61,48 @@ def check_losses(config: DistillationConfig, teacher: nn.Module, student: nn.Mod
 
 @dataclass(frozen=True)
 class Ready:
-    """What a run starts from, once everything was found to fit; each of its facts is made here, once."""
+    """A prepared run: everything has been read, checked and made once."""
 
     folder: Path
+    """The output folder."""
     corpus: Corpus
     task: Task
     model: PreTrainedModel
+    """The model with the task's head, before any training."""
     extractor: Wav2Vec2FeatureExtractor
     graph: PruningGraph
-    """Of the model as it is, before any cut."""
+    """The graph of the model before any cut."""
     arguments: Mapping[str, TrainingArguments]
-    """Phase (`dense`, `pruning`, `student`) -> the arguments of its trainer."""
+    """The arguments of the trainer of each phase: `dense`, `pruning`, `student`."""
     pruning: PruningConfig | None
-    """With the budgets read, and latencies measured; None: the recipe makes a student."""
+    """The pruning config with parsed budgets and measured latency tables. None: the recipe has a student."""
     losses: DistillationConfig | None
+    """The losses of distillation. None: there is no distillation."""
     teacher: PreTrainedModel | None
-    """None: the dense model."""
+    """The teacher. None: the dense model."""
     spec_augment: bool
-    """What the model's config says; a model without labels is to match all frames, and has it off."""
+    """Whether the model's config had SpecAugment on. It is off for a model without labels, which must match
+    all frames."""
 
     @cached_property
     def shared(self) -> dict[str, Any]:
-        """What every Trainer of the run takes beside its model and TrainingArguments."""
+        """The arguments that all Trainers of the run share, besides model and TrainingArguments."""
         losses = () if self.losses is None else self.losses.losses
         processor = self.task.processor(self.extractor)
         return trainer_arguments(self.corpus, self.task, self.model, processor, losses)
 
 
 def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False) -> Ready:
-    """Read and check all that a recipe names; nothing is trained, and nothing written.
+    """Read and check everything that a recipe names. Nothing is trained or written.
 
     Args:
-        recipe: the recipe.
-        overwrite: the output folder may exist.
-        say: called with one line for each thing found.
-        only_check: nothing is to be trained on this machine or written, so it need not be able to.
+        recipe: The recipe.
+        overwrite: Whether the output folder may exist.
+        say: Called with one line for each finding.
+        only_check: Whether the run stops after the checks, so that this machine need not be able to train.
 
     Raises:
-        PruneError: the folder is taken; training settings, data, model, task, losses or budget do not fit.
+        PruneError: the folder is taken, or training settings, data, model, task, losses or budget do not fit.
     """
     check_cache(recipe)
     folder = recipe.folder if only_check else prepare_folder(recipe.folder, overwrite, as_whole=False)
@@ -108,7 +112,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     corpus, settings = read_corpus(recipe, say), _task_settings(recipe)
     loaded, extractor = _make_model(recipe.model, say)
     task = task_class(recipe.task).from_folder(corpus.clips, loaded, settings)
-    _say_head(recipe, task, loaded, say)
+    _report_head(recipe, task, loaded, say)
     model = task.head.put_on(loaded)
     dtype = _written_dtype(recipe.model, pruning)
     if dtype is not None:
@@ -118,7 +122,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     if pruning is not None:
         require_dense(recipe.model, model)
     traced = Traced(model, trace(model))
-    with first_before_others():  # who find the latency table that it measured
+    with first_before_others():  # the other processes read the latency table that the first one measured
         pruning = None if pruning is None else check_budget(traced, pruning, say)
     _check_clips(recipe.name, corpus, task, settings, traced, say)
     fresh = {"backbone": recipe.model.name is None and recipe.model.filterbank, "head": model is not loaded}
@@ -140,12 +144,12 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     )
 
 
-def _say_head(recipe: Recipe, task: Task, loaded: PreTrainedModel, say: Say) -> None:
-    """Say which head the task takes, and what may be forgotten of its training."""
+def _report_head(recipe: Recipe, task: Task, loaded: PreTrainedModel, say: Say) -> None:
+    """Print whether the head is kept or new, and a hint if its training may have been forgotten."""
     head = task.head.note(loaded)
     say(f"  head: {head}")
     if recipe.dense is None and head.startswith("NEW"):
-        say("  note: a new head learns while the model is pruned only: give a `dense:` phase")
+        say("  note: the new head is trained only while the model is pruned: give a `dense:` phase")
     if recipe.dense is not None and recipe.model.name is not None and task.head.fits(loaded):
         say(
             f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
@@ -159,12 +163,12 @@ def _check_clips(
     """Refuse clips that the model, the task or the batches cannot take.
 
     Raises:
-        PruneError: so it is.
+        PruneError: a clip is refused.
     """
     clips, model = corpus.clips, traced.model
     _check_lengths(clips, traced.graph)
     train = clips.splits["train"]
-    require_masks_fit(model, train, [shortest_heard(clip, settings) for clip in train])
+    require_masks_fit(model, train, [shortest_in_training(clip, settings) for clip in train])
     check_batches(name, corpus)
     corpus.judged()
     for note in task.check(clips, model, settings):
@@ -174,10 +178,10 @@ def _check_clips(
 def _losses_and_teacher(
     recipe: Recipe, task: Task, model: PreTrainedModel
 ) -> tuple[DistillationConfig | None, PreTrainedModel | None]:
-    """Return the losses of distillation and the teacher that is named (None: the dense model).
+    """Return the losses of distillation and the named teacher (None: the dense model).
 
     Raises:
-        DistillationError: they do not fit together, or do not fit the model that learns.
+        DistillationError: losses, teacher and learning model do not fit together.
     """
     losses = distillation_config(recipe.distillation, task)
     if losses is None or recipe.distillation is None:
@@ -190,10 +194,10 @@ def _losses_and_teacher(
 
 
 def _written_dtype(part: ModelPart, pruning: PruningConfig | None) -> torch.dtype | None:
-    """Return the dtype that a run's models are written in; None: that of their source.
+    """Return the dtype in which the run's models are written. None: the dtype of their source.
 
     Raises:
-        RecipeError: model.dtype and the budget name two.
+        RecipeError: model.dtype and the budget name different dtypes.
     """
     asked = None if part.dtype == "stored" else part.dtype
     counted = None if pruning is None else asked_dtype(pruning.budget)
@@ -207,10 +211,10 @@ def _written_dtype(part: ModelPart, pruning: PruningConfig | None) -> torch.dtyp
 
 
 def set_up_(recipe: Recipe, model: nn.Module) -> None:
-    """Give a model, in place, what the recipe says of its training and its config does not.
+    """Apply the recipe's training settings that the model's config does not hold, in place.
 
-    A filterbank stays as it is; an objective has the recipe's margin; a model without labels masks nothing,
-    unless it learns from masking.
+    A filterbank is frozen, the objective gets the recipe's margin, and a model without labels does not mask
+    frames unless a loss needs masking.
     """
     whole: Any = model
     if recipe.model.filterbank:
@@ -223,7 +227,7 @@ def set_up_(recipe: Recipe, model: nn.Module) -> None:
 
 
 def set_masking_(model: nn.Module, masks: bool) -> None:
-    """Say in a model's config whether its training masks frames (SpecAugment)."""
+    """Set in a model's config whether training masks frames (SpecAugment)."""
     config = getattr(model, "config", None)
     if isinstance(config, PreTrainedConfig):
         config.update({"apply_spec_augment": masks})
@@ -244,13 +248,15 @@ def _task_settings(recipe: Recipe) -> TaskSettings:
 
 
 def pruning_config(part: PruningPart) -> PruningConfig:
-    """Return the PruningConfig of a recipe's section, with its budgets read."""
+    """Return the PruningConfig of the section `pruning`, with parsed budgets."""
     *milestones, budget = map(parse_budget, part.budgets or (part.budget,))
     return config_of(part, PruningConfig, steps=None, budget=budget, milestones=tuple(milestones))
 
 
 def distillation_config(part: DistillationPart | None, task: Task | None = None) -> DistillationConfig | None:
-    """Return the DistillationConfig of a section, or None; its groups of logits are the task's by default.
+    """Return the DistillationConfig of the section `distillation`, or None without one.
+
+    The groups of logits are those of the task by default.
 
     Raises:
         DistillationError: a setting is out of range, or does not fit the task.
@@ -263,17 +269,17 @@ def distillation_config(part: DistillationPart | None, task: Task | None = None)
     if given not in (None, task.logit_groups):
         raise DistillationError(
             f"distillation.logit_groups: found {list(given or ())}, but the outputs of task "
-            f"{task.spec.name!r} are {list(task.logit_groups) if task.logit_groups else 'one group'}; "
+            f"{task.spec.name!r} are {list(task.logit_groups) if task.logit_groups else 'one group'}: "
             "leave it out."
         )
     return config_of(part, DistillationConfig, logit_groups=task.logit_groups)
 
 
 def require_dense(part: ModelPart, model: nn.Module) -> None:
-    """Refuse a model that was pruned already, unless the recipe allows it.
+    """Refuse a model that has been pruned before, unless the recipe allows it.
 
     Raises:
-        ModelError: so it is.
+        ModelError: the model is refused.
     """
     if is_pruned(model) and not part.allow_pruned:
         raise ModelError(
@@ -283,10 +289,10 @@ def require_dense(part: ModelPart, model: nn.Module) -> None:
 
 
 def check_budget(traced: Traced[nn.Module], config: PruningConfig, say: Say) -> PruningConfig:
-    """Say the budget and its reachable range in numbers, and refuse one that cannot be met.
+    """Print the budget and its reachable range, and refuse a budget that cannot be met.
 
     Returns:
-        The config, in which a latency has what this machine takes.
+        The config, in which a latency budget has the table of this machine.
 
     Raises:
         BudgetError: the budget is out of reach.
@@ -304,14 +310,15 @@ def check_budget(traced: Traced[nn.Module], config: PruningConfig, say: Say) -> 
     return dataclasses.replace(config, budget=budget)
 
 
-def architecture(part: ModelPart) -> Any:
-    """Return the config of a recipe's model, made from its `model` section.
+def architecture(part: ModelPart) -> PreTrainedConfig:
+    """Return the config of a recipe's model, made from its section `model`.
 
     Raises:
-        ModelError: the settings make no config of the family.
+        ModelError: the settings do not make a config of the family.
     """
     try:
-        return FAMILIES[part.family].stock("config")(**part.config)
+        made: PreTrainedConfig = FAMILIES[part.family].stock("config")(**part.config)
+        return made
     except (TypeError, ValueError, AttributeError, StrictDataclassError) as error:
         words = " ".join(str(error).split())
         raise ModelError(f"model.config does not make a {part.family} config: {words}") from error
@@ -329,7 +336,7 @@ def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, Wav2Vec2Fea
         start_as_filterbank_(model)
     if part.pass_on:
         pass_on_(model)
-    # As transformers has it: models with a group norm were trained on padding without a mask.
+    # As in transformers: models with a group norm were trained on padded audio without a mask.
     masked = config.feat_extract_norm == "layer"
     return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
 
@@ -348,15 +355,15 @@ def _load_named(part: ModelPart, name: str, say: Say) -> tuple[PreTrainedModel, 
 
 
 def named_settings(part: ModelPart, config: PreTrainedConfig, say: Say) -> dict[str, Any]:
-    """Return what of `model.config` applies to a named model, and say what is taken and what is not.
+    """Return the fields of `model.config` that apply to a named model, and print those that do and do not.
 
-    A recipe that makes its model may be given another start (`model.name=FOLDER`, a sweep, `--architecture`),
-    so what only a fresh model could have is no error.
+    A recipe that makes its model can be started from a named one instead (`model.name=FOLDER`, a sweep). So
+    fields that only a new model could have are not an error.
 
     Args:
-        part: names the model.
-        config: its own.
-        say: called with a line for what is taken, and one for what is left.
+        part: The section `model`, which names the model.
+        config: The model's own config.
+        say: Called with one line for the fields that apply, and one for the others.
     """
     fields = config.to_dict()
     differing = {
@@ -374,8 +381,8 @@ def named_settings(part: ModelPart, config: PreTrainedConfig, say: Say) -> dict[
     return taken
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON would have it."""
+def _plain(value: object) -> object:
+    """Return a value as JSON would hold it."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -389,7 +396,7 @@ def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
 
 
 def copy_of(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy in evaluation mode that shares nothing with `model`."""
+    """Return a copy of a model in evaluation mode that shares no memory with it."""
     copy = type(model)(model.config)
     copy.load_state_dict(model.state_dict())
     hand_on_origin(model, copy)

@@ -1,4 +1,4 @@
-"""Runs a recipe, stage by stage: dense training, pruning or a student, cut, recovery, report."""
+"""Run a recipe stage by stage: dense training, pruning or a student, cut, recovery, report."""
 
 import re
 import warnings
@@ -22,13 +22,13 @@ from prune_ssl.pipeline.folders import (
     begin,
     check_disk,
     clear_finished,
+    clear_interrupted,
     finish,
     held,
     is_begun,
     is_clear,
     is_finished,
     require_replaceable,
-    take_up,
     tidy,
 )
 from prune_ssl.pipeline.handing_over import REPORTS, hand_over
@@ -61,41 +61,46 @@ from prune_ssl.training.progress import use_budget_progress
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made."""
+    """The result of a run."""
 
     plan: Plan | None
-    """What was kept; None for a student."""
+    """The plan of the cut. None for a student."""
     report: Report
+    """The report of dense and small model."""
     folder: Path
+    """The output folder."""
     model_folder: Path
+    """The folder of the small model."""
     report_html: Path
+    """The report as an HTML page."""
     made: nn.Module | None = field(default=None, repr=False)
-    """The model, where this process made it."""
+    """The small model, if this process made it."""
 
     @cached_property
     def model(self) -> nn.Module:
-        """The small model; that of a run which was finished before is loaded from its folder."""
+        """The small model. If an earlier run made it, it is loaded from its folder."""
         return load_pretrained(self.model_folder) if self.made is None else self.made
 
 
 def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool = False) -> Outcome:
-    """Run a recipe: check everything, train dense (if asked), prune and recover or distil, save, report.
+    """Run a recipe: check everything, train the dense model, prune and recover (or distil), save, report.
 
-    All checks come before any training, and nothing is overwritten unless `overwrite`. A progressive run
-    saves and reports a model for each of its budgets; the outcome is that of the last. Under torchrun or
-    accelerate launch all processes train, the first one writes.
+    The dense model is trained only if the recipe has a section `dense`. All checks come before any training.
+    Nothing is overwritten unless `overwrite` is set. A progressive run saves and reports a model for each of
+    its budgets, and returns the outcome of the last. Under torchrun or accelerate launch all processes train,
+    and the first one writes.
 
     Args:
-        recipe: what to do.
-        overwrite: replace the output folder of an earlier run.
-        say: called with one line at each step.
-        resume: go on in the output folder of the same recipe, if it is there; with `checkpoint_steps` from
-            the last checkpoint of the phase that was interrupted.
+        recipe: The recipe.
+        overwrite: Whether to replace the output folder of an earlier run.
+        say: Called with one line at each step.
+        resume: Whether to continue an interrupted run of the same recipe in its output folder. With
+            `checkpoint_steps` it continues from the last checkpoint of the interrupted phase.
 
     Raises:
-        PruneError: the model, data, budget or output folder cannot be used; nothing was trained.
+        PruneError: the model, data, budget or output folder cannot be used. Nothing was trained then.
     """
-    say = say if is_first() else _unsaid
+    say = say if is_first() else _ignore
     recipe = smoke_version(recipe) if recipe.smoke else recipe
     if resume and from_first(lambda: is_finished(recipe)):
         return _found_finished(recipe, say)
@@ -106,13 +111,13 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
             require_replaceable(recipe.folder)
         ready = prepare(recipe, overwrite or begun, say)
         check_disk(recipe, ready.model, overwrite or begun)
-        on_first(lambda: take_up(recipe) if begun else begin(recipe))
+        on_first(lambda: clear_interrupted(recipe) if begun else begin(recipe))
         watch()
         return _run_stages(recipe, ready, begun, say)
 
 
 def _run_stages(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> Outcome:
-    """Train what is to be trained, hand over the models, and note that the run is finished."""
+    """Run the training phases, save and report the models, and record that the run is finished."""
     folder, model = ready.folder, ready.model
     if recipe.dense is not None and begun and (folder / DENSE_FOLDER).is_dir():
         state = load_pretrained(folder / DENSE_FOLDER).state_dict()
@@ -122,15 +127,15 @@ def _run_stages(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> Outcome:
         say(f"Training the dense model: {recipe.dense.steps} steps")
         _train_dense(ready, recipe.dense, begun)
         processor = ready.task.processor(ready.extractor)
-        # In float32, whatever the source's dtype: a resumed run goes on from exactly these weights.
+        # In float32, whatever the dtype of the source, so that a resumed run gets exactly these weights.
         exact = torch.float32
-        earlier = earlier_plan(model)  # of a model that was pruned before this run
+        earlier = earlier_plan(model)  # the plan of a model that was pruned before this run
         on_first(
             lambda: save_pretrained(
                 model, folder / DENSE_FOLDER, processor=processor, plan=earlier, dtype=exact
             )
         )
-        on_first(lambda: take_up(recipe))  # its checkpoints go
+        on_first(lambda: clear_interrupted(recipe))  # deletes the checkpoints of the dense training
     dense = Traced(copy_of(model), ready.graph)
     if ready.pruning is None:
         outcomes = _run_student(recipe, ready, dense, begun, say)
@@ -143,17 +148,17 @@ def _run_stages(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> Outcome:
 
 
 def _found_finished(recipe: Recipe, say: Say) -> Outcome:
-    """Return what a finished run made; what it had no time to delete is deleted."""
+    """Return the outcome of a finished run, and delete the files that it had no time to delete."""
     folder = recipe.folder
     if not from_first(lambda: is_clear(folder)):
         with held(folder):
             on_first(lambda: clear_finished(folder))
-    say(f"{folder} is finished: there is nothing left to do. --overwrite runs it again.")
+    say(f"{folder} is finished, so there is nothing left to do. --overwrite runs the recipe again.")
     return _found(folder)
 
 
 def _found(folder: Path, suffix: str = "") -> Outcome:
-    """Return what there is of one model in the folder of a run."""
+    """Return the outcome of one model from the folder of a run."""
     model_folder = folder / f"model{suffix}"
     return Outcome(
         load_plan(model_folder) if (model_folder / PLAN_FILE).is_file() else None,
@@ -169,17 +174,19 @@ def _run_pruning(
     ready: Ready,
     pruning: PruningConfig,
     dense: Traced[PreTrainedModel],
-    going_on: bool,
+    resume: bool,
     say: Say,
 ) -> list[Outcome]:
-    """Prune the model, recover, and hand over the model of each budget."""
+    """Prune the model, recover, and save and report the model of each budget."""
     part, outcomes = pruning_part(recipe), list[Outcome]()
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
-    trainer = PruningTrainer(model=ready.model, graph=ready.graph, pruning=pruning, **_of_pruning(ready))
+    trainer = PruningTrainer(
+        model=ready.model, graph=ready.graph, pruning=pruning, **_trainer_arguments(ready)
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PruneWarning)  # they are said here, a line each
-        trainer.train(resume_from_checkpoint=going_on)
+        warnings.simplefilter("ignore", PruneWarning)  # they are printed below, one line each
+        trainer.train(resume_from_checkpoint=resume)
         for made in trainer.finalize_all():
             for line in made.warnings:
                 say(f"  warning: {line}")
@@ -190,37 +197,42 @@ def _run_pruning(
 
 
 def _run_student(
-    recipe: Recipe, ready: Ready, dense: Traced[PreTrainedModel], going_on: bool, say: Say
+    recipe: Recipe, ready: Ready, dense: Traced[PreTrainedModel], resume: bool, say: Say
 ) -> list[Outcome]:
-    """Make a student of the dense model, distil it, and hand it over."""
+    """Make a student of the dense model, distil it, and save and report it."""
     part, teacher = student_part(recipe), ready.teacher or dense.model
     set_seed(recipe.seed)
     student = new_student(part, dense.model, ready.task)
     say(f"Distilling {part.shown}: {part.steps} steps")
     shared = {"args": ready.arguments["student"], **ready.shared}
-    made = distil(student, teacher, shared, ready.losses, part.freeze, going_on)
+    made = distil(student, teacher, shared, ready.losses, part.freeze, resume)
     hand_over(recipe, ready, dense, made, say)
     return [_outcome_of(ready, made)]
 
 
 def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = print) -> PruningTrainer:
-    """Return the trainer of a recipe's pruning phase for a model of the caller's, on the recipe's data.
+    """Return the trainer of a recipe's pruning phase for another model, on the recipe's data.
 
-    For a model that something else made of the recipe's; with method `one_shot` and a budget of 100% it is
-    trained as `run` trains its own cut models: a filterbank of the recipe stays as it is in this model too.
-    Nothing is written before training.
+    The model is one that another tool made from the recipe's model. With method `one_shot` and a budget of
+    100% it is trained exactly as `run` trains its own cut models. Nothing is written before training.
+
+    Args:
+        recipe: The recipe.
+        model: The model to train.
+        say: Called with one line for each finding.
 
     Raises:
         PruneError: the recipe's model, data or budget cannot be used.
     """
     ready = prepare(recipe, True, say)
     set_up_(recipe, model)
-    # The model has widths of its own: neither the graph nor a latency of the recipe's model is its.
-    return PruningTrainer(model=model, pruning=pruning_config(pruning_part(recipe)), **_of_pruning(ready))
+    # The model has other widths, so the graph and the latency table of the recipe's model do not fit it.
+    pruning = pruning_config(pruning_part(recipe))
+    return PruningTrainer(model=model, pruning=pruning, **_trainer_arguments(ready))
 
 
-def _of_pruning(ready: Ready) -> dict[str, Any]:
-    """Return what the trainer of a pruning phase takes, whichever model it prunes."""
+def _trainer_arguments(ready: Ready) -> dict[str, Any]:
+    """Return the arguments of a PruningTrainer that do not depend on the model it prunes."""
     return {
         "args": ready.arguments["pruning"],
         "distillation": ready.losses,
@@ -230,22 +242,27 @@ def _of_pruning(ready: Ready) -> dict[str, Any]:
 
 
 def _outcome_of(ready: Ready, made: Finished, suffix: str = "") -> Outcome:
-    """Return what a run made of one model."""
+    """Return the outcome of a model that this process made."""
     return replace(_found(ready.folder, suffix), plan=made.plan, made=made.model)
 
 
-def _unsaid(_line: str) -> None:
-    """Say nothing, on the processes that are not the first."""
+def _ignore(_line: str) -> None:
+    """Print nothing. All processes except the first use it."""
 
 
 def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     """Do all checks of a run, print the budget and its reachable range, and stop.
 
-    That this machine lacks bfloat16, or that the output folder is taken, is a note: the run may be meant for
-    another one.
+    A lack of bfloat16 on this machine, or an output folder that exists, is only a note, because the run may
+    be meant for another machine.
+
+    Args:
+        recipe: The recipe.
+        overwrite: Whether the output folder may exist.
+        say: Called with one line for each finding.
 
     Raises:
-        PruneError: as `run` would, before any training.
+        PruneError: `run` would raise it before any training.
     """
     if overwrite:
         require_replaceable(recipe.folder)
@@ -258,20 +275,33 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
 
 
 def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
-    """Check a recipe against its architecture on the meta device: no weights, no data, no network.
+    """Check a recipe against its architecture on the meta device, without weights, data or network.
 
-    Prints the dense cost, and the budget with its reachable range, or the student's cost. The head has the
-    size that the config says, not that of any data.
+    It prints the dense cost, and the budget with its reachable range or the student's cost. The head has the
+    size in the config, because no data are read.
+
+    Args:
+        recipe: The recipe.
+        say: Called with one line for each result.
+
+    Returns:
+        The graph of the dense model, or of the student.
 
     Raises:
-        ModelError: the config makes no model of the family. BudgetError: malformed or out of reach.
+        ModelError: the config does not make a model of the family.
+        BudgetError: the budget is malformed or out of reach.
+
+    >>> from prune_ssl.recipes import load_recipe
+    >>> graph = plan_architecture(load_recipe("ks_digits_hj_mac"), say=lambda line: None)
+    >>> "layer.0.ffn" in graph.groups
+    True
     """
     config = architecture(recipe.model)
     with torch.device("meta"):
         model = task_class(recipe.task).spec.auto_class.from_config(config)
     traced, seconds = Traced(model, trace(model)), recipe.reference_seconds
     cost = traced.graph.cost(seconds=seconds)
-    say(_shown(model, cost, seconds))
+    say(_cost_line(model, cost, seconds))
     if recipe.student is None:
         require_dense(recipe.model, model)
         check_budget(traced, pruning_config(pruning_part(recipe)), say)
@@ -283,18 +313,18 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
             check_losses(losses, model, student)
     graph = trace(student)
     small = graph.cost(seconds=seconds)
-    say(f"student {_shown(student, small, seconds)} ({100 * small.macs / cost.macs:.1f}%)")
+    say(f"student {_cost_line(student, small, seconds)} ({100 * small.macs / cost.macs:.1f}%)")
     return graph
 
 
-def _shown(model: nn.Module, cost: Cost, seconds: float) -> str:
+def _cost_line(model: nn.Module, cost: Cost, seconds: float) -> str:
     return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s"
 
 
 def _train_dense(ready: Ready, part: TrainPart, resume: bool) -> None:
-    heard = ready.corpus.training(ready.task, to_teach_clean=ready.losses is not None)
+    dataset = ready.corpus.training(ready.task, to_teach_clean=ready.losses is not None)
     trainer = DistillationTrainer(
-        model=ready.model, args=ready.arguments["dense"], **ready.shared | {"train_dataset": heard}
+        model=ready.model, args=ready.arguments["dense"], **ready.shared | {"train_dataset": dataset}
     )
     use_budget_progress(trainer, "dense")
     objective = getattr(ready.model, "objective", None)

@@ -1,4 +1,4 @@
-"""Owns the run of a student: made from its teacher, distilled, judged before and after."""
+"""The run of a student: make it from its teacher, distil it, and judge it before and after."""
 
 from typing import Any
 
@@ -17,23 +17,23 @@ from prune_ssl.training.progress import use_budget_progress
 
 
 def student_part(recipe: Recipe) -> StudentPart:
-    """Return the student of a recipe.
+    """Return the section `student` of a recipe.
 
     Raises:
-        RecipeError: it has none.
+        RecipeError: the recipe prunes instead.
     """
     if recipe.student is None:
-        raise RecipeError(f"{recipe.name}: it prunes; there is no `student` in it.")
+        raise RecipeError(f"{recipe.name}: the recipe prunes a model, so it has no `student`.")
     return recipe.student
 
 
 def new_student(part: StudentPart, teacher: PreTrainedModel, task: Task) -> PreTrainedModel:
-    """Make a student, with the task's head; the teacher's head where that fits.
+    """Make a student with the task's head, and copy the teacher's head if the shapes agree.
 
-    LayerDrop is off in it: a layer that is skipped has no state to compare.
+    LayerDrop is off in the student, because a skipped layer has no state to compare.
 
     Raises:
-        DistillationError: the teacher has no such layers, or the widths do not fit.
+        DistillationError: the teacher lacks a named layer, or the widths do not fit.
     """
     student = make_student(teacher, part)
     student.config.layerdrop = 0.0
@@ -65,15 +65,15 @@ def distil(
     """Train a student.
 
     Args:
-        student: it is trained in place.
-        teacher: it is frozen in place.
-        shared: arguments of its trainer: the TrainingArguments, data, collator, loss and metrics.
-        losses: what is learned from the teacher.
-        freeze: what of the student does not learn.
-        resume: go on from the newest checkpoint.
+        student: The student. It is trained in place.
+        teacher: The teacher. It is frozen in place.
+        shared: The arguments of the trainer: TrainingArguments, data, collator, loss and metrics.
+        losses: The losses of distillation.
+        freeze: The part of the student that is not trained.
+        resume: Whether to continue from the newest checkpoint.
 
     Returns:
-        The student with its results (`student` before, `distilled` after; `dense`, where the teacher's task
+        The student with its results (`student` before, `distilled` after, and `dense` if the teacher's task
         has a metric), and its training losses by step.
     """
     results = {}

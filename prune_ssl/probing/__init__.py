@@ -1,4 +1,4 @@
-"""The SUPERB probe: what a frozen encoder, pruned or not, knows of a task; and SUPERB's scores."""
+"""The SUPERB probe: how well a frozen encoder, pruned or not, serves a task; and SUPERB's scores."""
 
 from prune_ssl.probing.probes import Probed, Trained, probe
 from prune_ssl.probing.scores import MEASURES, overall_score, superb_score

@@ -1,6 +1,7 @@
-"""Owns a probe's training: heads on frozen states, at each learning rate of a grid; validation chooses.
+"""The training of a probe: a head on frozen states at each learning rate of a grid; validation chooses one.
 
-s3prl's downstream training: Adam, no schedule, gradients clipped to norm 1; the encoder never changes.
+It follows s3prl's downstream training: Adam, no schedule, gradients clipped to norm 1. The encoder never
+changes.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss
@@ -23,26 +24,28 @@ from prune_ssl.models import backbone_of
 from prune_ssl.probing.heads import Probe
 from prune_ssl.probing.settings import ProbeSettings
 from prune_ssl.probing.states import FrozenStates
-from prune_ssl.tasks import Classification, Recognition, Slots, Task, TaskSettings, task_class
+from prune_ssl.tasks import Classification, Label, Recognition, Slots, Task, TaskSettings, task_class
 
 EVALUATIONS = 10
-"""Times that the validation split is judged in a training; the best head is kept."""
+"""How often a training judges the validation split. The best head is kept."""
 
-Loss = Callable[[torch.Tensor, torch.Tensor, Sequence[Any]], torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor, Sequence[Label]], torch.Tensor]
+"""Maps outputs, valid frames and labels of a batch to its loss."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One head: where it came from and what it reaches."""
+    """One trained head and its results."""
 
     learning_rate: float
     validation: float
-    """The metric on validation at the step that was kept."""
+    """The metric on validation at the kept step."""
     step: int
+    """The step whose weights were kept."""
     test: dict[str, float]
-    """All metrics on test (or on validation where there is no test split)."""
+    """All metrics on test (or on validation if there is no test split)."""
     layer_weights: tuple[float, ...]
-    """Of the hidden states, first the frontend's; they sum to 1."""
+    """The weights of the hidden states, starting with the frontend's. They sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ class Probed:
     """The result of a probe of one task, over one folder or several folds."""
 
     metric: str
+    """The name of the metric."""
     value: float
-    """Mean over the folds of the test metric, each fold with the head that validation chose."""
+    """The test metric of the head that validation chose, averaged over the folds."""
     folds: tuple[tuple[Trained, ...], ...]
-    """By fold, every head that was trained, the chosen one first."""
+    """All trained heads of each fold, the chosen one first."""
 
 
 def probe(
@@ -65,15 +69,15 @@ def probe(
     say: Callable[[str], None] = print,
     keep: Callable[[Sequence[Sequence[Trained]]], None] | None = None,
 ) -> Probed:
-    """Train the task's head on a frozen encoder at every learning rate, and judge the best on test.
+    """Train the task's head on a frozen encoder at every learning rate, and judge the best head on test.
 
     Args:
-        model: dense or pruned; it is not changed but put into eval mode.
-        extractor: The model's.
-        data: A folder with train/, validation/ and perhaps test/; or a folder of such folders, the folds.
+        model: A dense or pruned model. It stays unchanged, but is set to evaluation mode.
+        extractor: The model's feature extractor.
+        data: A folder with train/, validation/ and perhaps test/, or a folder of such folders (folds).
         settings: One of `PROBES`, perhaps with fewer steps.
-        say: called with one line for each head.
-        keep: called after each head with all heads so far, by fold.
+        say: Called with one line for each trained head.
+        keep: Called after each head with all heads so far, by fold.
 
     Raises:
         DataError: the data cannot be used.
@@ -101,13 +105,13 @@ def probe(
 
 
 def _folds(root: Path) -> list[Path]:
-    """Return the root, where it is a corpus in any layout, or else its folders, if each of them is one.
+    """Return the root if it is a corpus in any layout, else its subfolders if each of them is a corpus.
 
     Raises:
-        DataError: neither; or there is no such folder, or nothing in it.
+        DataError: neither the root nor its subfolders are corpora.
     """
     if not root.is_dir() or read_listings(root, None):
-        return [root]  # of a missing one `check_folder` says so
+        return [root]  # `check_folder` reports a missing folder
     folds = sorted(each for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
     for fold in folds:
         if not read_listings(fold, None):
@@ -135,7 +139,7 @@ def _train(
 ) -> Trained:
     train, validation = folder.splits["train"], folder.splits["validation"]
     torch.manual_seed(settings.seed)
-    first = states.of(train[0])
+    first = states.of_clip(train[0])
     pooled = not isinstance(task, Recognition)
     head = Probe(first.shape[0], first.shape[2], settings.width, _outputs_of(task), pooled=pooled)
     optimizer = torch.optim.Adam(head.parameters(), lr=rate)
@@ -164,16 +168,16 @@ def _train(
 
 
 def _outputs_of(task: Task) -> int:
-    """Return how many outputs a probe of the task has."""
+    """Return the number of outputs that a probe of the task needs."""
     if isinstance(task, Recognition):
         return len(task.tokenizer)
     if isinstance(task, (Classification, Slots)):
         return len(task.labels)
-    raise DataError(f"probe: task {task.spec.name!r} has no probe; choose one of labels, slots or phonemes")
+    raise DataError(f"probe: task {task.spec.name!r} has no probe: choose one of labels, slots or phonemes")
 
 
 def _batches(clips: Sequence[Clip], settings: ProbeSettings) -> Iterator[list[int]]:
-    """Yield batches of indices for ever: epochs in random order, or labels equally often."""
+    """Yield endless batches of indices: epochs in random order, or draws with equally frequent labels."""
     generator = torch.Generator().manual_seed(settings.seed)
     if settings.balanced:
         labels = [clip.target for clip in clips]
@@ -193,9 +197,10 @@ def _loss_of(task: Task) -> Loss:
     if isinstance(task, Recognition):
         blank = task.tokenizer.pad_token_id
 
-        def aligned(logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Any]) -> torch.Tensor:
-            lengths = torch.tensor([len(target) for target in targets])
-            rows = torch.tensor([index for target in targets for index in target])
+        def aligned(logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Label]) -> torch.Tensor:
+            sequences = [target for target in targets if isinstance(target, list)]
+            lengths = torch.tensor([len(sequence) for sequence in sequences])
+            rows = torch.tensor([index for sequence in sequences for index in sequence])
             scores = logits.log_softmax(-1).transpose(0, 1)
             return ctc_loss(scores, rows, frames, lengths, blank=blank, zero_infinity=True)
 
@@ -209,7 +214,7 @@ def _cross_entropy(outputs: dict[str, torch.Tensor], targets: torch.Tensor) -> t
 
 
 def _judge(head: Probe, states: FrozenStates, task: Task, clips: Sequence[Clip]) -> dict[str, float]:
-    """Judge the head on clips, one at a time: no padding."""
+    """Return the metrics of the head on clips, computed one clip at a time, without padding."""
     rows = []
     with torch.no_grad():
         for clip in clips:
@@ -218,17 +223,17 @@ def _judge(head: Probe, states: FrozenStates, task: Task, clips: Sequence[Clip])
     predictions = np.stack([np.pad(row, (0, longest - len(row))) for row in rows])
     if not predictions.size:
         raise DataError("probe: no clips to judge: put some into validation")
-    labels: Any = None
+    labels: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
     if not task.spec.open_targets and task.loss_function() is None:
         labels = np.array([task.encode_judged(clip.target) for clip in clips])
     judge = task.judge(clips, backbone_model(states))
     if judge is None:
-        raise DataError(f"probe: the task {task.spec.name!r} has no metric; probe one that has labels.")
+        raise DataError(f"probe: the task {task.spec.name!r} has no metric: choose a task with labels.")
     return judge(EvalPrediction(predictions, labels))
 
 
 def backbone_model(states: FrozenStates) -> PreTrainedModel:
-    """Return the frozen encoder as what `Task.judge` asks for its frames."""
+    """Return the frozen encoder as a model of transformers, whose frames `Task.judge` counts."""
     _, encoder = backbone_of(states.encoder)
     assert isinstance(encoder, PreTrainedModel)
     return encoder

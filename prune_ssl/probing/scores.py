@@ -1,4 +1,4 @@
-"""Owns SUPERB's two scores over its ten tasks (Yang et al., SUPERB, Interspeech 2021; Feng et al., 2023)."""
+"""SUPERB's two scores over its ten tasks (Yang et al., SUPERB, Interspeech 2021; Feng et al., 2023)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ class Measure:
     """One of the eleven numbers of a SUPERB row."""
 
     task: str
-    """SF is judged by two numbers; other tasks by one."""
+    """The task. SF has two numbers, the other tasks have one."""
     words: str
+    """The task and the metric in words."""
     baseline: float
-    """What the log-mel filterbank (FBANK) reaches."""
+    """The value of the log-mel filterbank (FBANK), which the SUPERB score takes as 0."""
     best: float
-    """The state of the art that the SUPERB score takes as 1."""
+    """The state of the art, which the SUPERB score takes as 1."""
     error: bool = False
-    """Whether it is an error rate in percent: less is better."""
+    """Whether it is an error rate in percent, so that lower is better."""
     percent: bool = True
-    """Whether it is in percent; QbE's is a value below 1."""
+    """Whether it is in percent. Only QbE's value is a fraction."""
 
 
 MEASURES: dict[str, Measure] = {
@@ -38,32 +39,38 @@ MEASURES: dict[str, Measure] = {
     "asv": Measure("asv", "speaker verification, EER", 9.56, 5.11, error=True),
     "sd": Measure("sd", "speaker diarization, DER", 10.05, 5.62, error=True),
 }
-"""Measure -> the FBANK row and the best values that make the published scores come out (tests). Some papers
-print another FBANK row, which gives other scores by the same formula."""
+"""The measures, with the FBANK row and the best values that reproduce the published scores (see the tests).
+Some papers print another FBANK row, which gives other scores with the same formula."""
 
 
 def overall_score(results: Mapping[str, float]) -> float:
-    """Return the mean of the eleven numbers, error rates as 100 - rate, QbE's in hundredths.
+    """Return the mean of the eleven numbers, where an error rate counts as 100 - rate and QbE's as percent.
 
     Raises:
         DataError: a number is missing or unknown.
+
+    >>> round(overall_score({name: measure.best for name, measure in MEASURES.items()}), 2)
+    82.81
     """
     return sum(_merit(measure, results[name]) for name, measure in _checked(results).items()) / len(MEASURES)
 
 
 def superb_score(results: Mapping[str, float]) -> float:
-    """Return 1000 times the mean over the ten tasks of how far a model is from FBANK (0) to the best (1).
+    """Return the SUPERB score: 1000 times the mean over the ten tasks of the position of a model's value.
 
-    SF counts as the mean of its two numbers.
+    The position is 0 at FBANK's value and 1 at the best value. SF counts as the mean of its two numbers.
 
     Raises:
         DataError: a number is missing or unknown.
+
+    >>> superb_score({name: measure.baseline for name, measure in MEASURES.items()})
+    0.0
     """
-    ways: dict[str, list[float]] = {}
+    positions: dict[str, list[float]] = {}
     for name, measure in _checked(results).items():
-        way = (results[name] - measure.baseline) / (measure.best - measure.baseline)
-        ways.setdefault(measure.task, []).append(way)
-    return 1000 * sum(sum(each) / len(each) for each in ways.values()) / len(ways)
+        position = (results[name] - measure.baseline) / (measure.best - measure.baseline)
+        positions.setdefault(measure.task, []).append(position)
+    return 1000 * sum(sum(each) / len(each) for each in positions.values()) / len(positions)
 
 
 def _merit(measure: Measure, value: float) -> float:
@@ -76,7 +83,7 @@ def _checked(results: Mapping[str, float]) -> dict[str, Measure]:
     missing, unknown = sorted(MEASURES.keys() - results), sorted(results.keys() - MEASURES.keys())
     if missing or unknown:
         raise DataError(
-            f"SUPERB scores want the numbers {', '.join(MEASURES)}; missing: {', '.join(missing) or '-'}; "
+            f"SUPERB scores need the numbers {', '.join(MEASURES)}; missing: {', '.join(missing) or '-'}; "
             f"unknown: {', '.join(unknown) or '-'}. A score over fewer tasks cannot be compared."
         )
     return MEASURES

@@ -1,4 +1,4 @@
-"""Owns how each SUPERB task is probed: data, head, steps, batch (s3prl's downstream settings)."""
+"""The settings of each SUPERB probe: data, head, steps and batch size (s3prl's downstream settings)."""
 
 from __future__ import annotations
 
@@ -6,34 +6,42 @@ from dataclasses import dataclass
 from typing import Literal
 
 GRID: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4)
-"""Learning rates to search: an untuned one changes a result more than a compression does."""
+"""The learning rates to search. A bad learning rate changes a result more than compression does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSettings:
-    """One task of SUPERB."""
+    """The probe of one task of SUPERB.
+
+    >>> from dataclasses import replace
+    >>> replace(PROBES["ks"], steps=1_000).metric
+    'accuracy'
+    """
 
     words: str
+    """The task in words."""
     task: Literal["classification", "slots", "phonemes"]
-    """The task of ours that reads targets and judges."""
+    """The task of `prune_ssl.tasks` that reads targets and judges."""
     metric: str
-    """The key of its metrics that SUPERB reports."""
+    """The metric that SUPERB reports."""
     error: bool = False
-    """Whether less of it is better."""
+    """Whether the metric is an error rate, so that lower is better."""
     target: str = "label"
     """The column or columns to predict."""
     width: int = 256
-    """Of the projection before pooling or the last layer."""
+    """The width of the projection before pooling or the last layer."""
     steps: int
+    """The number of training steps."""
     batch_size: int = 32
+    """The number of clips of a batch."""
     max_seconds: float | None = None
-    """Longer clips are cut to their start (s3prl draws a random piece; states are kept here)."""
+    """Longer clips are cut to their start. (s3prl draws a random piece; here states are computed once.)"""
     rates: tuple[float, ...] = GRID
-    """Learning rates to try."""
+    """The learning rates to try."""
     seed: int = 0
-    """Of heads and batches."""
+    """The seed of heads and batches."""
     balanced: bool = False
-    """Whether training clips are drawn so that all labels come equally often."""
+    """Whether training clips are drawn so that all labels are equally frequent."""
 
 
 PROBES: dict[str, ProbeSettings] = {
@@ -67,4 +75,4 @@ PROBES: dict[str, ProbeSettings] = {
         steps=100_000,
     ),
 }
-"""Task of SUPERB -> how it is probed. ASR, SF, ASV, SD and QbE are not here yet."""
+"""The probe of each task of SUPERB. ASR, SF, ASV, SD and QbE are not supported yet."""

@@ -1,4 +1,4 @@
-"""Owns the hidden states of a frozen encoder: computed once per clip where they fit into memory.
+"""The hidden states of a frozen encoder, computed once per clip if they fit into memory.
 
 Letters: L+1 hidden states, T frames, D their width.
 """
@@ -6,7 +6,6 @@ Letters: L+1 hidden states, T frames, D their width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -16,27 +15,29 @@ from prune_ssl.data import Clip, SpeechCollator
 from prune_ssl.models import backbone_of
 
 MEMORY_BYTES = 2 << 30
+"""The memory for kept states, 2 GiB."""
 
 
 class FrozenStates:
     """All hidden states of clips, from an encoder in eval mode that is never trained.
 
     Args:
-        model: Dense or pruned, bare or with a head; removed layers pass their input on, so that L+1 stays.
-        collator: As the model wants its audio.
-        memory_bytes: States are kept up to so much; the others are computed each time.
+        model: A dense or pruned model, bare or with a head. A removed layer still returns its input as a
+            hidden state, so that there are always L+1 states.
+        collator: Makes the model's inputs.
+        memory_bytes: States are kept up to this size. Those of further clips are computed each time.
     """
 
     def __init__(
         self, model: PreTrainedModel, collator: SpeechCollator, memory_bytes: int = MEMORY_BYTES
     ) -> None:
         _, backbone = backbone_of(model)
-        self.encoder: Any = backbone.eval()
+        self.encoder = backbone.eval()
         self.collator = collator
         self.left = memory_bytes
         self.kept: dict[Clip, torch.Tensor] = {}
 
-    def of(self, clip: Clip) -> torch.Tensor:
+    def of_clip(self, clip: Clip) -> torch.Tensor:
         """Return the states (L+1, T, D) of one clip, without padding, on the CPU."""
         if clip not in self.kept:
             states = self._compute(clip)
@@ -48,16 +49,17 @@ class FrozenStates:
         return self.kept[clip]
 
     def batch(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return states (B, L+1, T, D), zeros after each clip's end, and frames (B,)."""
-        each = [self.of(clip).transpose(0, 1) for clip in clips]
+        """Return states (B, L+1, T, D), padded with zeros after each clip's end, and frames (B,)."""
+        each = [self.of_clip(clip).transpose(0, 1) for clip in clips]
         frames = torch.tensor([len(states) for states in each])
         return pad_sequence(each, batch_first=True).transpose(1, 2), frames
 
     def _compute(self, clip: Clip) -> torch.Tensor:
-        # One clip at a time: models that take no mask would let padding change the states.
+        # One clip at a time, because in models without a mask padding would change the states.
         audio = self.collator([{"input_values": clip.waveform()}])["input_values"]
+        weights = next(self.encoder.parameters())
         with torch.no_grad():
             outputs = self.encoder(
-                audio.to(device=self.encoder.device, dtype=self.encoder.dtype), output_hidden_states=True
+                audio.to(device=weights.device, dtype=weights.dtype), output_hidden_states=True
             )
         return torch.cat(outputs.hidden_states).float().cpu()

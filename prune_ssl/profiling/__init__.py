@@ -1,4 +1,4 @@
-"""Owns timing, and what widths cost on this machine: latency tables, measured and corrected."""
+"""Time models, and measure and correct tables of the latency of each width on this machine."""
 
 from prune_ssl.profiling.comparing import SpeedUp, speed_up
 from prune_ssl.profiling.fitting import Fit, fit_latency

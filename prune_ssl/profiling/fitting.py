@@ -1,4 +1,4 @@
-"""Latency budgets as measured: what a table chooses is timed, and the table corrected until that fits."""
+"""Fit a latency budget to measurements: time the cut that a table chooses, and correct the table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,21 +15,22 @@ from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.arguments import as_model_and_graph
 
-ROUNDS = 4
-CALLS, LEAST_SECONDS = 25, 1.0  # of each model, in turns
-SLACK = 0.04  # part of the budget that may be left over
-AIM = 0.985  # of the budget: near the middle of what is accepted, as every timing is noisy
+ROUNDS = 4  # at most so many cuts are timed
+CALLS, LEAST_SECONDS = 25, 1.0  # timed calls of each model, and the time that they take at least
+SLACK = 0.04  # share of the budget that may be left over
+AIM = 0.985  # aim at this share of the budget, near the middle of the accepted range, as timings are noisy
 
 Keep = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A budget whose table agrees with what was measured of the model that it chooses."""
+    """A budget whose table agrees with the measured latency of the cut that it chooses."""
 
     budget: Budget
+    """The budget with the corrected table."""
     share: float = 1.0
-    """Latency of that model, of the uncut model's."""
+    """The latency of that cut as a fraction of the uncut model's."""
 
 
 def fit_latency(
@@ -39,19 +40,28 @@ def fit_latency(
     choose: Callable[[Budget], Keep],
     say: Callable[[str], None] | None = None,
 ) -> Fit:
-    """Correct the table of a latency budget until the cut that it leads to takes no longer, measured.
+    """Correct the table of a latency budget until the chosen cut, measured, is within the budget.
 
-    A table's sum is a few percent off where all modules are narrower. So the cut is made, timed in turns
-    with the uncut model, and chosen again with the savings of all widths scaled: to those of the first cut,
-    then so that cuts on both sides of the budget close in on it. It ends within 4% below the budget, or with
-    the best of four cuts. A percentage is of the uncut model timed beside it, absolute latencies are medians.
+    The sum of a table's times is a few percent off if all modules are narrower. So the cut is made and timed
+    in turns with the uncut model. Then all savings of the table are scaled, and the cut is chosen again. The
+    first scale is the ratio of the measured to the predicted saving. Later scales interpolate between cuts
+    above and below the budget. This ends with a cut at most 4% below the budget, or with the best of four
+    cuts. A percentage refers to the uncut model timed in the same turns. Absolute latencies are medians.
 
     Args:
-        model: the model that is to be cut, without gates, or its folder or hub name; it is not changed.
-        graph: what `trace(model)` gave.
-        budget: with its tables (`with_latency`); one without a latency comes back as it is.
-        choose: gives the keep of a budget (`select`, or gates); called with corrected budgets.
-        say: called with one line for each cut that was timed.
+        model: The model to cut, without gates, or its folder or hub name. It is not changed.
+        graph: The graph of `trace(model)`.
+        budget: The budget with its tables (see `with_latency`). One without a latency is returned unchanged.
+        choose: Returns the keep for a budget (by `select`, or by gates). It is called with corrected budgets.
+        say: Called with one line for each timed cut.
+
+    >>> from prune_ssl.selection import parse_budget
+    >>> from prune_ssl.tracing import trace
+    >>> from transformers import HubertConfig, HubertModel
+    >>> config = HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    >>> model = HubertModel(config)
+    >>> fit_latency(model, trace(model), parse_budget("macs=50%"), choose=lambda budget: {}).share
+    1.0
     """
     model, budget = as_model_and_graph(model, graph, "fit_latency"), as_budget(budget)
     limit = next((each for each in budget if each.metric == "latency"), None)
@@ -69,7 +79,7 @@ def fit_latency(
             say(f"Timed a cut: {cut_ms:.1f} ms, uncut {whole_ms:.1f} ms ({share:.1%}; asked: {goal:.1%})")
         if 1 - SLACK <= share / goal <= 1 or goal >= 1:
             break
-        aim = _next_aim(attempts, goal)  # of the uncorrected table; the corrected one calls it the goal
+        aim = _next_aim(attempts, goal)  # in the uncorrected table; the corrected one shall give the goal
         if aim >= 1:
             break  # the cut is not in the table (hidden size)
         level = 1.0 if limit.fraction is not None else whole_ms * 1e6 / whole
@@ -78,9 +88,9 @@ def fit_latency(
         try:
             before, keep = keep, choose(fit.budget)
         except BudgetError:
-            break  # less than what was timed cannot be reached
+            break  # no smaller cut can be reached
         if keep == before:
-            break  # something else limits it
+            break  # another limit decides the cut
     return _best(attempts).fit if attempts else fit
 
 
@@ -89,9 +99,9 @@ class _Attempt:
     """A cut that was timed."""
 
     predicted: float
-    """Its part of the uncut model's time in the uncorrected table."""
+    """Its time in the uncorrected table, as a fraction of the uncut model's."""
     used: float
-    """What it took, of the budget."""
+    """Its measured time as a fraction of the budget."""
     fit: Fit
 
     def by_use(self) -> float:
@@ -99,13 +109,13 @@ class _Attempt:
 
 
 def _best(attempts: Sequence[_Attempt]) -> _Attempt:
-    """Return the cut that uses most of the budget; where all take more, the one that takes least."""
+    """Return the cut that uses most of the budget, or the fastest cut if all exceed the budget."""
     within = [attempt for attempt in attempts if attempt.used <= 1]
     return max(within, key=_Attempt.by_use) if within else min(attempts, key=_Attempt.by_use)
 
 
 def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
-    """Return which part of the uncut model's time in the table the next cut is to take."""
+    """Return the fraction of the uncut model's time in the table that the next cut shall take."""
     over = [attempt for attempt in attempts if attempt.used > AIM]
     under = [attempt for attempt in attempts if attempt.used <= AIM]
     if over and under:
@@ -114,18 +124,15 @@ def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
         return low.predicted + part * (high.predicted - low.predicted)
     nearest = min(attempts, key=lambda attempt: abs(attempt.used - AIM))
     share = goal * nearest.used
-    told = (
-        share < 1 and nearest.predicted < 1
-    )  # else the table knows nothing of what was cut, if anything was
-    saved = (1 - nearest.predicted) / (1 - share) if told else 1.0
+    comparable = share < 1 and nearest.predicted < 1  # else nothing in the table was cut
+    saved = (1 - nearest.predicted) / (1 - share) if comparable else 1.0
     return max(1 - saved * (1 - goal * AIM), 0.0)
 
 
 def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) -> tuple[float, float]:
     """Return the ms of a model and of its cut, under the conditions of a latency.
 
-    Medians; where other programs took part of the machine, and medians are those of the time that they took,
-    the low quartiles of both.
+    They are medians, or low quartiles if other programs disturbed the timing.
     """
     placed = {
         name: resize(model, graph, units).to(at.device, getattr(torch, at.dtype))
@@ -146,13 +153,13 @@ def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) ->
 
 
 def corrected(table: LatencyTable, whole_ns: int, factor: float, level: float = 1.0) -> LatencyTable:
-    """Return a table in which every width saves `factor` times what it saved, at another level.
+    """Return a table whose savings are scaled by `factor`, and all its times by `level`.
 
     Args:
-        table: of the model.
-        whole_ns: what the uncut model takes in it.
-        factor: of what is saved.
-        level: of all times: what the uncut model takes now, of what it took.
+        table: The table of the model.
+        whole_ns: The time of the uncut model in this table.
+        factor: The factor of the savings of every width.
+        level: The factor of all times: the present time of the uncut model over its time in the table.
     """
     rest = whole_ns - factor * (whole_ns - table.rest_ns)
     return replace(

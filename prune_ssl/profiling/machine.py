@@ -1,4 +1,4 @@
-"""Owns what identifies a machine: times of another one mean nothing here."""
+"""The identity and the state of a machine: times from another machine do not hold here."""
 
 import ctypes
 import os
@@ -14,7 +14,11 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def cpu_model() -> str:
-    """Return the processor's name."""
+    """Return the name of the processor.
+
+    >>> bool(cpu_model())
+    True
+    """
     try:
         lines = _CPU_INFO.read_text().splitlines()
     except OSError:
@@ -26,12 +30,12 @@ def cpu_model() -> str:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use; containers and taskset often allow fewer than there are."""
+    """Return how many cores this process may use. Containers and taskset often allow fewer than exist."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine_facts(device: str) -> dict[str, str]:
-    """Return what a table of times depends on besides the model and the conditions."""
+    """Return the properties of the machine on which a table of times depends."""
     facts = {
         "node": platform.node(),
         "cpu": cpu_model(),
@@ -44,7 +48,7 @@ def machine_facts(device: str) -> dict[str, str]:
     return facts
 
 
-# Parameters of glibc's mallopt, and what its own adaptation arrives at in a process that frees large blocks.
+# Parameters of glibc's mallopt, and the values that glibc reaches in a process that frees large blocks.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _AS_BEFORE = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20, _MMAP_MAX: 65_536}
 _KEEP_ALL = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
@@ -52,11 +56,11 @@ _KEEP_ALL = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 
 @contextmanager
 def steady_heap() -> Iterator[None]:
-    """Let glibc keep freed memory for the duration, so that timings do not depend on the heap's history.
+    """Let glibc keep freed memory during a `with` block, so that timings do not depend on the heap's history.
 
-    Else it hands large blocks back to the system after some calls and not after others, and a forward pass
-    that must have them back, page by page, takes up to a tenth longer. Memory is handed back at the end.
-    Without glibc nothing is changed.
+    Otherwise glibc returns large blocks to the system after some calls and not after others. A forward pass
+    that gets them again page by page takes up to a tenth longer. The memory is returned at the end. Without
+    glibc nothing changes.
     """
     library = ctypes.CDLL(None) if platform.system() == "Linux" else None
     mallopt, trim = (getattr(library, name, None) for name in ("mallopt", "malloc_trim"))
@@ -75,7 +79,12 @@ def steady_heap() -> Iterator[None]:
 
 @contextmanager
 def thread_count(count: int) -> Iterator[None]:
-    """Set torch's intra-op thread count for the duration."""
+    """Set torch's intra-op thread count during a `with` block.
+
+    >>> with thread_count(1):
+    ...     torch.get_num_threads()
+    1
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

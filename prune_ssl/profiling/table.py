@@ -1,4 +1,4 @@
-"""Owns latency tables: measures a model's modules on a grid of widths, once, and keeps the result on disk."""
+"""Latency tables: measure a model's modules on a grid of widths once, and keep the table on disk."""
 
 import hashlib
 import json
@@ -23,6 +23,7 @@ from transformers import PretrainedConfig
 
 from prune_ssl.errors import ArtifactError, BudgetError
 from prune_ssl.models.registry import input_shape
+from prune_ssl.models.transformers_internals import attention_of
 from prune_ssl.profiling.machine import machine_facts, steady_heap, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, as_budget
@@ -32,10 +33,10 @@ from prune_ssl.tracing.arguments import as_model_and_graph
 from prune_ssl.writing import write_text
 
 CONV_POINTS = 6  # a convolution has two axes, and its time is nearly a product of them
-POINTS = 13  # all head counts of a Base model
+POINTS = 13  # covers all head counts of a Base model
 GRID_STEP = 8  # measured widths of channels and neurons are multiples of this
-CALLS = 3  # of every cut model after a first one, the fastest counts
-DENSE_CALLS = 9
+CALLS = 3  # calls of each cut model after a first one; the fastest counts
+DENSE_CALLS = 9  # calls of the dense model
 
 Say = Callable[[str], None]
 FRONTEND = re.compile(r"conv\.(\d+)$")
@@ -50,18 +51,25 @@ def with_latency(
     cache: Path | None = None,
     say: Say | None = None,
 ) -> Budget:
-    """Return the budget with what this machine takes: from the cache, or measured now (a minute or two).
+    """Return the budget with latency tables of this machine, from the cache or measured now (1 to 2 minutes).
 
     Args:
-        model: the dense model, without gates, or its folder or hub name; it is not changed.
-        graph: what `trace(model)` gave.
-        budget: text or constraints; those without a latency come back as they are.
-        seconds: audio length of a latency that names none.
-        cache: folder of the tables (None: `$PRUNE_SSL_CACHE` or `~/.cache/prune_ssl`).
-        say: called with one line before a measurement.
+        model: The dense model, without gates, or its folder or hub name. It is not changed.
+        graph: The graph of `trace(model)`.
+        budget: Text or constraints. Constraints without a latency are returned unchanged.
+        seconds: The audio length of a latency that names none.
+        cache: The folder of the tables. None: `$PRUNE_SSL_CACHE` or `~/.cache/prune_ssl`.
+        say: Called with one line before a measurement.
 
     Raises:
-        BudgetError: malformed, or a device or weights that are not there.
+        BudgetError: the budget is malformed, its device does not exist, or the model has no weights.
+
+    >>> from prune_ssl.tracing import trace
+    >>> from transformers import HubertConfig, HubertModel
+    >>> config = HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    >>> model = HubertModel(config)
+    >>> [constraint.metric for constraint in with_latency(model, trace(model), "macs=50%")]
+    ['macs']
     """
     constraints, made = as_budget(budget), []
     model = as_model_and_graph(model, graph, "with_latency")
@@ -77,7 +85,7 @@ def with_latency(
 def _cache_folder() -> Path:
     try:
         return Path(os.environ.get("PRUNE_SSL_CACHE") or "~/.cache/prune_ssl").expanduser()
-    except RuntimeError:  # a user of a container who has no home
+    except RuntimeError:  # the user of a container may have no home
         return Path(tempfile.gettempdir()) / "prune_ssl"
 
 
@@ -89,9 +97,9 @@ def _cached_table(
         "machine": machine_facts(at.device),
         "at": vars(at),
         "model": type(model).__name__,
-        "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
+        "attention": str(attention_of(getattr(model, "config", None))),
         "shapes": graph.shapes,
-        # What sets the time without a trace in the shapes: how many heads, which strides, which activation.
+        # Properties that change the time but not the shapes: number of heads, strides, activation.
         "groups": {name: [group.kind, group.size] for name, group in graph.groups.items()},
         "kernels": graph.kernels,
         "config": _settings_of(model),
@@ -104,32 +112,32 @@ def _cached_table(
         return known
     if say is not None:
         where = f"{at.device}, threads={at.threads}, {at.seconds:g} s of audio"
-        say(f"Measuring what widths cost ({where}); kept in {path}")
+        say(f"Measuring the latency of all widths ({where}); the table is kept in {path}")
     table = measure_table(model, graph, at)
     try:
         write_text(path, table.to_json())
     except ArtifactError as error:
         _not_written[path] = table
-        _tell(f"note: this latency table is kept for this process only: {error}", say)
+        _notify(f"note: this latency table is kept for this process only: {error}", say)
     return table
 
 
 _not_written: dict[Path, LatencyTable] = {}
-"""Tables that no file could be written for; measured again, they would differ."""
+"""Tables that could not be written to a file. They are kept here, because a new measurement would differ."""
 
 
 def _read_table(path: Path, say: Say | None) -> LatencyTable | None:
-    """Return the table of a file, or None; a damaged one is as good as none: the cache is only a cache."""
+    """Return the table in a file, or None if there is none. A damaged file counts as none."""
     try:
         if path.is_file():
             return LatencyTable.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, BudgetError) as error:
         if path not in _not_written:
-            _tell(f"note: {path} cannot be read and is measured anew: {error}", say)
+            _notify(f"note: {path} cannot be read, so the table is measured again: {error}", say)
     return _not_written.get(path)
 
 
-def _tell(line: str, say: Say | None) -> None:
+def _notify(line: str, say: Say | None) -> None:
     if say is None:
         warnings.warn(line, stacklevel=2)
     else:
@@ -138,18 +146,18 @@ def _tell(line: str, say: Say | None) -> None:
 
 def _check_measurable(model: nn.Module, at: Conditions) -> None:
     if at.device == "cuda" and not torch.cuda.is_available():
-        raise BudgetError("latency@cuda: this machine has no CUDA device; measure on the one that counts.")
+        raise BudgetError("latency@cuda: this machine has no CUDA device: measure on the target machine.")
     if at.seconds is None:
-        raise BudgetError("a latency table needs an audio length: say seconds=5 after the latency.")
+        raise BudgetError("a latency table needs an audio length: write seconds=5 after the latency.")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise BudgetError(
-            "a latency budget is measured on the model itself, and this one has no weights (an architecture "
-            "only): plan with macs=..., or run it with its weights."
+            "a latency budget is measured on the model itself, but this model is only an architecture "
+            "without weights: plan with macs=..., or load the model with its weights."
         )
 
 
 def _settings_of(model: nn.Module) -> dict[str, object]:
-    """Return a model's config without what says where it is from and what its labels are called."""
+    """Return a model's config without its origin, its dtype and the names of its labels."""
     config = getattr(model, "config", None)
     if not isinstance(config, PretrainedConfig):
         return {}
@@ -160,15 +168,21 @@ def _settings_of(model: nn.Module) -> dict[str, object]:
 
 
 def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> LatencyTable:
-    """Time the modules of cut copies of `model` inside whole forward passes, on a grid of widths.
+    """Time the modules of cut copies of `model` within whole forward passes, on a grid of widths.
 
-    Every pair of widths of neighbouring convolutions occurs in one of CONV_POINTS^2 copies; heads and
-    neurons run through their widths meanwhile, in every layer from another one on. Modules of equal shape
-    share their times. What lies between the modules is the median over all copies. The dense model is timed
-    again beside each copy, and the copy's times are scaled by how it fared.
+    There are CONV_POINTS^2 copies, so that every pair of widths of neighbouring convolutions occurs once.
+    Heads and neurons take all their widths over the same copies, with a different start in each layer.
+    Modules of equal shape share their times. The time outside the modules is the median over all copies. The
+    dense model is timed again next to each copy, and the copy's times are scaled by the drift of the dense
+    model's time.
+
+    Args:
+        model: The dense model, without gates.
+        graph: The graph of `trace(model)`.
+        at: The conditions: device, threads, audio length and dtype.
 
     Raises:
-        BudgetError: the device or the weights are not there, or no length of audio is given.
+        BudgetError: the device does not exist, the model has no weights, or no audio length is given.
     """
     _check_measurable(model, at)
     parts = _parts(graph)
@@ -201,7 +215,7 @@ def measure_table(model: nn.Module, graph: PruningGraph, at: Conditions) -> Late
 
 @dataclass(frozen=True)
 class _Part:
-    """One module to time, the groups whose widths it depends on, and the widths to measure."""
+    """One module to time, the groups on whose widths it depends, and the widths to measure."""
 
     name: str
     module: str
@@ -234,14 +248,14 @@ def _parts(graph: PruningGraph) -> list[_Part]:
 
 
 def _around(group: Group) -> str:
-    """Return the least module that holds all that makes and takes the units of a group."""
+    """Return the smallest module that contains all producers and consumers of a group's units."""
     ends = [part.module.split(".") for role in ("producer", "consumer") for part in group.of_role(role)]
     shared = takewhile(lambda level: len(set(level)) == 1, zip(*ends, strict=False))
     return ".".join(level[0] for level in shared)
 
 
 def _grid(group: Group) -> tuple[int, ...]:
-    """Return the widths to measure: evenly spaced, whole steps, from the least to all units."""
+    """Return the widths to measure: evenly spaced multiples of a step, from the smallest to all units."""
     count = CONV_POINTS if FRONTEND.match(group.name) else POINTS
     step = 1 if group.kind == "heads" else GRID_STEP
     least = min(step, max(group.size // 2, 1)) if group.minimum else 0
@@ -250,8 +264,8 @@ def _grid(group: Group) -> tuple[int, ...]:
 
 
 def _keeps(graph: PruningGraph, parts: list[_Part]) -> Iterator[dict[str, list[int]]]:
-    # Modules of one shape have different widths in one copy: what slows that copy down as a whole then makes
-    # no width look slow.
+    # Modules of equal shape have different widths in one copy, so that a disturbance of a whole copy does not
+    # make one width look slow.
     turns = {part.name: sum(each.alike == part.alike for each in parts[:at]) for at, part in enumerate(parts)}
     for run in range(CONV_POINTS**2):
         keep = {}
@@ -272,7 +286,7 @@ def _directly_within(part: _Part, parts: list[_Part]) -> list[_Part]:
 
 
 class _Subject:
-    """A model with a stopwatch at each part."""
+    """A model with a timer at each part."""
 
     def __init__(self, model: nn.Module, parts: list[_Part], at: Conditions) -> None:
         dtype = getattr(torch, at.dtype)
@@ -298,18 +312,18 @@ class _Subject:
         self.spent[name].append(self.clock() - self.starts[name])
 
     def release(self) -> None:
-        """Take the stopwatches off: they refer to the model, which would outlive its use."""
+        """Remove the timers. They refer to the model and would keep it in memory."""
         for handle in self.handles:
             handle.remove()
 
     def times(self, calls: int) -> tuple[int, list[int]]:
-        """Return the times in ns of the fastest call and of each part in its fastest call.
+        """Return the time in ns of the fastest call, and of each part in the part's fastest call.
 
-        What runs inside of a part that is a part itself (attention, in a layer that holds its neurons
-        without a module around them) counts there only.
+        The time of a part inside another part counts for the inner part only. (Attention is inside the part
+        of the neurons if a layer has no module around its neurons.)
 
         Raises:
-            BudgetError: a part does not run as a module of its own.
+            BudgetError: a part does not run as a module.
         """
         for spent in self.spent.values():
             spent.clear()
@@ -336,9 +350,9 @@ class _Subject:
 
 
 class _Clock:
-    """Nanoseconds, after the device has done what it was given.
+    """A clock in nanoseconds that waits until the device has finished its work.
 
-    One CPU thread is timed by its own clock, which stands still while other programs run on its core.
+    One CPU thread is timed by its own clock, which stops while other programs run on its core.
     """
 
     def __init__(self, at: Conditions) -> None:
@@ -370,7 +384,7 @@ def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], li
             [median(times[part.alike, tuple(map(int, p))]) for p in points.reshape(-1, points.shape[-1])]
         )
         found = found.reshape(points.shape[:-1])
-        for axis in range(found.ndim):  # noise must not make a narrower module look slower
+        for axis in range(found.ndim):  # noise must not make a narrow module look slower than a wide one
             found = _rising(found, axis)
         flat = tuple(round(float(each)) for each in found.ravel())
         segments.append(Segment(part.name, part.axes, part.grid, flat, part.factors))
@@ -378,7 +392,7 @@ def _segments(parts: list[_Part], times: Mapping[tuple[str, tuple[int, ...]], li
 
 
 def _rising(found: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
-    """Return what does not fall along an axis: half-way from the largest such below to the least above."""
+    """Return values that do not fall along an axis: the mean of the running maximum and minimum."""
     above = np.maximum.accumulate(found, axis)
     below = np.flip(np.minimum.accumulate(np.flip(found, axis), axis), axis)
     return (above + below) / 2

@@ -1,4 +1,4 @@
-"""Owns timing: how long a forward pass takes, for models side by side."""
+"""Time the forward passes of one or several models in turns."""
 
 import os
 import time
@@ -17,25 +17,29 @@ from prune_ssl.selection.calibration import evaluating
 
 WARMUP_ITERATIONS = 10
 WARMUP_SECONDS = 2.0
-"""Warm-up ends at ten calls or two seconds, whichever comes first; at least one call."""
+"""The warm-up ends after ten calls or two seconds, whichever comes first, but after at least one call."""
 
 REPEATS = 8
-"""Timed calls are also summarised in this many consecutive repeats; how far these differ is the noise. What
-is as often too high as too low lies between the least and the greatest of eight in 99 of 100 cases."""
+"""The timed calls are also summarised in this many consecutive repeats, whose differences show the noise. A
+true median lies between the smallest and the largest of eight medians in 99 of 100 cases."""
 
 LOW = 0.25
-"""The quantile that stands for a call which nothing else on the machine disturbed."""
+"""The quantile for a call that no other work of the machine disturbed."""
 
 MOST_SPREAD = 2.0
-"""90th over 10th percentile of steady times. Other programs on the cores make times bimodal, far above it."""
+"""The largest ratio of the 90th and the 10th percentile of steady times. Other programs on the cores
+make times bimodal, with far larger ratios."""
 
 LEAST_PROCESSOR_SHARE = 0.8
-"""Processor time over wall time of a process that need not wait for a core."""
+"""The smallest ratio of processor time and wall time of a process that does not wait for a core."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How models are timed: on which audio, on how many threads, and for how long; checked when made.
+    """The settings of a timing: audio lengths, thread counts and the number of calls.
+
+    Raises:
+        MeasuringError: a value has a wrong type or is out of range.
 
     >>> Timing(seconds=2, threads=1).lengths
     (2.0,)
@@ -44,13 +48,14 @@ class Timing:
     seconds: float | Sequence[float] = (1.0, 5.0, 10.0)
     """Audio length or lengths."""
     threads: int | Sequence[int] | None = None
-    """Thread count or counts; None: 1 and torch's present setting (on a GPU the latter only)."""
+    """Thread count or counts. None: 1 and torch's present setting (on a GPU only the latter)."""
     min_iterations: int = 50
-    """Least number of timed calls of each model, for each length and thread count."""
+    """The smallest number of timed calls of each model, for each length and thread count."""
     min_seconds: float = 3.0
-    """Least time that the timed calls of each model take together."""
+    """The smallest total time of the timed calls of each model."""
     max_seconds: float | None = 60.0
-    """The timed calls of a model stop here, even before `min_iterations` (`Latency.n` tells); None: never."""
+    """The timed calls of a model stop after this time, even before `min_iterations`. `Latency.n` has the real
+    number. None: no limit."""
 
     def __post_init__(self) -> None:
         check_types(self, MeasuringError)
@@ -79,7 +84,7 @@ class Timing:
 
     @classmethod
     def of(cls, timing: "Timing | None", seconds: float | Sequence[float] | None = None) -> "Timing":
-        """Return the given timing or the usual one, of other audio lengths where some are given."""
+        """Return the given timing or the default one, with other audio lengths if some are given."""
         made = cls() if timing is None else timing
         return made if seconds is None else replace(made, seconds=seconds)
 
@@ -92,37 +97,42 @@ def _as_tuple(given: Number | Sequence[Number]) -> tuple[Number, ...]:
 
 
 class Timed(NamedTuple):
-    """Seconds of one call."""
+    """The seconds that one call took."""
 
     wall: float
+    """Wall time."""
     processor: float
-    """Of all threads of the process."""
+    """Processor time of all threads of the process."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of single forward passes: waveform tensor in, output out; no feature extraction, no decoding."""
+    """The times of single forward passes, without feature extraction and decoding.
+
+    >>> Latency(median_ms=20.0, p10_ms=19.0, p90_ms=21.0, n=50, threads=1, seconds=10.0).rtfx
+    500.0
+    """
 
     median_ms: float
     p10_ms: float
     p90_ms: float
     n: int
-    """How many calls were timed."""
+    """The number of timed calls."""
     threads: int
-    """What `torch.set_num_threads` was given while timing."""
+    """The thread count of torch during the timing."""
     seconds: float
-    """Audio length of each input."""
+    """The audio length of each input."""
     batch_size: int = 1
     repeats_ms: tuple[float, ...] = ()
-    """Low quartiles of consecutive parts of the calls; models that are timed in turns share these parts."""
+    """The low quartiles of consecutive parts of the calls. Models timed in turns share these parts."""
     low_ms: float | None = None
-    """Low quartile: what a call takes that nothing else disturbs."""
+    """The low quartile: the time of a call that no other work of the machine disturbs."""
     processor_ms: float | None = None
-    """Low quartile of the processor time of the process, summed over its threads. Not on a GPU."""
+    """The low quartile of the processor time of the process, summed over its threads. None on a GPU."""
     processor_share: float | None = None
     """Processor time over wall time of all calls."""
     load: float | None = None
-    """Load average of the machine (1 minute) at the end, over usable cores plus threads."""
+    """The load average of the machine (1 minute) at the end, divided by usable cores plus threads."""
 
     @property
     def rtf(self) -> float:
@@ -131,7 +141,7 @@ class Latency:
 
     @property
     def unsteady(self) -> str:
-        """Why these times tell little of the model, or nothing: other programs took part of the machine."""
+        """The reason why other programs disturbed these times, or an empty text if they did not."""
         if self.p90_ms > MOST_SPREAD * self.p10_ms:
             return f"the 90th percentile is {self.p90_ms / self.p10_ms:.1f} times the 10th"
         if self.processor_share is not None and self.processor_share < LEAST_PROCESSOR_SHARE:
@@ -151,20 +161,20 @@ def measure_interleaved(
     timing: Timing | None = None,
     on_cell: Callable[[float, int], None] | None = None,
 ) -> dict[str, list[Latency]]:
-    """Time several models in turns (A, B, B, A, ...), so that a machine that slows down does so for all.
+    """Time several models in turns (A, B, B, A, ...), so that a change of the machine's speed affects all.
 
-    Each model sees the same random waveform, shape (1, N) with N = 16,000 x seconds, in eval and inference
-    mode. Modes of the modules and the thread count are put back afterwards; the global random state is not
-    touched. Freed memory is kept meanwhile (`steady_heap`), as a process that serves a model keeps it.
+    Each model gets the same random waveform, shape (1, N) with N = 16,000 x seconds, in eval and inference
+    mode. The modes of the modules and the thread count are restored afterwards. The global random state is
+    not touched. Freed memory is kept meanwhile (`steady_heap`), as in a process that serves a model.
 
     Args:
-        models: name -> model; the names key the result.
-        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
-        on_cell: called with (seconds, threads) before each combination, for progress displays.
+        models: The models by name. The result has the same names.
+        timing: Audio lengths, thread counts and the number of calls. None: the defaults of `Timing`.
+        on_cell: Called with (seconds, threads) before each combination, for progress displays.
 
     Raises:
-        ModelError: a model fails on the waveform, for example because the frontend needs a longer one, or
-            the models lie on different devices or have different dtypes.
+        ModelError: a model fails on the waveform, for example because its frontend needs a longer one; or
+            the models are on different devices or have different dtypes.
     """
     _check_alike(models)
     timing = Timing.of(timing)
@@ -190,14 +200,14 @@ def _check_alike(models: Mapping[str, nn.Module]) -> None:
     places = {name: f"{each.device.type}, {each.dtype}" for name, each in first.items()}
     if len(set(places.values())) > 1:
         raise ModelError(
-            "measuring: times of models that lie on different devices or have different dtypes cannot be "
-            f"compared: {'; '.join(f'{name}: {place}' for name, place in places.items())}. Move them with "
+            "measuring: times of models on different devices or with different dtypes cannot be compared: "
+            f"{'; '.join(f'{name}: {place}' for name, place in places.items())}. Move them with "
             "model.to(...)."
         )
 
 
 def random_waveform(model: nn.Module, seconds: float) -> torch.Tensor:
-    """Return seeded noise of unit variance, of the shape, floating type and device that the model wants."""
+    """Return seeded noise of unit variance, with the shape, dtype and device of the model's input."""
     generator = torch.Generator().manual_seed(0)
     waveform = torch.randn(input_shape(model, seconds), generator=generator)
     parameter = next(model.parameters())
@@ -205,7 +215,7 @@ def random_waveform(model: nn.Module, seconds: float) -> torch.Tensor:
 
 
 def _forward_call(name: str, model: nn.Module, seconds: float) -> Callable[[], None]:
-    """Return a call that runs the model once to completion, after having tried it."""
+    """Return a function that runs the model once to completion, after one trial call."""
     waveform = random_waveform(model, seconds)
     on_cuda = waveform.device.type == "cuda"
 
@@ -234,7 +244,7 @@ def _warm_up(call: Callable[[], None]) -> None:
 
 
 def _time_in_turns(calls: Mapping[str, Callable[[], None]], timing: Timing) -> dict[str, list[Timed]]:
-    """Return the times of each call; every model keeps running until all have enough."""
+    """Return the times of each call. All models are called until every one has enough calls."""
     times: dict[str, list[Timed]] = {name: [] for name in calls}
     spent, order = dict.fromkeys(calls, 0.0), list(calls)
     while True:
@@ -244,7 +254,7 @@ def _time_in_turns(calls: Mapping[str, Callable[[], None]], timing: Timing) -> d
             taken = Timed(time.perf_counter() - start, time.process_time() - processor)
             times[name].append(taken)
             spent[name] += taken.wall
-        order.reverse()  # A B B A: neither always runs in the other's cache
+        order.reverse()  # A B B A, so that neither always runs with the cache that the other left
         called = len(times[order[0]]) >= timing.min_iterations
         enough = called and min(spent.values()) >= timing.min_seconds
         if enough or (timing.max_seconds is not None and max(spent.values()) >= timing.max_seconds):
@@ -272,7 +282,7 @@ def _summarise(times: Sequence[Timed], seconds: float, threads: int, on_cpu: boo
 
 
 def _load(threads: int) -> float | None:
-    """Return the load average over what it may be while nobody waits; None where the system has none."""
+    """Return the load average over usable cores plus threads, or None if the system has no load average."""
     try:
         return os.getloadavg()[0] / (usable_cores() + threads)
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Recipes: what a run is to do, as a checked YAML file; their smoke versions and their catalogue."""
+"""Recipes: checked YAML files that describe a run, their smoke versions and their catalogue."""
 
 from prune_ssl.recipes.parts import config_of
 from prune_ssl.recipes.schema import Recipe, load_recipe, make_recipe, pruning_part

@@ -1,6 +1,6 @@
-"""Puts the recipes of the repository into wheels and sdists; only pyproject.toml names it.
+"""Put the recipes of the repository into wheels and sdists. Only pyproject.toml uses this file.
 
-setuptools loads this file alone, before anything that the package needs is installed.
+setuptools loads this file alone, before the dependencies of the package are installed.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ TOP = Path(__file__).parents[2]
 
 
 class BuildWithRecipes(build_py):
-    """Copies `recipes/*.yaml` into the package; an editable install reads them where they are."""
+    """Copies `recipes/*.yaml` into the package. An editable install reads them in the repository."""
 
     def _recipes(self) -> dict[Path, Path]:
         target = Path(self.build_lib) / "prune_ssl" / "recipes" / "files"
@@ -26,7 +26,7 @@ class BuildWithRecipes(build_py):
                 self.copy_file(str(source), str(target))
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
-        """Return the files that are built."""
+        """Return the built files."""
         own = [] if self.editable_mode else [str(target) for target in self._recipes().values()]
         return [*super().get_outputs(include_bytecode), *own]
 

@@ -1,4 +1,4 @@
-"""The catalogue: a table of the recipes of a folder, as docs/recipes.md shows it."""
+"""The catalogue: the table of a folder's recipes in docs/recipes.md."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,19 +13,19 @@ COLUMNS = ("recipe", "task", "model", "data", "method", "the paper reports", "ne
 
 
 def load_all(folder: Path) -> list[tuple[Path, Recipe]]:
-    """Load every recipe of a folder, by name.
+    """Load every recipe of a folder, sorted by name.
 
     Raises:
-        RecipeError: one of them is malformed, or there is none.
+        RecipeError: a recipe is malformed, or there is none.
     """
     paths = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
     if not paths:
-        raise RecipeError(f"{folder}: no recipe (*.yaml) in it; wanted a folder of recipes.")
+        raise RecipeError(f"{folder}: found no recipe (*.yaml), wanted a folder of recipes.")
     return [(path, load_recipe(path)) for path in paths]
 
 
 def markdown_table(recipes: Iterable[tuple[Path, Recipe]]) -> str:
-    """Return one row per recipe; the command is `prune-ssl run recipes/NAME.yaml data.path=...`."""
+    """Return a Markdown table with one row per recipe."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     for path, recipe in recipes:
         about = recipe.about
@@ -38,7 +38,7 @@ def markdown_table(recipes: Iterable[tuple[Path, Recipe]]) -> str:
 
 
 def with_table(text: str, table: str) -> str:
-    """Return a document with the table between its two marks; unchanged where it has none."""
+    """Return a document with the table between its two marks. A document without marks stays unchanged."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     return f"{before}{begin}\n\n{table}\n{end}{after}" if begin and end else text

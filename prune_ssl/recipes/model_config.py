@@ -1,11 +1,11 @@
-"""Checks `model.config` of a recipe: fields that a transformers config has, with values that make a model."""
+"""Check `model.config` of a recipe: its fields must exist in a transformers config and make a valid model."""
 
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from math import isfinite
-from typing import Any
+from typing import TypeGuard
 
 from transformers.activations import ACT2FN
 
@@ -18,28 +18,29 @@ NOT_SET = frozenset(
         *("transformers_version", "_name_or_path"),
     }
 )
-"""Fields that transformers or the task sets, not a recipe."""
+"""Fields that transformers or the task sets. A recipe may not set them."""
 PROBABILITY = re.compile(r".*(dropout|layerdrop|_prob)$|.*_dropout_prob$")
 MOST_OF_A_SIZE, MOST_PARAMETERS = 10**6, 2 * 10**10
+"""The largest size that a field may have, and the largest number of parameters of a model."""
 
 
 @cache
-def fields_of(family: str) -> Mapping[str, Any]:
+def fields_of(family: str) -> Mapping[str, object]:
     """Return the fields of a family's config that a recipe may set, with their defaults."""
     made = FAMILIES[family].stock("config")().to_dict()
     return {"num_labels": 2} | {name: value for name, value in made.items() if name not in NOT_SET}
 
 
-def check_config(family: str, given: Mapping[str, Any], from_scratch: bool) -> None:
-    """Refuse fields that no config has, and values that make no model.
+def check_config(family: str, given: Mapping[str, object], from_scratch: bool) -> None:
+    """Refuse fields that no config has, and values that make no valid model.
 
     Args:
-        family: as the recipe says; of a named model it may be another one.
-        given: `model.config`.
-        from_scratch: the config is to make a model; else it changes a few fields of a named one.
+        family: The family in the recipe. A named model may be of another one.
+        given: The section `model.config`.
+        from_scratch: Whether the config makes a new model. Otherwise it changes fields of a named model.
 
     Raises:
-        ValueError: it names the field.
+        ValueError: a field or a value is refused. The message names the field.
     """
     own = fields_of(family)
     every = {
@@ -61,12 +62,12 @@ def check_config(family: str, given: Mapping[str, Any], from_scratch: bool) -> N
         _check_together({**own, **given})
 
 
-def _problem_with(name: str, value: Any, default: Any) -> str | None:
-    """Return what is wanted in the place of a value, or None; types are transformers' own to check."""
+def _problem_with(name: str, value: object, default: object) -> str | None:
+    """Return the wanted kind of value if a value is wrong, else None. transformers checks the types."""
     if not _is_finite(value):
         return "finite numbers"
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+\.?\d*[eE][-+]?\d+", value):
-        return f"a number; YAML reads {value} as text: write it with a point and a sign, as 1.0e-5"
+        return f"a number; YAML reads {value} as text: write it with a point and a sign, such as 1.0e-5"
     if name.endswith(("_act", "_activation")) and isinstance(value, str):
         return None if value in ACT2FN else f"one of {', '.join(sorted(ACT2FN))}"
     if PROBABILITY.fullmatch(name) and isinstance(value, (int, float)):
@@ -82,7 +83,7 @@ def _problem_with(name: str, value: Any, default: Any) -> str | None:
 
 
 def _is_finite(value: object) -> bool:
-    """Whether no number in a value is infinite or not a number: recipe.yaml could not be read again."""
+    """Return whether all numbers in a value are finite. Otherwise recipe.yaml could not be read again."""
     if isinstance(value, dict):
         return all(map(_is_finite, value.values()))
     if isinstance(value, list | tuple):
@@ -90,23 +91,26 @@ def _is_finite(value: object) -> bool:
     return not isinstance(value, float) or isfinite(value)
 
 
-def _is_size(value: object) -> bool:
+def _is_size(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_OF_A_SIZE
 
 
-def _check_together(config: Mapping[str, Any]) -> None:
-    """Refuse sizes that do not fit each other, and models that no machine holds."""
-    names = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size")
-    lists = ("conv_dim", "conv_kernel")
-    if not all(_is_size(config.get(name)) for name in names) or not all(
-        isinstance(config.get(name), (list, tuple)) for name in lists
+def _check_together(config: Mapping[str, object]) -> None:
+    """Refuse sizes that contradict each other, and models that no machine can hold."""
+    names = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
+    sizes = [size for name in names if _is_size(size := config.get(name))]
+    widths, kernels = config.get("conv_dim"), config.get("conv_kernel")
+    if (
+        len(sizes) < len(names)
+        or not isinstance(widths, list | tuple)
+        or not isinstance(kernels, list | tuple)
     ):
-        return  # which transformers refuses
-    hidden, _, layers, inner = (int(config[name]) for name in names)
+        return  # transformers refuses such a config
+    hidden, layers, inner, _ = sizes
     for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
-        if _is_size(config.get(name)) and hidden % config[name]:
-            raise ValueError(f"hidden_size {hidden} is no multiple of {name} {config[name]}")
-    convolutions = zip(config["conv_dim"], [1, *config["conv_dim"]], config["conv_kernel"], strict=False)
+        if _is_size(part := config.get(name)) and hidden % part:
+            raise ValueError(f"hidden_size {hidden} is not a multiple of {name} {part}")
+    convolutions = zip(widths, [1, *widths], kernels, strict=False)
     count = layers * hidden * (4 * hidden + 2 * inner) + sum(a * b * kernel for a, b, kernel in convolutions)
     if count > MOST_PARAMETERS or layers > 1_000:
         raise ValueError(

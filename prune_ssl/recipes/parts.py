@@ -1,4 +1,4 @@
-"""What sections of a recipe have in common: they are configs of the package, and a refusal names its key."""
+"""The base of all sections of a recipe: they extend configs of the package, and errors name their keys."""
 
 import re
 from collections.abc import Callable
@@ -21,13 +21,13 @@ Config = TypeVar("Config", bound=Dataclass)
 
 
 class Part(BaseModel):
-    """A section of a recipe; unknown keys are refused, in the dataclasses within it too."""
+    """A section of a recipe. Unknown keys are refused, also in the dataclasses inside it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _with_place(value: object, read: Callable[[object], object]) -> object:
-    """Read a section; what its config refuses ("warmup: found 2, ...") is said of the key that it names."""
+    """Read a section. If its config refuses a value ("warmup: found 2, ..."), blame the key it names."""
     try:
         return read(value)
     except PruneError as error:
@@ -42,16 +42,20 @@ def _with_place(value: object, read: Callable[[object], object]) -> object:
 
 
 PLACED = WrapValidator(_with_place)
-"""For a section that is a config of the package: `Annotated[SomeConfig, PLACED]`."""
+"""The annotation of a section that is a config of the package: `Annotated[SomeConfig, PLACED]`."""
 
 
 def config_of(section: object, kind: type[Config], **changes: object) -> Config:
     """Return the config of the package that a section extends.
 
     Args:
-        section: it has all fields of `kind`, and perhaps more.
-        kind: a dataclass.
-        changes: fields that are not taken from the section.
+        section: An object with all fields of `kind`, and perhaps more.
+        kind: The class of the config, a dataclass.
+        changes: Values of fields that are not taken from the section.
+
+    >>> from prune_ssl.data import StreamConfig, StreamSource
+    >>> config_of(StreamSource(sample=10), StreamConfig, path="name/on-the-hub").sample
+    10
     """
     names = [each.name for each in fields(kind) if each.init and each.name not in changes]
     given = {name: getattr(section, name) for name in names if hasattr(section, name)}

@@ -1,4 +1,4 @@
-"""Overrides of a command line, and what to say of a key or a value that a schema refuses."""
+"""Overrides from the command line, and messages for keys and values that a schema refuses."""
 
 import types
 from collections.abc import Iterable
@@ -14,17 +14,19 @@ from prune_ssl.errors import RecipeError
 from prune_ssl.recipes.yaml_text import Found, Place, read_text
 
 MOST_ERRORS = 5
+"""A message explains at most so many errors."""
 Schema = type
-"""Of a section: a pydantic model or a dataclass."""
+"""The class of a section: a pydantic model or a dataclass."""
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 NO_SECTION = ("model_type", "dataclass_type")
 
 
 def apply_override(found: Found, override: str, schema: Schema) -> Place:
-    """Set one key of the data to the value of `key.sub=value`, which is YAML, and return its place.
+    """Set one key of the data by an override `key.sub=value`, whose value is YAML; return the key's place.
 
     Raises:
-        RecipeError: it is not of that form, its value is not YAML, or a part of its key is no section.
+        RecipeError: the override has another form, its value is not YAML, or a part of its key is a value
+            instead of a section.
     """
     key, equals, text = override.partition("=")
     names, shown = key.strip().split("."), _short(override)
@@ -51,7 +53,7 @@ def apply_override(found: Found, override: str, schema: Schema) -> Place:
 
 
 def _example(key: str, schema: Schema) -> str:
-    """Return `, as in pruning.steps=...` for a key without a value that the schema has somewhere."""
+    """Return an example such as `, as in pruning.steps=...` if the schema knows the key, else nothing."""
     words = key.replace(":", " ").split()
     known = all_keys(schema)
     same = [each for each in known if words and _leaf(each) == _leaf(words[0])]
@@ -60,19 +62,19 @@ def _example(key: str, schema: Schema) -> str:
 
 
 def explain(error: ValidationError, schema: Schema, found: Found, given: dict[Place, str]) -> str:
-    """Return what is wrong, in one line.
+    """Return one line that explains why data were refused.
 
     Args:
-        error: of the data.
-        schema: what refused it.
-        found: the data, and where it stands in its file.
-        given: place -> the override that set it.
+        error: The error of pydantic.
+        schema: The schema that refused the data.
+        found: The data, and their lines in the file.
+        given: The override that set each place.
     """
     errors = sorted(error.errors(), key=lambda each: each["type"] not in UNKNOWN)
     places = [each["loc"] for each in errors]
     errors = [
         each
-        for each in errors  # a list that is too short because its items are wrong is no second fault
+        for each in errors  # a list that is too short only because its items are wrong is not a second error
         if each["type"] != "too_short"
         or not any(p != each["loc"] and p[: len(each["loc"])] == each["loc"] for p in places)
     ]
@@ -97,7 +99,7 @@ def _explain(error: ErrorDetails, schema: Schema, found: Found, given: dict[Plac
         words += f", found {_short(error['input'])}"
     name = ".".join(str(part) for part in place)
     if name in ("dense", "dense.steps"):
-        words += "; to prune a model that is trained already, leave dense out: dense=null"
+        words += "; to prune a model that is already trained, leave dense out: dense=null"
     return f"{name + ': ' if name else ''}{words}{_where(place, found, override)}"
 
 
@@ -109,13 +111,13 @@ def _where(place: Place, found: Found, override: str | None) -> str:
 
 
 def _in_data(place: Place) -> Place:
-    """Leave out what pydantic adds inside of a union: `int`, `tuple[int, ...]`, `literal['even']`."""
+    """Return a place without the names that pydantic adds inside a union: `int`, `literal['even']`."""
     added = ("]", ")", "int", "str", "float", "bool")
     return tuple(part for part in place if isinstance(part, int) or not part.endswith(added))
 
 
 def _unknown(place: Place, schema: Schema, found: Found, override: str | None) -> str:
-    """Name the nearest right key: the same elsewhere, one like it in this section, one like it elsewhere."""
+    """Explain an unknown key, and suggest the same key elsewhere, or a similar key here or elsewhere."""
     leaf, known, siblings = str(place[-1]), all_keys(schema), _keys_at(place[:-1], schema)
     value = "" if override is None else f"={override.partition('=')[2]}"
     same = [key for key in known if _leaf(key) == leaf]
@@ -151,7 +153,7 @@ def _has_section(data: object, key: str) -> bool:
 
 @cache
 def all_keys(schema: Schema) -> tuple[str, ...]:
-    """Return every key of a schema with its sections, as `pruning.budget`; outer ones come first."""
+    """Return every key of a schema with its sections, such as `pruning.budget`. Outer keys come first."""
     return tuple(sorted(_keys(schema, ""), key=lambda key: key.count(".")))
 
 
@@ -172,7 +174,7 @@ def _fields_of(schema: Schema) -> dict[str, object]:
 
 
 def _sections_of(annotation: object) -> list[Schema]:
-    """Return the sections that a key may hold."""
+    """Return the classes of the sections that a key may hold."""
     if get_origin(annotation) is Annotated:
         return _sections_of(get_args(annotation)[0])
     if get_origin(annotation) in (types.UnionType, Union):

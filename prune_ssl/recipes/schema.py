@@ -1,4 +1,4 @@
-"""The schema of a YAML recipe, and its overrides."""
+"""The schema of a YAML recipe, and the reading of recipes with overrides."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ from prune_ssl.recipes.yaml_text import Found, Place, read_file
 from prune_ssl.tasks import TASKS, BeamSettings
 
 LONGEST_NAME_BYTES = 200
-"""Of a recipe: folders and files are named after it."""
+"""The longest name of a recipe, after which folders and files are named."""
 
 OF_TASKS: dict[str, tuple[str, ...]] = {
     "decoding": ("ctc",),
@@ -49,42 +49,56 @@ OF_TASKS: dict[str, tuple[str, ...]] = {
     "data.margin": ("speaker_verification",),
     "data.trials": ("speaker_verification", "joint"),
 }
-"""Key of a recipe -> the tasks that take it; in a recipe of another one it would do nothing."""
+"""The tasks that use each key of a recipe. In a recipe of another task the key would have no effect."""
 
 
 class Recipe(Part):
-    """A complete run: model, task, data, dense fine-tuning, pruning, report."""
+    """A complete run: model, task, data, dense fine-tuning, pruning or a student, and report."""
 
     name: str
+    """The name of the recipe, after which its output folder is named."""
     about: AboutPart = AboutPart()
+    """Facts for readers of the recipe."""
     task: str = "classification"
-    """One of `TASKS`, or of one's own (`register_task`)."""
+    """A task of `TASKS`, or one that `register_task` has added."""
     model: ModelPart = ModelPart()
+    """The model to prune."""
     data: DataPart
+    """The corpus."""
     dense: Annotated[TrainPart, PLACED] | None = None
-    """Dense fine-tuning before pruning; leave out (`dense: null`) for a model that is trained already."""
+    """Dense fine-tuning before pruning. Leave it out (`dense: null`) for a model that is already trained."""
     pruning: Annotated[PruningPart, PLACED, BeforeValidator(last_of_budgets)] | None = None
-    """How the model gets small: by pruning, or by being the teacher of a `student`."""
+    """Pruning and recovery. A recipe has either `pruning` or a `student`."""
     student: Annotated[StudentPart, PLACED, BeforeValidator(shape_of_the_named)] | None = None
+    """A small student that learns from the model instead of being cut out of it."""
     distillation: Annotated[DistillationPart, PLACED] | None = None
-    """What pruning and recovery, or the student, learn from a teacher; leave out for none."""
+    """The losses by which pruning and recovery, or the student, learn from a teacher. Optional."""
     decoding: Annotated[BeamSettings, PLACED] | None = None
-    """Task ctc: judge beam search with an n-gram model too (extra `lm`); leave out for greedy decoding."""
+    """Task ctc: also judge beam search with an n-gram model (extra `lm`). Without it: greedy decoding."""
     report: ReportPart = ReportPart()
+    """The measurements of the report."""
     batch_size: int = Field(default=32, gt=0, le=MOST)
+    """Clips of a training batch."""
     eval_batch_size: int = Field(default=32, gt=0, le=MOST)
+    """Clips of an evaluation batch."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Weight decay of AdamW."""
     optimizer: OptimizerPart = OptimizerPart()
+    """Other settings of AdamW."""
     smoke: bool = False
     """Run all stages on a tiny model of the same family and the shipped words, in seconds and offline."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """The seed of all random numbers of the run."""
     output: str = "runs/{name}"
-    """Folder for everything that the run makes; {name} and {seed} are filled in."""
+    """The folder for all files of the run. {name} and {seed} are filled in."""
     bf16: bool = False
+    """Train with bfloat16 autocast."""
     gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass, which saves memory and costs time."""
     gradient_accumulation: int = Field(default=1, gt=0, le=MOST)
+    """Batches of one optimiser step."""
     checkpoint_steps: int | None = Field(default=None, gt=0, le=MOST_STEPS)
-    """Save a checkpoint every so many steps, from which `prune-ssl run --resume` goes on."""
+    """Save a checkpoint every so many steps, from which `prune-ssl run --resume` continues."""
 
     @field_validator("name")
     @classmethod
@@ -122,7 +136,7 @@ class Recipe(Part):
     def _only_what_is_said(
         self, student: StudentPart | None, handler: SerializerFunctionWrapHandler
     ) -> dict[str, object] | None:
-        """Write null for what a named student has anyway: read again with another name, it is of that one."""
+        """Write null for fields that equal the named student's, so that another name brings its own."""
         data: dict[str, object] | None = handler(student)
         if data is not None and student is not None and student.name is not None:
             data |= {key: None for key in shape_fields() if key not in student.changed}
@@ -160,10 +174,10 @@ class Recipe(Part):
 
     @property
     def reference_seconds(self) -> float:
-        """The audio length at which MACs are budgeted and reported."""
+        """The audio length for the MACs of budget and report."""
         part = self.pruning or self.student
         if part is None:
-            raise RecipeError(f"{self.name}: it has neither `pruning` nor `student`.")
+            raise RecipeError(f"{self.name}: the recipe has neither `pruning` nor `student`.")
         return part.seconds
 
     @property
@@ -173,13 +187,13 @@ class Recipe(Part):
 
 
 def pruning_part(recipe: Recipe) -> PruningPart:
-    """Return how a recipe prunes.
+    """Return the section `pruning` of a recipe.
 
     Raises:
-        RecipeError: it distils a student instead.
+        RecipeError: the recipe distils a student instead.
     """
     if recipe.pruning is None:
-        raise RecipeError(f"{recipe.name}: it distils a student; there is no `pruning` in it.")
+        raise RecipeError(f"{recipe.name}: the recipe distils a student, so it has no `pruning`.")
     return recipe.pruning
 
 
@@ -187,12 +201,15 @@ def load_recipe(path: str | Path, overrides: Sequence[str] | None = None) -> Rec
     """Read a YAML recipe and apply `key.sub=value` overrides.
 
     Args:
-        path: a file, or the name of a recipe that comes with the package, without `.yaml`.
-        overrides: in the order in which they are applied.
+        path: A file, or the name of a recipe that comes with the package, without `.yaml`.
+        overrides: The overrides, applied in this order.
 
     Raises:
-        RecipeError: the file is missing or malformed, a key is unknown (the message names the nearest right
+        RecipeError: the file is missing or malformed, a key is unknown (the message suggests the nearest
             one), or a value is out of range.
+
+    >>> load_recipe("ks_digits_hj_mac", ["data.path=corpus", "seed=1"]).seed
+    1
     """
     file = recipe_file(path)
     found = read_file(file)
@@ -209,10 +226,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] | None = None) -> Rec
 
 
 def _drop_replaced(data: dict[str, object], overrides: Sequence[str]) -> None:
-    """Drop what an override replaces beside its own key.
+    """Drop the other keys of the file that an override replaces besides its own.
 
-    `pruning.budgets` replaces the file's `budget` too, and the other way round. `model.name` replaces its
-    `family`: another model may be of another one.
+    `pruning.budgets` also replaces `budget`, and the reverse. `model.name` also replaces `family`, because
+    another model may be of another family.
     """
     given = {override.partition("=")[0].strip() for override in overrides}
     pairs = (("pruning", "budgets", "budget"), ("pruning", "budget", "budgets"), ("model", "name", "family"))
@@ -223,10 +240,18 @@ def _drop_replaced(data: dict[str, object], overrides: Sequence[str]) -> None:
 
 
 def make_recipe(data: dict[str, object], where: str = "recipe") -> Recipe:
-    """Check plain data against the schema.
+    """Make a recipe from plain data, such as the content of a YAML file.
+
+    Args:
+        data: The keys and values.
+        where: The name of the data in error messages.
 
     Raises:
-        RecipeError: an unknown key or a value out of range.
+        RecipeError: a key is unknown, or a value is out of range.
+
+    >>> pruning = {"budget": "macs=50%", "steps": 100, "learning_rate": 1e-4}
+    >>> make_recipe({"name": "small", "data": {"path": "corpus"}, "pruning": pruning}).task
+    'classification'
     """
     return _checked(data, where, Found(data), {})
 

@@ -1,4 +1,4 @@
-"""The sections of a recipe: configs of the package, and what a recipe says beside them."""
+"""The sections of a recipe. Most of them extend a config of the package."""
 
 import dataclasses
 import re
@@ -35,56 +35,58 @@ Scheduler = Literal[
     "constant_with_warmup",
     "inverse_sqrt",
 ]
-"""Of transformers' SchedulerType those that need no settings beside the steps, and no evaluation."""
+"""The members of transformers' SchedulerType that need only the number of steps."""
 
 BARE_PERCENT = re.compile(r"\s*[0-9.]+\s*%\s*")
 MOST, MOST_STEPS = 1_000_000, 1_000_000_000
 Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
 Seconds = Annotated[float, Field(ge=0.025, le=3_600)]
-"""Of audio: at least what a frontend needs for one frame."""
+"""Seconds of audio: at least the length that a frontend needs for one frame."""
 Rate = Annotated[float, Field(gt=0)]
 
 
 class AboutPart(Part):
-    """What a reader wants to know before running a recipe; shown in the table of recipes."""
+    """Facts that a reader wants to know before running a recipe. The table of recipes shows them."""
 
     data: str = "-"
+    """The corpus."""
     method: str = "-"
+    """The pruning method."""
     paper: str = "-"
-    """What the method's paper reports; "-" where it reports nothing comparable."""
+    """The result in the method's paper, or "-" if it has none to compare with."""
     needs: str = "-"
+    """The hardware and the time that the run needs."""
 
 
 class ModelPart(Part):
-    """Which model to prune: a folder or hub name, or an architecture with random weights."""
+    """The model to prune: a folder or hub name, or an architecture with random weights."""
 
     name: str | None = None
-    """Folder or hub name."""
+    """Folder or hub name of the model."""
     family: str = "hubert"
-    """Architecture to make when there is no name, and to assume for a named model in `--architecture`."""
+    """The architecture to make if there is no name. `--architecture` assumes it for a named model too."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the transformers config of that architecture; the default is the Base model. Of a named model
-    those that change its training only (dropouts, LayerDrop, SpecAugment) take the place of its own."""
+    """Fields of the architecture's transformers config. The default is the Base model. For a named model only
+    fields that change its training apply (dropouts, LayerDrop, SpecAugment), and replace its own."""
     tokenizer: str | None = None
-    """CTC, phonemes: folder or hub name of a tokenizer, in place of the model's own or what train is spelled
-    with."""
+    """CTC and phonemes: folder or hub name of a tokenizer. None: the model's own, or one made from train."""
     filterbank: bool = False
-    """Do not train the first convolution. Random weights: it is mel-spaced band-pass filters, and the other
-    layers of the frontend are scaled by what a few clips give."""
+    """Do not train the first convolution. With random weights it becomes a bank of mel-spaced band-pass
+    filters, and the other layers of the frontend are scaled by the statistics of a few clips."""
     pass_on: bool = False
-    """Random weights: the other convolutions start as means over time of their channels."""
+    """With random weights: the other convolutions start as means over time of their channels."""
     allow_pruned: bool = False
-    """Prune a model that prune_ssl pruned already; the budget then refers to it."""
+    """Allow a model that prune_ssl has pruned before. The budget then refers to the pruned model."""
     head: Literal["keep", "drop"] = "keep"
-    """`drop` leaves the head of a named model out; the task's starts anew."""
+    """`drop` leaves out the head of a named model, so that the task's head starts untrained."""
     allow_pickle: bool = False
-    """Read the weights of a named model from pytorch_model.bin where it has no safetensors."""
+    """Read the weights of a named model from pytorch_model.bin if it has no safetensors."""
     dtype: Literal["stored", "float32", "float16", "bfloat16"] = "stored"
-    """Of the weights that are written; `stored`: as the named model has them. Training is in float32."""
+    """The dtype of the written weights. `stored` is the dtype of the named model. Training uses float32."""
 
     @model_serializer(mode="wrap")
     def _without_unsaid_family(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Leave out a family that nobody gave beside a name: read again, it would contradict the model."""
+        """Leave out a default family if the model has a name: read back, it could contradict the model."""
         fields: dict[str, object] = handler(self)
         if self.name is not None and "family" not in self.model_fields_set:
             fields.pop("family", None)
@@ -101,56 +103,59 @@ class ModelPart(Part):
     @field_validator("config")
     @classmethod
     def _makes_a_model(cls, config: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if "family" in info.data:  # else that is refused already
+        if "family" in info.data:  # otherwise the family was refused already
             check_config(info.data["family"], config, from_scratch=info.data.get("name") is None)
         return config
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionPart(CorruptionConfig):
-    """Noise and reverberation on training clips, and what the teacher hears.
+    """Noise and reverberation on the student's training clips.
 
-    A dense model that is to teach with clean audio is trained on clean clips.
+    If the dense model will teach with clean audio, it is itself trained on clean clips.
     """
 
     clean_teacher: bool = True
-    """Whether a teacher hears the clean clip (RobustDistiller); false: what the student hears."""
+    """Whether the teacher gets the clean clip (RobustDistiller), or the student's corrupted clip."""
 
 
 class DataPart(Part):
-    """Where the audio is: a folder with SPLIT/metadata.csv."""
+    """The corpus: a folder with SPLIT/metadata.csv, or another known layout."""
 
     path: str
+    """The folder of the corpus."""
     target: str | None = None
-    """Column to predict: intent, speaker, ...; scenario+action is one label, size|milk are two slots.
-
-    Task representation needs none."""
+    """The column to predict, such as intent or speaker. scenario+action is one label, size|milk are two
+    slots. Task representation needs none."""
     loss_weights: tuple[float, ...] = ()
-    """Joint tasks: one for each column of the target; empty: 1 each."""
+    """Joint tasks: one weight for each column of the target. Empty: 1 each."""
     stream: Annotated[StreamSource, PLACED] | None = None
-    """For corpora that are too large to download or check first; leave out for folders of audio. `path`
-    is then a name of the hub, or a folder of Parquet, JSONL, CSV, Arrow or WebDataset files."""
+    """For corpora that are too large to download or check beforehand. `path` is then a name on the hub, or a
+    folder of Parquet, JSONL, CSV, Arrow or WebDataset files. Leave it out for folders of audio."""
     augment: Annotated[AugmentConfig, PLACED] | None = AugmentConfig()
-    """Speed, shift, gain, noise and rooms on training clips; true: the usual ones, false: none. With
-    `corruption`, it alone brings noise and rooms."""
+    """Speed, shift, gain, noise and reverberation on training clips. true: the defaults; false: none. If
+    `corruption` is given, only `corruption` adds noise and reverberation."""
     corruption: Annotated[CorruptionPart, PLACED] | None = None
+    """Noise and reverberation on the student's clips, for robust distillation."""
     max_seconds: float = Field(default=15.0, gt=0)
-    """Longer clips are cut; with transcripts or phonemes those of train are left out, others stay whole."""
+    """Longer clips are cut. With transcripts or phonemes, longer train clips are left out instead, and the
+    others stay whole."""
     crop_seconds: float | None = Field(default=None, gt=0)
-    """Longer training clips give a random piece of this length each time."""
+    """A longer training clip gives a random piece of this length each time."""
     judged: Literal["test", "validation"] | None = None
-    """Split to judge on; None: test where there is one. Choose settings on validation."""
+    """The split to judge on. None: test if it exists. Choose settings on validation."""
     group_by_length: bool = False
-    """Train on batches of clips of about the same length: less padding."""
+    """Train on batches of clips of similar length, which need less padding."""
     batch_seconds: float | None = Field(default=None, gt=0)
-    """Train on batches of so much audio, padding counted, in the place of `batch_size`: many short clips, or
-    few long ones. Lengths are those before augmentation."""
+    """Train on batches of this much audio, including padding, instead of `batch_size` clips. A batch then has
+    many short clips or few long ones. Lengths are those before augmentation."""
     trials: str | None = None
-    """Verification: trial list, relative to path."""
+    """Verification: the trial list, relative to path."""
     outside: bool = False
     """Whether a `file_name` in a metadata.csv or .jsonl may lead out of `path`."""
     margin: float | None = Field(default=None, ge=0, lt=1)
-    """Verification: of AM-softmax; None: the model's own, 0.4. Dense training comes to it step by step."""
+    """Verification: the margin of AM-softmax. None: the model's own, 0.4. Dense training raises it step by
+    step."""
 
     @field_validator("augment", mode="before")
     @classmethod
@@ -169,18 +174,20 @@ class DataPart(Part):
         refused = {
             "group_by_length (no length is known before its clip is read): leave it out; `max_seconds` and "
             "`crop_seconds` bound the padding": self.group_by_length,
-            "batch_seconds (no length is known before): give `batch_size`": self.batch_seconds is not None,
+            "batch_seconds (no length is known before its clip is read): give `batch_size`": (
+                self.batch_seconds is not None
+            ),
             "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
             "judged: name the split by `stream.judged`": self.judged is not None,
         }
         if self.group_by_length and self.batch_seconds is not None:
             raise ValueError(
-                "batches by `batch_seconds` are of clips of like length: leave group_by_length out"
+                "batches by `batch_seconds` already have clips of similar length: leave group_by_length out"
             )
         for words, found in refused.items():
             if self.stream is not None and found:
                 raise ValueError(
-                    f"a streamed corpus goes without {words}; or download it and leave `stream` out"
+                    f"a streamed corpus cannot have {words}; or download it and leave `stream` out"
                 )
         return self
 
@@ -189,7 +196,7 @@ class DataPart(Part):
         augment = self.augment
         if self.corruption and augment and (augment.noise or augment.rirs or augment.reverb_probability):
             raise ValueError(
-                "`augment` and `corruption` both name noise or rooms: keep those of `corruption`, which a "
+                "`augment` and `corruption` both name noise or rooms: keep those of `corruption`, which the "
                 "teacher need not hear"
             )
         return self
@@ -200,11 +207,15 @@ class TrainPart:
     """One training phase."""
 
     steps: Steps
+    """Optimiser steps."""
     learning_rate: Rate
+    """The highest learning rate."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """The share of the steps in which the learning rate rises from 0."""
     scheduler: Scheduler = "linear"
+    """The schedule of the learning rate after the warm-up."""
     freeze: Literal["backbone", "frontend"] | None = None
-    """The part that does not learn: `backbone` is all but the head, `frontend` the convolutions."""
+    """The part that is not trained: `backbone` is everything except the head, `frontend` the convolutions."""
 
     def __post_init__(self) -> None:
         check_types(self, RecipeError)
@@ -214,7 +225,7 @@ def _readable(given: str | list[str] | tuple[str, ...]) -> str | list[str] | tup
     """Refuse budgets that cannot be read.
 
     Raises:
-        ValueError: one cannot.
+        ValueError: a budget cannot be read.
     """
     try:
         for text in given if isinstance(given, (list, tuple)) else [given]:
@@ -226,15 +237,18 @@ def _readable(given: str | list[str] | tuple[str, ...]) -> str | list[str] | tup
 
 @dataclass(frozen=True, kw_only=True)
 class PruningPart(PruningConfig):
-    """Gate training and recovery: a PruningConfig, its steps and learning rate."""
+    """Gate training and recovery: a PruningConfig with its steps and its learning rate."""
 
     budget: Annotated[str, BeforeValidator(_readable)]
+    """The share or amount to keep, such as `macs=50%`."""
     budgets: Annotated[tuple[str, ...], BeforeValidator(_readable)] = ()
-    """A progressive run: one model for each of these, `80%` or `macs=80%`, from the largest to the smallest;
-    `budget` is then the last of them."""
+    """A progressive run makes one model for each of these budgets (`80%` or `macs=80%`), from the largest to
+    the smallest. `budget` is then the last of them."""
     milestones: Annotated[tuple[str, ...], Field(exclude=True)] = field(init=False, default=())
     steps: Steps
+    """Optimiser steps of gate training."""
     learning_rate: Rate
+    """The learning rate of the weights."""
     rounds: Annotated[int, Field(ge=1, le=1_000)] = 5
     recovery: Annotated[float, Field(ge=0, le=1_000)] = 1.0
     recovery_learning_rate: Rate | None = None
@@ -245,15 +259,15 @@ class PruningPart(PruningConfig):
         object.__setattr__(self, "milestones", tuple(self.budgets[:-1]))
         kinds = self.kinds
         super().__post_init__()
-        # The stock layout takes some out: they stay said, for whoever changes the layout of a written recipe.
+        # The stock layout drops some kinds. The written recipe keeps them, in case its layout is changed.
         object.__setattr__(self, "kinds", tuple(kinds))
 
 
 def last_of_budgets(data: object) -> object:
-    """Let `budgets` stand alone, and short ones like `80%` name MACs.
+    """Fill in `budget` from the last of `budgets`, and read a bare `80%` as MACs.
 
     Raises:
-        ValueError: `budgets` is no list, or `budget` is another one than its last.
+        ValueError: `budgets` is not a list, or `budget` differs from its last entry.
     """
     if not isinstance(data, dict) or data.get("budgets") in (None, [], ()):
         return data
@@ -267,28 +281,28 @@ def last_of_budgets(data: object) -> object:
 
 
 def _of_macs(text: object) -> object:
-    """Return a budget of a list, in which `80%` is of the MACs."""
+    """Return a budget in which a bare `80%` is written as `macs=80%`."""
     return f"macs={text}" if isinstance(text, str) and BARE_PERCENT.fullmatch(text) else text
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationPart(DistillationConfig):
-    """A DistillationConfig, and the teacher."""
+    """A DistillationConfig with its teacher."""
 
     losses: dict[str, float]
-    """The weight of each loss; a recipe names its losses."""
+    """The weight of each loss. A recipe must name its losses."""
     teacher: str | None = None
-    """Folder or hub name; None: the dense model."""
+    """Folder or hub name of the teacher. None: the dense model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentPart(TrainPart, StudentConfig):
-    """A small student that learns from the teacher in place of pruning: its shape and its training."""
+    """A small student that learns from the teacher instead of pruning: its shape and its training."""
 
     name: str | None = None
-    """One of the papers' students; the shape that is given beside it takes the place of its own."""
+    """The name of a published student. Fields of the shape that are given as well replace its own."""
     seconds: Seconds = 10.0
-    """Audio length for MACs."""
+    """The audio length for MACs."""
 
     def __post_init__(self) -> None:
         check_types(self, DistillationError)
@@ -297,7 +311,7 @@ class StudentPart(TrainPart, StudentConfig):
 
     @property
     def changed(self) -> dict[str, object]:
-        """The fields of the shape that differ from the named student's, or from the teacher's."""
+        """The fields of the shape that differ from those of the named student, or of the teacher."""
         named = STUDENTS[self.name] if self.name else StudentConfig()
         found = {name: getattr(self, name) for name in shape_fields()}
         return {name: value for name, value in found.items() if value != getattr(named, name)}
@@ -310,12 +324,12 @@ class StudentPart(TrainPart, StudentConfig):
 
 
 def shape_fields() -> tuple[str, ...]:
-    """Return the keys of `student` that say its shape."""
+    """Return the keys of `student` that describe its shape."""
     return tuple(each.name for each in dataclasses.fields(StudentConfig))
 
 
 def shape_of_the_named(data: object) -> object:
-    """Fill in the shape of a named student; a value of null is none."""
+    """Fill in the shape of a named student. A null counts as a missing value."""
     if not isinstance(data, dict):
         return data
     shape = shape_fields()
@@ -325,17 +339,24 @@ def shape_of_the_named(data: object) -> object:
 
 
 class OptimizerPart(Part):
-    """AdamW, beside the learning rates of the phases and `weight_decay`."""
+    """Settings of AdamW besides the learning rates of the phases and `weight_decay`."""
 
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """The decay rates of the two moments."""
     epsilon: float = Field(default=1e-8, gt=0)
+    """The constant in the denominator."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm."""
 
 
 class ReportPart(Part):
-    """What the report measures."""
+    """The measurements of the report."""
 
     seconds: tuple[Seconds, ...] = Field(default=(1.0, 5.0, 10.0), min_length=1)
+    """Audio lengths."""
     threads: tuple[Annotated[int, Field(ge=1, le=1_024)], ...] = Field(default=(1,), min_length=1)
+    """Thread counts."""
     iterations: int = Field(default=50, ge=3, le=MOST)
+    """The smallest number of timed calls of each model."""
     min_seconds: float = Field(default=3.0, ge=0, le=3_600)
+    """The smallest total time of the timed calls of each model."""

@@ -1,4 +1,4 @@
-"""The recipes that come with the package: where they are, and which one is meant by a name."""
+"""The recipes that come with the package, and the search for a recipe by its name."""
 
 import os
 from difflib import get_close_matches
@@ -8,9 +8,9 @@ from prune_ssl.errors import RecipeError
 from prune_ssl.writing import write_text
 
 IN_WHEEL = Path(__file__).parent / "files"
-"""Where a wheel has them (`building.py` puts them there)."""
+"""The folder of the recipes in a wheel (`building.py` puts them there)."""
 IN_CLONE = Path(__file__).parents[2] / "recipes"
-"""Where a clone, or an editable install of it, has them."""
+"""The folder of the recipes in a clone, or in an editable install of it."""
 
 
 def shipped_folder() -> Path:
@@ -19,15 +19,19 @@ def shipped_folder() -> Path:
 
 
 def shipped_names() -> list[str]:
-    """Return the names of these recipes, without `.yaml`."""
+    """Return the names of the recipes that come with the package, without `.yaml`.
+
+    >>> "ks_digits_hj_mac" in shipped_names()
+    True
+    """
     return sorted(path.stem for path in shipped_folder().glob("*.yaml"))
 
 
 def recipe_file(given: str | Path) -> Path:
-    """Return the file that a path, or the name of a recipe of the package, means.
+    """Return the file of a recipe, given by its path or by the name of a recipe of the package.
 
     Raises:
-        RecipeError: there is no such file and no such name; it says which one is near.
+        RecipeError: there is no such file and no such name. The message suggests a similar one.
     """
     text = str(given)
     if os.path.isfile(text) or (os.path.exists(text) and not os.path.isdir(text)):
@@ -45,7 +49,7 @@ def recipe_file(given: str | Path) -> Path:
 
 
 def _beside(text: str) -> list[str]:
-    """Return the YAML files in the folder of a path, or in the path where it is a folder."""
+    """Return the YAML files in a path if it is a folder, else in the folder of the path."""
     folder = Path(text) if os.path.isdir(text) else Path(text).parent
     try:
         return [str(path) for path in sorted(folder.glob("*.y*ml"))[:100]] if "\0" not in text else []
@@ -54,11 +58,11 @@ def _beside(text: str) -> list[str]:
 
 
 def copy_shipped(name: str, folder: Path = Path()) -> Path:
-    """Write a recipe of the package into a folder, to be edited there, and return its path.
+    """Copy a recipe of the package into a folder, where it can be edited, and return its path.
 
     Raises:
         RecipeError: there is no such recipe, or the file exists already.
-        ArtifactError: it cannot be written.
+        ArtifactError: the file cannot be written.
     """
     if name.removesuffix(".yaml") not in shipped_names():
         near = get_close_matches(name, shipped_names(), n=1, cutoff=0.4)
@@ -70,6 +74,8 @@ def copy_shipped(name: str, folder: Path = Path()) -> Path:
     source = shipped_folder() / f"{name.removesuffix('.yaml')}.yaml"
     target = folder / source.name
     if os.path.lexists(target):
-        raise RecipeError(f"{target} exists already; nothing was written. Rename it, or copy elsewhere.")
+        raise RecipeError(
+            f"{target} exists already, so nothing was written. Rename it, or copy to another folder."
+        )
     write_text(target, source.read_text(encoding="utf-8"))
     return target

@@ -1,17 +1,17 @@
-"""Smoke runs: any recipe, end to end, offline in seconds, on a tiny model and the shipped words."""
+"""Smoke runs: any recipe from end to end, offline and in seconds, on a tiny model and the shipped words."""
 
 from dataclasses import replace
 from importlib import resources
-from typing import Any
+from typing import TypedDict
 
 from prune_ssl.recipes.schema import Recipe
 from prune_ssl.recipes.sections import StudentPart, TrainPart
 
 STEPS = 8
-"""Optimiser steps of each phase: enough to go through every line, not to learn."""
+"""The optimiser steps of each phase: enough to run every line, but not to learn."""
 
 TARGETS = {"speaker_verification": "speaker", "slots": "label|speaker", "joint": "label|speaker"}
-"""Task -> the column of the shipped words that stands for its target; others take the word (`label`)."""
+"""The column of the shipped words that serves as a task's target. Other tasks take the word (`label`)."""
 
 TINY: dict[str, object] = {
     "conv_dim": [16] * 7,
@@ -25,9 +25,21 @@ TINY: dict[str, object] = {
     "mask_time_length": 2,
     "layerdrop": 0.0,
 }
-"""A model that keeps the family's shape in everything but its widths; most of it can go, as in a big one."""
+"""The config of a model with the family's shape but tiny widths. As in a big model, most of it can be cut."""
 
-ANY_DEPTH: dict[str, Any] = {
+
+class AnyDepth(TypedDict):
+    """Settings of distillation that do not depend on the number of layers."""
+
+    teacher: None
+    layers: None
+    layer_weights: None
+    relation_layers: None
+    mask_length: int
+    enhancement_units: int
+
+
+ANY_DEPTH: AnyDepth = {
     "teacher": None,
     "layers": None,
     "layer_weights": None,
@@ -35,16 +47,16 @@ ANY_DEPTH: dict[str, Any] = {
     "mask_length": 2,
     "enhancement_units": 8,
 }
-"""Settings of distillation that fit any depth, and the tiny model's frames."""
+"""Settings of distillation that fit any depth and the few frames of the tiny model."""
 
 XVECTOR: dict[str, object] = {"tdnn_dim": [8, 8, 8, 8, 8], "xvector_output_dim": 16}
-"""The same for the x-vector head, where a family has one."""
+"""The tiny config of an x-vector head."""
 
 
 def smoke_version(recipe: Recipe) -> Recipe:
-    """Return the recipe with its family, task and method, but a tiny model, shipped words and few steps.
+    """Return the recipe with its family, task and method, but with a tiny model, shipped words and few steps.
 
-    What its numbers say is only that every stage ran.
+    The numbers of such a run show only that every stage has run.
     """
     words = resources.files("prune_ssl") / "assets" / "words"
     sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
@@ -81,14 +93,14 @@ def smoke_version(recipe: Recipe) -> Recipe:
 
 
 def _short(part: TrainPart | None) -> TrainPart:
-    """Return dense training in a few steps, also where the recipe starts from a model that had it."""
+    """Return dense training of a few steps, even if the recipe starts from a trained model."""
     if part is None:
         return TrainPart(steps=STEPS, learning_rate=1e-3)
     return replace(part, steps=STEPS)
 
 
 def _small_student(part: StudentPart) -> StudentPart:
-    """Return a student of the same kind beside the tiny model: choices stay, sizes shrink."""
+    """Return a student of the same kind for the tiny model: its choices stay, its sizes shrink."""
     return replace(
         part,
         name=None,

@@ -1,4 +1,4 @@
-"""Owns how a recipe is written down: as plain data, and as YAML that reads back equal."""
+"""Write a recipe as plain data, or as YAML that gives the same recipe when it is read back."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from prune_ssl.recipes.schema import Recipe, make_recipe
 
 
 def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
-    """Return a recipe as what YAML and JSON know; infinite numbers stay numbers."""
+    """Return a recipe as plain data for YAML and JSON. Infinite numbers stay numbers."""
     return {key: _plain(value) for key, value in recipe.model_dump().items()}
 
 
@@ -38,7 +38,7 @@ def recipe_as_yaml(recipe: Recipe) -> str:
     """Return a recipe as YAML with all its keys.
 
     Raises:
-        RecipeError: it holds something that would be another recipe when it is read back.
+        RecipeError: a value would give another recipe when the YAML is read back.
     """
     try:
         text = yaml.safe_dump(recipe_as_data(recipe), sort_keys=False)
@@ -51,7 +51,7 @@ def recipe_as_yaml(recipe: Recipe) -> str:
         pairs = zip(text.splitlines(), again.splitlines(), strict=False)
         wrong = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
         raise RecipeError(
-            f"{recipe.name}: resumed, it would be another recipe: {wrong[0].strip()!r} reads back as "
+            f"{recipe.name}: a resumed run would read another recipe: {wrong[0].strip()!r} reads back as "
             f"{wrong[1].strip()!r}."
         )
     return text

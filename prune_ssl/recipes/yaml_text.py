@@ -1,4 +1,4 @@
-"""The YAML of a recipe as plain data, and on which line each key and value stands."""
+"""Read the YAML of a recipe as plain data, with the line of each key and value."""
 
 import math
 import re
@@ -11,7 +11,7 @@ import yaml
 from prune_ssl.errors import RecipeError
 
 MOST_BYTES = 100_000
-"""Of a recipe; those that people write have a few thousand."""
+"""The longest recipe. Those that people write have a few thousand bytes."""
 MOST_VALUES, MOST_LEVELS = 10_000, 20
 PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -21,17 +21,17 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Found:
-    """What was read."""
+    """The data of a YAML text, with their lines."""
 
     data: Any
     lines: dict[Place, int] = field(default_factory=dict)
-    """Place -> line, from 1."""
+    """The line of each place, counted from 1."""
     texts: dict[Place, str] = field(default_factory=dict)
-    """Place of a value -> how it is written there, as `no` of false."""
+    """The text of each value as it is written, such as `no` for false."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without dates, octal numbers and base 60, which nobody means in a recipe: they stay text."""
+    """YAML without dates, octal numbers and base 60. Nobody means these in a recipe, so they stay text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as the base class has it)
         first: [
@@ -58,19 +58,19 @@ _Loader.add_implicit_resolver(
 
 
 class _Problem(Exception):
-    """What cannot be read, on which line, in how many words."""
+    """A value that cannot be read. The message names its line."""
 
 
 def read_file(path: str | Path) -> Found:
-    """Read a recipe's file; a byte order mark is skipped.
+    """Read a recipe's file. A byte order mark is skipped.
 
     Raises:
-        RecipeError: it cannot be read, is too long, not UTF-8, or not YAML of plain data.
+        RecipeError: the file cannot be read, is too long, is not UTF-8, or is not YAML of plain data.
     """
     try:
         with Path(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:  # a ValueError: a null byte in the name
+    except (OSError, ValueError) as error:  # a null byte in the name raises ValueError
         words = getattr(error, "strerror", None) or error
         raise RecipeError(f"cannot read the recipe {str(path)!r}: {words}; wanted a YAML file.") from error
     if len(content) > MOST_BYTES:
@@ -90,13 +90,17 @@ def read_text(text: str, where: str, joint: str = " is") -> Found:
     """Read YAML of plain data.
 
     Args:
-        text: one document.
-        where: what messages call it.
-        joint: what they put between that and `not valid YAML`.
+        text: One YAML document.
+        where: The name of the text in messages.
+        joint: The words between that name and `not valid YAML`.
 
     Raises:
-        RecipeError: it is not YAML, or has tags, keys that are no text or come twice, infinite numbers,
-            control characters, more than 20 levels or, with its aliases filled in, 10,000 values.
+        RecipeError: the text is not YAML; it has tags, keys that are not text or that repeat, infinite
+            numbers, or control characters; or it has more than 20 levels or (with its aliases filled in)
+            more than 10,000 values.
+
+    >>> read_text("steps: 100", "recipe").data
+    {'steps': 100}
     """
     try:
         loader = _Loader(text)
@@ -122,7 +126,7 @@ def _words(error: yaml.YAMLError) -> str:
 
 
 class _Walk:
-    """Turns nodes into data and notes where each stands."""
+    """Turns nodes of YAML into data, and records the line of each."""
 
     def __init__(self, loader: _Loader, found: Found) -> None:
         self.loader, self.found, self.count = loader, found, 0

@@ -1,4 +1,4 @@
-"""Owns the report: what pruning cost and gained, as JSON, Markdown or one HTML page."""
+"""The report: costs and results of a dense and a pruned model, as JSON, Markdown or one HTML page."""
 
 from prune_ssl.reporting.assembly import Report, report
 from prune_ssl.reporting.facts import RunFacts

@@ -1,4 +1,4 @@
-"""Owns making a report: measures the models, puts the facts together, saves them in a suffix's layout."""
+"""Make a report: measure the models, collect the facts, and save them in a layout chosen by the suffix."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, Timing, measure_side_by_side, speed_up
 from prune_ssl.models.finite import require_finite
 from prune_ssl.reporting import content, plots, render
-from prune_ssl.reporting.comparable import what_differs
+from prune_ssl.reporting.comparable import differences
 from prune_ssl.reporting.facts import RunFacts
 from prune_ssl.reporting.formatting import is_task_metric, metric_name
 from prune_ssl.reporting.model import (
@@ -32,15 +32,18 @@ from prune_ssl.writing import write_text
 
 @dataclass(frozen=True)
 class Report:
-    """A report that can be saved, printed and read back."""
+    """A report that can be saved, printed and read back. `report` makes one."""
 
     data: ReportData
+    """The data of the report."""
 
     def save(self, path: str | Path) -> Path:
-        """Write the report as `.json`, `.md` or `.html`, as the suffix says; an existing file is replaced.
+        """Write the report as `.json`, `.md` or `.html`, chosen by the suffix, and return the path.
+
+        An existing file is replaced.
 
         Raises:
-            ArtifactError: any other suffix, or the file cannot be written.
+            ArtifactError: the suffix is another one, or the file cannot be written.
         """
         target = Path(path)
         writer = _WRITERS.get(target.suffix.lower())
@@ -57,7 +60,7 @@ class Report:
         """Read a report that was saved as JSON.
 
         Raises:
-            ArtifactError: the file is missing or isn't a report.
+            ArtifactError: the file is missing or is not a report.
         """
         try:
             return cls(ReportData.model_validate_json(Path(path).read_text(encoding="utf-8")))
@@ -67,11 +70,11 @@ class Report:
             ) from error
 
     def table(self) -> content.Table:
-        """Return the few numbers to quote, as text: columns (dense, pruned, kept or gained) and rows."""
+        """Return the main numbers as text, with columns for dense, pruned, and kept or gained."""
         return content.summary(self.data)
 
     def summary_table(self) -> RichTable:
-        """Return the same as a table for the terminal."""
+        """Return the main numbers as a table for the terminal."""
         rows = self.table()
         shown = RichTable(title=self.data.title, title_justify="left")
         for index, column in enumerate(rows.columns):
@@ -88,7 +91,7 @@ class Report:
         return plots.draw(self.data, name, standalone=True)
 
 
-NOT_FINITE = "Nothing that it computes means anything: train or load it anew."
+NOT_FINITE = "No number that it computes is meaningful: train it or load it again."
 
 _WRITERS: dict[str, Callable[[ReportData], str]] = {
     ".json": lambda data: data.model_dump_json(indent=2) + "\n",
@@ -106,28 +109,34 @@ def report(
     with_latency: bool = True,
     facts: RunFacts | None = None,
 ) -> Report:
-    """Measure a model beside the dense one that it came from and report what it costs; both stay unchanged.
+    """Measure a model and the dense model that it came from, and report their costs. Both stay unchanged.
 
     Args:
-        model: the pruned model (or any other, to report it alone), its folder or hub name, or a `Traced`.
-        baseline: the dense model, likewise, timed in turns with `model`; or its graph where it is gone.
-        results: stage (`dense`, `cut`, `recovered`) -> metric -> value.
-        timing: audio lengths, thread counts and the number of calls; None: the usual ones.
-        with_latency: False runs no forward pass.
-        facts: what the report cannot measure: title, budget, history, settings, where the model is saved.
+        model: The pruned model (or any model, to report it alone), its folder or hub name, or a `Traced`.
+        baseline: The dense model, given in the same ways and timed in turns with `model`, or only its graph.
+        results: The metrics of each stage: `dense`, `cut`, `recovered`.
+        timing: Audio lengths, thread counts and the number of calls. None: the defaults of `Timing`.
+        with_latency: Whether to time forward passes. Without them there are no latencies and no peak memory.
+        facts: Facts that cannot be measured: title, budget, history, settings, folder of the model.
 
     Raises:
-        ModelError: `trace` does not know a model, its forward pass fails, a number of it is not finite, or
-            the two have heads of different tasks.
+        ModelError: `trace` does not know a model, its forward pass fails, one of its weights is not finite,
+            or the two models have heads for different tasks.
         BudgetError: the budget cannot be read.
         ArtifactError: the folder of `facts` holds no safetensors file.
+
+    >>> from transformers import HubertConfig, HubertModel
+    >>> config = HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    >>> made = report(HubertModel(config), with_latency=False, facts=RunFacts(title="Tiny HuBERT"))
+    >>> made.data.title, made.table().columns
+    ('Tiny HuBERT', ['', 'model'])
     """
     timing, facts, small = Timing.of(timing), facts or RunFacts(), Traced.of(model, "report")
     dense_graph = baseline if isinstance(baseline, PruningGraph) else None
     dense = None
     if baseline is not None and not isinstance(baseline, PruningGraph):
         dense = Traced.of(baseline, "report: baseline")
-    notes = [] if dense is None else what_differs(small, dense)
+    notes = [] if dense is None else differences(small, dense)
     models = {"pruned": small} if dense is None else {"dense": dense, "pruned": small}
     for name, each in models.items():
         require_finite(each.model, f"report: the {name} model", NOT_FINITE)
@@ -162,7 +171,7 @@ def _data(
     notes: list[str],
     seconds: float,
 ) -> ReportData:
-    """Put together what was measured and what the caller told."""
+    """Collect the measurements and the caller's facts."""
     small, dense = found["pruned"], found.get("dense")
     return ReportData(
         title=facts.title,
@@ -195,7 +204,7 @@ def _model_facts(
 
 
 def _counted(graph: PruningGraph, lengths: Iterable[float]) -> Measurement:
-    """Return what a graph tells of a model that isn't there any more."""
+    """Return the parameters and MACs of a model from its graph alone."""
     costs = {length: graph.cost(seconds=length) for length in lengths}
     return Measurement(
         next(iter(costs.values())).params, {length: cost.macs for length, cost in costs.items()}
@@ -215,7 +224,7 @@ def _comparisons(dense: ModelFacts, small: ModelFacts) -> list[Comparison]:
 def _budget_terms(
     budget: str | Budget | None, dense: ModelFacts | None, small: ModelFacts, seconds: float
 ) -> list[BudgetFacts]:
-    """Return each term of a budget (`macs=3G,frontend.macs=40%`) with what the pruned model reached."""
+    """Return each term of a budget (`macs=3G,frontend.macs=40%`) with the amount that the model reached."""
     if isinstance(budget, str):
         asked = {term: parse_budget(term)[0] for term in split_budget(budget)}
     else:
@@ -231,7 +240,7 @@ def _budget_terms(
 
 
 def _amount(constraint: Constraint, facts: ModelFacts, seconds: float) -> float | None:
-    """Return what a model has of a constraint's quantity (bytes, milliseconds), None if not measured."""
+    """Return a model's amount of a constraint's quantity (bytes, milliseconds), None if not measured."""
     measured, at = facts.measurement, constraint.at
     if constraint.metric == "memory":
         return measured.size_bytes
@@ -247,7 +256,7 @@ def _amount(constraint: Constraint, facts: ModelFacts, seconds: float) -> float 
 
 
 def _task_metrics(stage: str, values: Mapping[str, object]) -> dict[str, float]:
-    """Return a stage's metrics under plain names, without what a trainer adds (runtime, epoch)."""
+    """Return a stage's metrics under plain names, without a trainer's own values (runtime, epoch)."""
     plain = {metric_name(name.removeprefix(f"{stage}_")): value for name, value in values.items()}
     return {
         name: float(value)

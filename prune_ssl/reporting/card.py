@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -14,8 +13,8 @@ from prune_ssl.reporting.model import ReportData
 from prune_ssl.reporting.render import escaped, markdown_table
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-PASSED_ON = ("language", "license", "datasets")
-"""What of the base model's card holds for the pruned model too."""
+INHERITED = ("language", "license", "datasets")
+"""The fields of the base model's card that hold for the pruned model too."""
 PIPELINES = {
     "ForCTC": ("automatic-speech-recognition", "AutoModelForCTC"),
     "ForSequenceClassification": ("audio-classification", "AutoModelForAudioClassification"),
@@ -24,32 +23,36 @@ PIPELINES = {
     "ForPreTraining": ("feature-extraction", "AutoModelForPreTraining"),
     "Model": ("feature-extraction", "AutoModel"),
 }
-"""End of a class name -> the hub's word for its task, and the Auto class that loads it."""
+"""The hub's name of the task, and the Auto class that loads the model, by the end of the class name."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model came from: what a report does not know."""
+    """The origin of a model, which its report does not hold.
+
+    >>> Provenance(base_model="facebook/hubert-base-ls960", task="ctc").command
+    ''
+    """
 
     base_model: str | None = None
-    """Hub name or folder of what was pruned; None: it was trained from scratch."""
+    """Hub name or folder of the model that was pruned. None: it was trained from scratch."""
     task: str = ""
-    """Of the recipe."""
+    """The task of the recipe."""
     data: str = ""
-    """Name of the corpus."""
+    """The name of the corpus."""
     command: str = ""
-    """Makes the model again."""
+    """The command that makes the model again."""
     source_card: Mapping[str, object] = field(default_factory=dict)
-    """Metadata of the base model's own card: language, licence and data sets go on."""
+    """The metadata of the base model's card. The new card takes language, licence and data sets from it."""
 
 
 def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER") -> str:
     """Return the card of the report's model as Markdown.
 
     Args:
-        data: the report: architecture, costs, metrics, and the dense model's where it was measured.
-        source: where the model came from.
-        folder_name: how the card calls its folder.
+        data: The report, with the dense model if it was measured.
+        source: The origin of the model.
+        folder_name: The name of the model's folder in the card's example.
     """
     task, auto = _kind(data.model.architecture)
     pruned = data.model.architecture.startswith("Pruned")
@@ -73,8 +76,8 @@ def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER"
     ]
     if pruned:
         lines += [
-            "With prune_ssl installed, `prune_ssl.load_pretrained` loads it without running the folder's "
-            "code. `pruning_plan.json` says which units were kept.",
+            "If prune_ssl is installed, `prune_ssl.load_pretrained` loads the model without running code "
+            "from the folder. `pruning_plan.json` lists the kept units.",
             "",
         ]
     if source.command:
@@ -92,19 +95,19 @@ def _origin(data: ReportData, source: Provenance) -> str:
     if data.made == "student":
         made = f"A student of {base}, made with prune_ssl by distillation."
     if data.budget:
-        made += f" Budget (what was to be kept): `{','.join(term.term for term in data.budget)}`."
+        made += f" Budget (the share or amount to keep): `{','.join(term.term for term in data.budget)}`."
     if source.task:
         made += f" Task: {source.task}" + (f", on {source.data}." if source.data else ".")
     return made
 
 
 def _is_judged(name: str) -> bool:
-    """Whether a value is a result of its own, not the end of an interval, a loss or a count."""
+    """Return whether a value is a metric, not the end of an interval, a loss or a count."""
     return is_task_metric(name) and not name.endswith(("_low", "_high", "loss", "clips"))
 
 
 def _intervals(data: ReportData) -> list[str]:
-    """Return a line for each metric of the finished model whose interval is known."""
+    """Return a line for each metric of the final stage that has an interval."""
     found = data.results.get(next((name for name in LAST_STAGES if name in data.results), ""), {})
     known = [name for name in found if {f"{name}_low", f"{name}_high"} <= found.keys()]
     return [
@@ -124,7 +127,7 @@ def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
     metrics = {name: value for name, value in found.items() if _is_judged(name)}
     of_hub = source.base_model is not None and not Path(source.base_model).exists()
     named = source.base_model if of_hub and HUB_NAME.fullmatch(str(source.base_model)) else None
-    passed_on: dict[str, Any] = {key: source.source_card.get(key) for key in PASSED_ON}
+
     results = [
         EvalResult(
             task_type=task,
@@ -136,12 +139,14 @@ def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
         )
         for name, value in metrics.items()
     ]
-    return ModelCardData(
+    card = ModelCardData(
         library_name="transformers",
         tags=["prune_ssl", "structured-pruning", "speech"],
         pipeline_tag=task,
         base_model=named,
         model_name=data.title,
         eval_results=results or None,
-        **passed_on,
     )
+    for key in INHERITED:
+        card[key] = source.source_card.get(key)
+    return card

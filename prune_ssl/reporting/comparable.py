@@ -1,4 +1,4 @@
-"""Owns whether two models may stand side by side in a report, and what to say where their kinds differ."""
+"""Check whether two models can be compared in a report, and note how their kinds differ."""
 
 import re
 
@@ -9,18 +9,16 @@ from prune_ssl.models import family_of
 from prune_ssl.tracing import PruningGraph, Traced
 
 WITHOUT_TASK = ("Model", "ForPreTraining", "")
-"""Ends of the names of classes that have no head of a task."""
+"""The ends of the names of model classes without a task's head."""
 
 
-def what_differs(small: Traced[nn.Module], dense: Traced[nn.Module]) -> list[str]:
-    """Return what a reader must know before comparing the two; nothing where one was made of the other.
+def differences(small: Traced[nn.Module], dense: Traced[nn.Module]) -> list[str]:
+    """Return a note for each difference in kind between a pruned model and a dense one.
 
-    Args:
-        small: the pruned model.
-        dense: the dense one.
+    There is no note if the pruned model can have been made from the dense one.
 
     Raises:
-        ModelError: both have heads, of different tasks.
+        ModelError: the two models have heads for different tasks.
     """
     model, baseline = small.model, dense.model
     heads, families = (_head(model), _head(baseline)), (_family(model), _family(baseline))
@@ -29,25 +27,25 @@ def what_differs(small: Traced[nn.Module], dense: Traced[nn.Module]) -> list[str
     if heads[0] != heads[1]:
         if not set(heads) & set(WITHOUT_TASK):
             raise ModelError(
-                f"report: {shown}, which solve different tasks, so their costs and times say nothing of each "
-                "other. Give the dense model that this one was made of, or report each alone."
+                f"report: {shown}. They solve different tasks, so their costs and times cannot be compared. "
+                "Give the dense model from which this one was made, or report each alone."
             )
         notes.append(f"The two models differ by a head: {shown}. Costs and times are with the head of each.")
     if families[0] != families[1]:
         notes.append(
-            f"The two models are of different families ({families[0]} and {families[1]}): {shown}. One was "
-            "not made of the other, and what is kept is no result of pruning."
+            f"The two models are of different families ({families[0]} and {families[1]}): {shown}. Neither "
+            "was made from the other, so the kept shares are not a result of pruning."
         )
     elif not _may_come_from(small.graph, dense.graph):
         notes.append(
-            f"The model has units that the dense one lacks, so it was not made of it: {shown}. What is kept "
-            "is no result of pruning."
+            f"The model has units that the dense one lacks, so it was not made from it: {shown}. The kept "
+            "shares are not a result of pruning."
         )
     return notes
 
 
 def _head(model: nn.Module) -> str:
-    """Return the end of a class's name that says the task: `ForCTC` of PrunedHubertForCTC."""
+    """Return the end of a class's name that names its task: `ForCTC` for PrunedHubertForCTC."""
     found = re.search(r"(For[A-Z][A-Za-z]*|Model)$", type(model).__name__)
     return found[0] if found else ""
 

@@ -1,4 +1,4 @@
-"""Owns what a report says and in which order: blocks (notes, tables, plots) that every layout shares."""
+"""The content of a report in reading order: sections of notes, tables and plots that all layouts share."""
 
 from dataclasses import dataclass, field
 
@@ -13,23 +13,25 @@ STAGES = {
     "student": "before distillation",
     "distilled": "after distillation",
 }
-"""Stage of the task results -> how the report calls it, in order."""
+"""The title of each stage of the results, in order."""
 
 LAST_STAGES = ("distilled", "recovered", "cut")
-"""The first of them that is there is what the model is worth."""
+"""Candidates for the final stage. The first one that has results counts."""
 
 CONVENTIONS = (
     "MAC: one multiply-add in a convolution, a linear layer or an attention product (QK^T and AV). "
     "FLOPs = 2 x MACs, in brackets.",
     "Not counted: normalisation, activations, softmax, biases, feature extraction and decoding.",
     "Batch 1 throughout; MACs and latency are given with the audio length, at 16 kHz.",
-    "Latency: waveform tensor in, model output out, in eval and inference mode; median, 10th and 90th "
-    "percentile of n calls after a warm-up; dense and pruned model timed in turns in one process. Processor: "
-    "low quartile of the processor time, all threads together, which waiting for a core does not change.",
-    "A speed-up is the ratio of low quartiles; its interval is the range of eight consecutive repeats and, "
-    "on one thread, the ratio of processor times. It is not claimed (within noise) where that range is at "
-    "least as wide as the gain, or fewer than nine calls were timed; nor where the machine did other work: "
-    "90th over 10th percentile above 2, a core for less than 80% of the time, or a high load average.",
+    "Latency: from waveform tensor to model output, in eval and inference mode; median, 10th and 90th "
+    "percentile of n calls after a warm-up. The dense and the pruned model are timed in turns in one "
+    "process. Processor: low quartile of the processor time of all threads together, which does not change "
+    "if the process waits for a core.",
+    "A speed-up is the ratio of low quartiles. Its interval is the range of eight consecutive repeats and, "
+    "on one thread, the ratio of processor times. A speed-up is not claimed (within noise) if that range is "
+    "at least as wide as the gain, or if fewer than nine calls were timed. It is not claimed either if the "
+    "machine did other work: the 90th percentile is more than twice the 10th, the process had a core for "
+    "less than 80% of the time, or the load average was high.",
     "RTF = compute time / audio time (lower is faster); RTFx is its inverse.",
     "Size on disk: bytes of the weights as safetensors.",
 )
@@ -37,7 +39,7 @@ CONVENTIONS = (
 
 @dataclass(frozen=True)
 class Table:
-    """A table: the first column is text, the others are numbers."""
+    """A table whose first column is text and whose other columns are numbers."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -51,11 +53,11 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
-    """Names of plots, see `plots.draw`."""
+    """Names of plots for `plots.draw`."""
 
 
 def sections(data: ReportData) -> list[Section]:
-    """Return the parts of the report that its data can fill, in reading order."""
+    """Return the sections that the data can fill, in reading order."""
     parts = [
         Section("Summary", [summary(data)]),
         _task(data),
@@ -71,7 +73,7 @@ def sections(data: ReportData) -> list[Section]:
 
 
 def summary(data: ReportData) -> Table:
-    """Return the few numbers to quote: task metrics, parameters, MACs, latency, size; dense and pruned."""
+    """Return the main numbers of both models: task metrics, parameters, MACs, latency and size."""
     dense, small = data.baseline, data.model
     if dense is None:
         return Table(["", "model"], [[name, value] for name, value in _summary_values(data, small)])
@@ -137,7 +139,7 @@ def _latency_label(latency: Latency) -> str:
 
 
 def _metric_names(data: ReportData) -> list[str]:
-    """Return the task metrics of all stages, in the order of their first mention."""
+    """Return the names of the task metrics of all stages, in order of appearance."""
     return list(dict.fromkeys(name for stage in data.results.values() for name in stage))
 
 
@@ -171,7 +173,7 @@ def _budget(data: ReportData) -> Section | None:
     ]
     tables = [Table(["asked to keep", "kept", "amount"], rows)] if rows else []
     notes = [f"MACs at {data.reference_seconds:g} s of audio."] if rows else []
-    drawn = any(record.expected is not None for record in data.history)  # methods without gates have none
+    drawn = any(record.expected is not None for record in data.history)  # only gates have an expected cost
     return Section("Budget", tables, notes, ["budget"] if drawn else [])
 
 
@@ -201,8 +203,8 @@ def _macs(data: ReportData) -> Section:
     return Section("MACs and parameters", [by_length, Table(columns, section_rows)], [note], ["sections"])
 
 
-def _cost_columns(what: str, made: str | None) -> list[str]:
-    return [f"{what}, dense", f"{what}, {made}", "kept"] if made else [what]
+def _cost_columns(quantity: str, made: str | None) -> list[str]:
+    return [f"{quantity}, dense", f"{quantity}, {made}", "kept"] if made else [quantity]
 
 
 def _cost_cells(part: int, whole: int | None, with_flops: bool, compare: bool | None = None) -> list[str]:

@@ -1,17 +1,21 @@
-"""Owns how numbers are written in reports: units, digits, percentages."""
+"""Format numbers for reports: units, digits and percentages."""
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 PERCENT_METRICS = frozenset(
     {"accuracy", "cer", "cer_lm", "eer", "f1", "per", "precision", "recall", "uar", "wer", "wer_lm"}
 )
-"""Metrics that are fractions and are read as percentages."""
+"""Metrics that are fractions and are shown as percentages."""
 
 _BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "epoch", "model_preparation_time")
 
 
 def quantity(value: float) -> str:
-    """Return a count with four digits and a decimal prefix: 94371712 -> `94.37 M`."""
+    """Return a count with four digits and a decimal prefix.
+
+    >>> quantity(94_371_712)
+    '94.37 M'
+    """
     for scale, prefix in _PREFIXES:
         if abs(value) >= scale:
             return f"{value / scale:.4g} {prefix}"
@@ -24,13 +28,17 @@ def megabytes(count: int | None) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Return a time with three significant digits below 100 ms and whole milliseconds above."""
+    """Return a time in milliseconds with three significant digits, or as a whole number from 100 ms.
+
+    >>> milliseconds(12.345), milliseconds(123.4)
+    ('12.3 ms', '123 ms')
+    """
     decimals = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{decimals}f} ms"
 
 
 def amount(term: str, value: float) -> str:
-    """Return what a budget's term counts, with its unit: `memory=40%` bytes, `latency=12ms` milliseconds."""
+    """Return the amount of a budget's term with its unit: bytes for `memory`, milliseconds for `latency`."""
     name = term.partition("=")[0]
     if name == "memory":
         return megabytes(round(value))
@@ -43,7 +51,7 @@ def percent(fraction: float) -> str:
 
 
 def share(part: float, whole: float | None) -> str:
-    """Return `part` as a percentage of `whole`, or a dash where there is no whole."""
+    """Return `part` as a percentage of `whole`, or a dash if there is no whole."""
     return "-" if not whole else percent(part / whole)
 
 
@@ -53,13 +61,13 @@ def metric_name(name: str) -> str:
 
 
 def is_task_metric(name: str) -> bool:
-    """Whether a value that a trainer returns says something about the task rather than about the run."""
+    """Return whether a value from a trainer is about the task, not about the run (such as its runtime)."""
     return name not in _BOOKKEEPING
 
 
 def metric_value(name: str, value: float | None) -> str:
-    """Return a metric's value: percentages where the metric is a fraction, else four digits."""
+    """Return a metric's value as a percentage if it is a fraction, else with four digits."""
     if value is None:
         return "-"
-    stem = name.lower().removesuffix("_low").removesuffix("_high")  # the ends of a confidence interval
+    stem = name.lower().removesuffix("_low").removesuffix("_high")  # ends of a confidence interval
     return percent(value) if stem in PERCENT_METRICS else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""Owns the report as plain data that JSON holds: what was measured, asked and reached; knows no layout."""
+"""The report as plain data for JSON: measurements, budget and results, without any layout."""
 
 from datetime import datetime, timezone
 
@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from prune_ssl.measuring import Latency, Measurement, SpeedUp
 
 DIVERGENCE_LIMIT = 1.5
-"""MACs saved over speed gained (or the inverse) above which the report warns."""
+"""The report warns if the ratio of MACs and the speed-up differ by more than this factor."""
 
 FULL_ITERATIONS = 50
-"""Timed calls that the measurement convention asks for; fewer are reported, with a warning."""
+"""The number of timed calls that the convention of measurement demands. With fewer calls the report warns."""
 
 
 class _Facts(BaseModel):
@@ -25,7 +25,7 @@ class SectionFacts(_Facts):
 
 
 class UnitFacts(_Facts):
-    """How many units one group has."""
+    """The kind and the number of units of one group."""
 
     kind: str
     size: int
@@ -35,12 +35,12 @@ class ModelFacts(_Facts):
     """One model of the report, dense or pruned."""
 
     architecture: str
-    """Class name."""
+    """The name of the model's class."""
     measurement: Measurement
     sections: dict[str, SectionFacts]
-    """Section -> its parameters and MACs at the report's reference length."""
+    """The parameters and MACs of each section, at the report's reference length."""
     groups: dict[str, UnitFacts]
-    """Group name -> its kind and number of units."""
+    """The kind and the number of units of each group."""
 
 
 class StepRecord(BaseModel):
@@ -53,24 +53,24 @@ class StepRecord(BaseModel):
     target: float | None = None
     phase: str = ""
     keeps: dict[str, float] = Field(default_factory=dict)
-    """Section, or kind of unit, -> expected fraction kept."""
+    """The expected fraction kept of each section, or of each kind of unit."""
     warnings: list[str] = Field(default_factory=list)
-    """Why it is doubtful that the gates have learned enough by then."""
+    """The reasons to doubt that the gates have learned enough at this step."""
 
 
 class BudgetFacts(_Facts):
-    """One term of a budget, asked and reached."""
+    """One term of a budget, and the amount that the pruned model reached."""
 
     term: str
-    """What was asked to be kept, for example `macs=50%`."""
+    """The term, for example `macs=50%`."""
     achieved: float
-    """MACs or parameters of the pruned model."""
+    """The amount of the pruned model: MACs, parameters, bytes or milliseconds."""
     fraction: float | None
-    """`achieved` as a fraction of the dense model's; None where the dense model was not given."""
+    """`achieved` as a fraction of the dense model's amount. None if the dense model was not given."""
 
 
 class Comparison(_Facts):
-    """MACs saved and speed gained, side by side."""
+    """The ratio of MACs and the measured speed-up at one audio length."""
 
     speed_up: SpeedUp
     macs_ratio: float
@@ -78,7 +78,7 @@ class Comparison(_Facts):
 
     @property
     def diverges(self) -> bool:
-        """Whether a speed-up that is claimed differs from the MACs ratio by more than DIVERGENCE_LIMIT."""
+        """Whether a claimed speed-up differs from the ratio of MACs by more than DIVERGENCE_LIMIT."""
         if self.speed_up.within_noise:
             return False
         factor = self.macs_ratio / self.speed_up.ratio
@@ -86,29 +86,30 @@ class Comparison(_Facts):
 
 
 class ReportData(_Facts):
-    """Everything that a report says, before any layout."""
+    """All data of a report, before any layout."""
 
     title: str
     created: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     reference_seconds: float
-    """Audio length for costs that are given at one length only: sections, budget, plots."""
+    """The audio length of all costs that are shown for one length only: sections, budget, plots."""
     model: ModelFacts
     baseline: ModelFacts | None = None
     comparisons: list[Comparison] = Field(default_factory=list)
     budget: list[BudgetFacts] = Field(default_factory=list)
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Stage (`dense`, `cut`, `recovered`; of a student `student`, `distilled`) -> metric -> value."""
+    """The metrics of each stage: `dense`, `cut`, `recovered`, or for a student `student`, `distilled`."""
     notes: list[str] = Field(default_factory=list)
-    """What must be known of the two models before their numbers are compared."""
+    """Facts that a reader must know before comparing the two models."""
     made: str = "pruned"
-    """What the model beside the dense one is called."""
+    """The word for the model that is compared with the dense one."""
     history: list[StepRecord] = Field(default_factory=list)
+    """The logged steps of gate training."""
     settings: dict[str, str] = Field(default_factory=dict)
     """How the model was made: recipe entries, seed, command."""
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know before quoting a number of this report."""
+        """Facts that a reader must know before quoting a number of this report."""
         found = list(self.notes)
         diverging = [comparison for comparison in self.comparisons if comparison.diverges]
         if diverging:
@@ -116,13 +117,15 @@ class ReportData(_Facts):
                 f"for {_where(each)} MACs fell {each.macs_ratio:.2f}x and time {each.speed_up}"
                 for each in diverging
             )
-            found.append(f"MACs do not tell the speed on this machine, quote the measured one: {cases}.")
+            found.append(
+                f"MACs do not predict the speed on this machine, so quote the measured speed: {cases}."
+            )
         noisy = [each for each in self.comparisons if each.speed_up.within_noise]
         disturbed = [each for each in noisy if each.speed_up.unsteady]
         if disturbed:
             found.append(
-                f"No speed-up is claimed, as the machine did other work meanwhile: {_reasons(disturbed)}. "
-                "Measure again on a quiet machine."
+                "No speed-up is claimed, because the machine did other work meanwhile: "
+                f"{_reasons(disturbed)}. Measure again on a quiet machine."
             )
         noisy = [each for each in noisy if not each.speed_up.unsteady]
         if noisy:
@@ -132,14 +135,16 @@ class ReportData(_Facts):
             )
         unsteady = [] if self.comparisons else [each for each in self._latencies() if each.unsteady]
         if unsteady:
-            cases = "; ".join(f"{_of(each)}: {each.unsteady}" for each in unsteady)
-            found.append(f"Do not quote these latencies, the machine did other work meanwhile: {cases}.")
+            cases = "; ".join(f"{_length_and_threads(each)}: {each.unsteady}" for each in unsteady)
+            found.append(
+                f"Do not quote these latencies, because the machine did other work meanwhile: {cases}."
+            )
         short = [latency for latency in self._latencies() if latency.n < FULL_ITERATIONS]
         if short:
             fewest = min(latency.n for latency in short)
             found.append(
                 f"{len(short)} latencies rest on fewer than {FULL_ITERATIONS} timed calls (the fewest: "
-                f"{fewest}), because a smaller number was asked for or the time limit came first."
+                f"{fewest}), because fewer were asked for or the time limit was reached first."
             )
         return found
 
@@ -149,10 +154,10 @@ class ReportData(_Facts):
 
 
 def _where(comparison: Comparison) -> str:
-    return _of(comparison.speed_up)
+    return _length_and_threads(comparison.speed_up)
 
 
-def _of(timed: SpeedUp | Latency) -> str:
+def _length_and_threads(timed: SpeedUp | Latency) -> str:
     return f"{timed.seconds:g} s of audio on {plural_threads(timed.threads)}"
 
 

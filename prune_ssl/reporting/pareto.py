@@ -1,4 +1,4 @@
-"""Owns the Pareto page of a sweep: quality against cost, a point per model; HTML without scripts, and CSV."""
+"""The Pareto page of a sweep: quality against cost with a point per model, as HTML without scripts or CSV."""
 
 import csv
 import io
@@ -28,43 +28,48 @@ class SweepPoint:
     method: str
     seed: int
     metric: str
-    """What `value`, `cut` and `dense` are."""
+    """The metric of `value`, `cut` and `dense`."""
     value: float
-    """After recovery."""
+    """The metric after recovery."""
     cut: float | None
-    """Right after the cut."""
+    """The metric right after the cut."""
     dense: float | None
+    """The metric of the dense model."""
     macs: int
     macs_kept: float
+    """The MACs as a fraction of the dense model's."""
     params: int
     params_kept: float
+    """The parameters as a fraction of the dense model's."""
     latency_ms: float | None
     latency_kept: float | None
-    """Of the dense model's: low quartiles, which other work of the machine changes least."""
+    """The latency as a fraction of the dense model's: the ratio of low quartiles, which are the least
+    sensitive to other work of the machine."""
     folder: str
+    """The folder of the model."""
     seconds: float | None = None
     """Audio length of the MACs."""
     latency_seconds: float | None = None
     """Audio length of the latency."""
     unsteady: str = ""
-    """Why the latency is not to be quoted, where the machine did other work meanwhile."""
+    """The reason why the latency must not be quoted, if the machine did other work meanwhile."""
 
     @property
     def goodness(self) -> float:
-        """The value, negated where lower is better."""
+        """The value, negated if lower is better."""
         return -self.value if self.metric.lower() in LOWER_IS_BETTER else self.value
 
 
 AXES: dict[str, tuple[str, Callable[[SweepPoint], float | None]]] = {
     "macs": ("MACs kept", lambda point: point.macs_kept),
     "params": ("parameters kept", lambda point: point.params_kept),
-    "latency": ("latency, of the dense model's", lambda point: point.latency_kept),
+    "latency": ("latency kept", lambda point: point.latency_kept),
 }
-"""Plot name -> label of the x axis, and its value (a fraction)."""
+"""The label of the x axis of each plot, and its value (a fraction of the dense model's)."""
 
 
 def front(points: Sequence[SweepPoint], axis: str) -> list[SweepPoint]:
-    """Return the points that no other beats in both cost and quality, by cost."""
+    """Return the Pareto front, sorted by cost: the points that no other beats in both cost and quality."""
     cost = AXES[axis][1]
     placed = [(value, point) for point in points if (value := cost(point)) is not None]
     best: list[SweepPoint] = []
@@ -86,7 +91,7 @@ def pareto_csv(points: Sequence[SweepPoint]) -> str:
 
 
 def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
-    """Return one self-contained page: a plot per axis, with a note at each point, and a table."""
+    """Return one self-contained page with a plot per axis and a table of all points."""
     room = files(__package__)
     metric = points[0].metric
     better = "lower is better" if metric.lower() in LOWER_IS_BETTER else "higher is better"
@@ -120,7 +125,7 @@ FILE_STYLE = (
 
 
 def pareto_svg(points: Sequence[SweepPoint], axis: str) -> str:
-    """Return the plot of one axis as the text of an SVG file, on white."""
+    """Return the plot of one axis as the text of an SVG file with a white background."""
     drawing = _plot(points, axis).replace(
         "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" color="#1a1d21" ', 1
     )
@@ -130,7 +135,7 @@ def pareto_svg(points: Sequence[SweepPoint], axis: str) -> str:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where values lie in the drawing."""
+    """The mapping from values to places in the drawing."""
 
     low: float
     high: float
@@ -200,7 +205,7 @@ def _grid(frame: _Frame, metric: str, axis: str) -> list[str]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return the multiples of 1, 2 or 5 x 10^n within the range, three to nine of them."""
+    """Return three to nine multiples of 1, 2 or 5 x 10^n within the range."""
     rough = (high - low) / 8
     size = 10 ** floor(log10(rough))
     step = size * next(each for each in (1, 2, 5, 10) if each * size >= rough)
@@ -208,7 +213,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _line_of(frame: _Frame, shown: Sequence[tuple[float, SweepPoint]], colour: str) -> str:
-    """Join the means over seeds of one method, budget by budget."""
+    """Return the line through the means over seeds of one method, one mean per budget."""
     by_budget: dict[str, list[tuple[float, float]]] = {}
     for value, point in shown:
         by_budget.setdefault(point.budget, []).append((frame.x(value), frame.y(point.value)))

@@ -1,4 +1,4 @@
-"""Owns the pictures, as SVG text: MACs by section, kept units per layer, expected budget against target."""
+"""The plots of a report as SVG text: MACs by section, kept units per layer, expected cost and target."""
 
 import io
 import re
@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import Any
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
@@ -15,15 +16,15 @@ from prune_ssl.reporting.formatting import quantity
 from prune_ssl.reporting.model import ReportData
 
 DENSE, SMALL = "#9aa5b1", "#2f7fd1"
-"""Grey for the dense model and blue for the pruned one: both readable on white and on near-black."""
+"""Grey for the dense model and blue for the pruned one. Both are readable on white and on near-black."""
 
 _OTHERS = ("#d9822b", "#3d9970", "#b0568f", "#8a7ad1", "#7a8b2f")
-"""Colours of further lines."""
+"""The colours of further lines."""
 
 _INK = "#010203"
-"""Stands for the text colour while drawing: nothing else has this colour, so it can be replaced."""
+"""A placeholder for the text colour. Nothing else has this colour, so it can be replaced after drawing."""
 
-_STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {  # matplotlib types each of its 300 keys
     "font.size": 9.5,
     "font.family": "sans-serif",
     "axes.edgecolor": _INK,
@@ -57,19 +58,19 @@ def draw(data: ReportData, name: str, standalone: bool = False) -> str:
     """Return one plot as an `<svg>` element.
 
     Args:
-        data: the report's data.
-        name: a key of PLOTS.
-        standalone: False takes text colour and background of the page around it; True makes a file of its
-            own, black on white.
+        data: The report's data.
+        name: A key of PLOTS.
+        standalone: Whether to draw black on white, for a file of its own. False takes the text colour and the
+            background of the surrounding page.
     """
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"prune_ssl-{name}"}):
         figure = PLOTS[name](data)
         buffer = io.StringIO()
-        # no date: the same data gives the same bytes
+        # No date, so that the same data gives the same bytes.
         figure.savefig(buffer, format="svg", transparent=not standalone, metadata={"Date": None})
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
-    # ids are unique within one figure only, and a page has several
+    # Ids are unique within one figure only, and a page has several figures.
     drawing = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", drawing)
     return drawing.replace(_INK, "#1a1d21" if standalone else "currentColor").strip()
 
@@ -95,8 +96,8 @@ def _sections_figure(data: ReportData) -> Figure:
     return figure
 
 
-def _reversed_legend(axes: Axes) -> tuple[list[Any], list[str]]:
-    """Return the legend's entries from top to bottom as the bars are."""
+def _reversed_legend(axes: Axes) -> tuple[list[Artist], list[str]]:
+    """Return the legend's entries in the order of the bars, from top to bottom."""
     handles, labels = axes.get_legend_handles_labels()
     return handles[::-1], labels[::-1]
 
@@ -130,7 +131,7 @@ def _units_figure(data: ReportData) -> Figure:
 
 
 def _layer_label(group: str, kind: str) -> str:
-    """Return a group's layer number, a block's with its name, or the name where it has none (`hidden`)."""
+    """Return the layer number of a group (for a block also its name), or the name if it has no number."""
     found = re.search(r"\d+", group)
     if found is None:
         return group
@@ -164,10 +165,10 @@ PLOTS: dict[str, Callable[[ReportData], Figure]] = {
     "units": _units_figure,
     "budget": _budget_figure,
 }
-"""Plot name -> the function that draws it."""
+"""The function that draws each plot."""
 
 CAPTIONS = {
     "sections": "MACs by section",
-    "units": "Kept units per layer, of the kinds that lost any; grey is the dense model",
-    "budget": "Expected cost against its target; dotted, the share that each kind of unit keeps",
+    "units": "Kept units per layer, for each kind that lost any; grey is the dense model",
+    "budget": "Expected cost and its target; dotted lines show the share that each kind of unit keeps",
 }

@@ -1,4 +1,4 @@
-"""Owns the layouts: the report's blocks as Markdown and as one self-contained HTML page."""
+"""The layouts of a report: Markdown, and one self-contained HTML page."""
 
 from html import escape
 from importlib.resources import files
@@ -13,7 +13,7 @@ _TEXT_TABLES = frozenset({"measured on", "value"})
 
 
 def markdown(data: ReportData) -> str:
-    """Return the report as GitHub-flavoured Markdown: everything but the plots."""
+    """Return the report as GitHub-flavoured Markdown, without the plots."""
     lines = [f"# {escaped(data.title)}", "", _subtitle(data), ""]
     for warning in data.warnings:
         lines += [f"> **Warning:** {escaped(warning)}", ""]
@@ -28,7 +28,7 @@ def markdown(data: ReportData) -> str:
 
 
 def html(data: ReportData) -> str:
-    """Return the report as one HTML page with inline style and SVG plots; nothing is loaded, nothing runs."""
+    """Return the report as one HTML page with inline style and SVG plots, without scripts or other files."""
     room = files(__package__)
     warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in data.warnings)
     return Template((room / "page.html").read_text(encoding="utf-8")).substitute(
@@ -44,7 +44,7 @@ def _subtitle(data: ReportData) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text in which nothing breaks a Markdown table or starts markup."""
+    """Return a text that is safe in a Markdown table: all marks are escaped, line breaks become spaces."""
     for character in "\\|*_<>[]`":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")
@@ -55,7 +55,7 @@ def _is_text(table: Table, column: int) -> bool:
 
 
 def markdown_table(table: Table) -> list[str]:
-    """Return the lines of a Markdown table: text to the left, numbers to the right."""
+    """Return the lines of a Markdown table, with text left-aligned and numbers right-aligned."""
     rules = ["---" if _is_text(table, column) else "---:" for column in range(len(table.columns))]
     rows = [table.columns, *table.rows]
     cells = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows]

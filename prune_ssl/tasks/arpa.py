@@ -1,7 +1,7 @@
-"""Owns the check of n-gram models as ARPA text, before KenLM reads them.
+"""The check of n-gram models in ARPA text before KenLM reads them.
 
-KenLM takes memory by what the head of a file states, ends the process at a negative count, and of two entries
-for one n-gram takes one without a word.
+KenLM allocates the memory that the head of a file states, ends the process at a negative count, and silently
+uses one of two entries for the same n-gram.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from prune_ssl.data.files import file_problem, shown
 from prune_ssl.errors import DataError
 
 MARKS = frozenset({"<s>", "</s>", "<unk>", "<UNK>"})
-"""Entries of an n-gram model that are no words."""
+"""Entries of an n-gram model that are not words."""
 
-_ORDERS = (2, 6)  # as KenLM is built
+_ORDERS = (2, 6)  # the orders for which KenLM is built
 
 _LONGEST_LINE = 1 << 16
-_GROWTH, _SMALL = 200, 1 << 26  # gzipped text grows five- to tenfold; more than this is an attack
-_BLANK_LINES = 10_000  # in a row
-_COMPARED_ENTRIES = 2_000_000  # in longer sections only neighbours are compared
+_GROWTH, _SMALL = 200, 1 << 26  # gzipped text grows five- to tenfold; a larger growth is an attack
+_BLANK_LINES = 10_000  # the most blank lines in a row
+_COMPARED_ENTRIES = 2_000_000  # in longer sections only adjacent entries are compared
 
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
 
@@ -37,8 +37,8 @@ def read_words(path: Path) -> list[str]:
     """Check an ARPA file from end to end, and return its words: the 1-grams without marks.
 
     Raises:
-        DataError: the file is missing, damaged, no ARPA text of 2 to 6 orders, or has no words; the line is
-            named.
+        DataError: the file is missing or damaged, it is not ARPA text of 2 to 6 orders, or it has no words.
+            The message names the line.
     """
     problem = file_problem(path)
     if problem is not None:
@@ -54,28 +54,29 @@ def read_words(path: Path) -> list[str]:
                 return _Reader(path, unpacked, most).words()  # type: ignore[arg-type]
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path}: not ARPA text in UTF-8 ({error}): of KenLM's binary files give the ARPA file"
+            f"{path}: not ARPA text in UTF-8 ({error}): instead of a binary file of KenLM give the ARPA file"
         ) from error
 
 
 class _Reader:
-    """Goes through the lines of one file once."""
+    """Reads and checks the lines of one file from first to last."""
 
     def __init__(self, path: Path, file: BinaryIO, most_bytes: int | None) -> None:
         self.path, self.number, self.line = path, 0, b""
         self._lines = self._counted(file, most_bytes)
 
     def words(self) -> list[str]:
+        """Read the whole file, and return its words."""
         counts = self._head()
         known = self._section(1, counts[0], {})
         for order, count in enumerate(counts[1:], start=2):
             self._section(order, count, known)
         if self.line != b"\\end\\":
             self._refuse("wanted \\end\\: an entry too many, or the file is cut off")
-        if self._next():  # also reads the check sum of a gzipped file
-            self._refuse("wanted nothing behind \\end\\")
+        if self._next():  # also reads the checksum of a gzipped file
+            self._refuse("wanted nothing after \\end\\")
         if {b"<unk>", b"<UNK>"} <= known.keys():
-            self._refuse("<unk> and <UNK> are one word, wanted one entry of it")
+            self._refuse("<unk> and <UNK> are the same word, wanted one of them")
         words = [word.decode("utf-8") for word in known]
         missing = next((mark for mark in ("<s>", "</s>") if mark not in words), None)
         if missing is not None:
@@ -86,7 +87,7 @@ class _Reader:
         return words
 
     def _counted(self, file: BinaryIO, most_bytes: int | None) -> Iterator[bytes]:
-        """The lines that are not blank; `number` and `line` are those of the last one."""
+        """Yield the lines that are not blank, and keep the last one's number and text in the attributes."""
         total = blank = 0
         while line := file.readline(_LONGEST_LINE):
             self.number += 1
@@ -108,11 +109,11 @@ class _Reader:
         return self.line
 
     def _head(self) -> list[int]:
-        """The stated counts, by order; the next line is that of the first section."""
+        """Read the stated counts by order, up to the first line of the first section."""
         if self._next() != b"\\data\\":
             self._refuse(
-                "wanted \\data\\, with which ARPA text begins; no words under \\1-grams: were found; of "
-                "KenLM's binary files give the ARPA file"
+                "wanted \\data\\, with which ARPA text begins; no words under \\1-grams: were found; instead "
+                "of a binary file of KenLM give the ARPA file"
             )
         counts: list[int] = []
         while match := _COUNT.fullmatch(self._next()):
@@ -125,7 +126,7 @@ class _Reader:
         return counts
 
     def _section(self, order: int, count: int, known: Entries) -> Entries:
-        """Check the entries of one order, and return them as far as they must be compared."""
+        """Check the entries of one order, and return those that later lines must be compared with."""
         if self.line != b"\\%d-grams:" % order:
             self._refuse(f"wanted \\{order}-grams:")
         seen: Entries = {}
@@ -135,7 +136,7 @@ class _Reader:
                 break
             entry = self._entry(order, known)
             if entry == before or entry in seen:
-                self._refuse("this entry is there twice")
+                self._refuse("this entry appears twice")
             before = entry
             if compare:
                 seen[entry] = None
@@ -145,17 +146,17 @@ class _Reader:
         return seen
 
     def _entry(self, order: int, known: Entries) -> bytes:
-        """The words of one line."""
+        """Check one line, and return its words."""
         score, *words = self.line.split()
         weight = words.pop() if len(words) == order + 1 else None
         if len(words) != order or (weight is not None and not _is_number(weight)):
-            self._refuse(f"wanted a number, {order} words, perhaps a number as back-off weight")
+            self._refuse(f"wanted a number, {order} words, and an optional number as back-off weight")
         if not _is_number(score) or float(score) > 0:
             self._refuse("wanted log10 of a probability, a number of 0 or less")
         if order > 1:
             new = next((word for word in words if word not in known), None)
             if new is not None:
-                self._refuse(f"{shown(new.decode('utf-8', 'replace'))} is no 1-gram")
+                self._refuse(f"{shown(new.decode('utf-8', 'replace'))} is not a 1-gram")
         return b" ".join(words)
 
     def _refuse(self, words: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Owns CTC decoding by beam search with an n-gram language model (torchaudio's decoder: flashlight, KenLM).
+"""CTC decoding by beam search with an n-gram language model (torchaudio's decoder: flashlight, KenLM).
 
 Letters: T frames, V tokens.
 """
@@ -21,26 +21,33 @@ from prune_ssl.tasks.tokenizers import CASES, Tokenizer, fitting_case
 from prune_ssl.writing import temporary_folder
 
 _NEVER = -1e4
-"""The log probability of what must not happen; minus infinity would leave no path at all."""
+"""The log probability of a forbidden token. Minus infinity would leave no path at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSettings:
-    """How to search: max over texts of log P(text | audio) + lm_weight log10 P_LM(text) + word_score words.
+    """Settings of beam search.
+
+    The search maximises log P(text | audio) + lm_weight * log10 P_LM(text) + word_score * (number of words).
 
     Raises:
-        DataError: a value of a wrong type or out of range.
+        DataError: a value has a wrong type or is out of range.
+
+    >>> BeamSettings(lm="words.arpa.gz", beam=100).lm_weight
+    2.0
     """
 
     lm: str | Path
-    """An n-gram model of words as ARPA text, perhaps gzipped, as lmplz of KenLM, SRILM or openslr.org/11
-    have it. Only its words can be written."""
+    """An n-gram model of words as ARPA text, which may be gzipped. KenLM's lmplz and SRILM write it, and
+    openslr.org/11 has some. The decoder writes only words of this model."""
     beam: int = 50
-    """Hypotheses that are kept from frame to frame."""
+    """The number of hypotheses kept from frame to frame."""
     beam_threshold: float = 50.0
-    """Those that score less than the best one by more than this are dropped."""
+    """A hypothesis is dropped if its score is lower than the best one by more than this."""
     lm_weight: float = 2.0
+    """The weight of the language model."""
     word_score: float = 0.0
+    """A score added for each word. A positive one favours more words."""
 
     def __post_init__(self) -> None:
         check_types(self, DataError)
@@ -55,17 +62,17 @@ class BeamSettings:
 
 @dataclass(frozen=True)
 class BeamDecoder:
-    """Beam search for the frames of one tokenizer; `make` reads the language model."""
+    """Beam search with a language model for one tokenizer. `make` reads the language model."""
 
     settings: BeamSettings
     words: frozenset[str]
-    """What it can write, in the tokenizer's letters."""
+    """The words that the decoder can write, in the tokenizer's letters."""
     left_out: int
-    """Words of the language model that the tokenizer cannot spell."""
+    """The number of words of the language model that the tokenizer cannot spell."""
     space: int
-    """Index of the token between words."""
+    """The index of the token between words."""
     tokens: int
-    """Of the tokenizer; a model's head may have more outputs, which no text is written with."""
+    """The number of tokens. A model's head may have more outputs, which the decoder ignores."""
     _search: Callable[[torch.Tensor], str] = field(repr=False, compare=False)
 
     @classmethod
@@ -74,14 +81,14 @@ class BeamDecoder:
 
         Raises:
             PruneError: the extra `lm` is not installed.
-            DataError: the file is missing or no ARPA model, or its words and the tokenizer do not match.
+            DataError: the file is missing or not an ARPA model, or the tokenizer cannot spell its words.
         """
         build = _decoder_factory()
         space = tokenizer.word_delimiter_token
         if space is None:
             raise DataError(
-                "decoding: the tokenizer has no token for the space between words, so a model of words "
-                "cannot guide it: leave `decoding` out"
+                "decoding: the tokenizer has no token for the space between words, so a language model of "
+                "words cannot be used: leave `decoding` out"
             )
         read = read_words(Path(settings.lm))
         case = fitting_case(read, tokenizer)
@@ -110,7 +117,7 @@ class BeamDecoder:
                     blank_token=tokenizer.pad_token,
                     sil_token=space,
                 )
-            except RuntimeError as error:  # of KenLM
+            except RuntimeError as error:  # KenLM raises it
                 reason = " ".join(str(error).rpartition(" threw ")[2].split())
                 raise DataError(
                     f"{settings.lm}: broken: KenLM does not read it as ARPA ({reason})"
@@ -125,10 +132,10 @@ class BeamDecoder:
         )
 
     def decode(self, logits: npt.NDArray[np.float32]) -> str:
-        """The best text for the logits (T, V) of one clip."""
+        """Return the best text for the logits (T, V) of one clip."""
         scores = torch.from_numpy(np.asarray(logits, dtype=np.float32)).log_softmax(-1)[:, : self.tokens]
         scores = torch.nn.functional.pad(scores, (0, self.tokens - scores.shape[1]), value=_NEVER)
-        # A word ends with the token of the space, which no model says after the last one: it comes for free.
+        # In the lexicon each word ends with the space, which no model emits after the last word. Add it.
         end = torch.full((1, scores.shape[-1]), _NEVER)
         end[0, self.space] = 0.0
         return self._search(torch.cat([scores, end])[None].contiguous())
@@ -138,6 +145,7 @@ class Word(Protocol):
     """A hypothesis of torchaudio's decoder."""
 
     words: list[str]
+    """The words of its text."""
 
 
 class Decoder(Protocol):
@@ -150,7 +158,7 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class _Search:
-    """torchaudio's decoder, and how its words are written."""
+    """torchaudio's decoder, and the spelling of its words."""
 
     decoder: Decoder
     spelled: dict[str, str]
@@ -163,7 +171,7 @@ class _Search:
 def _decoder_factory() -> Callable[..., Decoder]:
     try:
         from torchaudio.models.decoder import ctc_decoder
-    except (ImportError, RuntimeError) as error:  # torchaudio says RuntimeError where flashlight is missing
+    except (ImportError, RuntimeError) as error:  # torchaudio raises RuntimeError if flashlight is missing
         raise PruneError(
             "beam search with a language model needs flashlight-text: pip install 'prune_ssl[lm]' "
             f"({str(error).splitlines()[0]})"

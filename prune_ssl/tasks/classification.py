@@ -1,4 +1,4 @@
-"""Owns classification of whole clips: keywords, intents, speakers of a closed set.
+"""Classification of whole clips: keywords, intents, or speakers of a closed set.
 
 Letters: B clips in an evaluation, K classes.
 """
@@ -17,8 +17,8 @@ from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.heads import (
     Head,
+    LabelledHead,
     kept,
-    label_fields,
     labels_in_order,
     labels_of,
     new,
@@ -34,26 +34,20 @@ from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 
 @dataclass(frozen=True)
-class ClassificationHead(Head):
+class ClassificationHead(LabelledHead):
     """One linear layer on the mean of the frames, with an output for each label.
 
     Args:
-        labels: In the order of the outputs.
+        labels: The labels in the order of the outputs.
+
+    >>> ClassificationHead(("no", "yes")).config["id2label"]
+    {0: 'no', 1: 'yes'}
     """
 
-    labels: tuple[str, ...]
-
-    @property
-    def config(self) -> dict[str, object]:
-        """`num_labels`, `id2label` and `label2id`, as a transformers config has them."""
-        return label_fields(self.labels)
-
-    def fits(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` has a head for exactly these labels in this order already."""
-        return has_classifier(model) and model.config.id2label == self.config["id2label"]
+    class_suffix: ClassVar[str] = "ForSequenceClassification"
 
     def note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`."""
+        """Return whether the head of `model` is kept (whole or in part) or new, and why."""
         if not has_classifier(model):
             return new(wrong_kind(model, "one for classification"))
         if self.fits(model):
@@ -65,9 +59,9 @@ class ClassificationHead(Head):
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
         """Return a sequence classification model with these labels.
 
-        A model whose head has exactly these labels comes back as it is; one that has them among others keeps
-        their rows, one with other labels gets a new last layer, both in place; any other model (bare, CTC,
-        pre-training) gives its backbone, not copied, to a new model with a fresh head.
+        A model whose head has exactly these labels is returned as it is. A head that has them among others
+        keeps their rows, and a head with other labels gets a new last layer; both are changed in place. Any
+        other model (bare, CTC, pre-training) shares its backbone with a new model that has a fresh head.
 
         Raises:
             ModelError: the family has no sequence classification model.
@@ -87,10 +81,13 @@ class Classification(Task):
     """One label per clip, judged by accuracy.
 
     Args:
-        labels: The distinct labels; their order gives the class indices.
+        labels: The distinct labels. Their order gives the class indices.
 
     Raises:
-        DataError: fewer than two labels, or one of them twice.
+        DataError: there are fewer than two labels, or a label repeats.
+
+    >>> Classification(("no", "yes")).encode("yes")
+    1
     """
 
     spec: ClassVar[TaskSpec] = TaskSpec(
@@ -106,12 +103,12 @@ class Classification(Task):
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Self:
-        """Take the labels of the train split, in the order of `model`'s head if it has the same ones.
+        """Take the labels of the train split, in the order of `model`'s head if it has the same labels.
 
-        Otherwise they are sorted.
+        Otherwise the labels are sorted.
 
         Raises:
-            DataError: there is only one.
+            DataError: train has only one label.
         """
         if len(folder.labels) < 2:
             raise DataError(
@@ -141,15 +138,15 @@ class Classification(Task):
             raise DataError(f"label {target!r} is not one of {', '.join(map(repr, self.labels))}") from error
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """Accuracy with its 95% bootstrap interval: `accuracy`, `accuracy_low`, `accuracy_high`, `clips`."""
+        """Return `classification_metrics`: the accuracy with its 95% bootstrap interval."""
         return classification_metrics
 
 
 def require_distinct(labels: Sequence[str], task: str) -> None:
-    """Refuse fewer than two labels, and labels that come twice.
+    """Refuse fewer than two labels, and labels that repeat.
 
     Raises:
-        DataError: it is so.
+        DataError: the labels are refused.
     """
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise DataError(f"{task}: two or more distinct labels wanted, got {list(labels)}")
@@ -161,12 +158,19 @@ def has_classifier(model: PreTrainedModel) -> bool:
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Accuracy of logits (B, K) against class indices (B,), with a 95% bootstrap interval.
+    """Return the accuracy of logits (B, K) against class indices (B,), with a 95% bootstrap interval.
+
+    Returns:
+        `accuracy`, `accuracy_low`, `accuracy_high` (0 to 1), and the number of `clips`.
 
     Raises:
-        DataError: no predictions, or their number differs from that of the references.
+        DataError: there are no predictions, or not as many as labels.
+
+    >>> logits, labels = np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 1])
+    >>> classification_metrics(EvalPrediction(logits, labels))["accuracy"]
+    1.0
     """
-    # Outputs beyond the logits (hidden states, attentions) follow them.
+    # Other outputs (hidden states, attentions) follow the logits.
     outputs = prediction.predictions
     logits = np.asarray(outputs[0] if isinstance(outputs, (tuple, list)) else outputs)
     references = np.asarray(prediction.label_ids)

@@ -1,4 +1,4 @@
-"""Owns CTC tasks: speech recognition (characters, WER) and phoneme recognition (PER).
+"""CTC tasks: speech recognition (characters, WER) and phoneme recognition (PER).
 
 Letters: B clips, T frames, V tokens. Graves et al., Connectionist Temporal Classification (ICML 2006).
 """
@@ -46,7 +46,7 @@ class CtcHead(Head):
     """One linear layer on each frame, with an output for each token.
 
     Args:
-        tokenizer: Its padding token is the blank.
+        tokenizer: The tokenizer. Its padding token is the blank.
         of_model: Whether the model's head was trained with exactly this tokenizer.
     """
 
@@ -55,7 +55,7 @@ class CtcHead(Head):
 
     @property
     def config(self) -> dict[str, object]:
-        """Vocabulary size, blank, and a loss that is a mean and leaves out clips too short for their text."""
+        """Vocabulary size, special tokens, and a mean loss that ignores clips too short for their text."""
         return {
             "vocab_size": len(self.tokenizer),
             "pad_token_id": self.tokenizer.pad_token_id,
@@ -66,19 +66,19 @@ class CtcHead(Head):
         }
 
     def fits(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` was trained with this tokenizer; its head may have more outputs."""
+        """Return whether `model` was trained with this tokenizer. Its head may have more outputs."""
         return has_ctc(model) and self.of_model and model.config.vocab_size >= self.needed
 
     @property
     def needed(self) -> int:
-        """Outputs that a head must have: CTC emits no begin and no end of text."""
-        never = {self.tokenizer.bos_token, self.tokenizer.eos_token}
+        """The number of outputs that a head must have. CTC emits no tokens for begin and end of text."""
+        not_emitted = {self.tokenizer.bos_token, self.tokenizer.eos_token}
         return 1 + max(
-            int(index) for token, index in self.tokenizer.get_vocab().items() if token not in never
+            int(index) for token, index in self.tokenizer.get_vocab().items() if token not in not_emitted
         )
 
     def note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`."""
+        """Return whether the head of `model` is kept or new, and why."""
         if not has_ctc(model):
             return new(wrong_kind(model, "a CTC head"))
         rows = f"{model.config.vocab_size} outputs, {len(self.tokenizer)} tokens"
@@ -87,7 +87,7 @@ class CtcHead(Head):
         return new(rows if self.of_model else "its tokenizer is another one" if model.name_or_path else rows)
 
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return a CTC model with this vocabulary; a head for it is kept, any other starts anew.
+        """Return a CTC model with this vocabulary. A head for this tokenizer is kept, any other is replaced.
 
         Raises:
             ModelError: the family has no CTC model.
@@ -102,15 +102,20 @@ class CtcHead(Head):
 
 @dataclass(frozen=True)
 class Recognition(Task):
-    """A transcript per clip, judged by word and character error rate: `wer`, `cer` by greedy CTC decoding.
+    """A transcript per clip, judged by word and character error rate.
 
-    With a beam also `wer_lm`, `cer_lm`: by beam search with its language model.
+    The metrics are `wer` and `cer` of greedy CTC decoding. With a `beam` there are also `wer_lm` and `cer_lm`
+    of beam search with a language model.
 
     Args:
-        tokenizer: Its padding token is the blank.
-        case: How texts are written in its letters: a key of CASES.
+        tokenizer: The tokenizer. Its padding token is the blank.
+        case: The key of CASES that turns texts into the tokenizer's case.
         of_model: Whether the model's head was trained with exactly this tokenizer.
-        beam: Decodes with a language model too; None: greedy only.
+        beam: Decodes with a language model as well. None: greedy decoding only.
+
+    >>> task = Recognition(character_tokenizer(["yes", "no"]))
+    >>> task.encode("so"), task.decode(np.array(task.encode("so")))
+    ([6, 5], 'so')
     """
 
     spec: ClassVar[TaskSpec] = TaskSpec(
@@ -134,12 +139,13 @@ class Recognition(Task):
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Self:
-        """Take the settings' tokenizer, or that of a CTC model, or make one from the texts of train.
+        """Take the tokenizer of the settings, else the one of a CTC model, else make one from train's texts.
 
         Raises:
-            ModelError: the named tokenizer cannot be used; a CTC model's folder has none, and none is named.
-            DataError: train's texts hold `|`; the language model cannot be read, or not with this tokenizer.
-            PruneError: the extra `lm` is not installed.
+            ModelError: the named tokenizer cannot be used, or a CTC model has no tokenizer and none is named.
+            DataError: train's texts contain `|`, the language model cannot be read, or it does not fit the
+                tokenizer.
+            PruneError: beam search is wanted, but the extra `lm` is not installed.
         """
         plain_task = cls._greedy(folder, model, settings or TaskSettings())
         decoding = None if settings is None else settings.decoding
@@ -153,16 +159,16 @@ class Recognition(Task):
         named = None if settings.tokenizer is None else load_tokenizer(settings.tokenizer)
         source = None if model is None or not has_ctc(model) else model.name_or_path
         own = load_tokenizer(source) if source and _has_tokenizer(source) else None
-        if named is not None:  # of a model without one it is the user's word that it is the model's
+        if named is not None:  # if the model has no tokenizer, the user states that this one is the model's
             fits = bool(source) and (own is None or own.get_vocab() == named.get_vocab())
             return cls(named, fitting_case(texts, named), of_model=fits)
         if own is not None:
             return cls(own, fitting_case(texts, own), of_model=True)
         if source:
             raise ModelError(
-                f"{source} is a CTC model without a tokenizer (vocab.json), so which letter each of its "
-                "outputs stands for is not known. Put the tokenizer's files there, or give "
-                "model.tokenizer=FOLDER; for a new head give model.head=drop."
+                f"{source} is a CTC model without a tokenizer (vocab.json), so the letters of its outputs "
+                "are not known. Put the tokenizer's files there, or give model.tokenizer=FOLDER; for a new "
+                "head give model.head=drop."
             )
         return cls(cls.make_tokenizer(texts))
 
@@ -172,66 +178,72 @@ class Recognition(Task):
         return CtcHead(self.tokenizer, self.of_model)
 
     def written(self, text: str) -> str:
-        """Return a text as the references of this task have it: the tokenizer's case, single spaces."""
+        """Return a text as it stands in the references: in the tokenizer's case, with single spaces."""
         return plain(CASES[self.case](text))
 
     def encode(self, target: str) -> list[int]:
-        """Token indices of a transcript; characters that the tokenizer lacks become the unknown token."""
+        """Return the token indices of a transcript. Unknown characters become the unknown token."""
         indices: list[int] = self.tokenizer(self.written(target)).input_ids
         return indices
 
     def decode(self, indices: npt.NDArray[np.int64]) -> str:
-        """Greedy CTC: merge repeats of (T,), drop blanks. Outputs without a token are written as blanks."""
+        """Return the text of the best indices (T,): merge repeats and drop blanks (greedy CTC decoding).
+
+        Indices of outputs without a token count as blanks.
+        """
         known = np.where(indices < len(self.tokenizer), indices, self.tokenizer.pad_token_id)
         return plain(self.tokenizer.decode(known.tolist()))
 
     def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
-        """The feature extractor and the tokenizer."""
+        """Return a processor of the feature extractor and the tokenizer."""
         return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=self.tokenizer)
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterator[str]:
-        """Count clips that CTC cannot align, and texts with unknown characters.
+        """Yield the counts of clips that CTC cannot align, and of texts with unknown characters.
 
         Raises:
-            DataError: no clip of train has as many frames as its text needs.
+            DataError: every clip of train has too few frames for its text.
         """
         train = folder.splits["train"]
         encoded = {text: self.encode(text) for text in folder.labels}
         frames = frame_counts(train, model)
-        dense = sum(
+        too_short = sum(
             count < frames_needed(encoded[clip.target]) for clip, count in zip(train, frames, strict=True)
         )
-        if dense == len(train):
+        if too_short == len(train):
             raise DataError(
-                f"{folder.path}: no clip of train has as many frames as its text has tokens: "
-                "wrong transcripts, or a model with too long a stride"
+                f"{folder.path}: no clip of train has as many frames as its text has tokens: correct the "
+                "transcripts, or take a model with a shorter stride"
             )
-        if dense:
-            yield f"{dense} of {len(train)} train clips have too few frames for their text: no loss there"
+        if too_short:
+            yield f"{too_short} of {len(train)} train clips have too few frames for their text: no loss there"
         unknown = sum(self.tokenizer.unk_token_id in indices for indices in encoded.values())
         if unknown:
             yield f"{unknown} of {len(encoded)} train texts hold characters that the tokenizer lacks"
         if self.case != "as it is":
-            yield f"texts are written in {self.case} case, as the tokenizer has it"
+            yield f"texts are converted to {self.case} case to fit the tokenizer"
         if self.beam is not None:
             yield from self._beam_notes(self.beam, folder)
 
     def _beam_notes(self, beam: BeamDecoder, folder: SpeechFolder) -> Iterator[str]:
-        """What the language model cannot write: those errors are not the speech model's."""
+        """Yield the counts of words that beam search cannot produce. The speech model cannot mend these."""
         if beam.left_out:
             yield f"{beam.left_out} words of the language model have no spelling in the tokenizer's letters"
         words = {word for text in folder.labels for word in self.written(text).split()}
         unknown = len(words - beam.words)
         if unknown:
-            yield f"{unknown} of {len(words)} words of train are not in the language model: never written"
+            yield (
+                f"{unknown} of {len(words)} words of train are not in the language model, so beam search "
+                "never writes them"
+            )
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """Error rates of the frames that each clip has, with the 95% bootstrap interval of the first.
+        """Return a function that gives the error rates, and the 95% bootstrap interval of the main one.
 
-        References are the clips' own texts, not what is left of them after encoding. The rates of beam search
-        end in `_lm`.
+        Only the frames of the clips themselves are decoded, not those of padding. The references are the
+        clips' own texts, with characters that the tokenizer lacks. The rates of beam search end in `_lm`.
         """
         frames = frame_counts(clips, model)
         references = [self.written(clip.target) for clip in clips]
@@ -240,7 +252,7 @@ class Recognition(Task):
             found = np.asarray(self.slim(prediction.predictions, None))
             if len(found) != len(references):
                 raise DataError(f"ctc: {len(found)} predictions for {len(references)} clips")
-            # Beyond its own frames a clip has padding: of the batch, and of the Trainer between batches.
+            # The frames after a clip's own are padding: of its batch, and of the Trainer between batches.
             rows = [row[:count] for row, count in zip(found, frames, strict=True)]
             likeliest = (row.argmax(-1) if row.ndim == 2 else row for row in rows)
             judged = self._rates([self.decode(row) for row in likeliest], references)
@@ -250,18 +262,18 @@ class Recognition(Task):
 
         return rates
 
-    def _rates(self, texts: Sequence[str], references: Sequence[str], way: str = "") -> dict[str, float]:
-        """Error rates with the interval of the first, under names that say the way of decoding."""
+    def _rates(self, texts: Sequence[str], references: Sequence[str], suffix: str = "") -> dict[str, float]:
+        """Return the error rates and the interval of the main one. The suffix names the way of decoding."""
         counts = {key: edit_counts(texts, references, unit) for key, unit in self.rates.items()}
         main = counts[self.spec.metric]
         low, high = bootstrap_ratio(main.errors, main.lengths)
-        named = {f"{key}{way}": count.rate for key, count in counts.items()}
-        return named | {f"{self.spec.metric}{way}_low": low, f"{self.spec.metric}{way}_high": high}
+        named = {f"{key}{suffix}": count.rate for key, count in counts.items()}
+        return named | {f"{self.spec.metric}{suffix}_low": low, f"{self.spec.metric}{suffix}_high": high}
 
     def slim(self, outputs: Array | tuple[Array, ...] | list[Array], labels: object) -> Array:
-        """Return the likeliest token of each frame (B, T), from logits (B, T, V) or as it is.
+        """Return the best token of each frame (B, T), from logits (B, T, V) or from such tokens.
 
-        Beam search needs all logits: T x V numbers of each clip stay in memory.
+        For beam search, return all logits. T x V numbers of each clip then stay in memory.
         """
         first = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
         return first.argmax(-1) if first.ndim == 3 and self.beam is None else first
@@ -269,7 +281,11 @@ class Recognition(Task):
 
 @dataclass(frozen=True)
 class Phonemes(Recognition):
-    """A phoneme sequence per clip (targets with a space between phonemes), judged by phoneme error rate."""
+    """A phoneme sequence per clip, judged by phoneme error rate. Targets have spaces between phonemes.
+
+    >>> Phonemes(phoneme_tokenizer(["n ow", "y eh s"])).encode("n ow")
+    [3, 4]
+    """
 
     spec: ClassVar[TaskSpec] = replace(Recognition.spec, name="phonemes", target="phonemes", metric="per")
     rates: ClassVar[dict[str, str]] = {"per": "word"}
@@ -282,12 +298,18 @@ def has_ctc(model: PreTrainedModel) -> bool:
 
 
 def frames_needed(tokens: Sequence[int]) -> int:
-    """Least frames for CTC to emit these tokens: a blank must part equal neighbours."""
+    """Return the smallest number of frames in which CTC can emit these tokens.
+
+    Equal neighbours need a blank between them.
+
+    >>> frames_needed([1, 1, 2])
+    4
+    """
     return len(tokens) + sum(one == other for one, other in pairwise(tokens))
 
 
 def _has_tokenizer(folder: str) -> bool:
-    """Whether a model's own folder (or hub repository) brings a tokenizer."""
+    """Return whether a model's folder has a tokenizer. A hub repository is assumed to have one."""
     if Path(folder).is_dir():
         return (Path(folder) / "vocab.json").is_file()
     return True

@@ -1,11 +1,12 @@
-"""Owns putting a task's head on a model: a fresh head on the same backbone, or a new last layer."""
+"""The heads of tasks: put a fresh head on a model's backbone, or give its head a new last layer."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import torch
 from torch import nn
@@ -21,7 +22,10 @@ NAMES = {
     "ForXVector": "an x-vector head",
     "ForPreTraining": "a pre-training head",
 }
+"""The words for each head by the suffix of its class."""
+
 SHOWN = 3
+"""A message names so many labels."""
 
 
 class AutoClass(Protocol):
@@ -33,32 +37,58 @@ class AutoClass(Protocol):
 
 
 class Head(ABC):
-    """The head that a task trains, and how a model gets it."""
+    """The head that a task trains, and how to put it on a model."""
 
     @property
     @abstractmethod
     def config(self) -> dict[str, object]:
-        """Fields for the model's config, also usable as `from_pretrained(..., **head.config)`."""
+        """Fields for the model's config. `from_pretrained(..., **head.config)` takes them too."""
 
     @abstractmethod
     def fits(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` has this head already, so that it may be trained as it is."""
+        """Return whether `model` already has this head, so that it can be trained as it is."""
 
     @abstractmethod
     def note(self, model: PreTrainedModel) -> str:
-        """Say in a few words what becomes of the head of `model`: kept from where, or NEW and why."""
+        """Return a few words on the head of `model`: where it is kept from, or that it is NEW and why."""
 
     @abstractmethod
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return a model that has this head; the backbone's weights are kept.
+        """Return a model that has this head and the weights of `model`'s backbone.
 
         Raises:
             ModelError: the family has no model with such a head.
         """
 
 
+@dataclass(frozen=True)
+class LabelledHead(Head):
+    """A head with one output per label.
+
+    Args:
+        labels: The labels in the order of the outputs.
+    """
+
+    class_suffix: ClassVar[str]
+    """The end of the names of the model classes with such a head."""
+
+    labels: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, object]:
+        """`num_labels`, `id2label` and `label2id` for a transformers config."""
+        return label_fields(self.labels)
+
+    def fits(self, model: PreTrainedModel) -> bool:
+        """Return whether `model` has a head of this kind with exactly these labels in this order."""
+        return (
+            type(model).__name__.endswith(self.class_suffix)
+            and model.config.id2label == self.config["id2label"]
+        )
+
+
 def label_fields(names: Sequence[str]) -> dict[str, object]:
-    """Return `num_labels`, `id2label` and `label2id`, as a transformers config has them.
+    """Return `num_labels`, `id2label` and `label2id` for a transformers config.
 
     >>> label_fields(["no", "yes"])["label2id"]
     {'no': 0, 'yes': 1}
@@ -71,28 +101,34 @@ def label_fields(names: Sequence[str]) -> dict[str, object]:
 
 
 def kept(model: PreTrainedModel, detail: str = "") -> str:
-    """Say that a task trains the head that the model has."""
+    """Return the note that the task trains the model's own head."""
     return f"kept from {model.name_or_path or 'the model'}{f' ({detail})' if detail else ''}"
 
 
 def new(reason: str) -> str:
-    """Say that a task's head starts untrained."""
+    """Return the note that the task's head starts untrained."""
     return f"NEW ({reason})"
 
 
 def kind_of_head(model: PreTrainedModel) -> str:
-    """Name the head of a model in words."""
+    """Return the words for the head of a model.
+
+    >>> from transformers import HubertConfig, HubertForCTC
+    >>> config = HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    >>> kind_of_head(HubertForCTC(config))
+    'a CTC head'
+    """
     suffix = re.sub(r"^.*?(For\w+|)$", r"\1", type(model).__name__)
     return NAMES.get(suffix, "no head")
 
 
 def wrong_kind(model: PreTrainedModel, wanted: str) -> str:
-    """Say why a model's head is none of the task's."""
+    """Return the reason why a model's head is not of the kind that the task needs."""
     origin, name = origin_of(model), model.name_or_path
     if not name:
         return "the model is made by the recipe" if origin is None else f"the model has {kind_of_head(model)}"
     if origin is not None and origin.head.startswith("dropped"):
-        return f"that of {name} was {origin.head.partition(' (')[0]}"
+        return f"the head of {name} was {origin.head.partition(' (')[0]}"
     return f"{name} has {kind_of_head(model)}, the task wants {wanted}"
 
 
@@ -103,40 +139,40 @@ def labels_of(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def labels_in_order(wanted: Iterable[str], model: PreTrainedModel | None) -> tuple[str, ...] | None:
-    """Return a model's labels where they are those that are wanted, in any order; else None."""
+    """Return a model's labels in its own order if they are the wanted ones in any order, else None."""
     given = () if model is None else labels_of(model)
     return given if sorted(given) == sorted(wanted) else None
 
 
 def rows_of(wanted: Sequence[str], model: PreTrainedModel) -> list[int] | None:
-    """Return the outputs of a model that stand for the labels; None where it lacks one, or has it twice."""
+    """Return the index of each label's output in a model, or None if a label is missing or repeats."""
     given = labels_of(model)
     covers = set(wanted) <= set(given) and all(given.count(label) == 1 for label in wanted)
     return [given.index(label) for label in wanted] if covers else None
 
 
 def other_labels(model: PreTrainedModel, wanted: Sequence[str]) -> str:
-    """Say why a model's outputs are not those of the task."""
+    """Return the reason why a model's outputs do not cover the labels of the task."""
     given = set(labels_of(model))
     lacking = [label for label in wanted if label not in given]
     return f"the {len(given)} labels of {model.name_or_path or 'the model'} do not have {some(lacking)}"
 
 
 def some(names: Sequence[str]) -> str:
-    """A few of some names."""
+    """Return the first few names as one text."""
     return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
 def with_fresh_head(
     model: PreTrainedModel, auto_class: AutoClass, overrides: Mapping[str, object], kind: str
 ) -> PreTrainedModel:
-    """Give `model`'s backbone, not copied, to a new model with a fresh head.
+    """Return a new model with a fresh head on `model`'s backbone. The backbone is shared, not copied.
 
     Args:
-        model: any model of transformers with the backbone; its config is changed.
-        auto_class: such as `AutoModelForCTC`.
-        overrides: fields of the config.
-        kind: the words for that head in an error.
+        model: Any model of transformers that has the backbone. Its config is changed.
+        auto_class: The Auto class of the head, such as `AutoModelForCTC`.
+        overrides: Fields of the config.
+        kind: The words for the head in an error.
 
     Raises:
         ModelError: the family has no model with such a head.
@@ -151,7 +187,7 @@ def with_fresh_head(
         ) from error
     setattr(fresh, fresh.base_model_prefix, model.base_model)
     hand_on_origin(model, fresh)
-    # Submodules of transformers each hold the config: it must stay one object.
+    # Each submodule of transformers holds the config, and all must hold the same object.
     for module in fresh.modules():
         if getattr(module, "config", None) is model.config:
             vars(module)["config"] = fresh.config
@@ -167,9 +203,14 @@ def replace_last_layer_(
     overrides: Mapping[str, object],
     rows: Sequence[int] | None = None,
 ) -> PreTrainedModel:
-    """Give the Linear at `path` so many fresh outputs, in place, and return the model.
+    """Replace the Linear at `path` in place by one with `outputs` outputs, and return the model.
 
-    With `rows` they are not fresh but these of the old ones.
+    Args:
+        model: The model to change.
+        path: The Linear.
+        outputs: The new number of outputs.
+        overrides: Fields of the config.
+        rows: The old outputs to copy into the new ones, in order. None initialises the layer at random.
 
     Raises:
         ModelError: there is no Linear at `path`.
@@ -178,11 +219,11 @@ def replace_last_layer_(
     old = model.get_submodule(path)
     if not isinstance(old, nn.Linear):
         raise ModelError(
-            f"{type(model).__name__}.{path}: a {type(old).__name__} found, a Linear wanted: "
+            f"{type(model).__name__}.{path}: found a {type(old).__name__}, wanted a Linear: "
             "give a model of the wav2vec 2.0 family"
         )
     made = nn.Linear(old.in_features, outputs, device=old.weight.device, dtype=old.weight.dtype)
-    # The same as transformers' own start for a fresh head.
+    # transformers initialises a fresh head in the same way.
     nn.init.normal_(made.weight, std=model.config.initializer_range)
     nn.init.zeros_(made.bias)
     if rows is not None:

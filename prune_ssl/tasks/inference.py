@@ -1,4 +1,4 @@
-"""Owns first tries of a saved model on audio files: transcripts, labels, speaker scores."""
+"""Run a saved model on audio files: transcripts, labels, or speaker scores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from prune_ssl.tasks.tokenizers import load_tokenizer
 from prune_ssl.tasks.verification import cosines, has_xvector, tdnn_frames
 
 CHUNK_SECONDS = 20.0
-"""Longer recordings are transcribed in overlapping pieces: memory grows with the square of the length."""
+"""Longer recordings are transcribed in overlapping pieces, as memory grows with the square of the length."""
 
 
 def transcribe(
@@ -39,14 +39,14 @@ def transcribe(
 
     Args:
         source: Model folder or hub name.
-        files: Audio that libsndfile reads, at any rate.
-        decoding: Beam search with a language model; None: greedy.
-        allow_pickle: See `load_model`; so in the functions below.
+        files: Audio files that libsndfile reads, at any rate.
+        decoding: Beam search with a language model. None: greedy decoding.
+        allow_pickle: As in `load_model`.
 
     Raises:
-        ModelError: no CTC model, tokenizer or feature extractor is there.
-        DataError: a file cannot be read, or a language model, or not with this tokenizer.
-        PruneError: the extra `lm` is not installed.
+        ModelError: `source` has no CTC model, no tokenizer or no feature extractor.
+        DataError: a file or the language model cannot be read, or the latter does not fit the tokenizer.
+        PruneError: beam search is wanted, but the extra `lm` is not installed.
     """
     model, extractor = _load(source, has_ctc, "transcribes (ForCTC)", allow_pickle)
     if decoding is not None:
@@ -69,13 +69,22 @@ def transcribe(
 def classify(
     source: str, files: Sequence[Path], best: int = 1, allow_pickle: bool = False
 ) -> Iterator[tuple[Path, dict[str, float]]]:
-    """Label files with a classification model; the `best` labels with their probabilities, highest first.
+    """Classify files, one after another.
 
-    Of a model that fills slots, the `best` values of each slot; of a joint model, those of all columns but
-    the speaker.
+    A model for slot filling gives the best values of each slot. A joint model gives those of all its columns
+    except the speaker.
+
+    Args:
+        source: Model folder or hub name.
+        files: Audio files that libsndfile reads, at any rate.
+        best: The number of labels per file (or per slot).
+        allow_pickle: As in `load_model`.
+
+    Yields:
+        Each file with its best labels and their probabilities, the highest first.
 
     Raises:
-        ModelError: no classification model or feature extractor is there.
+        ModelError: `source` has no classification model or no feature extractor.
         DataError: a file cannot be read, or is too short for a joint model.
     """
     wanted = "classifies (ForSequenceClassification, or a joint one)"
@@ -86,7 +95,7 @@ def classify(
         return
     classifier = pipeline("audio-classification", model=model, feature_extractor=extractor)
     for path, samples in _read(files, extractor):
-        found: Any = classifier(samples, top_k=best)
+        found = classifier(samples, top_k=best)
         yield path, {entry["label"]: float(entry["score"]) for entry in found}
 
 
@@ -101,7 +110,7 @@ def _fill(
     files: Sequence[Path],
     best: int,
 ) -> Iterator[tuple[Path, dict[str, float]]]:
-    """Give the likeliest values of each slot: it has a softmax of its own."""
+    """Yield the most probable values of each slot. Each slot has its own softmax."""
     collate = SpeechCollator(extractor, sample_rate_hz=extractor.sampling_rate)
     speaker = speaker_part(model)
     for path, samples in _read(files, extractor):
@@ -121,12 +130,18 @@ def _fill(
 def verify(
     source: str, reference: Path, files: Sequence[Path], allow_pickle: bool = False
 ) -> Iterator[tuple[Path, float]]:
-    """Score files against a reference recording: cosine of the speaker embeddings, -1 to 1.
+    """Score files against a reference recording by the cosine of their speaker embeddings, -1 to 1.
 
-    A joint model's embedding is what its training judged: see `joint`.
+    The embedding of a joint model is the part of its outputs that its training judged (see `joint`).
+
+    Args:
+        source: Model folder or hub name.
+        reference: A recording of the speaker.
+        files: The recordings to score.
+        allow_pickle: As in `load_model`.
 
     Raises:
-        ModelError: no speaker model or feature extractor is there.
+        ModelError: `source` has no speaker model or no feature extractor.
         DataError: a file cannot be read, or is too short for the head.
     """
     model, extractor = _load(source, has_xvector, "makes speaker embeddings (ForXVector)", allow_pickle)
@@ -153,7 +168,7 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
     """Load a model's feature extractor.
 
     Raises:
-        ModelError: there is none.
+        ModelError: `source` has no feature extractor that can be read.
     """
     try:
         found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(
@@ -161,10 +176,10 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
         )
     except ModelError:
         raise
-    except Exception as error:  # transformers raises of every kind for a damaged file
+    except Exception as error:  # transformers raises errors of every kind for a damaged file
         raise ModelError(
-            f"{source} has no preprocessor_config.json, so whether its audio is normalised is not known "
-            f"(a wrong guess ruins it silently). Put the feature extractor's file there."
+            f"{source} has no preprocessor_config.json, so it is not known whether its audio is normalised "
+            "(a wrong guess would silently ruin the results). Put the feature extractor's file there."
         ) from error
     return found
 
@@ -173,9 +188,9 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
 def _logits(
     model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, samples: Waveform
 ) -> npt.NDArray[np.float32]:
-    """Logits (T, V) of a recording (N,); of a long one, of pieces that overlap by a sixth at either end.
+    """Return the logits (T, V) of a recording (N,). A long one is cut into pieces with margins of a sixth.
 
-    Transformers' pipeline cuts in the same way, but hands out no logits.
+    The pipeline of transformers cuts in the same way, but does not return logits.
     """
     stride = int(model.config.inputs_to_logits_ratio)
     if getattr(model.config, "add_adapter", False):
@@ -204,7 +219,7 @@ def _load(
 
 
 def _require_embedding(path: Path, samples: Waveform, model: PreTrainedModel) -> None:
-    """Refuse a file that is too short for an x-vector head; others take what the frontend takes."""
+    """Refuse a file that is too short for an x-vector head. Other heads take all that the frontend takes."""
     if has_xvector(model) and frame_count(len(samples), model) < tdnn_frames(model):
         raise DataError(
             f"{path}: too short ({frame_count(len(samples), model)} frames, the x-vector head needs "

@@ -1,7 +1,7 @@
-"""Owns confidence intervals: the percentile bootstrap of any statistic of a test set.
+"""Confidence intervals: the percentile bootstrap of any statistic of a test set.
 
-Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13; for error rates that are a ratio of sums
-(WER), Bisani & Ney, ICASSP 2004: utterances are drawn, not words.
+The method is that of Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13. For error rates
+that are a ratio of sums (WER), utterances are drawn instead of words, as in Bisani & Ney, ICASSP 2004.
 """
 
 from __future__ import annotations
@@ -23,30 +23,35 @@ def bootstrap(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of any statistic.
+    """Return the percentile bootstrap interval of any statistic.
 
     Args:
-        statistic: The statistic of the examples with these indices, which repeat: (examples,) -> number; NaN
-            where it has none (such a resample is left out).
-        examples: How many there are.
-        confidence: Mass inside the interval, between 0 and 1.
-        resamples: How often the examples are drawn again.
+        statistic: Maps indices of examples (examples,), which may repeat, to a number. A resample for which
+            it returns NaN is left out.
+        examples: The number of examples.
+        confidence: The confidence level, between 0 and 1.
+        resamples: The number of resamples.
         seed: The same seed gives the same interval.
 
     Returns:
         The lower and the upper end.
 
     Raises:
-        DataError: no examples, or a confidence outside (0, 1).
+        DataError: there are no examples, or the confidence lies outside (0, 1).
+
+    >>> values = np.array([0.0, 1.0, 1.0, 1.0])
+    >>> low, high = bootstrap(lambda drawn: float(values[drawn].mean()), 4)
+    >>> low < 0.75 < high
+    True
     """
     if examples < 1:
         raise DataError(f"bootstrap: {examples} examples given, at least one wanted")
     if not 0 < confidence < 1:
         raise DataError(
-            f"bootstrap: confidence is {confidence}, a number between 0 and 1 wanted (0.95, not 95)"
+            f"bootstrap: found the confidence {confidence}, wanted a number between 0 and 1 (0.95, not 95)"
         )
     generator = np.random.default_rng(seed)
-    # One resample at a time: memory stays at the size of the test set.
+    # One resample at a time, so that the memory stays at the size of the test set.
     found = [statistic(generator.integers(examples, size=examples)) for _ in range(resamples)]
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(found, [tail, 1 - tail])
@@ -56,18 +61,26 @@ def bootstrap(
 def bootstrap_interval(
     values: npt.ArrayLike, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of a mean.
+    """Return the bootstrap interval of a mean.
 
-    For an accuracy, `values` (examples,) are 1 where a clip is right and 0 where it is wrong; for the
-    difference of two models on the same clips, the differences of these. The rest is as in `bootstrap`.
+    Args:
+        values: One value per example, (examples,). For an accuracy it is 1 for a right clip and 0 for a wrong
+            one. For the difference of two models on the same clips it is the difference of these.
+        confidence: As in `bootstrap`.
+        resamples: As in `bootstrap`.
+        seed: As in `bootstrap`.
 
     Raises:
-        DataError: no values, or a confidence outside (0, 1).
+        DataError: there are no values, or the confidence lies outside (0, 1).
+
+    >>> low, high = bootstrap_interval([1, 1, 1, 0])
+    >>> 0 <= low < 0.75 < high <= 1
+    True
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise DataError(
-            f"bootstrap_interval: values of shape {array.shape} given, a non-empty list of numbers wanted"
+            f"bootstrap_interval: found values of shape {array.shape}, wanted a non-empty list of numbers"
         )
     return bootstrap(lambda drawn: float(array[drawn].mean()), array.size, confidence, resamples, seed)
 
@@ -79,10 +92,21 @@ def bootstrap_ratio(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of sum(numerators) / sum(denominators), both (examples,): errors and words of each clip.
+    """Return the bootstrap interval of sum(numerators) / sum(denominators), such as a word error rate.
+
+    Args:
+        numerators: One number per example, (examples,), such as the errors of each clip.
+        denominators: One number per example, (examples,), such as the words of each clip.
+        confidence: As in `bootstrap`.
+        resamples: As in `bootstrap`.
+        seed: As in `bootstrap`.
 
     Raises:
-        DataError: no examples, unequal counts, negative denominators or all zero.
+        DataError: there are no examples, the counts differ, or the denominators are negative or all zero.
+
+    >>> low, high = bootstrap_ratio([0, 1, 2], [4, 5, 6])
+    >>> low <= 3 / 15 <= high
+    True
     """
     above = np.asarray(numerators, dtype=np.float64)
     below = np.asarray(denominators, dtype=np.float64)

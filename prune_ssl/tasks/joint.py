@@ -1,9 +1,10 @@
-"""Owns joint tasks: one encoder that spots keywords and verifies speakers (Kerpicci et al., 2210.16611).
+"""Joint tasks: one encoder that spots keywords and verifies speakers (Kerpicci et al., 2210.16611).
 
-The model is a stock x-vector model. Its last layer is cut into a segment per task, as in slot filling. A
-speaker is verified by the segment of the train speakers, centred: what in the embedding tells speakers apart,
-without the words that it holds as well. The losses are weighted cross entropies (for the speakers as Snyder
-et al., ICASSP 2018), and what loads an x-vector model loads this one. The paper's heads are not known.
+The model is a stock x-vector model, so any program that loads x-vector models can load it. The outputs of its
+last layer are divided among the tasks, as in slot filling. A speaker is verified by the centred outputs of
+the train speakers. They hold the part of the embedding that distinguishes speakers, without the words that
+the embedding holds as well. The losses are weighted cross entropies (for the speakers as in Snyder et al.,
+ICASSP 2018). The paper does not describe its heads.
 """
 
 from __future__ import annotations
@@ -23,19 +24,15 @@ from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models.xvector import XVECTOR_FIELDS
 from prune_ssl.tasks.heads import (
     Head,
-    kept,
-    label_fields,
     labels_in_order,
     labels_of,
-    new,
-    other_labels,
     replace_last_layer_,
-    wrong_kind,
 )
 from prune_ssl.tasks.intervals import bootstrap_interval
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.task import Judge, TaskSettings, TaskSpec
 from prune_ssl.tasks.verification import (
+    XVectorHead,
     describe_trials,
     has_xvector,
     replace_objective_,
@@ -46,43 +43,24 @@ from prune_ssl.tasks.verification import (
 )
 
 SPEAKER = "speaker"
-"""The slot that is verified rather than classified."""
+"""The column that is verified rather than classified."""
 
 
 @dataclass(frozen=True)
-class JointHead(Head):
+class JointHead(XVectorHead):
     """An x-vector head whose last layer has a segment of outputs for each column.
 
     Args:
         labels: "column=value" for every value, column by column.
     """
 
-    labels: tuple[str, ...]
-
-    @property
-    def config(self) -> dict[str, object]:
-        """`num_labels`, `id2label` and `label2id`, as a transformers config has them."""
-        return label_fields(self.labels)
-
-    def fits(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` is an x-vector model with these segments."""
-        return has_xvector(model) and model.config.id2label == self.config["id2label"]
-
-    def note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`; with other labels only its last layer is new."""
-        if not has_xvector(model):
-            return new(wrong_kind(model, "an x-vector head"))
-        return (
-            kept(model)
-            if self.fits(model)
-            else kept(model, f"its last layer is NEW: {other_labels(model, self.labels)}")
-        )
+    replaced: ClassVar[str] = "its last layer"
 
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return an x-vector model whose embedding and last layer have an output for every value, or more.
+        """Return an x-vector model whose embedding and last layer have at least one output for every value.
 
         Raises:
-            ModelError: the family has no x-vector model, or a given one is too small.
+            ModelError: the family has no x-vector model, or the last layer of the model has too few outputs.
         """
         outputs = int(getattr(model.config, "xvector_output_dim", 0))
         if not has_xvector(model):
@@ -98,24 +76,27 @@ class JointHead(Head):
         if self.fits(model):
             return model
         made = replace_last_layer_(model, "classifier", outputs, self.config)
-        replace_objective_(made, len(self.labels))  # not used, but a copy by the config has one of this size
+        replace_objective_(made, len(self.labels))  # unused, but its size must agree with the config
         return made
 
 
 @dataclass(frozen=True)
 class Joint(Slots):
-    """Labels and speaker of a clip by one encoder: accuracy of the labels, EER of the speakers.
+    """The labels and the speaker of a clip, judged by the accuracy of the labels and the EER of the speakers.
 
-    A clip may have some of them only, as where each task has a corpus of its own: what is blank gives no loss
-    and is not judged.
+    A clip may lack some of its values, for example if each task has its own corpus. A blank value gives no
+    loss and is not judged.
 
     Args:
-        labels: "column=value" for every value, column by column; one column is the speaker.
-        weights: Of the losses, in the order of the columns.
-        trials: Pairs to judge; None: all pairs of the judged clips.
+        labels: "column=value" for every value, column by column. One column is the speaker.
+        weights: The weights of the losses, in the order of the columns. Empty: 1 each.
+        trials: The pairs to judge. None: all pairs of the judged clips.
 
     Raises:
-        DataError: no column is the speaker or none is a label, or the weights do not fit the columns.
+        DataError: there is no column of speakers or no other column, or the weights do not fit the columns.
+
+    >>> Joint(("label=no", "label=yes", "speaker=ann", "speaker=bob")).encode("yes|ann")
+    [1, 0]
     """
 
     spec: ClassVar[TaskSpec] = TaskSpec(
@@ -137,7 +118,8 @@ class Joint(Slots):
             raise DataError(f"joint: wanted the column {SPEAKER!r} and others, got {', '.join(columns)}")
         if self.weights and (len(self.weights) != len(columns) or min(self.weights) <= 0):
             raise DataError(
-                f"joint: a positive weight for each of {', '.join(columns)} wanted: {self.weights}"
+                f"joint: found the weights {self.weights}, wanted a positive weight for each of "
+                f"{', '.join(columns)}"
             )
 
     @classmethod
@@ -147,7 +129,7 @@ class Joint(Slots):
         """Take the values of train and the folder's trial list.
 
         Raises:
-            DataError: the settings name no columns (such as "label|speaker"), or the list cannot be read.
+            DataError: the settings have no target such as "label|speaker", or the list cannot be read.
         """
         given = settings or TaskSettings()
         found = super().from_folder(folder, None, given)
@@ -162,17 +144,17 @@ class Joint(Slots):
         return JointHead(self.labels)
 
     def loss_function(self) -> Callable[..., torch.Tensor]:
-        """Weighted sum of the cross entropies of the columns."""
+        """Return the loss: the weighted sum of the cross entropies of the columns."""
         return self.weighted_loss(self.weights or (1.0,) * len(self.segments))
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterator[str]:
-        """Refuse clips that are too short for the head; say how many have what, and what the trials are.
+        """Refuse clips that are too short for the head; yield counts of filled columns and of trials.
 
         Raises:
-            DataError: a clip is too short; no clip of the judged split has a value of a column; that split
-                has not both kinds of trials, or the list names a file that is not there.
+            DataError: a clip is too short, the judged split has no value in a column or lacks one kind of
+                trials, or the trial list names a missing file.
         """
         given = settings or TaskSettings()
         require_tdnn_frames(folder, model, given)
@@ -182,13 +164,14 @@ class Joint(Slots):
         yield from describe_trials(replace(folder, splits=splits), given.judged, self.trials, known)
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """`accuracy` (all labels but the speaker right) and `eer`, each with its interval; `min_dcf`.
+        """Return a function that gives `accuracy` (all labels but the speaker), `eer` and `min_dcf`.
 
-        A clip without any label does not count for the accuracy, one without a speaker is in no trial, unless
-        a list has it; `clips` are those with a label.
+        `accuracy` and `eer` have 95% bootstrap intervals. A clip without any label does not count for the
+        accuracy. A clip without a speaker is in no trial unless the trial list has it. `clips` counts the
+        clips with a label.
 
         Raises:
-            DataError: no clip has a label, or there are not both kinds of trials.
+            DataError: no clip has a label, or one of the two kinds of trials is missing.
         """
         rows, spoken = self._by_speaker(clips)
         rates = trial_rates(spoken, trials_of(spoken, self.trials))
@@ -215,29 +198,29 @@ class Joint(Slots):
         return judged
 
     def _values(self, clip: Clip) -> dict[str, str]:
-        """Return a clip's value of each column; "" where it has none."""
+        """Return a clip's value of each column, or "" if it has none."""
         return dict(zip(self.segments, clip.target.split(SLOT_MARK), strict=True))
 
     def _by_speaker(self, clips: Sequence[Clip]) -> tuple[list[int], tuple[Clip, ...]]:
-        """Return the places of the clips that trials may be about, and these with their speaker as target.
+        """Return the indices of the clips that may be in trials, and these clips with the speaker as target.
 
-        A list of trials says itself who speaks; pairs are made of clips whose speaker is known.
+        With a trial list these are all clips. Without one, pairs are made of the clips with a known speaker.
         """
         known = [self._values(clip)[SPEAKER] for clip in clips]
         rows = [row for row, speaker in enumerate(known) if speaker or self.trials is not None]
         return rows, tuple(replace(clips[row], target=known[row]) for row in rows)
 
     def _filled(self, folder: SpeechFolder, judged: str) -> Iterator[str]:
-        """Say how many clips of each split have what, where some have not all.
+        """Yield the count of filled values of each column for every split that has blanks.
 
         Raises:
-            DataError: the judged split has no value of a column at all.
+            DataError: the judged split has no value in a column.
         """
         for split, clips in folder.splits.items():
             values = [self._values(clip) for clip in clips]
             counts = {column: sum(bool(each[column]) for each in values) for column in self.segments}
             if self.trials is not None and split == judged:
-                counts[SPEAKER] = counts[SPEAKER] or len(clips)  # the list knows who speaks
+                counts[SPEAKER] = counts[SPEAKER] or len(clips)  # the trial list replaces the speakers
             empty = [column for column, count in counts.items() if not count]
             if empty and split == judged:
                 raise DataError(
@@ -246,11 +229,11 @@ class Joint(Slots):
                 )
             if min(counts.values()) < len(clips):
                 shown = ", ".join(f"{count} with a {column}" for column, count in counts.items())
-                yield f"{split}: {len(clips)} clips, {shown}; what is blank gives no loss and is not judged"
+                yield f"{split}: {len(clips)} clips, {shown}; a blank gives no loss and is not judged"
 
 
 def speaker_part(model: PreTrainedModel) -> slice | None:
-    """Return the outputs of a joint model that stand for the train speakers; None for any other model."""
+    """Return the outputs of a joint model for the train speakers, or None if the model is not a joint one."""
     labels = labels_of(model)
     if not has_xvector(model) or not any(label.startswith(f"{SPEAKER}=") for label in labels):
         return None
@@ -258,5 +241,9 @@ def speaker_part(model: PreTrainedModel) -> slice | None:
 
 
 def centred(outputs: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Outputs (B, N) less the mean of each row, which a softmax does not see either."""
+    """Return outputs (B, N) minus the mean of each row. A softmax does not depend on that mean either.
+
+    >>> centred(np.array([[1.0, 3.0]]))
+    array([[-1.,  1.]])
+    """
     return np.asarray(outputs - outputs.mean(axis=1, keepdims=True))

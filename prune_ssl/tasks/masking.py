@@ -1,36 +1,37 @@
-"""Owns the check of a model's own masking (SpecAugment) against the clips that it is to be trained on.
+"""Check a model's masking (SpecAugment) against the train clips before training starts.
 
-transformers refuses a batch in whose padded length not one mask fits, in the middle of training: with clips
-of like length together, or small batches, the first short clips end a run.
+transformers refuses a batch whose padded length is shorter than one mask. With small batches, or batches of
+clips of similar length, the first short clips would end a run in the middle of training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
+from transformers import PreTrainedConfig
 
 from prune_ssl.data import SAMPLE_RATE_HZ, Clip
 from prune_ssl.errors import DataError, ModelError
 
-LISTED = 3  # clips that a message names; the others are counted
+LISTED = 3  # a message names so many clips and counts the others
 
 
 def require_masks_fit(model: nn.Module, clips: Sequence[Clip], heard: Sequence[Clip] | None = None) -> None:
-    """Refuse masks that are longer than what they are to hide.
+    """Refuse masks that are longer than the clips or wider than the model.
 
     Args:
-        model: with its config; one that masks nothing is taken.
-        clips: of train.
-        heard: the same as training may hear them at the shortest, played fast and cropped; None: as they are.
+        model: The model with its config. A model that masks nothing passes.
+        clips: The clips of train.
+        heard: The same clips at the shortest length that training may give them (played fast and cropped).
+            None: as they are.
 
     Raises:
-        DataError: a training clip gives fewer frames than one mask hides; the message names such clips, and
-            the setting to change.
+        DataError: a train clip gives fewer frames than one mask hides. The message names such clips and the
+            setting to change.
         ModelError: a mask over features is wider than the model.
     """
-    config: Any = getattr(model, "config", None)
+    config: PreTrainedConfig | None = getattr(model, "config", None)
     if config is None or not getattr(config, "apply_spec_augment", True):
         return
     if getattr(config, "mask_feature_prob", 0) > 0 and config.mask_feature_length > config.hidden_size:
@@ -58,8 +59,13 @@ def require_masks_fit(model: nn.Module, clips: Sequence[Clip], heard: Sequence[C
         )
 
 
-def masked_frames(samples: int, config: Any) -> int:
-    """Return the frames among which a model masks: those of its convolutions, before any adapter."""
+def masked_frames(samples: int, config: PreTrainedConfig) -> int:
+    """Return the number of frames among which a model masks: the output of its convolutions.
+
+    >>> from transformers import HubertConfig
+    >>> masked_frames(16_000, HubertConfig())
+    49
+    """
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
         samples = (samples - kernel) // stride + 1
     return max(samples, 0)

@@ -1,6 +1,6 @@
-"""Owns task metrics as `evaluate.Metric` subclasses that work offline, over jiwer and numpy.
+"""Task metrics as `evaluate.Metric` subclasses that work offline, computed by jiwer and numpy.
 
-`evaluate.load("wer")` fetches a script from the hub; a subclass of `evaluate.Metric` needs no network.
+`evaluate.load("wer")` fetches a script from the hub. A subclass of `evaluate.Metric` needs no network.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from prune_ssl.errors import DataError
 from prune_ssl.tasks.verification_metrics import TARGET_PRIOR, equal_error_rate, min_detection_cost
 
 EMPTY_SLOT = "none"
-"""The value of a slot that was not said."""
+"""The value of a slot that is not spoken."""
 
 
 class OfflineMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
-    """A metric in memory: `compute(predictions=..., references=...)` and `add_batch`, as in `evaluate`."""
+    """A metric in memory, with `compute(predictions=..., references=...)` and `add_batch` of `evaluate`."""
 
     about: ClassVar[str]
-    """One line that says what it is."""
+    """One line that describes the metric."""
     takes: ClassVar[datasets.Features]
     """The types of `predictions` and `references`."""
 
@@ -34,7 +34,7 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no t
         super().__init__(**{"keep_in_memory": True, **kwargs})
 
     def _build_data_dir(self) -> str:
-        # evaluate would make a folder even for what it keeps in memory: there may be no place for it.
+        # evaluate would make a folder even for a metric in memory, and the disk may be read-only.
         if self.keep_in_memory:
             return ""
         return str(super()._build_data_dir())
@@ -49,7 +49,11 @@ class OfflineMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no t
 
 
 class Accuracy(OfflineMetric):
-    """`accuracy`, 0 to 1, of class indices."""
+    """`accuracy`, 0 to 1, of class indices.
+
+    >>> Accuracy().compute(predictions=[0, 1, 1, 1], references=[0, 1, 0, 1])
+    {'accuracy': 0.75}
+    """
 
     about = "Fraction of predictions that equal their reference."
     takes = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
@@ -67,7 +71,7 @@ class EditCounts:
 
     @property
     def rate(self) -> float:
-        """Edits over reference units of all clips together; may exceed 1."""
+        """Edits over reference units of all clips together. It may exceed 1."""
         return float(self.errors.sum() / self.lengths.sum())
 
 
@@ -78,20 +82,23 @@ _ALIGN: dict[str, Callable[[list[str], list[str]], jiwer.WordOutput | jiwer.Char
 
 
 def edit_counts(predictions: Sequence[str], references: Sequence[str], unit: str = "word") -> EditCounts:
-    """Count substitutions, deletions and insertions of each clip (Levenshtein, by jiwer).
+    """Count the substitutions, deletions and insertions of each clip (Levenshtein distance, by jiwer).
 
     Args:
         predictions: One transcript per clip.
-        references: What was said.
+        references: The reference transcripts.
         unit: "word" (separated by spaces) or "character" (spaces count).
 
     Raises:
-        DataError: no clips, unequal counts, or a reference without a word.
+        DataError: there are no clips, the counts differ, or a reference has no word.
+
+    >>> edit_counts(["turn light on"], ["turn the light on"]).rate
+    0.25
     """
     if not references or len(predictions) != len(references):
         raise DataError(
-            f"edit_counts: {len(predictions)} predictions for {len(references)} references given, wanted as "
-            "many, and at least one"
+            f"edit_counts: found {len(predictions)} predictions for {len(references)} references, wanted "
+            "equally many, and at least one"
         )
     empty = [index for index, text in enumerate(references) if not text.strip()]
     if empty:
@@ -122,7 +129,11 @@ class _EditRate(OfflineMetric):
 
 
 class WordErrorRate(_EditRate):
-    """`wer`: word edits over reference words, of transcripts."""
+    """`wer`: word edits over reference words, of transcripts.
+
+    >>> WordErrorRate().compute(predictions=["turn on"], references=["turn it on"])["wer"]
+    0.3333333333333333
+    """
 
     about = "Word edits over reference words."
     key = "wer"
@@ -150,7 +161,11 @@ class _TrialMetric(OfflineMetric):
 
 
 class EqualErrorRate(_TrialMetric):
-    """`eer` of trial scores (higher: more alike) against 1 (one speaker) or 0."""
+    """`eer` of trial scores (higher means more similar) against 1 (same speaker) or 0.
+
+    >>> EqualErrorRate().compute(predictions=[0.1, 0.2, 0.3, 0.4], references=[0, 1, 0, 1])
+    {'eer': 0.5}
+    """
 
     about = "Rate at which misses equal false alarms."
 
@@ -159,9 +174,9 @@ class EqualErrorRate(_TrialMetric):
 
 
 class MinDetectionCost(_TrialMetric):
-    """`min_dcf` of trial scores, as `EqualErrorRate` takes them; normalised, both costs 1."""
+    """`min_dcf` of trial scores, normalised, with both costs 1. It takes the inputs of `EqualErrorRate`."""
 
-    about = "Least normalised detection cost over all thresholds."
+    about = "Smallest normalised detection cost over all thresholds."
 
     def _compute(
         self, predictions: npt.ArrayLike, references: npt.ArrayLike, target_prior: float = TARGET_PRIOR
@@ -170,9 +185,12 @@ class MinDetectionCost(_TrialMetric):
 
 
 class SlotF1(OfflineMetric):
-    """`f1` over (slot, value) pairs of all clips together; the value "none" is no slot.
+    """`f1` over the (slot, value) pairs of all clips together. A slot with the value "none" does not count.
 
-    Predictions and references: per clip a list of "slot=value".
+    Predictions and references hold a list of "slot=value" for each clip.
+
+    >>> SlotF1().compute(predictions=[["size=big", "milk=oat"]], references=[["size=big", "milk=none"]])
+    {'f1': 0.6666666666666666}
     """
 
     about = "Micro-averaged F1 of slot-value pairs."
@@ -187,19 +205,22 @@ class SlotF1(OfflineMetric):
         self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
     ) -> dict[str, float]:
         right, given = slot_counts(predictions, references)
-        # Nothing to find and nothing found is no error.
+        # No slot to find and none found is a perfect result.
         return {"f1": float(2 * right.sum() / given.sum()) if given.sum() else 1.0}
 
 
 def slot_counts(
     predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Right pairs of each clip, and those found plus those wanted, both (clips,): F1 = 2 right / given."""
-    pairs = [(_said(found), _said(wanted)) for found, wanted in zip(predictions, references, strict=True)]
+    """Return the right pairs of each clip, and its predicted plus its reference pairs, both (clips,).
+
+    F1 is 2 * sum(first) / sum(second).
+    """
+    pairs = [(_spoken(found), _spoken(wanted)) for found, wanted in zip(predictions, references, strict=True)]
     right = [len(found & wanted) for found, wanted in pairs]
     given = [len(found) + len(wanted) for found, wanted in pairs]
     return np.asarray(right, dtype=np.int64), np.asarray(given, dtype=np.int64)
 
 
-def _said(slots: Sequence[str]) -> set[str]:
+def _spoken(slots: Sequence[str]) -> set[str]:
     return {slot for slot in slots if slot.partition("=")[2] != EMPTY_SLOT}

@@ -1,4 +1,4 @@
-"""Owns training without labels: a bare model that learns its teacher's states; how near it comes counts."""
+"""Training without labels: a bare model learns its teacher's states, judged by the distillation loss."""
 
 from __future__ import annotations
 
@@ -18,34 +18,42 @@ from prune_ssl.tasks.task import Task, TaskSettings, TaskSpec
 
 
 class NoHead(Head):
-    """A bare model."""
+    """The absence of a head: the task trains a bare model."""
 
     @property
     def config(self) -> dict[str, object]:
-        """No fields."""
+        """An empty dict."""
         return {}
 
     def fits(self, model: PreTrainedModel) -> bool:
-        """Return True: there is no head to train."""
+        """Return True, because there is no head to train."""
         return True
 
     def note(self, model: PreTrainedModel) -> str:
-        """Say that there is none."""
+        """Return that there is no head, or that the head of `model` is dropped."""
         kind = kind_of_head(model)
         return "none" if kind == "no head" else f"dropped ({kind}): the task trains a bare model"
 
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return the bare model, without any head that it has."""
+        """Return the bare model without its head.
+
+        Raises:
+            ModelError: the backbone is not a model of transformers.
+        """
         backbone: nn.Module = model.base_model
         if not isinstance(backbone, PreTrainedModel):
-            raise ModelError(f"{type(model).__name__}: its backbone is no model of transformers")
+            raise ModelError(f"{type(model).__name__}: its backbone is not a model of transformers")
         hand_on_origin(model, backbone)
         return backbone
 
 
 @dataclass(frozen=True)
 class Representation(Task):
-    """No target: distillation is all that is learned, and its loss on judged clips all that is said of it."""
+    """A task without a target: the model learns by distillation alone, judged by the loss of distillation.
+
+    >>> Representation().encode("any target") is None
+    True
+    """
 
     spec: ClassVar[TaskSpec] = TaskSpec(
         name="representation",
@@ -60,16 +68,16 @@ class Representation(Task):
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Self:
-        """Make the task; any folder of speech will do."""
+        """Make the task. Any folder of speech will do."""
         return cls()
 
     @property
     def head(self) -> Head:
-        """No head."""
+        """A head without layers."""
         return NoHead()
 
     def encode(self, target: str) -> None:
-        """Return None: batches have no labels."""
+        """Return None, because batches have no labels."""
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> None:
-        """Return None: the loss of distillation is the judgement."""
+        """Return None, because the loss of distillation is the only metric."""

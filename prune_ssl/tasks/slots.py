@@ -1,4 +1,4 @@
-"""Owns slot filling: one value per slot and clip, from one linear layer cut into a segment per slot.
+"""Slot filling: one value per slot and clip, from one linear layer whose outputs are divided among the slots.
 
 Letters: B clips, S slots, K values of all slots together. The loss is the sum over slots, as in the intent
 classification of SUPERB (Yang et al., Interspeech 2021).
@@ -28,13 +28,17 @@ from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 @dataclass(frozen=True)
 class Slots(Task):
-    """A value for each slot, judged by F1 over the slots that were said and by clips with all slots right.
+    """One value for each slot, judged by the F1 of the spoken slots and by the accuracy of whole clips.
 
     Args:
-        labels: "slot=value" for every value, slot by slot; the value "none" is a slot that was not said.
+        labels: "slot=value" for every value, slot by slot. The value "none" means a slot that is not spoken.
 
     Raises:
-        DataError: a label is no "slot=value", or the values of a slot do not stand together.
+        DataError: a label is not "slot=value", or the values of a slot are not adjacent.
+
+    >>> task = Slots(("size=big", "size=small", "milk=none", "milk=oat"))
+    >>> task.segments, task.encode("small|none")
+    ({'size': slice(0, 2, None), 'milk': slice(2, 4, None)}, [1, 0])
     """
 
     spec: ClassVar[TaskSpec] = TaskSpec(
@@ -53,10 +57,10 @@ class Slots(Task):
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Self:
-        """Take each slot's values in train, in the order of `model`'s head if it has the same ones.
+        """Take the values of each slot in train, in the order of `model`'s head if it has the same values.
 
         Raises:
-            DataError: the settings name no slots: a target such as "size|milk|sugar".
+            DataError: the settings have no target such as "size|milk|sugar", or a slot has no value in train.
         """
         target = (settings or TaskSettings()).target
         if target is None:
@@ -66,8 +70,8 @@ class Slots(Task):
         for slot, values in columns.items():
             if not any(values):
                 raise DataError(
-                    f"{folder.path}: no clip of train has a {slot}: give some clips one, or leave the "
-                    "column out of data.target"
+                    f"{folder.path}: no clip of train has a {slot}: fill this column for some clips, or "
+                    "leave it out of data.target"
                 )
         labels = [f"{slot}={value}" for slot, values in columns.items() for value in sorted({*values} - {""})]
         if model is not None and has_classifier(model):
@@ -82,7 +86,7 @@ class Slots(Task):
 
     @property
     def segments(self) -> dict[str, slice]:
-        """Slot -> its part of the K outputs."""
+        """Maps each slot to its part of the K outputs."""
         names = [_slot(label) for label in self.labels]
         return {
             slot: slice(names.index(slot), names.index(slot) + names.count(slot))
@@ -91,14 +95,16 @@ class Slots(Task):
 
     @property
     def logit_groups(self) -> tuple[int, ...]:
-        """Number of values of each slot."""
+        """The number of values of each slot."""
         return tuple(part.stop - part.start for part in self.segments.values())
 
     def encode(self, target: str) -> list[int]:
-        """Index of each slot's value within its segment (S); IGNORED for a blank, where the task has blanks.
+        """Return the index of each slot's value within its segment, S numbers.
+
+        A blank slot gives IGNORED if the task allows blanks.
 
         Raises:
-            DataError: train does not have a value.
+            DataError: train does not have one of the values.
         """
         indices = self.encode_judged(target)
         given = zip(target.split(SLOT_MARK), indices, strict=True)
@@ -107,25 +113,25 @@ class Slots(Task):
         return indices
 
     def encode_judged(self, target: str) -> list[int]:
-        """Return the indices for evaluation: IGNORED for a new value too, which the loss leaves out."""
+        """Return the indices for evaluation. A value that train does not have gives IGNORED."""
         return [
             self.labels[part].index(f"{slot}={value}") if f"{slot}={value}" in self.labels else IGNORED
             for (slot, part), value in zip(self.segments.items(), target.split(SLOT_MARK), strict=True)
         ]
 
     def loss_function(self) -> Callable[..., torch.Tensor]:
-        """Sum over slots of the cross entropy of logits (B, K) against indices (B, S)."""
+        """Return the loss: the sum over slots of the cross entropy of logits (B, K) and indices (B, S)."""
         return self.weighted_loss((1.0,) * len(self.segments))
 
     def weighted_loss(self, weights: Sequence[float]) -> Callable[..., torch.Tensor]:
-        """The same, each slot's with its weight (S)."""
+        """Return the weighted sum over slots of their cross entropies. There is one weight per slot (S)."""
         parts = tuple(self.segments.values())
 
         def loss(
             outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, num_items_in_batch: object = None
         ) -> torch.Tensor:
             logits = outputs["logits"]
-            # A slot of which no clip has a known value has no loss (its mean would be over nothing).
+            # A slot without a known value in the batch has no loss: its mean would divide by zero.
             each = [
                 weight * cross_entropy(logits[:, part], labels[:, index], ignore_index=IGNORED)
                 for index, (part, weight) in enumerate(zip(parts, weights, strict=True))
@@ -138,14 +144,17 @@ class Slots(Task):
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterator[str]:
-        """Count what cannot be right: values that train does not have."""
+        """Yield how many clips of each split have a value that train does not have."""
         for split, clips in folder.splits.items():
             new = sum(IGNORED in self.encode_judged(clip.target) for clip in clips)
             if new:
                 yield f"{split}: {new} of {len(clips)} clips have a value that train does not have"
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """`f1` and `accuracy` (all slots right) with 95% bootstrap intervals, the accuracy of each slot."""
+        """Return a function that gives `f1`, `accuracy` (all slots right) and the accuracy of each slot.
+
+        The first two have 95% bootstrap intervals: `f1_low`, `f1_high`, `accuracy_low`, `accuracy_high`.
+        """
         parts = self.segments
         references = [
             [f"{slot}={value}" for slot, value in zip(parts, clip.target.split(SLOT_MARK), strict=True)]
@@ -180,7 +189,7 @@ class Slots(Task):
 
 
 def slots_of(model: PreTrainedModel) -> Slots | None:
-    """Return the slots whose values a model's labels are; None where they are no "slot=value"."""
+    """Return the slots that a model's labels name, or None if the labels are not "slot=value"."""
     labels = labels_of(model)
     try:
         return Slots(labels)

@@ -1,4 +1,4 @@
-"""The table of tasks by the name that a recipe gives them; `register_task` adds a task of one's own."""
+"""The table of tasks by their names in recipes. `register_task` adds a task to it."""
 
 import inspect
 from typing import TypeVar
@@ -18,14 +18,17 @@ TASKS: dict[str, type[Task]] = {
     kind.spec.name: kind
     for kind in (Classification, Recognition, Joint, Phonemes, Representation, Slots, Verification)
 }
-"""Task by the name that a recipe gives it."""
+"""Maps the name of a task in recipes to its class."""
 
 
 def task_class(name: str) -> type[Task]:
-    """Look a task up.
+    """Return the class of a task by its name in recipes.
 
     Raises:
-        RecipeError: there is none of that name.
+        RecipeError: no task has this name.
+
+    >>> task_class("ctc").__name__
+    'Recognition'
     """
     if name not in TASKS:
         raise RecipeError(f"task: no task is named {name!r}: choose from {', '.join(sorted(TASKS))}")
@@ -33,12 +36,21 @@ def task_class(name: str) -> type[Task]:
 
 
 def register_task(kind: Kind) -> Kind:
-    """Add a task, so that recipes of this process may name it; also a decorator of its class.
+    """Add a task, so that recipes of this process may name it. It can be used as a decorator of the class.
 
     See docs/add_a_task.md.
 
     Raises:
-        RecipeError: `kind` is no whole `Task`, or another task has its name.
+        RecipeError: `kind` is not a subclass of `Task`, it lacks a method or `spec`, or another task has its
+            name.
+
+    >>> from dataclasses import replace
+    >>> @register_task
+    ... class Emotion(Classification):
+    ...     spec = replace(Classification.spec, name="emotion", target="emotion")
+    >>> task_class("emotion").spec.target
+    'emotion'
+    >>> del TASKS["emotion"]
     """
     if not (isinstance(kind, type) and issubclass(kind, Task)):
         raise RecipeError(f"register_task: found {kind!r:.60}, wanted a subclass of prune_ssl.tasks.Task")
@@ -47,8 +59,8 @@ def register_task(kind: Kind) -> Kind:
         raise RecipeError(f"register_task: {kind.__name__} lacks {', '.join(lacking)}")
     if TASKS.get(kind.spec.name, kind) is not kind:
         raise RecipeError(
-            f"register_task: {TASKS[kind.spec.name].__name__} is named {kind.spec.name!r} already: give "
-            f"{kind.__name__} another name"
+            f"register_task: the task {TASKS[kind.spec.name].__name__} has the name {kind.spec.name!r} "
+            f"already: give {kind.__name__} another name"
         )
     TASKS[kind.spec.name] = kind
     return kind

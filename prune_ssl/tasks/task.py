@@ -1,4 +1,4 @@
-"""Owns what a task is: everything about training and judging that depends on what is predicted."""
+"""The base class of tasks: all that training and judging must know about the predicted target."""
 
 from __future__ import annotations
 
@@ -20,32 +20,39 @@ from prune_ssl.tasks.heads import AutoClass, Head
 
 Processor = Wav2Vec2FeatureExtractor | ProcessorMixin
 Judge = Callable[[EvalPrediction], dict[str, float]]
-"""For `Trainer(compute_metrics=...)`."""
+"""A function for `Trainer(compute_metrics=...)`."""
 Label = int | list[int] | None
-"""What the loss takes for one clip: a class, several indices, or nothing."""
+"""The label of one clip for the loss: a class index, several indices, or None."""
 Array = TypeVar("Array", torch.Tensor, np.ndarray)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """What a recipe may say beyond the name of its task."""
+    """The settings of a task that a recipe may give besides its name.
+
+    Raises:
+        RecipeError: a value has a wrong type.
+
+    >>> TaskSettings(target="size|milk", judged="test").target
+    'size|milk'
+    """
 
     target: str | None = None
-    """The column or columns to predict, as the folder was read; None: the task's own."""
+    """The column or columns to predict, as in FolderConfig. None: the default column of the task."""
     tokenizer: str | None = None
-    """CTC: folder or hub name of a tokenizer; None: the model's own, else made from train."""
+    """CTC: folder or hub name of a tokenizer. None: the model's own, or one made from train."""
     decoding: BeamSettings | None = None
-    """CTC: beam search with a language model, judged beside greedy decoding; None: greedy only."""
+    """CTC: beam search with a language model, judged in addition to greedy decoding. None: greedy only."""
     weights: tuple[float, ...] = ()
-    """Joint tasks: the weight of each column's loss, in the order of the target; empty: 1 each."""
+    """Joint tasks: the weight of each column's loss, in the order of the target. Empty: 1 each."""
     trials: str | None = None
-    """Verification: trial list, relative to the data folder; None: a usual name, else all pairs."""
+    """Verification: trial list, relative to the data folder. None: a list with a usual name, or all pairs."""
     judged: str | None = None
-    """The split to judge on; None: test where there is one, else validation."""
+    """The split to judge on. None: test if it exists, else validation."""
     crop_seconds: float | None = None
-    """Longer training clips are heard in pieces of this length."""
+    """Training reads longer clips in random pieces of this length."""
     speed: float = 1.0
-    """Training clips are played up to so many times as fast."""
+    """The highest speed at which augmentation plays training clips."""
 
     def __post_init__(self) -> None:
         check_types(self, RecipeError)
@@ -53,37 +60,37 @@ class TaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """What a run must know of a kind of task before it reads any clip.
+    """The properties of a kind of task that a run needs before it reads any clip.
 
     >>> TaskSpec(name="emotion", metric="accuracy", auto_class=AutoClass).target
     'label'
     """
 
     name: str
-    """The word for the task in a recipe."""
+    """The name of the task in a recipe."""
     target: str = "label"
-    """The column that the task predicts unless the recipe names another; "": none."""
+    """The column that the task predicts unless the recipe names another. Empty: no column."""
     metric: str
-    """The key of the metrics that counts, for example for the best checkpoint."""
+    """The key of the main metric, which chooses the best checkpoint."""
     greater_is_better: bool = True
-    """Whether a higher metric is a better one."""
+    """Whether a higher value of the main metric is better."""
     auto_class: AutoClass
     """The Auto class of transformers for the head."""
     open_targets: bool = False
     """Whether judged clips may have targets that train does not have (texts; speakers in verification)."""
     loss_is_judged: bool = True
-    """Whether the loss of judged clips means anything (not with speakers that no class stands for)."""
+    """Whether the loss of judged clips is meaningful. It is not for speakers without a class in the loss."""
     whole_clips: bool = False
-    """Whether the target is a sequence over time, which cannot be cut with its clip: `FolderConfig`."""
+    """Whether the target is a sequence over time, which cannot be cut with its clip (see `FolderConfig`)."""
     blanks: bool = False
-    """Whether a clip may lack a part of its target, which then gives no loss and is not judged."""
+    """Whether a clip may lack a part of its target. The missing part gives no loss and is not judged."""
 
 
 class Task(ABC):
-    """A kind of target: its head, what its loss takes, and its metric.
+    """A kind of prediction: its head, the labels of its loss, and its metrics.
 
-    A task of one's own gives `spec` and four methods: `from_folder`, `head`, `encode` and `judge`. The other
-    methods have defaults for a task with one class index per clip and the model's own loss.
+    A new task defines `spec` and four methods: `from_folder`, `head`, `encode` and `judge`. The other methods
+    have defaults for a task with one class index per clip and the model's own loss. See docs/add_a_task.md.
     """
 
     spec: ClassVar[TaskSpec]
@@ -93,7 +100,7 @@ class Task(ABC):
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Self:
-        """Make the task from what the train split holds, fitting `model`'s head where that is possible."""
+        """Make the task from the targets of the train split, in the order of `model`'s head if it fits."""
 
     @property
     @abstractmethod
@@ -102,50 +109,57 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, target: str) -> Label:
-        """Turn a target as metadata.csv has it into what the loss takes."""
+        """Turn a target as it stands in metadata.csv into the label for the loss."""
 
     @abstractmethod
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge | None:
-        """For `Trainer(compute_metrics=...)` on exactly these clips in this order; None: the loss counts."""
+        """Return the `compute_metrics` of a Trainer for exactly these clips in this order.
+
+        None means that the task has no metric besides the loss.
+        """
 
     def encode_judged(self, target: str) -> Label:
-        """Encode the target of a clip that is judged: where targets are open, a new one is no error."""
+        """Turn the target of a judged clip into a label. With open targets, a new target is not an error."""
         return self.encode(target)
 
     @property
     def logit_groups(self) -> tuple[int, ...] | None:
-        """Sizes of the parts of a clip's logits that have a softmax each; None: one softmax."""
+        """Sizes of the parts of a clip's logits that have their own softmax. None: one softmax for all."""
         return None
 
     def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
-        """Return what is saved with the model, so that `transformers.pipeline` works on the folder."""
+        """Return the processor to save with the model, so that `transformers.pipeline` loads the folder."""
         return extractor
 
     def collator(
         self, processor: Processor | None = None, *, attention_mask: bool | None = None
     ) -> SpeechCollator:
-        """Return what makes the batches of this task: padded waveforms and labels."""
+        """Return the collator that makes the batches of this task: padded waveforms and labels."""
         return SpeechCollator(processor, attention_mask=attention_mask)
 
     def loss_function(self) -> Callable[..., torch.Tensor] | None:
-        """For `Trainer(compute_loss_func=...)`; None: the model's own loss."""
+        """Return the `compute_loss_func` of a Trainer, or None for the model's own loss."""
         return None
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterable[str]:
-        """Look at targets and clips beside the model; give one line for each thing that a user should know.
+        """Check targets and clips against the model, and yield one line for each fact that users should know.
 
-        The settings say what is judged and how training clips are heard.
+        Args:
+            folder: The clips.
+            model: The model to train.
+            settings: They name the judged split and the augmentation of training clips.
 
         Raises:
-            DataError: no training on these clips can work.
+            DataError: training on these clips cannot work.
         """
         return ()
 
     def slim(self, outputs: Array | tuple[Array, ...] | list[Array], labels: object) -> Array:
-        """For `Trainer(preprocess_logits_for_metrics=...)`: what `judge` needs of a batch's outputs.
+        """Return the part of a batch's outputs that `judge` needs.
 
-        By default that is the logits, without the hidden states and attentions that follow them.
+        It is the `preprocess_logits_for_metrics` of a Trainer. By default it returns the logits, without the
+        hidden states and attentions that follow them.
         """
         return outputs[0] if isinstance(outputs, (tuple, list)) else outputs

@@ -1,4 +1,4 @@
-"""Owns speaker verification: an x-vector head with AM-softmax over the train speakers, judged on trials.
+"""Speaker verification: an x-vector head with AM-softmax over the train speakers, judged on trials.
 
 Letters: B clips, E embedding size, K trials. Snyder et al., X-Vectors (ICASSP 2018); Wang et al., Additive
 Margin Softmax (2018).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,11 @@ from typing_extensions import Self
 from prune_ssl.data import Clip, SpeechFolder, Trial, all_pairs, find_trials
 from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
-from prune_ssl.tasks.frames import frame_counts, shortest_heard
+from prune_ssl.tasks.frames import frame_counts, shortest_in_training
 from prune_ssl.tasks.heads import (
     Head,
+    LabelledHead,
     kept,
-    label_fields,
     labels_in_order,
     new,
     other_labels,
@@ -36,40 +36,33 @@ from prune_ssl.tasks.task import Array, Judge, Task, TaskSettings, TaskSpec
 from prune_ssl.tasks.verification_metrics import equal_error_rate
 
 RESAMPLES = 1_000
-"""Bootstrap draws of the EER: each sorts all trials, of which VoxCeleb's lists have tens of thousands."""
+"""Bootstrap draws of the EER: few, because each sorts all trials, and VoxCeleb's lists have over 10,000."""
 
 
 @dataclass(frozen=True)
-class XVectorHead(Head):
+class XVectorHead(LabelledHead):
     """Dilated convolutions, statistics over time, an embedding, and AM-softmax over the train speakers.
 
     Args:
-        speakers: The classes of the loss.
+        labels: The speakers, which are the classes of the loss.
     """
 
-    speakers: tuple[str, ...]
-
-    @property
-    def config(self) -> dict[str, object]:
-        """`num_labels`, `id2label` and `label2id`: the speakers of the loss."""
-        return label_fields(self.speakers)
-
-    def fits(self, model: PreTrainedModel) -> bool:
-        """Return whether `model` makes speaker embeddings, with these speakers in its loss."""
-        return has_xvector(model) and model.config.id2label == self.config["id2label"]
+    class_suffix: ClassVar[str] = "ForXVector"
+    replaced: ClassVar[str] = "its loss"
+    """The part that a model with other labels gets new."""
 
     def note(self, model: PreTrainedModel) -> str:
-        """Say what becomes of the head of `model`; with other speakers only its loss is new."""
+        """Return whether the head of `model` is kept or new. With other labels only `replaced` is new."""
         if not has_xvector(model):
             return new(wrong_kind(model, "an x-vector head"))
         return (
             kept(model)
             if self.fits(model)
-            else kept(model, f"its loss is NEW: {other_labels(model, self.speakers)}")
+            else kept(model, f"{self.replaced} is NEW: {other_labels(model, self.labels)}")
         )
 
     def put_on(self, model: PreTrainedModel) -> PreTrainedModel:
-        """Return an x-vector model; one that has other speakers in its loss gets a new loss only, in place.
+        """Return an x-vector model. A model with other speakers gets only a new loss, in place.
 
         Raises:
             ModelError: the family has no x-vector model (HuBERT has none in transformers).
@@ -78,20 +71,23 @@ class XVectorHead(Head):
             return with_fresh_xvector(model, self.config)
         if not self.fits(model):
             model.config.update(self.config)
-            replace_objective_(model, len(self.speakers))
+            replace_objective_(model, len(self.labels))
         return model
 
 
 @dataclass(frozen=True)
 class Verification(Task):
-    """Is it the same speaker? One embedding per clip; the cosine of two scores a trial.
+    """Whether two clips have the same speaker: each clip gives an embedding, and cosines score the trials.
 
     Args:
-        speakers: Those of train, the classes of the loss.
-        trials: Pairs to judge; None: all pairs of the judged clips.
+        speakers: The speakers of train, which are the classes of the loss.
+        trials: The pairs to judge. None: all pairs of the judged clips.
 
     Raises:
-        DataError: fewer than two speakers.
+        DataError: there are fewer than two speakers.
+
+    >>> Verification(("ann", "bob")).encode("bob")
+    1
     """
 
     spec: ClassVar[TaskSpec] = TaskSpec(
@@ -115,10 +111,10 @@ class Verification(Task):
     def from_folder(
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Self:
-        """Take the speakers of train, in the order of `model`'s loss if it has them, and the trial list.
+        """Take the speakers of train, in the order of `model`'s loss if it has the same, and the trial list.
 
         Raises:
-            DataError: train has one speaker only, or the trial list cannot be read.
+            DataError: train has only one speaker, or the trial list cannot be read.
         """
         known = labels_in_order(folder.labels, model) if model is not None and has_xvector(model) else None
         return cls(known or folder.labels, find_trials(folder.path, (settings or TaskSettings()).trials))
@@ -135,28 +131,28 @@ class Verification(Task):
             DataError: train does not have this speaker.
         """
         if target not in self.speakers:
-            raise DataError(f"speaker {target!r} is not in train, so no class of the loss stands for it")
+            raise DataError(f"speaker {target!r} is not in train, so the loss has no class for this speaker")
         return self.speakers.index(target)
 
     def encode_judged(self, target: str) -> int:
-        """Return the class index for evaluation; a new speaker gets 0, as evaluation ignores the loss."""
+        """Return the class index for evaluation. A new speaker gets 0, as evaluation ignores the loss."""
         return self.speakers.index(target) if target in self.speakers else 0
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None
     ) -> Iterator[str]:
-        """Refuse clips that the head's convolutions cannot take; say what the trials are.
+        """Refuse clips that are too short for the head's convolutions; yield the counts of trials.
 
         Raises:
-            DataError: a clip is too short; the judged split has not both kinds of trials, or the list names a
-                file that is not there.
+            DataError: a clip is too short, the judged split lacks one kind of trials, or the trial list names
+                a missing file.
         """
         given = settings or TaskSettings()
         require_tdnn_frames(folder, model, given)
         yield from describe_trials(folder, given.judged, self.trials, set(self.speakers))
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """`eer` with its 95% bootstrap interval, `min_dcf`, `trials`."""
+        """Return a function that gives `eer` with its 95% bootstrap interval, `min_dcf` and `trials`."""
         rates = trial_rates(clips, trials_of(clips, self.trials))
         return lambda prediction: rates(np.asarray(self.slim(prediction.predictions, None)))
 
@@ -171,10 +167,10 @@ def has_xvector(model: PreTrainedModel) -> bool:
 
 
 def with_fresh_xvector(model: PreTrainedModel, overrides: Mapping[str, object]) -> PreTrainedModel:
-    """Give `model`'s backbone to a new x-vector model whose head starts at the scale of its own widths.
+    """Return a new x-vector model on `model`'s backbone, whose head is initialised as in He et al., 2015.
 
-    transformers starts every layer at a deviation of 0.02: right for 512 channels, but in a narrow head each
-    of seven layers makes the signal smaller and nothing is learnt. So: He et al., 2015.
+    transformers initialises every layer with a deviation of 0.02. That suits 512 channels. In a narrow head
+    each of the seven layers would shrink the signal, and the head would learn nothing.
 
     Raises:
         ModelError: the family has no x-vector model.
@@ -193,45 +189,52 @@ def with_fresh_xvector(model: PreTrainedModel, overrides: Mapping[str, object]) 
 
 
 def replace_objective_(model: PreTrainedModel, classes: int) -> None:
-    """Give an x-vector model a fresh loss over so many classes, in place; scale and margin stay."""
-    old: Any = model.get_submodule("objective")
-    new: nn.Module = type(old)(model.config.xvector_output_dim, classes, old.scale, old.margin)
-    model.set_submodule("objective", new.to(device=model.device, dtype=model.dtype))
+    """Give an x-vector model a fresh loss over so many classes, in place. Scale and margin stay."""
+    old = model.get_submodule("objective")
+    fresh = type(old)(model.config.xvector_output_dim, classes, old.scale, old.margin)
+    model.set_submodule("objective", fresh.to(device=model.device, dtype=model.dtype))
 
 
 def cosines(embeddings: npt.NDArray[np.floating], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Cosine of the embeddings (B, E) of each pair of rows (K, 2): (K,)."""
+    """Return the cosines (K,) of the embeddings (B, E) at each pair of rows (K, 2).
+
+    >>> cosines(np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]), np.array([[0, 1], [0, 2]]))
+    array([0., 1.])
+    """
     units = embeddings.astype(np.float64)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     return np.asarray((units[pairs[:, 0]] * units[pairs[:, 1]]).sum(axis=1))
 
 
 def tdnn_frames(model: PreTrainedModel) -> int:
-    """Frames that the head's dilated convolutions, without padding, need for one output and its deviation."""
-    config: Any = model.config
+    """Return the number of frames that the head's dilated convolutions need.
+
+    They have no padding, and the statistics over time need two outputs.
+    """
+    config = model.config
     reach = sum((k - 1) * d for k, d in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True))
     return int(reach) + 2
 
 
 def pools_padding(model: PreTrainedModel) -> bool:
-    """Return whether a clip's embedding depends on the batch that it is in.
+    """Return whether a clip's embedding depends on the other clips of its batch.
 
-    transformers leaves the dilation out of the lengths that an x-vector head pools over, so that the mean and
-    deviation of a clip take in padding.
+    transformers ignores the dilation when it computes the lengths over which an x-vector head pools. The mean
+    and the deviation of a clip then include padding.
     """
     return has_xvector(model) and max(model.config.tdnn_dilation) > 1
 
 
 def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings) -> None:
-    """Refuse clips that are too short for the x-vector head, in training as they are heard there.
+    """Refuse clips that are too short for the x-vector head. Train clips count as augmentation may cut them.
 
     Raises:
-        DataError: one is.
+        DataError: a clip is too short.
     """
     wanted = tdnn_frames(model)
     for split, clips in folder.splits.items():
-        heard = [shortest_heard(clip, settings) for clip in clips] if split == "train" else clips
-        for clip, piece, frames in zip(clips, heard, frame_counts(heard, model), strict=True):
+        pieces = [shortest_in_training(clip, settings) for clip in clips] if split == "train" else clips
+        for clip, piece, frames in zip(clips, pieces, frame_counts(pieces, model), strict=True):
             if frames < wanted:
                 changed = piece.seconds < clip.seconds
                 raise DataError(
@@ -242,10 +245,10 @@ def require_tdnn_frames(folder: SpeechFolder, model: PreTrainedModel, settings: 
 
 
 def trials_of(clips: Sequence[Clip], trials: Sequence[Trial] | None) -> tuple[Trial, ...]:
-    """Return the trials about these clips; without a list, all pairs of them.
+    """Return the trials between these clips. Without a trial list, return all pairs of the clips.
 
     Raises:
-        DataError: not both kinds of trials are among them.
+        DataError: one of the two kinds of trials is missing.
     """
     paths = {clip.path for clip in clips}
     given = all_pairs(clips) if trials is None else trials
@@ -261,10 +264,12 @@ def trials_of(clips: Sequence[Clip], trials: Sequence[Trial] | None) -> tuple[Tr
 def describe_trials(
     folder: SpeechFolder, judged: str | None, trials: Sequence[Trial] | None, train_speakers: set[str]
 ) -> Iterator[str]:
-    """Say what the trials of each split are, and which are of none; the clips' targets are their speakers.
+    """Yield the counts of the trials of each split, and of the trials in no split.
+
+    The targets of the clips are their speakers.
 
     Raises:
-        DataError: the list names a file that is not there; for the judged split, see `trials_of`.
+        DataError: the list names a missing file, or the judged split lacks one kind of trials.
     """
     if trials is not None:
         yield from _unused_trials(folder, trials)
@@ -277,7 +282,7 @@ def describe_trials(
         except DataError:
             if split == judged:
                 raise
-            yield f"{split}: not both kinds of trials are about it, so it cannot be judged on"
+            yield f"{split}: it lacks one of the two kinds of trials, so it cannot be judged on"
             continue
         drawn = "drawn pairs" if len(found) < len(clips) * (len(clips) - 1) // 2 else "all pairs"
         kind = drawn if trials is None else "listed"
@@ -289,10 +294,10 @@ def describe_trials(
 
 
 def _unused_trials(folder: SpeechFolder, trials: Sequence[Trial]) -> Iterator[str]:
-    """Count the listed trials that no split is judged on.
+    """Yield the counts of the listed trials that are never judged.
 
     Raises:
-        DataError: a file of theirs is not there.
+        DataError: a trial names a missing file.
     """
     splits = {split: {clip.path for clip in clips} for split, clips in folder.splits.items()}
     known = set().union(*splits.values())
@@ -301,29 +306,26 @@ def _unused_trials(folder: SpeechFolder, trials: Sequence[Trial]) -> Iterator[st
     if gone:
         count = sum(trial.first in gone or trial.second in gone for trial in trials)
         raise DataError(
-            f"verification: {count} of {len(trials)} trials name files that are not there, such as "
-            f"{min(gone)}: correct the trial list, or put them there"
+            f"verification: {count} of {len(trials)} trials name files that do not exist, such as "
+            f"{min(gone)}: correct the trial list, or add these files"
         )
     outside = sum(trial.first not in known or trial.second not in known for trial in trials)
     if outside:
-        yield (
-            f"{outside} of {len(trials)} listed trials have a side that is in no split (not listed there, or "
-            "left out): not judged"
-        )
+        yield (f"{outside} of {len(trials)} listed trials are not judged: one of their clips is in no split")
     judged = [paths for split, paths in splits.items() if split != "train"]
     within = sum(any(trial.first in paths and trial.second in paths for paths in judged) for trial in trials)
     if within + outside < len(trials):
         rest = len(trials) - within - outside
-        yield f"{rest} of {len(trials)} listed trials are about train or across splits: not judged"
+        yield f"{rest} of {len(trials)} listed trials are not judged: they are about train or two splits"
 
 
 def trial_rates(
     clips: Sequence[Clip], trials: Sequence[Trial]
 ) -> Callable[[npt.NDArray[np.floating]], dict[str, float]]:
-    """Return what judges embeddings (B, E) of these clips in this order: EER and minDCF of these trials.
+    """Return a function from the embeddings (B, E) of these clips, in this order, to EER and minDCF.
 
-    The interval of the EER draws first clips with all of their trials, as these share what is odd about the
-    clip; the speakers stay the same.
+    The bootstrap interval of the EER draws first clips together with all their trials, because the trials of
+    a clip are not independent. The set of speakers stays the same.
     """
     rows = {clip.path: index for index, clip in enumerate(clips)}
     pairs = np.asarray([(rows[trial.first], rows[trial.second]) for trial in trials])

@@ -1,4 +1,4 @@
-"""Owns the arithmetic of verification: error rates over thresholds, EER and minDCF of scored trials.
+"""The metrics of verification: error rates over thresholds, EER and minDCF of scored trials.
 
 Letters: K trials.
 """
@@ -11,24 +11,27 @@ import numpy.typing as npt
 from prune_ssl.errors import DataError
 
 TARGET_PRIOR = 0.05
-"""Share of target trials that minDCF assumes, as the VoxCeleb Speaker Recognition Challenge sets it."""
+"""The share of target trials that minDCF assumes (VoxCeleb Speaker Recognition Challenge)."""
 
 Rates = npt.NDArray[np.float64]
 
 
 def error_rates(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Rates, Rates]:
-    """Miss and false alarm rate at every threshold, from one that accepts all to one that accepts none.
+    """Return the miss rate and the false alarm rate at every threshold, from the lowest to the highest.
 
     Args:
-        scores: Higher means more alike, (K,).
-        targets: 1 or True where both sides are one speaker, (K,).
+        scores: A higher score means more similar, (K,).
+        targets: 1 or True if both clips have the same speaker, (K,).
 
     Returns:
-        Misses over targets and false alarms over impostors, both (thresholds,): one threshold below all
-        scores, then one above each distinct score.
+        Misses over targets and false alarms over impostors, both (thresholds,). The first threshold is below
+        all scores, and one more lies above each distinct score.
 
     Raises:
-        DataError: unequal counts, scores that are not finite, or no trial of one of the two kinds.
+        DataError: the counts differ, a score is not finite, or one of the two kinds of trials is missing.
+
+    >>> error_rates([0.1, 0.9], [0, 1])
+    (array([0., 0., 1.]), array([1., 0., 0.]))
     """
     values, same = np.asarray(scores, dtype=np.float64), np.asarray(targets).astype(bool)
     if values.ndim != 1 or values.shape != same.shape or not np.isfinite(values).all():
@@ -43,7 +46,7 @@ def error_rates(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Rates, R
         )
     order = np.argsort(values, kind="stable")
     values, same = values[order], same[order]
-    # Trials with one score fall on the same side of every threshold.
+    # Trials with equal scores are on the same side of every threshold.
     last_of_its_score = np.append(values[1:] != values[:-1], True)
     missed = np.cumsum(same)[last_of_its_score] / wanted
     accepted = 1 - np.cumsum(~same)[last_of_its_score] / others
@@ -51,13 +54,16 @@ def error_rates(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Rates, R
 
 
 def equal_error_rate(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """The rate at which misses and false alarms are equal, on a line between the two nearest thresholds.
+    """Return the rate at which misses equal false alarms, interpolated between the two nearest thresholds.
 
     Raises:
-        DataError: see `error_rates`.
+        DataError: as in `error_rates`.
+
+    >>> equal_error_rate([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1])
+    0.5
     """
     misses, alarms = error_rates(scores, targets)
-    # Misses rise and false alarms fall; the first point past the crossing exists: the last is (1, 0).
+    # Misses rise and false alarms fall. A point past the crossing exists, because the last one is (1, 0).
     after = int(np.argmax(misses >= alarms))
     gap_before, gap_after = alarms[after - 1] - misses[after - 1], misses[after] - alarms[after]
     part = gap_before / (gap_before + gap_after)
@@ -67,12 +73,16 @@ def equal_error_rate(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 def min_detection_cost(
     scores: npt.ArrayLike, targets: npt.ArrayLike, target_prior: float = TARGET_PRIOR
 ) -> float:
-    """The least detection cost over all thresholds, over that of the better trivial system.
+    """Return the smallest detection cost over all thresholds, normalised as in NIST SRE.
 
-    C = prior * miss + (1 - prior) * false alarm, both costs 1, divided by min(prior, 1 - prior) (NIST SRE).
+    The cost is prior * miss + (1 - prior) * false alarm, divided by min(prior, 1 - prior), which is the cost
+    of the better trivial system.
 
     Raises:
-        DataError: a prior outside (0, 1); see `error_rates` for the rest.
+        DataError: the prior lies outside (0, 1), or as in `error_rates`.
+
+    >>> min_detection_cost([0.1, 0.9], [0, 1])
+    0.0
     """
     if not 0 < target_prior < 1:
         raise DataError(f"min_detection_cost: target_prior is {target_prior}, wanted between 0 and 1")

@@ -1,4 +1,4 @@
-"""Owns the check of vocab.json: transformers misreads a damaged one without a word."""
+"""The check of vocab.json: transformers reads a damaged one wrongly without an error."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MOST_BYTES = 1 << 26
 
 
 def check_vocabulary(folder: Path) -> None:
-    """Refuse a folder's vocab.json of which ids are no numbers, are missing or come twice.
+    """Refuse a folder's vocab.json if an id is not a number, is missing, or appears twice.
 
     Raises:
-        ModelError: so it is, or it is no JSON object.
+        ModelError: vocab.json is refused, or it is not a JSON object.
     """
     path = folder / VOCABULARY_NAME
     if not is_file(path):
@@ -31,17 +31,17 @@ def check_vocabulary(folder: Path) -> None:
 
 
 def require_tokens(folder: Path, own: dict[str, int], read: dict[str, int], wanted: dict[str, str]) -> None:
-    """Refuse a loaded tokenizer of which two tokens have one id, or that was given tokens of no file.
+    """Refuse a loaded tokenizer if two tokens share an id, or if a special token stands in none of its files.
 
     Args:
-        folder: Where it was read from.
-        own: Its tokens as vocab.json has them.
-        read: All of its tokens.
-        wanted: The tokens that must be in a file, with what they are for. Transformers gives those that are
-            in none a number behind all others, which is no output of the model.
+        folder: The folder from which the tokenizer was loaded.
+        own: The tokens in vocab.json, with their ids.
+        read: All tokens of the loaded tokenizer, with their ids.
+        wanted: The special tokens that a file must contain, with their roles. Transformers gives a missing
+            one an id after all others, for which the model has no output.
 
     Raises:
-        ModelError: so it is.
+        ModelError: the tokenizer is refused.
     """
     tokens: dict[int, str] = {}
     for token, number in read.items():
@@ -49,7 +49,8 @@ def require_tokens(folder: Path, own: dict[str, int], read: dict[str, int], want
         if other != token:
             raise ModelError(
                 f"{folder}: {VOCABULARY_NAME} and tokenizer_config.json contradict each other: "
-                f"{shown(other)!r} and {shown(token)!r} have one id, {number}: take both files from one model"
+                f"{shown(other)!r} and {shown(token)!r} both have the id {number}: take both files from one "
+                "model"
             )
     path = folder / VOCABULARY_NAME
     if not is_file(path):
@@ -57,7 +58,7 @@ def require_tokens(folder: Path, own: dict[str, int], read: dict[str, int], want
     known = own.keys() | _added_tokens(folder).keys()
     for token, role in wanted.items():
         if token not in known:
-            raise ModelError(f"{path}: it lacks {shown(token)!r}, the token for {role}: put it in")
+            raise ModelError(f"{path}: it lacks {shown(token)!r}, the token for {role}: add it")
 
 
 def _check_ids(path: Path, whose: str, vocabulary: dict[str, Any], added: set[int]) -> None:
@@ -72,7 +73,7 @@ def _check_ids(path: Path, whose: str, vocabulary: dict[str, Any], added: set[in
     if count > 1:
         tokens = [token for token, each in vocabulary.items() if each == number]
         raise ModelError(
-            f"{path}: {shown(', '.join(tokens))} have one id{whose}, {number}: give each its own"
+            f"{path}: {shown(', '.join(tokens))} have the same id{whose}, {number}: give each its own"
         )
     taken = set(vocabulary.values()) | added
     missing = next(number for number in range(len(taken) + 1) if number not in taken)
@@ -83,14 +84,14 @@ def _check_ids(path: Path, whose: str, vocabulary: dict[str, Any], added: set[in
 
 
 def _added_tokens(folder: Path) -> dict[str, int]:
-    """The tokens that the files beside vocab.json give an id."""
+    """Return the tokens and ids in the files beside vocab.json."""
     path, config = folder / "added_tokens.json", folder / "tokenizer_config.json"
     found = _object(path) if is_file(path) else {}
     decoder = _object(config).get("added_tokens_decoder") if is_file(config) else None
     try:
         found |= {str(each["content"]): int(number) for number, each in (decoder or {}).items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{config}: its added_tokens_decoder is no table of ids and tokens") from error
+        raise ModelError(f"{config}: its added_tokens_decoder is not a table of ids and tokens") from error
     return {token: number for token, number in found.items() if isinstance(number, int)}
 
 

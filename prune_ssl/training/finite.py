@@ -10,7 +10,7 @@ from typing import Any, NoReturn, cast
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from prune_ssl.errors import TrainingError
@@ -28,12 +28,14 @@ class _AfterOptimizer(TrainerCallback):
         self.trainer = trainer
 
     def on_optimizer_step(
-        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Refuse to go on from weights that are not finite."""
         self.trainer.require_finite_weights()
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Forget the clips of the step."""
         self.trainer.step_clips.clear()
 
@@ -56,7 +58,7 @@ class FiniteTrainer(PartsTrainer):
         super().__init__(*args, **kwargs)
         self.step_clips = StepClips()
         self._skipped = 0
-        self._last_inputs: dict[str, Any] | None = None
+        self._last_inputs: dict[str, object] | None = None
         self.add_callback(_AfterOptimizer(self))
 
     # -- a step
@@ -186,7 +188,7 @@ class FiniteTrainer(PartsTrainer):
         if not all_finite(found.values()):
             self._stop(f"the trained model's {shown_names(not_finite(found))} is not finite", named=False)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         learned = cast(nn.Module, model or self.model).state_dict()
         if not all_finite(learned.values()):

@@ -16,6 +16,10 @@ NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
 """In batches, for parts only."""
 
 
+Outcome = torch.Tensor | tuple[torch.Tensor, object]
+"""A loss, or the loss and the outputs."""
+
+
 class PartsTrainer(Trainer):
     """A `transformers.Trainer` whose parts learn with its model.
 
@@ -92,8 +96,13 @@ class PartsTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def whole_loss(
-        self, compute_loss: Callable[..., Any], model: nn.Module, inputs: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+        self,
+        compute_loss: Callable[..., Outcome],
+        model: nn.Module,
+        inputs: Inputs,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Outcome:
         """Return the loss that a training step goes backward from: `compute_loss`, and the parts' penalties.
 
         A penalty does not depend on `compute_loss`, which a subclass may have replaced.
@@ -116,10 +125,7 @@ class PartsTrainer(Trainer):
             penalty = part.penalty(self.state.global_step)
             if penalty is None:
                 continue
-            if isinstance(outcome, tuple):
-                outcome = outcome[0] + penalty, *outcome[1:]
-            else:
-                outcome = outcome + penalty
+            outcome = (outcome[0] + penalty, outcome[1]) if isinstance(outcome, tuple) else outcome + penalty
         return outcome
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

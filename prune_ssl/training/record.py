@@ -11,6 +11,8 @@ from prune_ssl.selection import Limit
 
 PRUNING = "pruning"
 """The phase of gate training, in histories."""
+Progress = dict[str, Any]
+"""What a checkpoint says of where its run stands, as JSON."""
 Entry = dict[str, Any]
 """One entry of a history: phase, step, loss; of gate training also expected, target, keeps by kind."""
 Results = dict[str, dict[str, float]]

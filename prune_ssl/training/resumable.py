@@ -9,7 +9,7 @@ from typing import Any, cast
 import datasets
 import torch
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
@@ -82,26 +82,20 @@ class ResumableTrainer(SpeechTrainer):
             self.accelerator._models.append(cast(nn.Module, self.model).to(self.args.device))
         return super().evaluation_loop(*args, **kwargs)
 
-    def get_train_dataloader(self) -> Any:
+    def get_train_dataloader(self) -> DataLoader[object]:
         """Return Trainer's loader over items that are random by (seed, phase, epoch, index) alone.
 
         A dataset that has `training_progress` (CorruptedDataset) finds there how much of training is over.
         """
         plain = self.train_dataset
         if isinstance(plain, StreamedClips):
-            self.train_dataset = plain.seeded(self.args.seed, self.phase)
-            try:
+            with self._training_on(plain.seeded(self.args.seed, self.phase)):
                 return super().get_train_dataloader()
-            finally:
-                self.train_dataset = plain
         if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):
             return super().get_train_dataloader()  # what they draw at random differs after resuming
         seeded = SeededItems(plain, self.args.seed, self.phase)
-        self.train_dataset = seeded
-        try:
+        with self._training_on(seeded):
             loader = super().get_train_dataloader()
-        finally:
-            self.train_dataset = plain
         batches: Any = loader.batch_sampler
         while hasattr(batches, "batch_sampler"):
             batches = batches.batch_sampler
@@ -113,7 +107,16 @@ class ResumableTrainer(SpeechTrainer):
             batches.sampler = Placed(sampler)
         return loader
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    @contextmanager
+    def _training_on(self, items: Dataset[object]) -> Iterator[None]:
+        """Make Trainer's loaders of other items, inside the context."""
+        plain, self.train_dataset = self.train_dataset, items
+        try:
+            yield
+        finally:
+            self.train_dataset = plain
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write the checkpoint beside its place, move it there, and only then drop older ones."""
         self.require_finite_state("before a checkpoint was written")
         folder, limit = Path(self.args.output_dir or "."), self.args.save_total_limit

@@ -1,9 +1,9 @@
 """Owns training items that are random by (seed, phase, epoch, index) alone, so that resuming repeats them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -16,7 +16,7 @@ PROGRESS = "training_progress"
 """Datasets with this attribute find there how much of training is over, from 0 to 1."""
 
 
-class SeededItems(Dataset[Any]):
+class SeededItems(Dataset[object]):
     """A dataset whose items see random states made from (seed, phase, epoch, index) alone.
 
     Each phase has a stream of its own: a recovery that heard the clips changed just as gate training heard
@@ -44,7 +44,7 @@ class SeededItems(Dataset[Any]):
             raise AttributeError(name)  # while unpickling
         return getattr(self.items, name)
 
-    def __getitem__(self, index: int | tuple[int, float]) -> Any:
+    def __getitem__(self, index: int | tuple[int, float]) -> object:
         index, place = index if isinstance(index, tuple) else (index, 0.0)
         with self._telling(place):
             return self._drawn(index)
@@ -63,16 +63,23 @@ class SeededItems(Dataset[Any]):
         finally:
             setattr(self.items, PROGRESS, before)
 
-    def _drawn(self, index: int) -> Any:
+    def _drawn(self, index: int) -> object:
         with random_by([self.seed, int(self.epoch), int(index)], self.key):
             item = self.items[index]
         return {**item, CLIPS: int(index)} if isinstance(item, dict) else item
 
 
+class Indices(Protocol):
+    """A sampler that knows its length."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[int]: ...
+
+
 class Placed(Sampler[tuple[int, float]]):
     """The indices of a sampler, each with the part of the epoch that is over when it comes."""
 
-    def __init__(self, indices: Any) -> None:
+    def __init__(self, indices: Indices) -> None:
         self.indices = indices
 
     def __len__(self) -> int:
@@ -95,25 +102,27 @@ class FollowEpoch(TrainerCallback):
     Accelerate does not reach the sampler of several processes in an epoch that was resumed in its middle.
     """
 
-    def __init__(self, items: SeededItems, sampler: Any, starts_easy: bool) -> None:
+    def __init__(self, items: SeededItems, sampler: object, starts_easy: bool) -> None:
         self.items, self.sampler, self.starts_easy = items, sampler, starts_easy
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Tell the items how many epochs there are."""
         if self.starts_easy:
-            steps = ceil(len(kwargs["train_dataloader"]) / args.gradient_accumulation_steps)
+            loader = kwargs["train_dataloader"]
+            assert isinstance(loader, Sized)
+            steps = ceil(len(loader) / args.gradient_accumulation_steps)
             self.items.epochs = state.max_steps / steps
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Tell the items that training is over."""
         self.items.epochs = None
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Tell the items and the sampler which epoch begins."""
         epoch = int((state.epoch or 0) + 1e-6)

@@ -1,7 +1,7 @@
 """Owns StepClips: which clips a training step heard, and which of them hold samples that are not finite."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
 
 import torch
 
@@ -15,16 +15,18 @@ LISTED = 8  # clips that a message names; the others are counted
 class NamedBatches:
     """A collator that carries the numbers of the items, where they have some, past another one."""
 
-    def __init__(self, collator: Callable[[list[Any]], Any]) -> None:
+    def __init__(self, collator: Callable[[list[object]], object]) -> None:
         self.collator = collator
 
-    def __call__(self, items: Sequence[Any]) -> Any:
+    def __call__(self, items: Sequence[object]) -> object:
         """Collate; the batch gets `clip_indices` (B,)."""
         if not all(isinstance(item, Mapping) and CLIPS in item for item in items):
             return self.collator(list(items))
-        batch = self.collator([{k: v for k, v in item.items() if k != CLIPS} for item in items])
-        if isinstance(batch, Mapping):
-            cast(Any, batch)[CLIPS] = torch.tensor([item[CLIPS] for item in items])
+        clips = [dict(item) for item in items if isinstance(item, Mapping)]
+        numbers = torch.tensor([clip.pop(CLIPS) for clip in clips])
+        batch = self.collator([*clips])
+        if isinstance(batch, MutableMapping):
+            batch[CLIPS] = numbers
         return batch
 
 
@@ -82,7 +84,7 @@ def clip_names(dataset: Any) -> Callable[[int], str]:
     return lambda index: str(dataset.clips[index].path)
 
 
-def require_finite_batch(batch: Mapping[str, Any], dataset: Any, what: str) -> None:
+def require_finite_batch(batch: Mapping[str, object], dataset: object, what: str) -> None:
     """Refuse a batch whose samples are not finite.
 
     Raises:

@@ -1,9 +1,9 @@
-"""Everything that the package writes or deletes: whole or not at all, and one error where it cannot be.
+"""All writing and deleting of the package: a file or folder appears whole or not at all.
 
-A thing is made under a temporary name beside its place, brought to the disk, and moved there in one step; an
-old thing goes when the new one stands. Folders are renamed before they are deleted. So a process that is
-killed at any moment leaves each thing as it was or as it was to be, and at most leftovers, which the next
-process that writes the same thing clears away.
+A file or folder is made under a temporary name next to its place, synced to the disk, and moved to its place
+in one step. An old one is deleted only after the new one stands. Folders are renamed before they are deleted.
+A process that is killed at any moment therefore leaves each file or folder either old or new, and at most
+some leftovers, which the next process that writes the same path deletes. Failures become one ArtifactError.
 """
 
 from prune_ssl.writing.atomic import (
@@ -21,16 +21,17 @@ from prune_ssl.writing.atomic import (
 )
 from prune_ssl.writing.holding import Held, lock
 from prune_ssl.writing.places import (
+    as_artifact_error,
     check_place,
     check_room,
     is_taken,
     lock_name,
     real_place,
-    told_as_one_error,
 )
 
 __all__ = [
     "Held",
+    "as_artifact_error",
     "check_place",
     "check_room",
     "clear_below",
@@ -46,7 +47,6 @@ __all__ = [
     "real_place",
     "remove",
     "temporary_folder",
-    "told_as_one_error",
     "write_bytes",
     "write_text",
 ]

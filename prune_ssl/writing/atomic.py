@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and go as a whole."""
+"""Write and delete files and folders atomically: they appear whole or not at all, and disappear whole."""
 
 import errno
 import os
@@ -14,29 +14,33 @@ from pathlib import Path
 from prune_ssl.errors import ArtifactError
 from prune_ssl.writing import steps
 from prune_ssl.writing.locks import check_guards, release, try_lock
-from prune_ssl.writing.places import check_place, is_taken, real_place, told_as_one_error
+from prune_ssl.writing.places import as_artifact_error, check_place, is_taken, real_place
 
 PARTIAL, OLD, GONE = "partial", "old", "gone"
-"""What is being made; what gives way to a new folder, where two cannot change names; what is deleted."""
+"""Kinds of temporary names: a thing being made; a folder being replaced, if two folders cannot be exchanged
+in one step; a thing being deleted."""
 ABANDONED_SECONDS = 24 * 3600
-"""Where nothing can be locked, what was untouched for so long is what a killed process left."""
+"""If nothing can be locked, a leftover of this age is taken to be from a killed process."""
 _LEFTOVER = re.compile(rf"\.(?P<name>.+)\.(?P<kind>{PARTIAL}|{OLD}|{GONE})-[0-9a-f]{{8}}", re.DOTALL)
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a UTF-8 file that appears whole or not at all; a file that is there is replaced.
+    r"""Write a UTF-8 file atomically, and return its path. An existing file is replaced.
 
     Raises:
-        ArtifactError: it cannot be written.
+        ArtifactError: the file cannot be written.
+
+    >>> write_text("notes.txt", "one line\n").read_text()
+    'one line\n'
     """
     return write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
-    """Write a file that appears whole or not at all; a file that is there is replaced.
+    """Write a file atomically, and return its path. An existing file is replaced.
 
     Raises:
-        ArtifactError: it cannot be written.
+        ArtifactError: the file cannot be written.
     """
     with new_file(path) as new:
         steps.write(new, data)
@@ -44,10 +48,10 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 
 def copy_file(source: str | Path, path: str | Path) -> Path:
-    """Copy a file, whole or not at all; a file that is there is replaced, links are followed.
+    """Copy a file atomically, and return the new path. An existing file is replaced. Links are followed.
 
     Raises:
-        ArtifactError: it cannot be written.
+        ArtifactError: the file cannot be written.
     """
     with new_file(path) as new:
         steps.copy(Path(source), new)
@@ -56,18 +60,23 @@ def copy_file(source: str | Path, path: str | Path) -> Path:
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write a file to; it becomes `path` at the end, if nothing was raised.
+    """Yield a temporary path for a file, which is moved to `path` at the end if nothing was raised.
 
-    Missing folders are made. What goes wrong with the disk inside is told as one error.
+    Missing folders are made. Errors of the disk inside the block become one error.
 
     Raises:
-        ArtifactError: it cannot be written.
+        ArtifactError: the file cannot be written.
+
+    >>> with new_file("table.csv") as new:
+    ...     _ = new.write_text("name,value")
+    >>> Path("table.csv").read_text()
+    'name,value'
     """
     check_place(path)
-    with told_as_one_error(path):
+    with as_artifact_error(path):
         target = real_place(path)
         if target.exists() and not target.is_file():
-            raise ArtifactError(f"{path} is there and no plain file. Give another file.")
+            raise ArtifactError(f"{path} exists and is not a plain file. Give another file.")
         make_folder(target.parent)
         clear_leftovers(target)
         with _scratch(target) as folder:
@@ -82,18 +91,18 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
-    """Give a temporary folder to write to; it becomes `path` at the end, if nothing was raised.
+    """Yield a temporary folder, which is moved to `path` at the end if nothing was raised.
 
-    With `replace` the folder that is there goes once the new one stands: the two change names in one step,
-    so that there is a whole one at every moment. Where the system has no such step (other systems than Linux,
-    some network file systems) the old one is renamed first; a process that is killed right then leaves it
-    under the other name, from which the next one to write or load it puts it back (`put_back`).
+    With `replace` an existing folder is deleted after the new one stands. The two are exchanged in one step,
+    so that there is a whole folder at every moment. Some systems have no such step (those other than Linux,
+    and some network file systems). There the old folder is renamed first. If the process is killed between
+    the two steps, the next process that writes or loads the folder restores it (`put_back`).
 
     Raises:
-        ArtifactError: it cannot be written, or is there (without `replace`).
+        ArtifactError: the folder cannot be written, or it exists and `replace` is not set.
     """
     check_place(path, as_whole=True)
-    with told_as_one_error(path):
+    with as_artifact_error(path):
         target = real_place(path)
         make_folder(target.parent)
         clear_leftovers(target)
@@ -111,33 +120,33 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
 
 
 def make_folder(path: str | Path) -> Path:
-    """Make a folder and what is missing of its parents; one that is there is left.
+    """Make a folder with its missing parents, and return its path. An existing folder stays as it is.
 
     Raises:
-        ArtifactError: it cannot be made, or was deleted under this run.
+        ArtifactError: the folder cannot be made, or somebody deleted a guarded folder during this run.
     """
     folder = Path(path)
-    with told_as_one_error(path, "made"):
+    with as_artifact_error(path, "made"):
         check_guards(Path(os.path.realpath(folder)))
         for each in reversed([each for each in (folder, *folder.parents) if not each.is_dir()]):
             try:
                 steps.make(each)
             except FileExistsError:
-                if not each.is_dir():  # else another process was faster
+                if not each.is_dir():  # a folder means that another process was faster
                     raise
     return folder
 
 
 def remove(path: str | Path) -> None:
-    """Delete a file, a link, or a folder with all that is in it; what is not there is no error.
+    """Delete a file, a link, or a folder with its content. A missing path is not an error.
 
-    A folder is renamed first, so that a half deleted one is never taken for the whole.
+    A folder is renamed first, so that nobody takes a half-deleted one for a whole one.
 
     Raises:
-        ArtifactError: it cannot be deleted.
+        ArtifactError: the path cannot be deleted.
     """
     target = Path(path)
-    with told_as_one_error(path, "deleted"):
+    with as_artifact_error(path, "deleted"):
         if target.is_dir() and not target.is_symlink():
             gone = _beside(target, GONE)
             steps.move(target, gone)
@@ -148,9 +157,9 @@ def remove(path: str | Path) -> None:
 
 
 def clear_leftovers(path: str | Path) -> None:
-    """Remove what killed processes left while they wrote or deleted `path`, and put back what they took away.
+    """Delete the leftovers of killed processes that wrote or deleted `path`, and restore a renamed folder.
 
-    What a living process is writing is left.
+    The files of a living process stay.
     """
     target = Path(os.path.realpath(path))
     for left, kind, name in _leftovers(target.parent):
@@ -159,7 +168,7 @@ def clear_leftovers(path: str | Path) -> None:
 
 
 def clear_below(folder: str | Path, deep: bool = True) -> None:
-    """Do as `clear_leftovers` for everything in a folder, and in the folders in it."""
+    """Call `clear_leftovers` for everything in a folder, and (if `deep`) in its subfolders."""
     top = Path(os.path.realpath(folder))
     for left, kind, name in _leftovers(top) if top.is_dir() else ():
         _clear(left, kind, left.with_name(name))
@@ -169,7 +178,7 @@ def clear_below(folder: str | Path, deep: bool = True) -> None:
 
 
 def put_back(path: str | Path) -> None:
-    """Put a folder back whose replacement was cut short, where two cannot change names in one step."""
+    """Restore a folder whose replacement was interrupted between two renames."""
     target = Path(os.path.realpath(path))
     for left, kind, name in _leftovers(target.parent):
         if kind == OLD and name == target.name and not target.exists():
@@ -178,21 +187,25 @@ def put_back(path: str | Path) -> None:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Give a folder for what another library reads from files; it is gone afterwards.
+    """Yield a temporary folder, for example for files that another library reads. It is deleted afterwards.
 
     Raises:
-        ArtifactError: there is no place for temporary files, or it is full.
+        ArtifactError: there is no folder for temporary files, or its disk is full.
+
+    >>> with temporary_folder() as folder:
+    ...     folder.is_dir()
+    True
     """
-    what = "the folder for temporary files (TMPDIR)"
-    with told_as_one_error(what):
+    place = "the folder for temporary files (TMPDIR)"
+    with as_artifact_error(place):
         made = tempfile.TemporaryDirectory()
     with made as name:
         try:
             yield Path(name)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise  # it may be about what is read
-            with told_as_one_error(what):
+                raise  # it may be an error of a file that is being read
+            with as_artifact_error(place):
                 raise
 
 
@@ -201,7 +214,7 @@ def _beside(target: Path, kind: str) -> Path:
 
 
 def _leftovers(folder: Path) -> list[tuple[Path, str, str]]:
-    """Return the leftovers in a folder: each with its kind and the name of what it was to be."""
+    """Return the leftovers in a folder, each with its kind and its final name."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -211,8 +224,8 @@ def _leftovers(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def _clear(left: Path, kind: str, target: Path) -> None:
-    """Delete a leftover that no living process holds, or put it back."""
-    with suppress(OSError):  # it stays for the next time
+    """Delete or restore a leftover, unless a living process holds it."""
+    with suppress(OSError):  # on an error it stays until the next time
         number = os.open(left, os.O_RDONLY)
         try:
             free = try_lock(number)
@@ -228,12 +241,12 @@ def _clear(left: Path, kind: str, target: Path) -> None:
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
-    """Give a folder beside `target` that nobody clears away while this process lives."""
+    """Yield a folder next to `target` that no other process deletes while this process lives."""
     number, folder = None, target
     while number is None:
         folder = _beside(target, PARTIAL)
         steps.make(folder)
-        with suppress(FileNotFoundError):  # another process has just cleared it away
+        with suppress(FileNotFoundError):  # another process has just deleted it
             number = os.open(folder, os.O_RDONLY)
             if try_lock(number) is False or not folder.exists():
                 release(number)
@@ -241,13 +254,13 @@ def _scratch(target: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        with suppress(OSError):  # it stays for the next time
+        with suppress(OSError):  # on an error it stays until the next time
             _delete(folder)
         release(number)
 
 
 def _put(new: Path, target: Path) -> None:
-    """Move a new folder to its place; what was there ends up in the new one's, or is gone."""
+    """Move a new folder to its place. An old folder there ends up at the new one's path, or is deleted."""
     if not is_taken(target):
         steps.move(new, target)
         return
@@ -255,7 +268,7 @@ def _put(new: Path, target: Path) -> None:
         return
     number = os.open(target, os.O_RDONLY)
     try:
-        try_lock(number)  # nobody puts it back while this process lives
+        try_lock(number)  # so that no other process restores it while this process lives
         old = _beside(target, OLD)
         steps.move(target, old)
         try:
@@ -278,7 +291,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    """Delete a thing that has a temporary name already; another process may be at it too."""
+    """Delete a file or folder that already has a temporary name. Another process may delete it too."""
     with suppress(FileNotFoundError):
         if path.is_dir() and not path.is_symlink():
             for each in sorted(path.iterdir()):

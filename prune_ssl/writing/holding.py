@@ -1,4 +1,4 @@
-"""Being the only process that writes to a folder or file."""
+"""Lock a folder or file, so that only one process writes to it."""
 
 import os
 import socket
@@ -12,29 +12,32 @@ from prune_ssl.errors import ArtifactError
 from prune_ssl.writing import steps
 from prune_ssl.writing.atomic import clear_leftovers
 from prune_ssl.writing.locks import forget_guard, guard, release, try_lock
-from prune_ssl.writing.places import check_place, lock_name, real_place, told_as_one_error
+from prune_ssl.writing.places import as_artifact_error, check_place, lock_name, real_place
 
 
 class Held:
-    """A lock that is held."""
+    """A lock that this process holds."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
 
     def guard(self) -> None:
-        """From now on refuse to write into the folder once it was deleted, moved or replaced."""
+        """Refuse all later writing into the folder if somebody deletes, moves or replaces it."""
         guard(self._target)
 
 
 @contextmanager
 def lock(path: str | Path) -> Iterator[Held]:
-    """Be the only process that writes to a folder or file; killed processes hold nothing.
+    """Lock a folder or file for the duration of a `with` block. The lock of a killed process is released.
 
     Raises:
-        ArtifactError: another process has it (the message names it), or its place cannot be written to.
+        ArtifactError: another process holds the lock (the message names it), or the place is not writable.
+
+    >>> with lock("out"):
+    ...     pass
     """
     check_place(path)
-    with told_as_one_error(path):
+    with as_artifact_error(path):
         target = real_place(path)
         made = _make_parents(target)
         number, file = _take(target, path)
@@ -47,7 +50,7 @@ def lock(path: str | Path) -> Iterator[Held]:
             steps.unlink(file)
         release(number)
         for folder in made:
-            with suppress(OSError):  # something is in it
+            with suppress(OSError):  # the folder is not empty
                 folder.rmdir()
 
 
@@ -60,7 +63,7 @@ def _make_parents(target: Path) -> list[Path]:
 
 
 def _take(target: Path, shown: str | Path) -> tuple[int, Path]:
-    # A mounted folder has a parent of its own in every container; it cannot be moved either.
+    # A mounted folder keeps its lock inside: its parent differs in every container, and it cannot be moved.
     inside = target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK))
     file = (target if inside else target.parent) / lock_name(target)
     while True:
@@ -72,7 +75,7 @@ def _take(target: Path, shown: str | Path) -> tuple[int, Path]:
                 raise ArtifactError(f"{shown} is in use by {_owner(number)}. Wait for it, or give another.")
             if found is None:
                 warnings.warn(
-                    f"{file.parent} knows no locks: see to it that no other run writes to {shown}.",
+                    f"{file.parent} does not support locks: make sure that no other run writes to {shown}.",
                     stacklevel=2,
                 )
             if file.exists() and os.path.samestat(os.fstat(number), file.stat()):
@@ -83,7 +86,7 @@ def _take(target: Path, shown: str | Path) -> tuple[int, Path]:
         except BaseException:
             release(number)
             raise
-        release(number)  # its last owner has deleted it meanwhile
+        release(number)  # the last owner of the lock file has deleted it meanwhile
 
 
 def _owner(number: int) -> str:

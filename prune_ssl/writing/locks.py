@@ -1,4 +1,4 @@
-"""The locks of open files and folders, which the kernel releases however their process ends; and guards."""
+"""Locks of open files and folders, which the kernel releases when their process ends; guards of folders."""
 
 import errno
 import os
@@ -13,13 +13,13 @@ if sys.platform != "win32":
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 _held: set[int] = set()
-"""Descriptors whose locks are this process's."""
+"""Descriptors of the locks that this process holds."""
 _guarded: dict[Path, tuple[int, int, int | None]] = {}
-"""Folders that must stay where they are, with their device and inode."""
+"""Guarded folders with their device, inode and open descriptor."""
 
 
-def _let_go_in_child() -> None:
-    """Close the locks in a forked child: a loader's worker would else hold them after its parent's death."""
+def _release_in_child() -> None:
+    """Close the locks in a forked child. Else a loader's worker would hold them after its parent's end."""
     for number in _held:
         with suppress(OSError):
             os.close(number)
@@ -27,11 +27,15 @@ def _let_go_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_in_child)
+    os.register_at_fork(after_in_child=_release_in_child)
 
 
 def try_lock(number: int) -> bool | None:
-    """Lock an open file or folder. False: another process has it; None: nothing can be locked here."""
+    """Lock an open file or folder.
+
+    Returns:
+        True if it is locked now, False if another process holds the lock, None if the system has no locks.
+    """
     if sys.platform == "win32":
         return None
     try:
@@ -47,15 +51,15 @@ def try_lock(number: int) -> bool | None:
 
 
 def release(number: int) -> None:
-    """Give a lock up and close its descriptor."""
+    """Release a lock and close its descriptor."""
     _held.discard(number)
     os.close(number)
 
 
 def guard(folder: Path) -> None:
-    """From now on refuse to write into a folder once it was deleted, moved or replaced.
+    """Refuse all later writing into a folder if somebody deletes, moves or replaces it.
 
-    It is held open, so that a folder that is made in its place cannot get its number.
+    The folder is held open, so that a new folder in its place cannot get the same inode.
     """
     forget_guard(folder)
     found = folder.stat()
@@ -64,14 +68,14 @@ def guard(folder: Path) -> None:
 
 
 def forget_guard(folder: Path) -> None:
-    """End what `guard` began."""
+    """Stop guarding a folder."""
     held = _guarded.pop(folder, (0, 0, None))[2]
     if held is not None:
         os.close(held)
 
 
 def check_guards(target: Path) -> None:
-    """Refuse to make again what somebody has deleted under a run.
+    """Refuse to write into a guarded folder that somebody has deleted, moved or replaced.
 
     Raises:
         ArtifactError: `target` is in such a folder.
@@ -82,6 +86,6 @@ def check_guards(target: Path) -> None:
         found = folder.stat() if folder.exists() else None
         if found is None or (found.st_dev, found.st_ino) != known[:2]:
             raise ArtifactError(
-                f"{folder} was deleted, moved or replaced while this run was writing to it; nothing more is "
-                "written. Leave the folder in place, and start again."
+                f"{folder} was deleted, moved or replaced while this run was writing to it, so nothing more "
+                "is written. Leave the folder in place, and start again."
             )

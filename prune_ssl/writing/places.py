@@ -1,4 +1,4 @@
-"""Where things are to be written: what can be known beforehand, and why something could not be written."""
+"""Check a place before writing to it, and explain errors of the disk in one message."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ _ADVICE = {
     errno.EEXIST: ("something else has that name already", "Give another place"),
     errno.ENOTEMPTY: ("another process wrote something there meanwhile", "Give another place"),
     errno.ENAMETOOLONG: ("the name is too long", "Give a shorter one"),
-    errno.ENOENT: ("its folder was deleted meanwhile", "Leave it in place, and start again"),
+    errno.ENOENT: ("its folder was deleted meanwhile", "Leave the folder in place, and start again"),
     errno.ELOOP: ("it is a link that leads round in circles", "Give another place"),
     errno.EBUSY: ("it is in use, or a disk is mounted there", "Give a folder inside it"),
     errno.EXDEV: ("a disk is mounted there", "Give a folder inside it"),
@@ -36,11 +36,16 @@ _ADVICE = {
 
 
 @contextmanager
-def told_as_one_error(path: str | Path, act: str = "written") -> Iterator[None]:
-    """Turn what goes wrong with the disk inside into one ArtifactError about `path`.
+def as_artifact_error(path: str | Path, act: str = "written") -> Iterator[None]:
+    """Turn an error of the disk inside a `with` block into one ArtifactError about `path`.
 
     Raises:
-        ArtifactError: an OSError, or what safetensors or torch make of one, was raised inside.
+        ArtifactError: the block raised an OSError, or an error of safetensors or torch caused by one.
+
+    >>> with as_artifact_error("out/model"):
+    ...     raise OSError(errno.ENOSPC, "No space left on device")
+    Traceback (most recent call last):
+    prune_ssl.errors.ArtifactError: out/model cannot be written: the disk is full. Free some space, or ...
     """
     try:
         yield
@@ -55,7 +60,7 @@ def told_as_one_error(path: str | Path, act: str = "written") -> Iterator[None]:
 
 
 def _number_of(error: Exception, path: Path) -> int | None:
-    """Return the number of the system's error behind an exception; None where there is none."""
+    """Return the number of the system error that caused an exception, or None if there is none."""
     if isinstance(error, OSError):
         return error.errno or errno.EIO
     text = str(error)
@@ -73,52 +78,57 @@ def _shown(path: str | Path) -> str:
 
 
 def _nearest(path: Path) -> Path:
-    """Return the path itself if it is there, else the nearest of its parents that is."""
+    """Return the path itself if it exists, else its nearest existing parent."""
     path = path.absolute()
     return next((each for each in (path, *path.parents) if os.path.lexists(each)), Path(path.anchor))
 
 
 def real_place(path: str | Path) -> Path:
-    """Return where a path leads, through links.
+    """Return the real path, with all links followed.
 
     Raises:
-        ArtifactError: it is a link to what is not there.
+        ArtifactError: the path is a link to a missing target.
     """
     given, real = Path(path), Path(os.path.realpath(path))
     if given.is_symlink() and not real.exists():
         raise ArtifactError(
-            f"{given} is a link to {os.readlink(given)}, which is not there. Make that, or delete the link."
+            f"{given} is a link to {os.readlink(given)}, which does not exist. Create it, or delete the link."
         )
     return real
 
 
 def is_taken(path: Path) -> bool:
-    """Whether there is something at `path` other than an empty folder (one with our own lock counts so)."""
+    """Return whether `path` exists and is not an empty folder. A folder with only a lock counts as empty."""
     if path.is_dir():
         return any(each.name != lock_name(path) for each in path.iterdir())
     return os.path.lexists(path)
 
 
 def lock_name(path: Path) -> str:
-    """Return the name of the file by which a process holds `path`."""
+    """Return the name of the lock file of `path`.
+
+    >>> lock_name(Path("runs/small"))
+    '.small.lock'
+    """
     return f".{path.name}.lock"
 
 
 def check_place(path: str | Path, as_whole: bool = False) -> None:
-    """Refuse a folder or file that could not be made or written to; nothing is written.
+    """Refuse a folder or file that cannot be made or written to. Nothing is written.
 
     Args:
-        path: what is to be written, or written into.
-        as_whole: a folder that is there is to be replaced, for which its parent must be writable.
+        path: The file or folder to write.
+        as_whole: Whether an existing folder will be replaced. Its parent must be writable then.
 
     Raises:
-        ArtifactError: its name is too long, it is below a file, a link to nothing, or there is no right.
+        ArtifactError: the name is too long, a parent is a file, a link has no target, or the user has no
+            right to write there.
     """
-    with told_as_one_error(path):
+    with as_artifact_error(path):
         place = real_place(path)
         if any(len(os.fsencode(part)) > LONGEST_NAME_BYTES - NAME_AROUND_BYTES for part in place.parts):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(place))
-        place.exists()  # what the system has against the path as a whole
+        place.exists()  # raises the errors that the system has for the path as a whole
         found = _nearest(place)
         if found != place and not found.is_dir():
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(found))
@@ -137,29 +147,33 @@ def _check_rights(path: Path) -> None:
     raise OSError(number, os.strerror(number), str(path))
 
 
-def check_room(path: str | Path, needed_bytes: int, what: str, freed_bytes: int = 0) -> None:
-    """Refuse what the disk has no room for.
+def check_room(path: str | Path, needed_bytes: int, content: str, freed_bytes: int = 0) -> None:
+    """Refuse to write more than the disk has space for.
 
     Args:
-        path: where it is to be written.
-        needed_bytes: how much that will be at most at one time.
-        what: what takes the room, for the message.
-        freed_bytes: how much of what is there now will be deleted before.
+        path: The file or folder to write.
+        needed_bytes: The largest size that it has at any time.
+        content: The name of the content, for the message.
+        freed_bytes: The size of existing files that will be deleted before.
 
     Raises:
-        ArtifactError: less is free.
+        ArtifactError: the disk has less free space.
     """
-    with told_as_one_error(path):
+    with as_artifact_error(path):
         usage = shutil.disk_usage(_nearest(Path(os.path.realpath(path))))
     if usage.total and usage.free + freed_bytes < needed_bytes:
         raise ArtifactError(
-            f"{_shown(path)}: {what} take about {in_words(needed_bytes)}, and the disk has "
+            f"{_shown(path)}: {content} take about {in_words(needed_bytes)}, and the disk has "
             f"{in_words(usage.free + freed_bytes)} free. Free some space, or give a place on another disk."
         )
 
 
 def in_words(count: float) -> str:
-    """Return a number of bytes in the unit that suits it."""
+    """Return a number of bytes in a suitable unit.
+
+    >>> in_words(1_234_567)
+    '1.23 MB'
+    """
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

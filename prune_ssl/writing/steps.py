@@ -1,4 +1,4 @@
-"""The primitive steps of writing and deleting, each a numbered point at which a test may stop the process."""
+"""The primitive steps of writing and deleting. Each is a numbered point where a test can stop the process."""
 
 import ctypes
 import errno
@@ -9,31 +9,31 @@ import sys
 from pathlib import Path
 
 FAULT = "PRUNE_SSL_FAULT"
-"""Environment variable of the tests of faults (benchmarks/faults.py); steps are counted from 1 in each
-process.
+"""The environment variable for tests of faults (benchmarks/faults.py). Each process counts its steps from 1.
 
-`kill@17` ends the process at once before its 17th step, and cuts a file that is being brought to the disk in
-half, as a power cut may. `enospc@17` lets the disk be full from the 17th step on. `trace@FILE` adds a line
-for every step to a file.
+`kill@17` ends the process before its 17th step, and truncates a file that is being synced to half its size,
+as a power cut may do. `enospc@17` makes the disk full from the 17th step on. `trace@FILE` adds a line for
+every step to a file.
 """
 _NEED_SPACE = ("make", "write", "sync")
 _AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # of Linux's renameat2
 _CANNOT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
 _taken = 0
+"""The number of steps that this process has taken."""
 
 
-def _begin_anew() -> None:
+def _count_from_zero() -> None:
     global _taken
     _taken = 0
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_count_from_zero)
 
 
 def point(kind: str, path: Path) -> None:
-    """Count a step, and let it fail where a test asks for that."""
+    """Count a step, and let it fail if a test asks for that."""
     global _taken
     _taken += 1
     mode, _, place = os.environ.get(FAULT, "").partition("@")
@@ -51,7 +51,7 @@ def point(kind: str, path: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make a folder; its parent is there."""
+    """Make a folder whose parent exists."""
     point("make", folder)
     folder.mkdir()
 
@@ -63,32 +63,32 @@ def write(path: Path, data: bytes) -> None:
 
 
 def copy(source: Path, path: Path) -> None:
-    """Write a file's whole content as another file has it."""
+    """Copy a file's whole content."""
     point("write", path)
     shutil.copyfile(source, path)
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
     point("sync", path)
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that do not sync folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot sync folders
             raise
     finally:
         os.close(number)
 
 
 def move(old: Path, new: Path) -> None:
-    """Rename a file or folder; a file or an empty folder at the new name is replaced."""
+    """Rename a file or folder. A file or an empty folder at the new name is replaced."""
     point("move", new)
     os.rename(old, new)
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two things change names in one step; False where system or file system has no such step."""
+    """Exchange the names of two files or folders in one step. Return False if the system cannot do that."""
     library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     rename = getattr(library, "renameat2", None)
     if rename is None:

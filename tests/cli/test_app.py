@@ -194,13 +194,13 @@ def test_every_option_that_takes_a_value_is_in_the_table():
         (("prune", "no-model", "full", "--budget", "macs=50%"), "full exists already"),
         (("prune", "no-model", "taken.json", "--budget", "macs=50%"), "taken.json exists already"),
         (("prune", "no-model", "taken.json/out", "--budget", "macs=50%"), "taken.json"),
-        (("trace", "tiny", "--ignore", "layers.0.ffn"), "near are layer.0.ffn"),
-        (("trace", "tiny", "--only", "conv"), "near are conv.0"),
+        (("trace", "tiny", "--ignore", "layers.0.ffn"), "similar ones: layer.0.ffn"),
+        (("trace", "tiny", "--only", "conv"), "similar ones: conv.0"),
         (("report", "tiny", "--save", "a.md", "--save", "a.md"), "written twice"),
         (("superb", "probe", "no-model", "kss", "."), "did you mean 'ks'?"),
         (("superb", "probe", "no-model", "ks", "taken.json"), "is not a folder"),
         (("recipes", "taken.json"), "wanted a folder of recipes"),
-        (("recipes", "full"), "no recipe (*.yaml) in it"),
+        (("recipes", "full"), "found no recipe (*.yaml)"),
         (("tarce",), "Did you mean"),
         (("trace",), "Missing argument"),
         (("trace", "tiny", "--sedonds", "3"), "No such option"),
@@ -251,7 +251,7 @@ def test_recipes_of_the_package_are_listed_copied_and_run_by_name(place):
     assert len(shipped_names()) >= 20
     assert CliRunner().invoke(app, ["recipes", "--copy", RECIPE]).exit_code == 0
     assert (place / f"{RECIPE}.yaml").read_text().startswith("#")
-    assert "exists already; nothing was written" in refused("recipes", "--copy", RECIPE)
+    assert "exists already, so nothing was written" in refused("recipes", "--copy", RECIPE)
     planned = CliRunner().invoke(app, ["run", RECIPE, "--architecture"])
     assert planned.exit_code == 0
     assert "Budget macs=50%" in planned.output

@@ -37,7 +37,7 @@ def test_a_run_hands_over_model_plan_and_report(recipe, tmp_path):
     assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
     again = run_cli("run", recipe)
     assert again.exit_code == 2
-    assert "exists already; nothing was written" in again.output
+    assert "exists already, so nothing was written" in again.output
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])

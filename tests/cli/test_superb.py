@@ -57,7 +57,7 @@ def test_the_commands_probe_and_score(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--save", str(file)])
     assert result.exit_code == 0, result.output
     assert "ks (keyword spotting): accuracy" in result.output
-    assert "head: the probe trains one for ks" in result.output
+    assert "head: the probe trains a new one for ks" in result.output
     assert "dropped by request" not in result.output
     kept = json.loads(file.read_text())
     assert kept["ks"]["metric"] == "accuracy"

@@ -199,5 +199,5 @@ def test_odd_speeds_take_no_more_than_usual_ones() -> None:
     assert len(augmentation(tone(1.0))) == -(-16_000 * 16_000 // 14_994)
     assert time.process_time() - began < 3
     for speed in (1e-6, 1e6, float("nan")):
-        with pytest.raises(DataError, match=r"speeds: .*wanted (some from 0\.1 to 10|a list of a finite)"):
+        with pytest.raises(DataError, match=r"speeds: .*wanted (speeds from 0\.1 to 10|a list of a finite)"):
             Augmentation(speeds=(speed,))

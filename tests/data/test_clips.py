@@ -30,7 +30,7 @@ def test_training_goes_on_without_clips_that_turn_out_to_be_unusable(
         found = [dataset[index]["labels"] for index in range(30)]
     assert found == [0, 1, 2, 5, 5, *range(5, 29), 0]
     assert len(caplog.messages) == 3
-    assert caplog.messages[0].startswith("left out (1 so far), the next clip in its place: ")
+    assert caplog.messages[0].startswith("left out (1 so far), the next clip is used instead: ")
     assert "29.wav: silent" in caplog.messages[2]
     backwards = ClipDataset(clips, int, skip_unusable=True)
     assert [backwards[index]["labels"] for index in reversed(range(30))] == found[::-1], (

@@ -25,7 +25,9 @@ def test_a_file_name_may_not_lead_out_of_the_corpus(corpus: Path, name: str, kin
     if kind == "metadata.jsonl":
         content = json.dumps({"file_name": name, "label": "yes"})
     (corpus / "train" / kind).write_text(content)
-    with pytest.raises(DataError, match=r"outside the corpus, at .*secret\.wav: put it into .*data\.outside"):
+    with pytest.raises(
+        DataError, match=r"outside the corpus, at .*secret\.wav: put the file .*data\.outside"
+    ):
         check_folder(corpus)
     (finding,) = survey(corpus).of_kind("broken")
     assert "outside the corpus" in finding.words

@@ -78,13 +78,13 @@ def test_many_bad_clips_make_one_error_with_ten_names_and_the_count(folder: Path
     lines = str(caught.value).splitlines()
     assert "23 of 27 clips can't be used" in lines[0]
     assert sum("gone_" in line for line in lines) == 10
-    assert lines[-2:] == ["  ... and 13 more", "Replace these files, or take their rows out of metadata.csv."]
+    assert lines[-2:] == ["  ... and 13 more", "Replace these files, or remove their rows from metadata.csv."]
 
 
 def test_an_empty_target_or_file_name_is_refused(folder: Path) -> None:
     write_metadata(folder / "train", [("0.wav", "yes"), ("1.wav", " "), ("", "no")])
     with pytest.raises(
-        DataError, match=r"(?s)2 of 7 clips.*train/1\.wav: its label .*a row without a file_name"
+        DataError, match=r"(?s)2 of 7 clips.*train/1\.wav: its label .*a row has no file_name"
     ):
         check_folder(folder)
 

@@ -35,7 +35,7 @@ BAD_OBJECTS = {
     '{"file_name": "a.wav", "label": "\\ud800"}': "line 2 .*half of a character",
     '{"file_name": "a\\u0000.wav", "label": "x"}': "1 of 3 clips.*no such file",
     '{"file_name": ".", "label": "x"}': "no such file .a folder has this name",
-    '{"label": "x"}': "a row without a file_name",
+    '{"label": "x"}': "a row has no file_name",
 }
 
 

@@ -137,7 +137,7 @@ def test_bad_json_and_a_missing_column_are_refused(tmp_path: Path) -> None:
     ("more", "words"),
     [
         ({"offset": 0.1, "duration": 0.1}, r"train\.jsonl: line 2 begins at 0\.1 s of audio/.* one file per"),
-        ({"offset": 0.0, "duration": 0.09}, r"1 of 4 clips.*the list gives it 0\.09 s, the file has 0\.2 s"),
+        ({"offset": 0.0, "duration": 0.09}, r"1 of 4 clips.*the list states 0\.09 s, the file has 0\.2 s"),
         ({"offset": None, "duration": 0.13}, None),  # as near as codecs and rounding come
         ({"duration": 3.0}, None),
     ],
@@ -161,9 +161,7 @@ def test_a_later_row_without_a_file_name_is_refused(tmp_path: Path, target: str 
     jsonl(tmp_path)
     with (tmp_path / "train" / "metadata.jsonl").open("a") as file:
         file.write('{"label": "no"}\n')
-    with pytest.raises(
-        DataError, match=r"1 of 5 clips.*\n  train/metadata\.jsonl: a row without a file_name"
-    ):
+    with pytest.raises(DataError, match=r"1 of 5 clips.*\n  train/metadata\.jsonl: a row has no file_name"):
         check_folder(tmp_path, FolderConfig(target=target))
 
 
@@ -182,7 +180,7 @@ def test_fluent_speech_commands_may_lack_speakers_but_not_paths(tmp_path: Path) 
     ("line", "words"),
     [
         ('{"sentence": ', "line 3 is not a JSON object"),
-        ('{"sentence": "no"}', r"line 3 is no entry of SLURP \('recordings'\): wanted sentence"),
+        ('{"sentence": "no"}', r"line 3 is not an entry of SLURP \('recordings'\): wanted sentence"),
     ],
 )
 def test_malformed_lines_of_slurp_are_refused(tmp_path: Path, line: str, words: str) -> None:

@@ -70,7 +70,10 @@ REFUSED = {
     "zero byte": (b"file_name,label\na.wav,y\0es\n", "line 2 holds a zero byte"),
     "label twice": (b"file_name,label,label\na.wav,yes,no\n", "2 columns are named 'label'"),
     "a comma too many": (b"file_name,label\na.wav,yes\nb.wav,ja, nein\n", "line 3 has 3 fields"),
-    "a row name more": (b'"file_name","label"\n"1","a.wav","yes"\n', "line 2 has 3 fields .* its header 2"),
+    "a row name more": (
+        b'"file_name","label"\n"1","a.wav","yes"\n',
+        "line 2 has 3 fields .* header has 2",
+    ),
     "an open quotation mark": (b'file_name,label\na.wav,"yes\nb.wav,no\n', "not readable as CSV.*line 3"),
     "a stray quotation mark": (b'file_name,label\na.wav,"y"es\n', "not readable as CSV.*line 2"),
     "a field missing": (b"file_name,label\na.wav\n", r"train/a\.wav: its label in metadata\.csv is empty"),

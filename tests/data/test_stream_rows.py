@@ -100,7 +100,7 @@ def test_data_of_the_hub_may_not_name_files_of_this_machine(
     soundfile.write(secret, tone(0), 16_000)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(DataError, match=r"file of this machine|no file of the data set"):
+    with pytest.raises(DataError, match=r"file of this machine|not a file of the data set"):
         audio_of(path.format(secret=secret), "someone/corpus", None)
     assert len(audio_of(str(secret), str(tmp_path / "here"), None)) == len(tone(0))  # one's own list of paths
 

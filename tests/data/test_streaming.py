@@ -49,7 +49,7 @@ def test_parquet_of_the_hub_is_read_as_it_is_heard(tmp_path: Path) -> None:
     assert [clip.target for clip in folder.splits["train"]] == NAMES
     assert [clip.target for clip in folder.splits["test"]] == ["no"]
     assert (first.seconds, second.seconds) == (0.4, 1.0)
-    assert "train is streamed: only its first 256 clips were looked at" in folder.notes[0]
+    assert "train is streamed: its first 256 clips were checked" in folder.notes[0]
 
 
 def test_jsonl_and_webdataset_are_read_too(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_long_clips_with_transcripts_are_left_out_of_train_and_judged_whole(
     assert [clip.target for clip in found.splits["train"]] == ["N0", "N1", "N3", "N4", "N6", "N7"]
     assert [clip.seconds for clip in found.splits["validation"]] == [0.2, 0.2, 1.5, 0.2]
     assert len(found.splits["validation"][2].waveform()) == 24_000
-    assert "3 of the 9 clips of train that were looked at are longer than 1 s" in found.notes[1]
+    assert "3 of the 9 clips of train that were checked are longer than 1 s" in found.notes[1]
     with caplog.at_level("WARNING"):
         stream = StreamedClips(config, lambda text: int(text[1:]))
         assert places(stream, 14) == [0, 1, 3, 4, 6, 7] * 2 + [0, 1]
@@ -226,7 +226,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         next(iter(StreamedClips(few, encode)))
     code, output = status_and_output("doctor", "data", tmp_path / "gone")
     assert code == 2
-    assert "not be checked as a whole: download it" in " ".join(output.split())
+    assert "To check a data set of the hub, download it" in " ".join(output.split())
 
 
 def recipe_of(name: str, data: dict[str, object], **more: object) -> dict[str, object]:
@@ -274,5 +274,5 @@ def test_a_recipe_runs_on_a_stream(tmp_path: Path) -> None:
     assert outcome.report.data.results["recovered"]["clips"] == 8
     text = "\n".join(said)
     assert "24 train, 8 validation clips" in text
-    assert "note: train is streamed: only its first 24 clips were looked at" in text
+    assert "note: train is streamed: its first 24 clips were checked" in text
     assert "note: judged on the first 8 clips of validation" in text

@@ -122,7 +122,7 @@ def test_a_saved_plan_can_be_applied_to_the_dense_checkpoint_again(tmp_path):
 def test_an_existing_folder_is_not_touched_without_overwrite(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     small, _ = small_model()
-    with pytest.raises(ArtifactError, match="exists already; nothing was written"):
+    with pytest.raises(ArtifactError, match="exists already, so nothing was written"):
         save_pretrained(small, tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "mine"
     save_pretrained(small, tmp_path / "model")
@@ -203,7 +203,7 @@ def test_a_factory_is_asked_for_refused_and_checked(tmp_path):
     }
     with pytest.raises(ArtifactError, match="has no config: give load_pretrained the function"):
         load_pretrained(folder)
-    with pytest.raises(ArtifactError, match="does not fit the model that the factory makes"):
+    with pytest.raises(ArtifactError, match="does not fit the factory's model"):
         load_pretrained(folder, lambda: tiny_torchaudio(outputs=7))
     with pytest.raises(ArtifactError, match=r"keep names the group 'layer\.0\.ffn'"):
         load_pretrained(
@@ -213,5 +213,5 @@ def test_a_factory_is_asked_for_refused_and_checked(tmp_path):
             ),
         )
     stock, _ = small_model()
-    with pytest.raises(ArtifactError, match="not a model that a factory could help to load"):
+    with pytest.raises(ArtifactError, match="is loaded by its config, without a factory"):
         load_pretrained(save_pretrained(stock, tmp_path / "stock"), tiny_torchaudio)

@@ -19,7 +19,7 @@ def test_what_a_machine_cannot_train_in_is_refused_before_the_old_run_is_deleted
 def test_a_dry_run_says_that_this_machine_lacks_bfloat16_and_goes_on(recipe, without_bfloat16):
     result = run_cli("run", recipe, "bf16=true", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "note: this machine cannot run it: tiny: dense-training cannot have these" in result.output
+    assert "note: this machine cannot run the recipe: tiny: dense-training cannot have these" in result.output
     assert "all checks passed" in result.output
     assert "cannot run it" not in run_cli("run", recipe, "--dry-run").output
 

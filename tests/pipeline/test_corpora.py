@@ -64,7 +64,7 @@ def test_a_corruption_that_cannot_be_made_is_refused_before_any_training(tmp_pat
         ("data.crop_seconds=0.5", r"leave data\.crop_seconds out"),
         (
             "data.corruption={clean_teacher: false}",
-            r"let it hear clean audio, data\.corruption\.clean_teacher",
+            r"give the teacher clean audio, data\.corruption\.clean_teacher",
         ),
     ],
 )

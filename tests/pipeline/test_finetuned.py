@@ -44,7 +44,7 @@ def test_who_wants_no_dense_training_is_told_how(recipe, given):
     result = run_cli("run", recipe, given)
     assert result.exit_code == 2
     said = " ".join(result.stderr.split())
-    assert "to prune a model that is trained already, leave dense out: dense=null" in said
+    assert "to prune a model that is already trained, leave dense out: dense=null" in said
 
 
 def test_other_mistakes_in_dense_have_no_such_hint(recipe):

@@ -93,7 +93,9 @@ def test_resuming_a_finished_run_says_so_at_once(finished, without_training, tmp
     folder, recipe = finished
     before, said = contents(folder), []
     outcome = run(recipe, resume=True, say=said.append)
-    assert said == [f"{folder} is finished: there is nothing left to do. --overwrite runs it again."]
+    assert said == [
+        f"{folder} is finished, so there is nothing left to do. --overwrite runs the recipe again."
+    ]
     assert contents(folder) == before
     assert outcome.plan.keep
     assert outcome.report.data.results["recovered"]
@@ -106,7 +108,7 @@ def test_the_command_line_shows_what_a_finished_run_made(finished, without_train
     path.write_text(recipe_as_yaml(finished[1]))
     result = run_cli("run", path, "--resume")
     assert result.exit_code == 0, result.output
-    assert "is finished: there is nothing left to do" in result.output
+    assert "is finished, so there is nothing left to do" in result.output
     assert "model.safetensors" in names_in(finished[0] / "model")
     assert "out/model" in result.output
 

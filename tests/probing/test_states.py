@@ -27,8 +27,8 @@ def test_states_are_those_of_the_clip_alone_and_kept() -> None:
     with torch.no_grad():
         wanted = torch.cat(model.eval().hubert(wave, output_hidden_states=True).hidden_states)
     torch.testing.assert_close(batch[0, :, :12], wanted, rtol=0, atol=1e-5)
-    assert states.of(clips[0]) is states.of(clips[0])
+    assert states.of_clip(clips[0]) is states.of_clip(clips[0])
     short = FrozenStates(model, SpeechCollator(EXTRACTOR), memory_bytes=10)
     assert not short.kept
-    assert torch.equal(short.of(clips[0]), states.of(clips[0]))
+    assert torch.equal(short.of_clip(clips[0]), states.of_clip(clips[0]))
     assert not short.kept

@@ -228,7 +228,7 @@ def test_a_damaged_table_is_measured_anew(tmp_path, monkeypatch, content):
     assert len(measured) == 2
     assert found[0].table is not None
     if content is not None:
-        assert "cannot be read and is measured anew" in said[0]
+        assert "cannot be read, so the table is measured again" in said[0]
         again = with_latency(model, trace(model), "latency=60%", seconds=0.5, cache=tmp_path)
         assert again == found
         assert len(measured) == 2

@@ -115,12 +115,15 @@ def changed(before, after):
         (changed("gelu", "foo"), "model.config: hidden_act: found 'foo', wanted one of gelu"),
         (changed("layerdrop", "layerdorp"), "unknown field 'layerdorp'; did you mean 'layerdrop'?"),
         (changed("layerdrop: 0.0", "layerdrop: 1.5"), "layerdrop: found 1.5, wanted a number from 0 to 1"),
-        (changed("layerdrop: 0.0", "layer_norm_eps: 1e-5"), "write it with a point and a sign, as 1.0e-5"),
+        (
+            changed("layerdrop: 0.0", "layer_norm_eps: 1e-5"),
+            "with a point and a sign, such as 1.0e-5",
+        ),
         (changed("layerdrop: 0.0", "conv_dim: []"), "conv_dim: found [], wanted 1 to 100 whole numbers"),
         (changed("layerdrop: 0.0", "conv_stride: [0, 2, 2, 2, 2, 2, 2]"), "conv_stride: found"),
         (
             changed("hidden_size: 16", "hidden_size: 15"),
-            "hidden_size 15 is no multiple of num_attention_heads 2",
+            "hidden_size 15 is not a multiple of num_attention_heads 2",
         ),
         (changed("hidden_size: 16", "hidden_size: 1000000000"), "wanted a whole number from 1 to 1000000"),
         (changed("hidden_size: 16", "hidden_size: 100000"), "wanted at most 1,000 and 20,000,000,000"),

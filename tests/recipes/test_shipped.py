@@ -148,4 +148,4 @@ def test_the_table_is_printed_and_written_between_its_marks(tmp_path: Path) -> N
     document.write_text("no marks")
     refused = CliRunner().invoke(app, ["recipes", str(ROOT / "recipes"), "--into", str(document)])
     assert refused.exit_code == 2
-    assert "no place for the table" in refused.output
+    assert "has no marks for the table" in refused.output

@@ -100,7 +100,7 @@ def test_a_given_tokenizer_sets_the_case(tmp_path: Path) -> None:
     assert task.case == "upper"
     assert task.encode("bad") == Recognition.from_folder(folder_of("ABCDE")).encode("BAD")
     assert list(task.check(folder, tiny_model(head="ForCTC"))) == [
-        "texts are written in upper case, as the tokenizer has it"
+        "texts are converted to upper case to fit the tokenizer"
     ]
     with pytest.raises(ModelError, match="no tokenizer can be loaded"):
         Recognition.from_folder(folder, settings=TaskSettings(tokenizer=str(tmp_path / "nowhere")))

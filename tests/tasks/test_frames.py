@@ -7,7 +7,7 @@ import torch
 
 from prune_ssl.data import Clip
 from prune_ssl.tasks import TaskSettings
-from prune_ssl.tasks.frames import frame_count, frame_counts, shortest_heard
+from prune_ssl.tasks.frames import frame_count, frame_counts, shortest_in_training
 from tests.support.models import tiny_model
 
 
@@ -24,7 +24,7 @@ def test_the_count_is_that_of_the_frontend(family: str) -> None:
 
 def test_a_clip_is_heard_as_short_as_speed_and_crop_make_it() -> None:
     clip = Clip(Path("a.wav"), "a", 3.0)
-    assert shortest_heard(clip, TaskSettings()).seconds == 3.0 / TaskSettings().speed
-    assert shortest_heard(clip, TaskSettings(speed=1.2)).seconds == pytest.approx(2.5)
-    assert shortest_heard(clip, TaskSettings(speed=1.2, crop_seconds=1.0)).seconds == 1.0
-    assert shortest_heard(clip, TaskSettings(crop_seconds=9.0)).seconds <= 3.0
+    assert shortest_in_training(clip, TaskSettings()).seconds == 3.0 / TaskSettings().speed
+    assert shortest_in_training(clip, TaskSettings(speed=1.2)).seconds == pytest.approx(2.5)
+    assert shortest_in_training(clip, TaskSettings(speed=1.2, crop_seconds=1.0)).seconds == 1.0
+    assert shortest_in_training(clip, TaskSettings(crop_seconds=9.0)).seconds <= 3.0

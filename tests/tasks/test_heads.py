@@ -132,7 +132,7 @@ def test_a_ctc_folder_without_tokenizer_is_refused_until_one_is_named(tmp_path, 
     line, _ = head_line(recipe_for(corpus, "ctc", {"name": str(folder), "tokenizer": str(tmp_path / "t")}))
     assert line.startswith(f"head: kept from {folder}")
     line, _ = head_line(recipe_for(corpus, "ctc", {"name": str(folder), "head": "drop"}))
-    assert line == f"head: NEW (that of {folder} was dropped by request)"
+    assert line == f"head: NEW (the head of {folder} was dropped by request)"
 
 
 def test_another_tokenizer_than_the_models_makes_a_new_head(tmp_path, corpus):

@@ -80,8 +80,8 @@ def test_a_blank_is_not_judged() -> None:
     assert found["eer"] == equal_error_rate(cosines(speakers, pairs), same)
     assert found["trials"] == len(pairs)
     assert list(task.check(BLANKED, model)) == [
-        "train: 16 clips, 8 with a label, 8 with a speaker; what is blank gives no loss and is not judged",
-        "test: 8 clips, 4 with a label, 4 with a speaker; what is blank gives no loss and is not judged",
+        "train: 16 clips, 8 with a label, 8 with a speaker; a blank gives no loss and is not judged",
+        "test: 8 clips, 4 with a label, 4 with a speaker; a blank gives no loss and is not judged",
         "test: 6 trials (all pairs), 2 of them of one speaker",
         "test: 2 of its speakers are in train too",
     ]

@@ -49,7 +49,7 @@ def test_what_is_no_task_is_refused():
         spec = dataclasses.replace(Classification.spec, name="abstract")
 
     for kind, words in (
-        (Half, "Recognition is named 'ctc' already"),
+        (Half, "Recognition has the name 'ctc' already"),
         (Abstract, "Abstract lacks encode, from_folder, head, judge"),
         (int, "wanted a subclass of prune_ssl.tasks.Task"),
         ("ctc", "wanted a subclass"),

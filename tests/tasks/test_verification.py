@@ -208,9 +208,9 @@ def test_a_trial_list_must_be_about_the_judged_split_only(tmp_path: Path) -> Non
     )
     task = Verification(("high", "low"), trials)
     assert list(task.check(folder, model)) == [
-        "1 of 5 listed trials have a side that is in no split (not listed there, or left out): not judged",
-        "2 of 5 listed trials are about train or across splits: not judged",
-        "validation: not both kinds of trials are about it, so it cannot be judged on",
+        "1 of 5 listed trials are not judged: one of their clips is in no split",
+        "2 of 5 listed trials are not judged: they are about train or two splits",
+        "validation: it lacks one of the two kinds of trials, so it cannot be judged on",
         "test: 2 trials (listed), 1 of them of one speaker",
         "test: 2 of its speakers are in train too",
     ]
@@ -221,7 +221,7 @@ def test_a_trial_list_must_be_about_the_judged_split_only(tmp_path: Path) -> Non
 def test_a_trial_about_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     trials = listed((TEST[0], TEST[2]), (TEST[0], TEST[1]), (TEST[0], tmp_path / "tset.wav"))
     task = Verification(("high", "low"), trials)
-    with pytest.raises(DataError, match=r"1 of 3 trials name files that are not there, such as .*tset\.wav"):
+    with pytest.raises(DataError, match=r"1 of 3 trials name files that do not exist, such as .*tset\.wav"):
         list(task.check(FOLDER, tiny_model("wav2vec2", "ForXVector")))
 
 

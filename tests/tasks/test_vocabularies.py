@@ -31,7 +31,7 @@ def test_a_whole_tokenizer_is_loaded(folder: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Any, str]] = {
-    "one id twice": (lambda tokens: tokens | {"x": 3}, "a, x have one id, 3"),
+    "one id twice": (lambda tokens: tokens | {"x": 3}, "a, x have the same id, 3"),
     "a gap": (lambda tokens: tokens | {"x": 9}, "no token has the id 6"),
     "text": (lambda tokens: tokens | {"x": "6"}, "the id of 'x' is '6', wanted 0, 1, 2"),
     "a float": (lambda tokens: tokens | {"x": 6.0}, r"the id of 'x' is 6\.0"),
@@ -79,5 +79,5 @@ def test_a_vocabulary_for_each_language_is_checked_language_by_language(folder: 
     (folder / "vocab.json").write_text(json.dumps({"eng": tokens, "fra": tokens}))
     assert load_tokenizer(str(folder)).pad_token_id == 0
     (folder / "vocab.json").write_text(json.dumps({"eng": tokens, "fra": tokens | {"x": 0}}))
-    with pytest.raises(ModelError, match="have one id of 'fra', 0"):
+    with pytest.raises(ModelError, match="have the same id of 'fra', 0"):
         load_tokenizer(str(folder))

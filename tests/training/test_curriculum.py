@@ -57,11 +57,11 @@ def test_where_it_ends_the_draws_are_those_without_a_curriculum():
 
 
 def test_a_curriculum_that_is_not_followed_is_an_error():
-    with pytest.raises(DataError, match=r"curriculum: found 1\.5, wanted a part of training, 0 to 1"):
+    with pytest.raises(DataError, match=r"curriculum: found 1\.5, wanted a share of training, 0 to 1"):
         Corruption(curriculum=1.5)
     dataset = CorruptedDataset(Unlabelled(4), Corruption(cases=("noise",), curriculum=0.5))
     for each in (dataset, SeededItems(Subset(dataset, [0, 1]), 0)):
-        with pytest.raises(DataError, match=r"nobody said how much of training is over.*training_progress"):
+        with pytest.raises(DataError, match=r"has a curriculum, but dataset\.training_progress is not set"):
             each[0]
     dataset.training_progress = 0.0
     item = dataset[0]
@@ -77,7 +77,7 @@ def test_a_recipe_has_one():
         == 0
     )
     with pytest.raises(
-        RecipeError, match=r"data\.corruption\.curriculum: found 2\.0, wanted a part of training, 0 to 1"
+        RecipeError, match=r"data\.corruption\.curriculum: found 2\.0, wanted a share of training, 0 to 1"
     ):
         load_recipe("recipes/robust_wavlm.yaml", ["data.corruption.curriculum=2"])
 

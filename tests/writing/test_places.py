@@ -26,8 +26,8 @@ def below_a_link_to_a_file(folder):
 PLACES = {
     "below a file": (below_a_file, "a part of the path is a file"),
     "below a link to a file": (below_a_link_to_a_file, "a part of the path is a file"),
-    "a dangling link": (dangling, "is a link to .*gone, which is not there"),
-    "a link to itself": (round_in_circles, "is a link to .*link, which is not there"),
+    "a dangling link": (dangling, "is a link to .*gone, which does not exist"),
+    "a link to itself": (round_in_circles, "is a link to .*link, which does not exist"),
     "a long name": (lambda folder: folder / ("n" * 256), "the name is too long"),
     "a name with no room for a temporary one": (lambda folder: folder / ("n" * 250), "the name is too long"),
     "a long name of few letters": (lambda folder: folder / ("\N{BANANA}" * 64), "the name is too long"),
