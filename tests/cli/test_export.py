@@ -32,7 +32,8 @@ def test_it_says_what_was_written_and_how_near_it_comes(tmp_path: Path, monkeypa
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
     assert "1.2 MB" in said
-    assert "largest difference 3.2e-06 of the largest output, mean 1.5e-07" in said
+    assert "3.2e-06 of the largest output" in said
+    assert "1.5e-07" in said
     assert "note: it takes no mask" in said
     assert asked == [(("model", tmp_path / "out", "pt2"), {"overwrite": True})]
 
