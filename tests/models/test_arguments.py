@@ -107,12 +107,10 @@ def test_a_model_is_taken_as_it_is_or_loaded(tmp_path: Path) -> None:
     model = tiny_model().train()
     assert as_model(model, "trace") is model
     folder = prune_ssl.save_pretrained(model, tmp_path / "model")
-    for given in (folder, str(folder)):
-        loaded = as_model(given, "trace")
+    for name in (folder, str(folder)):
+        loaded = as_model(name, "trace")
         assert not loaded.training
-        assert all(
-            torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items()
-        )
+        assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
 
 
 @pytest.mark.parametrize("given", [None, 3, nn.Linear, {"a": 1}])
