@@ -7,7 +7,7 @@ layers.
 import prune_ssl.families  # noqa: F401  (the import registers the families)
 from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.data import register_layout
-from prune_ssl.distillation import DistillationConfig
+from prune_ssl.distillation import DistillationConfig, register_loss
 from prune_ssl.errors import PruneError, PruneWarning
 from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
@@ -53,6 +53,7 @@ __all__ = [
     "register_criterion",
     "register_family",
     "register_layout",
+    "register_loss",
     "register_task",
     "report",
     "resize",

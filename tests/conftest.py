@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")
 
+from prune_ssl.profiling import timing  # noqa: E402
 from tests.support.recipes import TINY_CONFIG  # noqa: E402  (after the line that has its asserts explained)
 
 settings.register_profile(
@@ -19,6 +20,15 @@ settings.load_profile("default")
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_machine(tmp_path_factory):
+    """Neither the load of this machine nor the tables that its user has measured change what a test finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRUNE_SSL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(timing, "_load", lambda threads: 0.5)
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from prune_ssl.models import FAMILIES
 from prune_ssl.models.family import Family
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.registry import PRUNED_PREFIX
+from prune_ssl.models.transformers_internals import SUPPORTS_SDPA, can_fuse
 
 FILE = "modeling_pruned.py"
 START, XVECTOR = "prune_ssl.models.pruned", "prune_ssl.models.xvector"
@@ -114,7 +115,7 @@ def _classes(kind: type[PreTrainedModel], family: Family) -> str:
     made = f"transformers.{stock.__name__}"
     if stock.__module__ == XVECTOR:  # transformers has no x-vector model of this family
         made = f"xvector_class(FAMILIES[{family.name!r}])"
-    extra = "    _supports_sdpa = True\n" if kind._supports_sdpa and not stock._supports_sdpa else ""
+    extra = f"    {SUPPORTS_SDPA} = True\n" if can_fuse(kind) and not can_fuse(stock) else ""
     assert config is not None
     return (
         f"{config.__name__} = _config_class(FAMILIES[{family.name!r}])\n\n\n"

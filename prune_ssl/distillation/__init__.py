@@ -10,6 +10,8 @@ from prune_ssl.distillation.enhancement import (
     negative_si_sdr,
 )
 from prune_ssl.distillation.hidden import HIDDEN_LOSSES, cosine, l1, log_cosine, masking_mse, mse
+from prune_ssl.distillation.loss import STUDENT, TEACHER, Batch, Loss, Models
+from prune_ssl.distillation.losses import hidden_pairs, on_hidden_states, register_loss, relation_pairs
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
@@ -22,11 +24,16 @@ __all__ = [
     "HIDDEN_LOSSES",
     "LENGTHS",
     "LOSSES",
+    "STUDENT",
     "STUDENTS",
+    "TEACHER",
     "TEACHER_AUDIO",
+    "Batch",
     "DistillationConfig",
     "Distiller",
     "EnhancementHead",
+    "Loss",
+    "Models",
     "Projections",
     "StudentConfig",
     "Tapped",
@@ -37,6 +44,7 @@ __all__ = [
     "draw_spans",
     "embedding_cosine",
     "frame_logits_kl",
+    "hidden_pairs",
     "intra_gram",
     "l1",
     "layer_gram",
@@ -48,5 +56,8 @@ __all__ = [
     "mse",
     "multi_resolution",
     "negative_si_sdr",
+    "on_hidden_states",
+    "register_loss",
+    "relation_pairs",
     "reuse_attention",
 ]

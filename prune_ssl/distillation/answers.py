@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from prune_ssl.distillation.cache import AnswerCache, Tensors
+from prune_ssl.distillation.loss import output_of
 from prune_ssl.distillation.taps import Stage, Tapped, Taps, stage_of
-from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of
 
 MASKED = "mask_time_indices"  # transformers' name for frames to mask
 FORMAT = 1
-"""To be raised when entries come to mean something else: those of before are then never found."""
+"""Increase when the meaning of an entry changes, so that old cache entries no longer match."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class Answer:
     outputs: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-class Teacher:
-    """Asks a frozen model about batches.
+class CachedTeacher:
+    """Runs a frozen model on batches, and keeps its answers in a cache where there is one.
 
-    With a cache every clip is heard alone, without padding, and what it gives is kept under a hash of its
-    samples, of the teacher and of what is tapped. So an answer never depends on the batch, needs no name of
-    the clip, and a clip that was changed, by whatever means, is another clip. Answers keep the precision in
-    which they were computed: float16 is off by 5e-4.
+    With a cache every clip runs alone, without padding. Its answer is stored under a hash of its samples, of
+    the teacher and of the tapped layers. So an answer never depends on the batch and needs no name of the
+    clip, and a clip that was changed is another clip. Answers keep the precision in which they were computed:
+    float16 is off by 5e-4.
 
     Attributes:
-        found: clips of the last batch whose answer was there already.
+        found: clips of the last batch whose answer was in the cache.
     """
 
     def __init__(
         self, model: nn.Module, taps: Taps, fields: Sequence[str], cache: AnswerCache | None = None
     ) -> None:
-        # The head is run only where it is asked something: bare and pre-training models have none to ask.
-        self.asked = model if fields else backbone_of(model)[1]
+        # The head runs only where a loss reads its output: bare and pre-training models have none.
+        self.model = model if fields else backbone_of(model)[1]
         self.taps, self.fields, self.cache = taps, tuple(fields), cache
         self.found = 0
         self._fingerprint: tuple[object, bytes] | None = None
@@ -66,8 +66,8 @@ class Teacher:
         """
         optional = {"attention_mask": mask, MASKED: hidden_frames}
         with self.taps.listening() as tapped:
-            given = self.asked(audio, **{key: value for key, value in optional.items() if value is not None})
-        return Answer(tapped, {name: output_of(given, name) for name in self.fields})
+            output = self.model(audio, **{key: value for key, value in optional.items() if value is not None})
+        return Answer(tapped, {name: output_of(output, name) for name in self.fields})
 
     @torch.no_grad()
     def cached_answer(
@@ -118,14 +118,14 @@ class Teacher:
 
     def fingerprint(self) -> bytes:
         """Return a hash of the weights, the config, the modules and the taps; made anew if weights change."""
-        state = dict(self.asked.named_parameters()) | dict(self.asked.named_buffers())
+        state = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
         version = tuple((id(value), value._version) for value in state.values())
         if self._fingerprint is None or self._fingerprint[0] != version:
-            config: Any = getattr(self.asked, "config", None)
+            config: Any = getattr(self.model, "config", None)
             about = {
                 "format": FORMAT,
                 "transformers": transformers.__version__,
-                "modules": str(self.asked),
+                "modules": str(self.model),
                 "config": str(sorted(config.to_dict().items())) if config is not None else "",
                 "states": self.taps.states,
                 "maps": self.taps.maps,
@@ -135,21 +135,6 @@ class Teacher:
             weights = (_raw(value.detach().cpu()) for value in state.values())
             self._fingerprint = version, _digest(json.dumps(about, sort_keys=True).encode(), *weights)
         return self._fingerprint[1]
-
-
-def output_of(outputs: Any, name: str) -> torch.Tensor:
-    """Return a field of a model's outputs.
-
-    Raises:
-        DistillationError: the model gives none.
-    """
-    found = outputs.get(name) if hasattr(outputs, "get") else getattr(outputs, name, None)
-    if not isinstance(found, torch.Tensor):
-        raise DistillationError(
-            f"a loss on {name} needs models that give them; found {type(outputs).__name__} without. Choose "
-            "losses on hidden states, or a model with that head."
-        )
-    return found
 
 
 def _row(answer: Answer, index: int) -> Tensors:

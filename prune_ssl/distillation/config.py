@@ -1,21 +1,18 @@
 """DistillationConfig: what a student learns from its teacher, and how much."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES
-from prune_ssl.distillation.hidden import HIDDEN_LOSSES
+from prune_ssl.distillation.loss import Loss, Models
 from prune_ssl.distillation.relations import POWERS, GramScale
 from prune_ssl.errors import DistillationError
 from prune_ssl.models.arguments import check_types
 
-RELATIONS = ("attention", "layer_gram", "intra_gram")
-OUTPUTS = ("logits", "embedding")
 MASKING, ENHANCEMENT = "masking", "enhancement"
-LOSSES = (*HIDDEN_LOSSES, *RELATIONS, *OUTPUTS, MASKING, ENHANCEMENT)
 PROJECTIONS = ("auto", "none", "shared", "per_layer", "heads")
 
 Layer = int | tuple[int, int]
@@ -117,6 +114,12 @@ class DistillationConfig:
         ):
             if not holds:
                 raise DistillationError(f"{name}: found {getattr(self, name)!r}, wanted {wanted}.")
+
+
+LossFactory = Callable[[DistillationConfig, Models], Loss]
+"""Makes a loss for a student and its teacher."""
+LOSSES: dict[str, LossFactory] = {}
+"""Every loss by the name that a config gives it; `losses.py` fills it, `register_loss` adds to it."""
 
 
 def _pairs(name: str, layers: Sequence[Layer] | None) -> tuple[tuple[int, int], ...] | None:

@@ -1,31 +1,24 @@
 """Owns the Distiller: a frozen teacher, taps on both models, and the sum of the weighted losses."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from prune_ssl.distillation.answers import MASKED, Answer, Teacher, output_of
+from prune_ssl.distillation.answers import MASKED, CachedTeacher
 from prune_ssl.distillation.cache import open_cache
-from prune_ssl.distillation.config import ENHANCEMENT, MASKING, RELATIONS, DistillationConfig
-from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES, EnhancementHead, spectrogram
-from prune_ssl.distillation.hidden import HIDDEN_LOSSES, masking_mse
-from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
+from prune_ssl.distillation.config import LOSSES, DistillationConfig
+from prune_ssl.distillation.loss import STUDENT, TEACHER, Batch, Loss, Models
+from prune_ssl.distillation.losses import Relation, hidden_pairs
 from prune_ssl.distillation.projections import Projections
-from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
 from prune_ssl.distillation.spans import draw_spans
-from prune_ssl.distillation.taps import FRONTEND, Stage, Tapped, Taps, check_supported, depth_of, stage_of
+from prune_ssl.distillation.taps import Tapped, Taps, check_supported
 from prune_ssl.errors import DistillationError
-from prune_ssl.models import backbone_of, family_of
+from prune_ssl.models.arguments import shown
 
-Pairs = tuple[tuple[int, int], ...]
 TEACHER_AUDIO = "teacher_input_values"
 LENGTHS = "input_lengths"
-FIELDS = {"logits": "logits", "embedding": "embeddings"}
-"""Loss on predictions -> the field of a model's outputs that it reads."""
 
 
 class Distiller:
@@ -33,11 +26,12 @@ class Distiller:
 
     Attributes:
         learned: projections and heads beside the student; give their parameters to the optimiser.
-        projections: the part of them that joins widths.
+        projections: the part of `learned` that maps student states to the teacher's width.
+        losses: the losses of the config by name, as they compare these two models.
         layers: (student, teacher) layers whose hidden states are compared.
-        relation_layers: the same for relations.
+        relation_layers: (student, teacher) layers whose relations are compared.
         parts: the losses of the last batch by name, unweighted, detached.
-        asked: the teacher with its taps, and the cache of its answers, where there is one.
+        cached_teacher: the teacher with its taps, and the cache of its answers, where there is one.
     """
 
     def __init__(self, config: DistillationConfig, teacher: nn.Module, student: nn.Module) -> None:
@@ -51,61 +45,28 @@ class Distiller:
             check_supported(model)
         self.config = config
         self.teacher = teacher.eval().requires_grad_(False)
-        depths = depth_of(student), depth_of(teacher)
-        self.layers = self._hidden_pairs(depths)
-        self.relation_layers = self._relation_pairs(depths)
-        widths = [_width(model) for model in (student, teacher)]
-        self.projections = Projections(config.projection, self.layers, *widths)
+        models = Models(student, teacher)
+        self.losses = {name: _made(name, config, models) for name in config.losses}
+        every = self.losses.values()
+        self.layers = hidden_pairs(config, models.depths) if any(each.projected for each in every) else ()
+        self.relation_layers = next((each.pairs for each in every if isinstance(each, Relation)), ())
+        self.projections = Projections(config.projection, self.layers, *models.widths)
         self.learned = nn.ModuleDict({"projections": self.projections})
-        self._heard_for_enhancement = FRONTEND if config.enhancement_input == "frontend" else depths[0]
-        if self._uses(ENHANCEMENT):
-            size = _frontend_width(student) if config.enhancement_input == "frontend" else widths[0]
-            self.learned[ENHANCEMENT] = EnhancementHead(size, config.enhancement_units)
+        for name, loss in self.losses.items():
+            if (module := loss.make_module()) is not None:
+                self.learned[name] = module
         self.parts: dict[str, torch.Tensor] = {}
-        fields = [each for name, each in FIELDS.items() if self._uses(name)]
+        in_order = [self.losses[name] for name in LOSSES if name in self.losses]  # the cache's keys hold it
+        fields = dict.fromkeys(each.field for each in in_order if each.field is not None)
         place = config.teacher_cache
         cache = None if place is None else open_cache(place, config.teacher_cache_gb)
-        self.asked = Teacher(self.teacher, self._taps(teacher, 1), fields, cache)
-        self._student_taps = self._taps(student, 0)
-        self._heard: Tapped | None = None
-        if self._uses(MASKING):
-            for model in (teacher, student):
-                _check_can_mask(model)
-
-    # -- set-up
-
-    def _uses(self, *names: str) -> bool:
-        return any(name in self.config.losses for name in names)
-
-    def _hidden_pairs(self, depths: tuple[int, int]) -> Pairs:
-        if not self._uses(*HIDDEN_LOSSES, MASKING):
-            return ()
-        heads = self.config.projection == "heads"
-        if self.config.layers is not None:
-            pairs = self.config.layers
-            return tuple((depths[0], each[1]) for each in pairs) if heads else pairs  # type: ignore
-        thirds = [tuple(round(third * depth / 3) for depth in depths) for third in range(4)]
-        if heads:
-            thirds = [(depths[0], layer) for _, layer in thirds[1:]]
-        return tuple(dict.fromkeys(thirds))  # type: ignore[arg-type]
-
-    def _relation_pairs(self, depths: tuple[int, int]) -> Pairs:
-        if not self._uses(*RELATIONS):
-            return ()
-        if self.config.relation_layers is not None:
-            return self.config.relation_layers  # type: ignore[return-value]
-        return tuple((layer, round(layer * depths[1] / depths[0])) for layer in range(depths[0] + 1))
+        self.cached_teacher = CachedTeacher(self.teacher, self._taps(teacher, TEACHER), list(fields), cache)
+        self._student_taps = self._taps(student, STUDENT)
+        self._student_states: Tapped | None = None
 
     def _taps(self, model: nn.Module, side: int) -> Taps:
-        states = {pair[side] for pair in self.layers}
-        if self._uses("layer_gram", "intra_gram"):
-            states |= {pair[side] for pair in self.relation_layers}
-        if self._uses("intra_gram"):
-            states |= {pair[side] - 1 for pair in self.relation_layers if min(pair) > 0}
-        if side == 0 and self._uses(ENHANCEMENT):
-            states.add(self._heard_for_enhancement)
-        maps = {pair[side] for pair in self.relation_layers if min(pair) > 0}
-        return Taps(model, states, maps if self._uses("attention") else ())
+        states = {layer for loss in self.losses.values() for layer in loss.states(side)}
+        return Taps(model, states, {layer for loss in self.losses.values() for layer in loss.maps(side)})
 
     def check_prunable(self, kinds: Collection[str]) -> None:
         """Refuse to prune kinds of units whose number the losses rely on.
@@ -113,13 +74,9 @@ class Distiller:
         Raises:
             DistillationError: `hidden` with losses on states, or `conv` with a head on the frontend.
         """
-        states = bool(self.layers or self.relation_layers or self._uses(ENHANCEMENT))
-        frontend = self._uses(ENHANCEMENT) and self.config.enhancement_input == "frontend"
-        for kind, relied_on, instead in (
-            ("hidden", states, "distil logits only"),
-            ("conv", frontend, "use enhancement_input='last'"),
-        ):
-            if relied_on and kind in kinds:
+        relied_on = {kind for loss in self.losses.values() for kind in loss.relies_on}
+        for kind, instead in (("hidden", "distil logits only"), ("conv", "use enhancement_input='last'")):
+            if kind in relied_on and kind in kinds:
                 raise DistillationError(
                     f"units of kind {kind!r} are to be pruned, and losses ({', '.join(self.config.losses)}) "
                     f"read states of that width; {instead}, or leave the kind out of PruningConfig.kinds."
@@ -131,7 +88,7 @@ class Distiller:
         Projections and heads stay as they were trained.
         """
         self.detach()
-        self._student_taps = self._taps(student, 0)
+        self._student_taps = self._taps(student, STUDENT)
 
     def detach(self) -> None:
         """Take the taps off the student."""
@@ -145,15 +102,14 @@ class Distiller:
 
     # -- the loss
 
-    def prepare(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the student and `loss` are to be given for training: the batch, with frames to mask.
+    def prepare(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the batch that the student and `loss` take in training: with frames to mask, if a loss does.
 
         Evaluation masks nothing.
         """
-        if not self._uses(MASKING):
+        if not any(loss.masks_input for loss in self.losses.values()):
             return dict(inputs)
-        audio = inputs["input_values"]
-        lengths = self._lengths(inputs)
+        audio, lengths = inputs["input_values"], _lengths(inputs)
         frames = self._student_taps.frames(audio.shape[1])
         if lengths is None:
             counts = torch.full((len(audio),), frames)
@@ -165,10 +121,10 @@ class Distiller:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Record what the student computes inside; `loss` uses it."""
-        with self._student_taps.listening() as self._heard:
+        with self._student_taps.listening() as self._student_states:
             yield
 
-    def loss(self, inputs: Mapping[str, Any], outputs: Any) -> torch.Tensor:
+    def loss(self, inputs: Mapping[str, torch.Tensor], outputs: object) -> torch.Tensor:
         """Return sum of weight * loss for the student's last forward pass inside `listening()`, a scalar.
 
         Args:
@@ -177,190 +133,69 @@ class Distiller:
                 audio.
             outputs: what the student's forward returned.
         """
-        heard, self._heard = self._heard, None
-        if heard is None:
-            raise DistillationError(
-                "the student was not heard: run its forward inside distiller.listening()."
-            )
-        _check_gradient(heard)
-        hidden_frames = inputs.get(MASKED)
-        audio, mask = inputs.get(TEACHER_AUDIO, inputs["input_values"]), inputs.get("attention_mask")
-        lengths, asked = self._lengths(inputs), self.asked
-        told = asked.answer(audio, mask) if asked.cache is None else asked.cached_answer(audio, mask, lengths)
-        # Frames to mask are drawn anew each time: this answer cannot be kept.
-        masked = told if hidden_frames is None else asked.answer(audio, mask, hidden_frames)
-        batch = _Batch(
-            heard,
-            told.tapped,
-            masked.tapped,
-            hidden_frames,
-            (inputs["input_values"], inputs.get(TEACHER_AUDIO)),
-            outputs,
-            told,
-            self.projections(heard.states),
-            lengths,
-        )
-        total = torch.zeros((), device=inputs["input_values"].device)
+        batch = self._batch(inputs, outputs)
+        total = torch.zeros((), device=batch.audio.device)
         self.parts = {}
         for name, weight in self.config.losses.items():
-            part = self._part(name, batch)
+            part = self.losses[name].value(batch)
             self.parts[name] = part.detach()
             total = total + weight * part
         return total
 
-    def _lengths(self, inputs: Mapping[str, Any]) -> torch.Tensor | None:
-        mask = inputs.get("attention_mask")
-        return inputs.get(LENGTHS) if mask is None else mask.sum(-1)
-
-    def _part(self, name: str, batch: "_Batch") -> torch.Tensor:
-        if name in HIDDEN_LOSSES:
-            return self._hidden(name, batch)
-        if name == MASKING:
-            return self._masking(batch)
-        if name == ENHANCEMENT:
-            return self._enhancement(batch)
-        if name in RELATIONS:
-            return self._relation(name, batch)
-        field = FIELDS[name]
-        student, teacher = output_of(batch.outputs, field), batch.answer.outputs[field]
-        _check_shapes(name, student, teacher)
-        if name == "embedding":
-            return embedding_cosine(student, teacher)
-        if student.dim() == 3:
-            valid = self._valid(batch, student.shape[1], "output")
-            return frame_logits_kl(student, teacher, valid, self.config.temperature)
-        groups = self.config.logit_groups
-        if groups is not None and sum(groups) > student.shape[-1]:
+    def _batch(self, inputs: Mapping[str, torch.Tensor], outputs: object) -> Batch:
+        """Run the teacher, and return both models' answers."""
+        student, self._student_states = self._student_states, None
+        if student is None:
             raise DistillationError(
-                f"logit_groups: {sum(groups)} logits in groups, but the models have {student.shape[-1]}."
+                "the student was not heard: run its forward inside distiller.listening()."
             )
-        return logits_kl(student, teacher, self.config.temperature, groups)
-
-    def _hidden(self, name: str, batch: "_Batch") -> torch.Tensor:
-        total = torch.zeros((), device=batch.predictions[0].device)
-        for weight, prediction, (_, layer) in zip(
-            self._layer_weights(), batch.predictions, self.layers, strict=True
-        ):
-            target = batch.told.states[layer]
-            _check_shapes(name, prediction, target)
-            valid = self._valid(batch, target.shape[1], stage_of(layer))
-            total = total + weight * HIDDEN_LOSSES[name](prediction, target, valid)
-        return total
-
-    def _masking(self, batch: "_Batch") -> torch.Tensor:
-        total = torch.zeros((), device=batch.predictions[0].device)
-        for weight, prediction, (_, layer) in zip(
-            self._layer_weights(), batch.predictions, self.layers, strict=True
-        ):
-            clean, masked = batch.told.states[layer], batch.told_masked.states[layer]
-            _check_shapes(MASKING, prediction, clean)
-            hidden = batch.hidden_frames
-            hidden = clean.new_zeros(clean.shape[:2], dtype=torch.bool) if hidden is None else hidden
-            valid = self._valid(batch, clean.shape[1], stage_of(layer))
-            total = total + weight * masking_mse(prediction, clean, masked, hidden, valid)
-        return total
-
-    def _enhancement(self, batch: "_Batch") -> torch.Tensor:
-        noisy, clean = batch.audio
-        if clean is None:
-            raise DistillationError(
-                "enhancement: the batch has no teacher_input_values, the clean audio; wrap the dataset in a "
-                "CorruptedDataset."
-            )
-        lengths = batch.lengths
-        if lengths is None:
-            lengths = torch.full((len(noisy),), noisy.shape[1], device=noisy.device)
-        states = batch.heard.states[self._heard_for_enhancement]
-        mask = self.learned[ENHANCEMENT](states, spectrogram(noisy[:1]).shape[1])
-        return ENHANCEMENT_LOSSES[self.config.enhancement](mask, noisy, clean, lengths)
-
-    def _layer_weights(self) -> Sequence[float]:
-        return self.config.layer_weights or [1 / len(self.layers)] * len(self.layers)
-
-    def _relation(self, name: str, batch: "_Batch") -> torch.Tensor:
-        """Return the mean over layer pairs of a relation loss, a scalar."""
-        heard, told, scale = batch.heard, batch.told, self.config.gram_scale
-        parts = []
-        for own, other in self.relation_layers:
-            if name == "layer_gram":
-                states = heard.states[own], told.states[other]
-                valid = self._valid(batch, states[0].shape[1], stage_of(own))
-                _check_frames(name, *states)
-                parts.append(layer_gram(*states, valid, scale))
-            elif name == "intra_gram" and min(own, other) > 0:
-                ends = heard.states[own - 1], heard.states[own], told.states[other - 1], told.states[other]
-                _check_frames(name, *ends)
-                parts.append(intra_gram(*ends, self._valid(batch, ends[0].shape[1], stage_of(own)), scale))
-            elif name == "attention" and own in heard.queries and other in told.queries:
-                maps = heard.queries[own], heard.keys[own], told.queries[other], told.keys[other]
-                parts.append(average_attention(*maps, self._valid(batch, maps[0].shape[2], stage_of(own))))
-        if not parts:
-            raise DistillationError(
-                f"{name}: no pair of layers has what it compares; found the pairs {self.relation_layers}."
-            )
-        return torch.stack(parts).mean()
-
-    def _valid(self, batch: "_Batch", frames: int, stage: Stage) -> torch.Tensor | None:
-        if batch.lengths is None:
-            return None
-        return self._student_taps.valid_frames(batch.lengths, frames, stage)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    heard: Tapped
-    told: Tapped
-    told_masked: Tapped
-    hidden_frames: torch.Tensor | None
-    audio: tuple[torch.Tensor, torch.Tensor | None]
-    outputs: Any
-    answer: Answer
-    predictions: list[torch.Tensor]
-    lengths: torch.Tensor | None
-
-
-def _check_shapes(name: str, student: torch.Tensor, teacher: torch.Tensor) -> None:
-    if student.shape != teacher.shape:
-        raise DistillationError(
-            f"{name}: the student gives {tuple(student.shape)}, the teacher {tuple(teacher.shape)}. Both "
-            "need the same frame rate and the same labels."
+        _check_gradient(student)
+        masked_frames = inputs.get(MASKED)
+        audio, mask = inputs.get(TEACHER_AUDIO, inputs["input_values"]), inputs.get("attention_mask")
+        lengths, teacher = _lengths(inputs), self.cached_teacher
+        answer = (
+            teacher.answer(audio, mask)
+            if teacher.cache is None
+            else teacher.cached_answer(audio, mask, lengths)
+        )
+        # Frames to mask are drawn anew each time, so this answer cannot be cached.
+        masked = answer if masked_frames is None else teacher.answer(audio, mask, masked_frames)
+        return Batch(
+            student=student,
+            teacher=answer.tapped,
+            teacher_masked=masked.tapped,
+            predictions=self.projections(student.states),
+            student_outputs=outputs,
+            teacher_outputs=answer.outputs,
+            audio=inputs["input_values"],
+            clean_audio=inputs.get(TEACHER_AUDIO),
+            masked_frames=masked_frames,
+            lengths=lengths,
+            count_valid=self._student_taps.valid_frames,
         )
 
 
-def _check_frames(name: str, *states: torch.Tensor) -> None:
-    """Refuse states (B, T, any) of different T: of other strides, or before and after squeezing."""
-    frames = [state.shape[1] for state in states]
-    if len(set(frames)) > 1:
+def _made(name: str, config: DistillationConfig, models: Models) -> Loss:
+    loss = LOSSES[name](config, models)
+    if not isinstance(loss, Loss):
         raise DistillationError(
-            f"{name}: the states to relate have {frames} frames. Both models need the same frame rate; "
-            "for SEW set relation_layers from 2 on."
+            f"losses.{name}: its factory returned {shown(loss)}, wanted a prune_ssl.distillation.Loss; "
+            "register_loss takes a function of (config, models), such as on_hidden_states(function)."
         )
+    return loss
 
 
-def _check_can_mask(model: nn.Module) -> None:
-    backbone: Any = backbone_of(model)[1]
-    if family_of(model).squeeze:
-        raise DistillationError(f"masking: {type(backbone).__name__} squeezes frames; it is not supported.")
-    if not hasattr(backbone, "masked_spec_embed") or not getattr(backbone.config, "apply_spec_augment", True):
-        raise DistillationError(
-            f"masking: this {type(backbone).__name__} has no embedding for masked frames (or SpecAugment is "
-            "switched off). Make it with mask_time_prob above 0, or StudentConfig(mask_embedding=True)."
-        )
+def _lengths(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """Return the samples of each clip without padding (B,); None where the batch does not say."""
+    mask = inputs.get("attention_mask")
+    return inputs.get(LENGTHS) if mask is None else mask.sum(-1)
 
 
-def _check_gradient(heard: Tapped) -> None:
+def _check_gradient(student: Tapped) -> None:
     """Refuse hidden states without a gradient: reentrant checkpointing hides it from hooks."""
-    states = [*heard.states.values(), *heard.queries.values()]
+    states = [*student.states.values(), *student.queries.values()]
     if torch.is_grad_enabled() and states and not any(state.requires_grad for state in states):
         raise DistillationError(
             "the student's hidden states carry no gradient, so it would learn nothing from them. Use "
             "gradient_checkpointing_kwargs={'use_reentrant': False}, or unfreeze the encoder."
         )
-
-
-def _width(model: nn.Module) -> int:
-    return int(backbone_of(model)[1].config.hidden_size)  # type: ignore[union-attr,arg-type]
-
-
-def _frontend_width(model: nn.Module) -> int:
-    return int(backbone_of(model)[1].config.conv_dim[-1])  # type: ignore[union-attr,index]

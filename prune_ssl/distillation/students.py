@@ -15,6 +15,7 @@ from prune_ssl.models import backbone_of, family_of
 from prune_ssl.models.arguments import as_model, check_types, shown
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import PRUNED_CLASSES
+from prune_ssl.models.transformers_internals import attention_of, state_attention
 
 # Kernel and stride of the thin frontend (methods 6.1): two 1x1 convolutions more, which change channels.
 THIN_KERNELS = ((10, 5), (1, 1), (3, 2), (3, 2), (3, 2), (3, 2), (1, 1), (2, 2), (2, 2))
@@ -141,7 +142,7 @@ def reuse_attention(
         raise DistillationError(f"{cls.__name__} is not a class of transformers that prune_ssl can rebuild.")
     fields: Any = _plain_fields(model.config) | _reuse_fields(layers, depth_of(model))
     config = target.config_class(**fields)
-    config._attn_implementation = model.config._attn_implementation
+    state_attention(config, attention_of(model.config))
     made: PreTrainedModel = target(config)
     weights = model.state_dict()
     made.load_state_dict({name: weights[name] for name in made.state_dict()})

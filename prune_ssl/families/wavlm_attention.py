@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 from prune_ssl.errors import ModelError
 from prune_ssl.models.attention import HeldHeads, OpenAttention
 from prune_ssl.models.empty import BiasOnly, NoMap
+from prune_ssl.models.transformers_internals import attention_of
 
 
 class PositionBias(nn.Module):
@@ -121,7 +122,7 @@ class PrunedWavLMAttention(PositionBias, OpenAttention):
         dropout = self.dropout if self.training else 0.0
         bias = bias.to(queries.dtype)
         maps = None
-        if with_maps or getattr(self.config, "_attn_implementation", None) == "eager":
+        if with_maps or attention_of(self.config) == "eager":
             scores = torch.matmul(queries, keys.transpose(2, 3)) * self.scaling + bias
             maps = nn.functional.dropout(scores.softmax(-1), dropout, self.training)
             mixed = torch.matmul(maps, values)

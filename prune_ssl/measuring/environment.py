@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prune_ssl.models.transformers_internals import attention_of
 from prune_ssl.profiling import cpu_model
 from prune_ssl.profiling.machine import usable_cores
 
@@ -47,8 +48,7 @@ def _model_facts(model: nn.Module) -> dict[str, str | None]:
     facts: dict[str, str | None] = {
         "dtype": str(parameter.dtype).removeprefix("torch."),
         "device": str(parameter.device),
-        # Models of torchaudio have no config. transformers keeps the chosen attention under a private name.
-        "attention": getattr(getattr(model, "config", None), "_attn_implementation", None),
+        "attention": attention_of(getattr(model, "config", None)),
     }
     if parameter.device.type == "cuda":
         facts["accelerator"] = torch.cuda.get_device_name(parameter.device)

@@ -1,6 +1,6 @@
-"""Owns which class a checkpoint is loaded with: what its config names, held against the weights it has.
+"""Chooses the class for a checkpoint: the class that its config names must fit the weights.
 
-A head that was trained is never lost in silence: it is kept, or its loss is asked for, or it is refused.
+A trained head is never lost in silence. It is kept, or the user asks to drop it, or the model is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PRE_TRAINING = (
     "mask_emb",
     "target_glu",
 )
-"""Roots of the tensors that pre-training leaves behind; they are no head of a task."""
+"""Roots of the tensors that pre-training leaves behind. They are no head of a task."""
 OPTIONAL = ("masked_spec_embed",)  # transformers makes one where it masks in training
 DROP = "--head drop (in a recipe model.head: drop, in Python load_model(..., head='drop'))"
 OF_A_LAYER = re.compile(r"(^|\.)(conv_)?layers?\.\d+\..*(weight|bias)(_g|_v)?$")
@@ -44,11 +44,11 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Choice:
-    """What to load a checkpoint with."""
+    """The class to load a checkpoint with."""
 
     cls: type[PreTrainedModel]
     head: str
-    """What becomes of its head, in a few words."""
+    """Whether the head is kept or dropped, in a few words."""
 
 
 def classes_of(config: PreTrainedConfig) -> dict[str, type[PreTrainedModel]]:
@@ -64,16 +64,16 @@ def classes_of(config: PreTrainedConfig) -> dict[str, type[PreTrainedModel]]:
 
 
 def choose_class(source: str, config: PreTrainedConfig, stored: Stored, head: Head) -> Choice:
-    """Return the class for a checkpoint, and what becomes of its head.
+    """Return the class for a checkpoint, and whether its head is kept.
 
     Args:
-        source: its name, for messages.
-        config: of a known family.
-        stored: what its weights are.
+        source: the name of the checkpoint, for messages.
+        config: its config, of a known family.
+        stored: the headers of its weights.
         head: `drop` leaves a head out.
 
     Raises:
-        ModelError: the weights hold a head that the named classes would lose, or are not those of the config.
+        ModelError: the weights hold a head that the named classes would lose, or do not fit the config.
     """
     chooser = _Chooser(source, config, stored)
     return chooser.bare() if head == "drop" else chooser.named()
@@ -98,14 +98,14 @@ class _Chooser:
             )
 
     def bare(self) -> Choice:
-        """The model without a head."""
+        """Return the class without a head."""
         self._require(self.base, whole=False)
         if not self.found.head:
             return Choice(self.base, f"none ({self.source} holds a bare model)")
         return Choice(self.base, f"dropped by request ({_roots(self.found.head)} of {self.source})")
 
     def named(self) -> Choice:
-        """What the config names, if the weights are of it."""
+        """Return the class that the config names, if the weights fit it."""
         names: Sequence[str] = self.config.architectures or []
         known = [self.classes[name] for name in names if name in self.classes]
         if known and (len(names) == 1 or known[0].__name__ == names[0]) and not self._lost_by(known[0]):
@@ -127,7 +127,7 @@ class _Chooser:
         return f"; left out: {_roots(self.found.head)}, of pre-training" if self.found.head else ""
 
     def _lost_by(self, cls: type[PreTrainedModel]) -> list[str]:
-        """Names of the head's tensors that the class has no place for."""
+        """Return the names of the head's tensors for which the class has no place."""
         if not self.extra:
             return []
         wanted = self._parts_of(cls)[0].head
@@ -142,7 +142,7 @@ class _Chooser:
         return self.built[cls]
 
     def _fits(self, cls: type[PreTrainedModel]) -> bool:
-        """Whether the class has exactly the stored head."""
+        """Return whether the class has exactly the stored head."""
         try:
             wanted, buffers = self._parts_of(cls)
         except ModelError:
@@ -156,7 +156,7 @@ class _Chooser:
         )
 
     def _would_lose(self, names: Sequence[str]) -> str:
-        """The message for a head that no named class has a place for."""
+        """Return the message for a head for which no named class has a place."""
         shown = ", ".join(self.extra[:SHOWN]) + (", ..." if len(self.extra) > SHOWN else "")
         stated = ", ".join(names) if names else "no class"
         fitting = [name for name, cls in self.classes.items() if self._fits(cls)]
@@ -173,7 +173,7 @@ class _Chooser:
         )
 
     def _require(self, cls: type[PreTrainedModel], whole: bool) -> None:
-        """Refuse weights that are not those of the class; the first tensor that differs is named."""
+        """Refuse weights that do not fit the class; the message names the first tensor that differs."""
         wanted, buffers = self._parts_of(cls)
         pruned = self.config.model_type.startswith(PRUNED_PREFIX)
         optional = {*buffers} if pruned else {*buffers, *OPTIONAL}
@@ -201,7 +201,7 @@ class _Chooser:
 
 
 def _other_class(missing: Sequence[str], wanted: Parts, found: Parts) -> str:
-    """Where only the head is missing, what to do without it."""
+    """Return the remedy if only the head is missing; else ""."""
     if missing and set(missing) <= set(wanted.head) and not found.head:
         return f"; for the model without a head give {DROP}"
     return ""

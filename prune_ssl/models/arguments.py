@@ -1,11 +1,11 @@
-"""What people give the public verbs: a model, a folder or a name; settings of the right types."""
+"""Checks the arguments of the public verbs: a model, a folder or a name; settings of the right types."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,7 +15,7 @@ from prune_ssl.errors import ModelError, PruneError
 from prune_ssl.models.loading import load_model
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
-WORDS = {
+WORDS: dict[object, str] = {
     int: "a whole number",
     float: "a finite number",
     bool: "True or False",
@@ -25,15 +25,15 @@ WORDS = {
 }
 
 
-def as_model(given: Any, verb: str) -> nn.Module:
-    """Return the model that a public verb is given: itself, or what a folder or hub name holds (eval mode).
+def as_model(given: object, verb: str) -> nn.Module:
+    """Return the model that a public verb was given; one that a folder or hub name holds is in eval mode.
 
     Args:
         given: a module, a folder that holds one, or a name on the Hugging Face hub.
         verb: the function's name, for the message.
 
     Raises:
-        ModelError: it is something else, or cannot be loaded.
+        ModelError: the argument is something else, or the model cannot be loaded.
     """
     if isinstance(given, nn.Module):
         return given
@@ -43,11 +43,11 @@ def as_model(given: Any, verb: str) -> nn.Module:
     raise ModelError(f"{verb}: found {shown(given)}, wanted a model, a model folder or a hub name.")
 
 
-def as_own_model(given: Any, verb: str, why: str) -> nn.Module:
-    """Return the model of a verb that changes it in place, which a folder or name cannot be.
+def as_own_model(given: object, verb: str, why: str) -> nn.Module:
+    """Return the model of a verb that changes it in place; a folder or a name is refused.
 
     Raises:
-        ModelError: it is no module.
+        ModelError: the argument is no module.
     """
     if isinstance(given, str | Path):
         raise ModelError(
@@ -57,29 +57,29 @@ def as_own_model(given: Any, verb: str, why: str) -> nn.Module:
     return as_model(given, verb)
 
 
-def shown(value: Any) -> str:
-    """Return a value as it is written, with its type, short enough for a message of one line."""
+def shown(value: object) -> str:
+    """Return a value as Python writes it, with its type, short enough for a message of one line."""
     if isinstance(value, nn.Module):
         return f"a {type(value).__name__}"
     text = " ".join(repr(value).split())
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
 
-def check_types(settings: Any, error: type[PruneError], but: tuple[str, ...] = ()) -> None:
-    """Hold the fields of a frozen dataclass to their annotations, when it is made.
+def check_types(settings: object, error: type[PruneError], but: tuple[str, ...] = ()) -> None:
+    """Check the fields of a frozen dataclass against their annotations; call it in `__post_init__`.
 
-    Lists and ranges become tuples, numbers of numpy plain ones. Booleans are no numbers, text is no list, and
-    NaN and infinity are nothing that can be set.
+    Lists and ranges become tuples, and numbers of numpy become plain ones. A boolean is no number, a text is
+    no list, and NaN and infinity are refused.
 
     Args:
         settings: the dataclass.
-        error: what to raise.
-        but: fields with a check of their own.
+        error: the class of the error to raise.
+        but: the fields that have a check of their own.
 
     Raises:
-        PruneError: of the class `error`, with field, value and what is wanted.
+        PruneError: of the class `error`; it says the field, its value, and what is wanted.
     """
-    cls: Any = type(settings)
+    cls: type = type(settings)
     hints, adapters = _adapters(cls)
     for name, adapter in adapters.items():
         if name in but:
@@ -93,12 +93,12 @@ def check_types(settings: Any, error: type[PruneError], but: tuple[str, ...] = (
 
 
 @cache
-def _adapters(cls: type) -> tuple[dict[str, Any], dict[str, TypeAdapter[Any]]]:
+def _adapters(cls: type) -> tuple[dict[str, object], dict[str, TypeAdapter[object]]]:
     hints = get_type_hints(cls)
     return hints, {each.name: TypeAdapter(hints[each.name], config=STRICT) for each in fields(cls)}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, list | range):
@@ -106,8 +106,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _words(hint: Any) -> str:
-    """Return what an annotation wants, in words."""
+def _words(hint: object) -> str:
+    """Return an annotation in words, for a message."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(map(_words, inner)))

@@ -1,13 +1,13 @@
-"""Owns the refusal of reentrant activation checkpointing, which hides gradients from gates and taps."""
+"""Refuses reentrant activation checkpointing, which hides gradients from gates and taps."""
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.transformers_internals import checkpoint_function
 
 WAY = (
     "use_reentrant=False: model.activation_checkpointing_enable({'use_reentrant': False}), or "
@@ -21,44 +21,44 @@ def checkpointing_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def refuse_reentrant(modules: Iterable[nn.Module], who: str) -> None:
-    """Refuse layers that are switched to reentrant checkpointing.
+    """Refuse layers that recompute their activations in the reentrant way.
 
-    It runs a layer without gradients first and then backward in pieces: a gate, which many layers share,
-    would be gone through twice, and a hook would see states without a gradient.
+    Reentrant checkpointing runs a layer without gradients first, and runs it again in the backward pass. The
+    gradient of a gate, which many layers share, would be computed twice, and a hook would see states without
+    a gradient.
 
     Args:
-        modules: what `checkpointing_layers` gave.
-        who: what does not work with it.
+        modules: the result of `checkpointing_layers`.
+        who: the thing that does not work with it, for the message.
 
     Raises:
-        ModelError: one of them is.
+        ModelError: one of the layers does.
     """
     for module in modules:
-        if module.gradient_checkpointing and _is_reentrant(
-            getattr(module, "_gradient_checkpointing_func", None)
-        ):
+        if module.gradient_checkpointing and _is_reentrant(checkpoint_function(module)):
             raise ModelError(
                 f"{type(module).__name__}: activation checkpointing is switched on with use_reentrant=True, "
                 f"with which {who} cannot work. Give {WAY}."
             )
 
 
-def _is_reentrant(function: Any) -> bool:
-    """Whether a layer's checkpoint function is torch's with its reentrant form, the default of old torch."""
+def _is_reentrant(function: object) -> bool:
+    """Return whether a layer's checkpoint function is torch's in the reentrant form, once its default."""
     if isinstance(function, partial):
         return function.keywords.get("use_reentrant") is not False
     return function is checkpoint
 
 
-def refuse_reentrant_arguments(args: Any, who: str) -> None:
-    """Refuse TrainingArguments that switch it on, before anything is trained.
+def refuse_reentrant_arguments(args: object, who: str) -> None:
+    """Refuse TrainingArguments that ask for reentrant checkpointing, before anything is trained.
 
     Args:
-        args: any object with `activation_checkpointing` and its `_kwargs`, as transformers has them.
-        who: what does not work with it.
+        args: an object with the fields `activation_checkpointing` and `activation_checkpointing_kwargs`, or
+            with their older names.
+        who: the thing that does not work with it, for the message.
 
     Raises:
-        ModelError: they do.
+        ModelError: the arguments ask for it.
     """
     switched_on = getattr(args, "activation_checkpointing", False) or getattr(
         args, "gradient_checkpointing", False

@@ -1,11 +1,13 @@
-"""Checks of a config.json as plain data, before transformers makes anything of its size."""
+"""Checks the fields of a config.json as plain data, before transformers allocates anything of their sizes."""
 
 from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import NoReturn, TypeGuard
 
 from transformers.activations import ACT2FN
 
@@ -50,7 +52,7 @@ MOST = {
     "position_size": 65_536,
     "upsampled_size": 65_536,
 }
-"""Field -> the greatest whole number that any real model could have there."""
+"""Field -> the greatest whole number that a real model could have there."""
 MAY_BE_ZERO = frozenset(
     {
         "num_hidden_layers",
@@ -63,180 +65,215 @@ MAY_BE_ZERO = frozenset(
         "right_max_position_embeddings",
     }
 )
-MAY_BE_NEGATIVE = frozenset({"max_position_embeddings", "position_buckets"})  # -1: as many as there are
+MAY_BE_NEGATIVE = frozenset({"max_position_embeddings", "position_buckets"})
+"""-1 stands for as many positions as there are."""
 LISTS = (("conv_dim", "conv_kernel", "conv_stride"), ("tdnn_dim", "tdnn_kernel", "tdnn_dilation"))
-"""Fields that hold one whole number for each layer of a part."""
+"""Fields that hold one whole number for each layer of a part; the lists of one part have the same length."""
 MOST_ENTRIES, MOST_IN_LIST = 100, 1_000_000
 SHARES = re.compile(r"\w*dropout|layerdrop|mask_(time|feature)_prob")
+"""Names of the fields that hold a probability."""
 ACTIVATIONS = ("hidden_act", "feat_extract_activation", "adapter_act", "conformer_conv_act")
 DTYPE_FIELDS = ("dtype", "torch_dtype")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 FORMAT_VERSION = 1
 PARTS = ("attention", "feed_forward", "feed_forward1", "feed_forward2", "conv_module", "layer")
-"""What `removed` of a pruned layer may name."""
+"""The names that `removed` of a pruned layer may hold."""
+DEFAULT_LAYERS = 12
+"""The number of layers that the config classes of transformers take when the field is missing."""
 
 
-def check_config(fields: Mapping[str, Any], where: str) -> None:
-    """Refuse a config that no model can be made of, by the first field that is wrong.
+@dataclass(frozen=True)
+class _Config:
+    """The fields of a config.json, and the file for the message of a refusal."""
+
+    fields: Mapping[str, object]
+    where: str
+
+    def refuse(self, field: str, wanted: str, found: object = None) -> NoReturn:
+        """Raise the error for a field; `found` is the value to show if it is not the field's own."""
+        shown = repr(self.fields.get(field) if found is None else found)
+        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+        raise ModelError(f"{self.where}: {field}: found {shown}, wanted {wanted}. Correct the config.")
+
+    def number(self, field: str, default: int = 0) -> int:
+        """Return a field's whole number, or the default if it holds none."""
+        value = self.fields.get(field)
+        return value if _is_whole(value) else default
+
+
+def check_config(fields: Mapping[str, object], where: str) -> None:
+    """Refuse a config from which no model can be built; the message names the first wrong field.
 
     Args:
-        fields: what config.json holds.
+        fields: the content of config.json.
         where: the file, for the message.
 
     Raises:
-        ModelError: a field has another type than it must, or a value out of range.
+        ModelError: a field has a wrong type, or a value out of range.
+
+    >>> check_config({"model_type": "hubert", "hidden_size": -8}, "config.json")
+    Traceback (most recent call last):
+    ...
+    prune_ssl.errors.ModelError: config.json: hidden_size: found -8, wanted a whole number of 1 to 65,536. \
+Correct the config.
     """
-
-    def refuse(field: str, wanted: str, found: Any = None) -> None:
-        shown = repr(fields.get(field) if found is None else found)
-        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        raise ModelError(f"{where}: {field}: found {shown}, wanted {wanted}. Correct the config.")
-
-    model_type = fields.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        found = "nothing" if model_type is None else model_type
-        refuse("model_type", f"one of {', '.join(_known())}", found)
-    names = fields.get("architectures")
-    if names is not None and not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
-        refuse("architectures", "a list of class names")
-    for name, value in fields.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            refuse(name, "a finite number")
-    for name in DTYPE_FIELDS:
-        value = fields.get(name)
-        if value is not None and not (isinstance(value, str) and value.removeprefix("torch.") in DTYPES):
-            refuse(name, f"one of {', '.join(DTYPES)}")
-    for name in ACTIVATIONS:
-        value = fields.get(name)
-        if value is not None and not (isinstance(value, str) and value in ACT2FN):
-            refuse(name, "an activation of transformers, such as gelu or relu")
-    _check_numbers(fields, refuse)
-    _check_lists(fields, refuse)
-    _check_labels(fields, refuse)
-    _check_pruned(fields, refuse)
+    config = _Config(fields, where)
+    _check_names(config)
+    _check_numbers(config)
+    _check_lists(config)
+    _check_labels(config)
+    if str(fields.get("model_type")).startswith(PRUNED_PREFIX):
+        _check_pruned(config)
 
 
 def _known() -> list[str]:
     return [name for name, family in FAMILIES.items() if family.classes]
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check_numbers(fields: Mapping[str, Any], refuse: Any) -> None:
+def _check_names(config: _Config) -> None:
+    """Check the model type, the names of classes, dtypes and activations, and that floats are finite."""
+    model_type = config.fields.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        found = "nothing" if model_type is None else model_type
+        config.refuse("model_type", f"one of {', '.join(_known())}", found)
+    names = config.fields.get("architectures")
+    if names is not None and not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
+        config.refuse("architectures", "a list of class names")
+    for name, value in config.fields.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            config.refuse(name, "a finite number")
+    for name in DTYPE_FIELDS:
+        value = config.fields.get(name)
+        if value is not None and not (isinstance(value, str) and value.removeprefix("torch.") in DTYPES):
+            config.refuse(name, f"one of {', '.join(DTYPES)}")
+    for name in ACTIVATIONS:
+        value = config.fields.get(name)
+        if value is not None and not (isinstance(value, str) and value in ACT2FN):
+            config.refuse(name, "an activation of transformers, such as gelu or relu")
+
+
+def _check_numbers(config: _Config) -> None:
     for name, most in MOST.items():
-        value = fields.get(name)
+        value = config.fields.get(name)
         if value is None:
             continue
         least = -1 if name in MAY_BE_NEGATIVE else 0 if name in MAY_BE_ZERO else 1
         if not _is_whole(value) or not least <= value <= most:
-            refuse(name, f"a whole number of {least} to {most:,}")
-    for name, value in fields.items():
+            config.refuse(name, f"a whole number of {least} to {most:,}")
+    for name, value in config.fields.items():
         if not SHARES.fullmatch(name) or not isinstance(value, int | float):
-            continue  # transformers refuses what is no number
+            continue  # transformers itself refuses a value that is no number
         if isinstance(value, bool) or not 0 <= value <= 1:
-            refuse(name, "a number of 0 to 1")
-    value = fields.get("layer_norm_eps")
+            config.refuse(name, "a number of 0 to 1")
+    value = config.fields.get("layer_norm_eps")
     if value is not None and (
         isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1
     ):
-        refuse("layer_norm_eps", "a small number above 0")
-    hidden, heads = fields.get("hidden_size"), fields.get("num_attention_heads")
-    if hidden and heads and not fields.get("head_size") and hidden % heads:
-        refuse("num_attention_heads", f"a divisor of hidden_size ({hidden})")
-    groups = fields.get("num_conv_pos_embedding_groups")
+        config.refuse("layer_norm_eps", "a small number above 0")
+    hidden, heads = config.number("hidden_size"), config.number("num_attention_heads")
+    if hidden and heads and not config.number("head_size") and hidden % heads:
+        config.refuse("num_attention_heads", f"a divisor of hidden_size ({hidden})")
+    groups = config.number("num_conv_pos_embedding_groups")
     if hidden and groups and hidden % groups:
-        refuse("num_conv_pos_embedding_groups", f"a divisor of hidden_size ({hidden})")
+        config.refuse("num_conv_pos_embedding_groups", f"a divisor of hidden_size ({hidden})")
 
 
-def _check_lists(fields: Mapping[str, Any], refuse: Any) -> None:
+def _check_lists(config: _Config) -> None:
     for names in LISTS:
         lengths = {}
         for name in names:
-            value = fields.get(name)
+            value = config.fields.get(name)
             if value is None:
                 continue
             fits = isinstance(value, list | tuple) and 0 < len(value) <= MOST_ENTRIES
-            if not fits or not all(_is_whole(each) and 0 < each <= MOST_IN_LIST for each in value):
-                refuse(name, "a list of one whole number above 0 for each layer")
-            lengths[name] = len(value)
+            entries = list(value) if isinstance(value, list | tuple) else []
+            if not fits or not all(_is_whole(each) and 0 < each <= MOST_IN_LIST for each in entries):
+                config.refuse(name, "a list of one whole number above 0 for each layer")
+            lengths[name] = len(entries)
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            refuse(next(iter(lengths)), f"lists of one length ({shown})")
-    dims, count = fields.get("conv_dim"), fields.get("num_feat_extract_layers")
-    if dims is not None and count is not None and len(dims) != count:
-        refuse("num_feat_extract_layers", f"{len(dims)}, the length of conv_dim")
+            config.refuse(next(iter(lengths)), f"lists of one length ({shown})")
+        count = config.fields.get("num_feat_extract_layers")
+        if "conv_dim" in lengths and count is not None and lengths["conv_dim"] != count:
+            config.refuse("num_feat_extract_layers", f"{lengths['conv_dim']}, the length of conv_dim")
 
 
-def _check_labels(fields: Mapping[str, Any], refuse: Any) -> None:
-    labels = fields.get("id2label")
+def _check_labels(config: _Config) -> None:
+    labels = config.fields.get("id2label")
     if labels is not None:
         if not isinstance(labels, dict) or not all(_is_index(key, MOST["num_labels"]) for key in labels):
-            refuse("id2label", "a mapping from class indices to labels")
+            config.refuse("id2label", "a mapping from class indices to labels")
         if not all(isinstance(label, str | int | float) for label in labels.values()):
-            refuse("id2label", "a label, such as a word, for every index")
+            config.refuse("id2label", "a label, such as a word, for every index")
         if sorted(int(key) for key in labels) != list(range(len(labels))):
-            refuse("id2label", "the indices from 0 on, each once")
-    back = fields.get("label2id")
+            config.refuse("id2label", "the indices from 0 on, each once")
+    back = config.fields.get("label2id")
     if back is not None and (
         not isinstance(back, dict) or not all(_is_index(each, MOST["num_labels"]) for each in back.values())
     ):
-        refuse("label2id", "a mapping from labels to class indices")
+        config.refuse("label2id", "a mapping from labels to class indices")
 
 
-def _is_index(value: Any, below: int) -> bool:
+def _is_index(value: object, below: int) -> bool:
     if isinstance(value, str):
         return re.fullmatch(r"[0-9]{1,9}", value) is not None and int(value) < below
     return _is_whole(value) and 0 <= value < below
 
 
-def _check_pruned(fields: Mapping[str, Any], refuse: Any) -> None:
-    """The fields that a pruned config has beside the stock ones."""
-    if not str(fields.get("model_type")).startswith(PRUNED_PREFIX):
-        return
-    version = fields.get("prune_format_version", FORMAT_VERSION)
+def _check_pruned(config: _Config) -> None:
+    """Check the fields that a pruned config has in addition to those of its stock class."""
+    version = config.fields.get("prune_format_version", FORMAT_VERSION)
     if not _is_whole(version) or not 1 <= version <= FORMAT_VERSION:
-        refuse("prune_format_version", f"{FORMAT_VERSION} (a newer prune_ssl may have written it)")
-    layers = fields.get("num_hidden_layers", 12)
-    sizes = fields.get("pruned_layers")
+        config.refuse("prune_format_version", f"{FORMAT_VERSION} (a newer prune_ssl may have written it)")
+    layers = config.number("num_hidden_layers", DEFAULT_LAYERS)
+    sizes = config.fields.get("pruned_layers")
     if sizes is not None:
         if not isinstance(sizes, dict) or not all(_is_index(key, layers) for key in sizes):
-            shown = f"an entry for some of the layers 0 to {layers - 1}"
-            refuse("pruned_layers", shown, list(sizes) if isinstance(sizes, dict) else sizes)
+            wanted = f"an entry for some of the layers 0 to {layers - 1}"
+            config.refuse("pruned_layers", wanted, list(sizes) if isinstance(sizes, dict) else sizes)
         for index, entry in sizes.items():
-            _check_layer(f"pruned_layers.{index}", entry, fields, refuse)
-    maps = fields.get("reused_maps")
+            _check_layer(f"pruned_layers.{index}", entry, config)
+    maps = config.fields.get("reused_maps")
     if maps is not None and not (
         isinstance(maps, list) and all(_is_whole(each) and 0 < each < layers for each in maps)
     ):
-        refuse("reused_maps", f"a list of layers, of 1 to {layers - 1}")
-    for name, whole in (("residual_dims", True), ("residual_scales", False)):
-        _check_residual(name, fields, refuse, whole)
+        config.refuse("reused_maps", f"a list of layers, of 1 to {layers - 1}")
+    _check_residual(config)
     for name in ("project_features", "bare_projection"):
-        if not isinstance(fields.get(name, False), bool):
-            refuse(name, "true or false")
+        if not isinstance(config.fields.get(name, False), bool):
+            config.refuse(name, "true or false")
 
 
-def _check_residual(name: str, fields: Mapping[str, Any], refuse: Any, whole: bool) -> None:
-    value = fields.get(name)
-    if value is None:
-        return
-    kinds: Any = int if whole else int | float
-    fits = isinstance(value, list) and all(isinstance(x, kinds) and not isinstance(x, bool) for x in value)
-    if not fits or len(value) > MOST["hidden_size"] or not all(math.isfinite(each) for each in value):
-        refuse(name, "a list of numbers, one for each dimension that is left")
-    if whole and not all(0 <= each < MOST["hidden_size"] for each in value):
-        refuse(name, "a list of dimensions of the original residual stream")
+def _check_residual(config: _Config) -> None:
+    """Check the dimensions that are left of the residual stream, and their scales."""
+    for name, kinds in (("residual_dims", (int,)), ("residual_scales", (int, float))):
+        value = config.fields.get(name)
+        if value is None:
+            continue
+        if (
+            not isinstance(value, list)
+            or len(value) > MOST["hidden_size"]
+            or not all(isinstance(each, kinds) and not isinstance(each, bool) for each in value)
+            or not all(abs(each) <= sys.float_info.max for each in value)  # also of huge whole numbers
+        ):
+            config.refuse(name, "a list of numbers, one for each dimension that is left")
+        if name == "residual_dims" and not all(0 <= each < MOST["hidden_size"] for each in value):
+            config.refuse(name, "a list of dimensions of the original residual stream")
 
 
-def _check_layer(where: str, entry: Any, fields: Mapping[str, Any], refuse: Any) -> None:
+def _check_layer(where: str, entry: object, config: _Config) -> None:
+    """Check one entry of `pruned_layers`; `where` is its place in the config."""
     if not isinstance(entry, dict):
-        refuse(where, "the sizes of the layer by name", entry)
-    family = FAMILIES.get(str(fields["model_type"]).removeprefix(PRUNED_PREFIX))
+        config.refuse(where, "the sizes of the layer by name", entry)
+    family = FAMILIES.get(str(config.fields["model_type"]).removeprefix(PRUNED_PREFIX))
     widths = [ffn.field for ffn in family.ffns] if family is not None else []
+    heads = config.number("num_attention_heads", MOST["num_attention_heads"])
     counts = {
-        "num_attention_heads": fields.get("num_attention_heads", MOST["num_attention_heads"]),
+        "num_attention_heads": heads,
         "head_dim": MOST["head_size"],
         "conv_channels": MOST["hidden_size"],
         **dict.fromkeys(widths, MOST["intermediate_size"]),
@@ -245,17 +282,18 @@ def _check_layer(where: str, entry: Any, fields: Mapping[str, Any], refuse: Any)
         place = f"{where}.{name}"
         if name in counts:
             if not _is_whole(value) or not 0 <= value <= counts[name]:
-                refuse(place, f"a whole number of 0 to {counts[name]:,}", value)
+                config.refuse(place, f"a whole number of 0 to {counts[name]:,}", value)
         elif name == "removed":
             if not isinstance(value, list) or not _all_in(value, PARTS):
-                refuse(place, f"a list of some of {', '.join(PARTS)}", value)
+                config.refuse(place, f"a list of some of {', '.join(PARTS)}", value)
         elif name == "heads":
-            heads = counts["num_attention_heads"]
-            if not isinstance(value, list) or not all(_is_whole(x) and 0 <= x < heads for x in value):
-                refuse(place, f"a list of heads, of 0 to {heads - 1}", value)
+            if not isinstance(value, list) or not all(
+                _is_whole(each) and 0 <= each < heads for each in value
+            ):
+                config.refuse(place, f"a list of heads, of 0 to {heads - 1}", value)
         else:
-            refuse(where, f"only {', '.join([*counts, 'heads', 'removed'])}", name)
+            config.refuse(where, f"only {', '.join([*counts, 'heads', 'removed'])}", name)
 
 
-def _all_in(values: Iterable[Any], known: Iterable[str]) -> bool:
+def _all_in(values: Iterable[object], known: Iterable[str]) -> bool:
     return all(isinstance(each, str) and each in known for each in values)

@@ -1,8 +1,8 @@
-"""Owns a start for frontends that are trained from scratch: mel-spaced band-pass filters, and means of them.
+"""Starts a frontend without pre-training: mel-spaced band-pass filters first, and means of them behind.
 
-A random first convolution needs more audio than a small corpus has before it hears what a filterbank hears
-from the first step. It stays an ordinary layer, pruned like any other; a recipe does not train it, which also
-saves a third of a step of a small model.
+A random first convolution needs more audio than a small corpus has to become a filterbank, which this one is
+from the first step. It stays an ordinary layer and is pruned like any other. A recipe does not train
+it, which also saves a third of the time of a step of a small model.
 """
 
 from __future__ import annotations

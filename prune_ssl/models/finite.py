@@ -1,4 +1,4 @@
-"""Owns the question whether all numbers of a model are finite, and the refusal where they are not."""
+"""Checks that all numbers of a model are finite, and refuses a model in which one is not."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
@@ -15,10 +15,13 @@ NAMED = 3  # tensors that a message names; the others are counted
 
 @torch.no_grad()
 def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
-    """Return whether every number is finite; one look at the result for all tensors of a device together.
+    """Return whether every number is finite, with one synchronisation for each device.
 
     Args:
-        tensors: of any shapes, dtypes and devices; those that are no floating point numbers count as finite.
+        tensors: tensors of any shapes, dtypes and devices. Whole numbers count as finite.
+
+    >>> all_finite([torch.ones(2), torch.tensor([1.0, float("nan")])])
+    False
     """
     by_device: dict[torch.device, list[torch.Tensor]] = {}
     for each in tensors:
@@ -50,7 +53,7 @@ def not_finite(state: Mapping[str, torch.Tensor]) -> Iterator[str]:
 
 
 def shown_names(names: Iterable[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     listed = list(names)
     more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
     return ", ".join(listed[:NAMED]) + more
@@ -61,11 +64,11 @@ def require_finite(model: nn.Module | Mapping[str, torch.Tensor], what: str, adv
 
     Args:
         model: a module, or its state_dict.
-        what: how the message names it.
-        advice: what to do then.
+        what: the name of the model in the message.
+        advice: the remedy in the message.
 
     Raises:
-        ModelError: one is not; the message names the tensors.
+        ModelError: a number is not finite; the message names the tensors.
     """
     state = model.state_dict() if isinstance(model, nn.Module) else model
     if all_finite(state.values()):

@@ -1,7 +1,7 @@
-"""Loading: a folder, a hub name or a saved pruned model becomes a module in float32."""
+"""Loading: makes a module in float32 from a folder, a hub name or a saved pruned model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,19 +20,20 @@ from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.skeleton import backbone_prefix
 from prune_ssl.models.weights import read_headers
 
-ALIGNMENT_BYTES = 64  # of torch's CPU allocator
+ALIGNMENT_BYTES = 64
+"""The alignment of memory from torch's CPU allocator."""
 MOST_CONFIG_BYTES = 50_000_000
 
 
-def load_config(source: str | Path, settings: Mapping[str, Any] | None = None) -> PreTrainedConfig:
+def load_config(source: str | Path, settings: Mapping[str, object] | None = None) -> PreTrainedConfig:
     """Read the config of a speech SSL model.
 
     Args:
         source: a folder with config.json, or a name on the Hugging Face hub.
-        settings: fields that take the place of the config's own.
+        settings: fields that replace those of the config.
 
     Raises:
-        ModelError: nothing is there, the config is not of a known family, or a field cannot have that value.
+        ModelError: there is no model, its family is not known, or a field cannot have its value.
     """
     return _config_in(_place_of(source), settings or {})
 
@@ -44,7 +45,7 @@ def _place_of(source: str | Path) -> Place:
         raise ModelError(f"cannot read a model config from {error}") from error
 
 
-def _config_in(place: Place, settings: Mapping[str, Any]) -> PreTrainedConfig:
+def _config_in(place: Place, settings: Mapping[str, object]) -> PreTrainedConfig:
     file = place.folder / "config.json"
     fields = _read(file, place)
     check_config({**fields, **settings}, str(file))
@@ -63,7 +64,7 @@ def _config_in(place: Place, settings: Mapping[str, Any]) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             str(place.folder), trust_remote_code=False, **settings
         )
-    except Exception as error:  # transformers raises of every kind for a field that it did not expect
+    except Exception as error:  # transformers may raise any kind for a field that it did not expect
         words = " ".join(str(error).split())[:300]
         kind = "" if isinstance(error, StrictDataclassError) else f"{type(error).__name__}: "
         raise ModelError(f"the config of {place.name} cannot be so: {kind}{words}") from error
@@ -71,7 +72,7 @@ def _config_in(place: Place, settings: Mapping[str, Any]) -> PreTrainedConfig:
     return config
 
 
-def _read(file: Path, place: Place) -> dict[str, Any]:
+def _read(file: Path, place: Place) -> dict[str, object]:
     """Read config.json as plain data."""
     if not file.is_file():
         peft = (place.folder / "adapter_config.json").is_file()
@@ -86,8 +87,9 @@ def _read(file: Path, place: Place) -> dict[str, Any]:
         )
     if (place.folder / "adapter_config.json").is_file():
         raise ModelError(
-            f"{place.folder} holds a PEFT adapter (adapter_config.json) beside the model, and what is pruned "
-            "would not be their sum. Call merge_and_unload() and save that model to a folder of its own."
+            f"{place.folder} holds a PEFT adapter (adapter_config.json) beside the model; pruning would "
+            "change the model and miss the adapter. Call merge_and_unload() and save that model to a folder "
+            "of its own."
         )
     try:
         if file.stat().st_size > MOST_CONFIG_BYTES:
@@ -107,7 +109,7 @@ def _read(file: Path, place: Place) -> dict[str, Any]:
 
 def load_model(
     source: str | Path,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     *,
     head: Head = "keep",
     allow_pickle: bool = False,
@@ -118,14 +120,14 @@ def load_model(
 
     Args:
         source: a folder with config.json and safetensors, or a name on the Hugging Face hub.
-        settings: fields that take the place of the config's own.
-        head: `drop` loads the model without the head that it has.
-        allow_pickle: read pytorch_model.bin where there are no safetensors. Only tensors are taken from it.
+        settings: fields that replace those of the config.
+        head: `drop` leaves out the head that the checkpoint has.
+        allow_pickle: read pytorch_model.bin if there are no safetensors. Only tensors are taken from it.
 
     Raises:
-        ModelError: nothing is there, the config is not of a known family, or the weights do not fit: names
-            and shapes are compared before anything is allocated. The weights hold a head of another class
-            than the config names.
+        ModelError: there is no model, its family is not known, its weights do not fit its config, or they
+            hold a head that the class in the config would lose. Names and shapes are compared before any
+            weight is allocated.
     """
     if head not in get_args(Head):
         raise ModelError(f"head: found {head!r}, wanted one of {', '.join(get_args(Head))}.")
@@ -133,6 +135,7 @@ def load_model(
     config = _config_in(place, settings or {})
     stored = read_headers(place.folder, allow_pickle)
     choice = choose_class(place.name, config, stored, head)
+    more: dict[str, Any] = dict(settings or {})
     try:
         loaded: Any = choice.cls.from_pretrained(
             str(place.folder),
@@ -140,13 +143,13 @@ def load_model(
             output_loading_info=True,
             use_safetensors=not stored.pickled,
             weights_only=True,
-            **(settings or {}),
+            **more,
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         words = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"cannot load the weights of {place.name}: {words}") from error
-    model, info = loaded
-    assert isinstance(model, PreTrainedModel)
+    model: PreTrainedModel = loaded[0]
+    info: Mapping[str, Iterable[str]] = loaded[1]
     _check_complete(place.name, info, is_pruned(model) and head == "keep")
     _align(model)
     model.name_or_path = model.config.name_or_path = place.name
@@ -156,20 +159,20 @@ def load_model(
 
 
 def _align(model: PreTrainedModel) -> None:
-    """Move weights that lie unaligned in the mapped file into memory of their own.
+    """Move weights that are unaligned in the mapped file into memory of their own.
 
-    CPU kernels sum unaligned data in another order, so that a loaded model would differ from the saved one in
-    the last bit.
+    CPU kernels sum unaligned data in another order. A loaded model would differ from the saved one in the
+    last bit.
     """
     for parameter in model.parameters():
         if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT_BYTES:
             parameter.data = parameter.data.clone()
 
 
-def _check_complete(source: str | Path, info: dict[str, Any], pruned: bool) -> None:
-    """Refuse weights that were made up, or, in a folder of ours, left out.
+def _check_complete(source: str | Path, info: Mapping[str, Iterable[str]], pruned: bool) -> None:
+    """Refuse weights that transformers made up, or that it left out of a folder of prune_ssl.
 
-    Checkpoints of others may carry weights that their class does not use, and lack a mask embedding.
+    Other checkpoints may hold weights that their class does not use, and may lack a mask embedding.
     """
     missing = sorted(key for key in info["missing_keys"] if pruned or not key.endswith("masked_spec_embed"))
     unexpected = sorted(info["unexpected_keys"]) if pruned else []

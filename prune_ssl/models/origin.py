@@ -1,10 +1,9 @@
-"""Owns what a model remembers of the checkpoint that it came from: its folder, its dtypes, its head."""
+"""The memory of a model: the folder from which it was loaded, its dtypes there, and the fate of its head."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,17 +20,17 @@ class Origin:
 
     place: Place
     dtypes: Mapping[str, torch.dtype] = field(repr=False)
-    """Of its stored tensors, by canonical name from the backbone on."""
+    """The dtypes of the stored tensors by canonical name, without the path of the backbone."""
     main_dtype: torch.dtype
-    """That of most of its numbers."""
+    """The dtype of most numbers."""
     prefix: str
-    """Of the backbone's tensors in a model with a head."""
+    """The start of the names of the backbone's tensors in a model with a head."""
     head: str
-    """What became of its head, in a few words."""
+    """Whether the head was kept or dropped, in a few words."""
 
 
 def origin_of(model: nn.Module) -> Origin | None:
-    """Return where a model was loaded from; None for one that `load_model` did not make."""
+    """Return where a model was loaded from; None if `load_model` did not make it."""
     found = getattr(model, ATTRIBUTE, None)
     return found if isinstance(found, Origin) else None
 
@@ -42,21 +41,21 @@ def set_origin(model: nn.Module, origin: Origin) -> None:
 
 
 def hand_on_origin(old: nn.Module, new: nn.Module) -> None:
-    """Let a model remember what the one that it is made of remembers."""
+    """Let a new model remember the origin and the asked dtype of the model that it is made from."""
     for name in (ATTRIBUTE, WRITTEN):
         if hasattr(old, name):
             setattr(new, name, getattr(old, name))
 
 
 def forget_origin(model: nn.Module) -> None:
-    """Let a model that was loaded from a folder of the moment be one that `load_model` did not make."""
+    """Let a model forget its origin and asked dtype; for a model that was loaded from a temporary folder."""
     for name in (ATTRIBUTE, WRITTEN):
         if hasattr(model, name):
             delattr(model, name)
 
 
 def write_in(model: nn.Module, dtype: torch.dtype) -> None:
-    """Have a model's floats saved in a dtype, whatever they came in; memory budgets count in it."""
+    """Ask that a model's floats are saved in a dtype; memory budgets count in it as well."""
     setattr(model, WRITTEN, dtype)
 
 
@@ -79,9 +78,9 @@ def make_origin(
 def written_dtypes(model: nn.Module) -> dict[str, torch.dtype]:
     """Return the dtype that each entry of a model's state_dict is saved in.
 
-    What `load_model` read as half floats and holds in float32 goes back to what it was; all else stays.
+    Half floats, which `load_model` holds in float32, go back to their stored dtype; other dtypes stay.
     """
-    state: Mapping[str, Any] = model.state_dict(keep_vars=True)
+    state: Mapping[str, torch.Tensor] = model.state_dict(keep_vars=True)
     origin, asked = origin_of(model), getattr(model, WRITTEN, None)
     if asked is not None:
         return {n: asked if value.is_floating_point() else value.dtype for n, value in state.items()}

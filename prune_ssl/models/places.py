@@ -1,4 +1,4 @@
-"""Owns what a model's name means: a folder that is there, or a repository of the hub, brought here first."""
+"""Finds the folder that a model's name means: one on disk, or a repository of the hub that is downloaded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, ModelInfo, constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from prune_ssl.errors import ModelError
 
 HUB_SECONDS = 4.0
-"""The hub is given so long to say what a repository holds."""
+"""The time in which the hub must answer what a repository holds."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_NAME_LENGTH = 96
 OTHER_WEIGHTS = (
@@ -32,7 +31,7 @@ OTHER_WEIGHTS = (
     "*.pth",
     "*.ckpt",
 )
-"""Not brought from the hub when the repository has safetensors."""
+"""The files that are not downloaded if the repository has safetensors."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,20 @@ class Place:
     """Where the files of a model lie."""
 
     name: str
-    """As it was given."""
+    """The name as the caller gave it."""
     folder: Path
     root: Path
-    """Links in the folder may point into this one: of a hub snapshot, the repository's part of the cache."""
+    """Links in the folder may point into this one; for a snapshot of the hub it is the repository's cache."""
 
 
 def locate(source: str | Path) -> Place:
     """Return the folder of a model.
 
     Args:
-        source: a folder, or ORG/NAME on the hub (taken from the local cache when the hub cannot be reached).
+        source: a folder, or ORG/NAME on the hub. The local cache serves if the hub cannot be reached.
 
     Raises:
-        ModelError: neither is there. What cannot be a hub name is refused without asking the network.
+        ModelError: there is neither. A name that cannot be on the hub is refused without asking the network.
     """
     name = str(source)
     if not name.strip():
@@ -93,7 +92,7 @@ def _may_be_on_hub(source: str | Path, name: str) -> bool:
 
 
 def _is_single_name(source: str | Path, name: str) -> bool:
-    """Whether it could be one of the few old hub names without an organisation."""
+    """Return whether a name may be one of the few old hub names without an organisation."""
     return isinstance(source, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) is not None
 
 
@@ -109,7 +108,7 @@ def _folder_of_file(path: Path) -> str:
 
 
 def _nearest(path: Path) -> str:
-    """Return the existing folder with the most alike name, as a sentence."""
+    """Return a sentence that proposes the existing folder with the most similar name, or ""."""
     try:
         parent = path.parent
         while not parent.is_dir() and parent != parent.parent:
@@ -125,7 +124,7 @@ def _cached(name: str) -> Path | None:
     """Return the snapshot in the local cache."""
     try:
         folder = Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError):  # of the hub's errors all are one of these
+    except (OSError, ValueError):  # every error of the hub is one of these
         return None
     return folder if (folder / "config.json").exists() else None
 
@@ -147,16 +146,16 @@ def _from_hub(name: str, path: Path) -> Path:
 
 
 def _ask_hub(name: str) -> tuple[str, list[str]] | str:
-    """Return a repository's commit and files, or in words why not, after `HUB_SECONDS` at most."""
-    found: list[Any] = []
+    """Return the commit and the files of a repository, or why the hub did not say, within `HUB_SECONDS`."""
+    found: list[ModelInfo | Exception] = []
 
     def ask() -> None:
         try:
             found.append(HfApi().model_info(name, timeout=HUB_SECONDS))
-        except Exception as error:  # of the network, the proxy, the certificates
+        except Exception as error:  # from the network, the proxy or the certificates
             found.append(error)
 
-    asking = threading.Thread(target=ask, daemon=True)  # looking a host up has no limit of its own
+    asking = threading.Thread(target=ask, daemon=True)  # looking up a host has no time limit of its own
     asking.start()
     asking.join(HUB_SECONDS)
     if not found:
@@ -172,11 +171,11 @@ def _ask_hub(name: str) -> tuple[str, list[str]] | str:
 
 
 def _download(name: str, commit: str, files: list[str]) -> Path:
-    """Bring a repository's files here, without weights in other formats where it has safetensors."""
+    """Download the files of a repository; of the weights only the safetensors, if there are any."""
     try:
         chosen = [glob.escape(each) for each in files_to_bring(files)]
         return Path(snapshot_download(name, revision=commit, allow_patterns=chosen))
-    except Exception as error:  # of the network or the disk
+    except Exception as error:  # from the network or the disk
         folder = _cached(name)
         if folder is not None:
             return folder
@@ -185,7 +184,7 @@ def _download(name: str, commit: str, files: list[str]) -> Path:
 
 
 def files_to_bring(files: Iterable[str]) -> list[str]:
-    """Return what to bring of a repository: its top folder and language model, one format of weights."""
+    """Return the files to download: those of the top folder and the language model, one format of weights."""
     every = [each for each in files if "/" not in each or each.startswith("language_model/")]
     if not any(re.fullmatch(r"model.*\.safetensors", each) for each in every):
         return every

@@ -1,11 +1,10 @@
-"""Whether a model can be had again from its class and its config, and whether its modules are plain ones."""
+"""Says whether class and config are enough to build a model again, and whether its modules are plain."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from prune_ssl.errors import ModelError
 from prune_ssl.models.architectures import classes_of
 from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.skeleton import Shapes, build_on_meta, differences, shapes_of
+from prune_ssl.models.torch_internals import hooks_of
 
 ADAPTER_CLASSES = frozenset(
     {"BaseTunerLayer", "BaseTuner", "PeftModel", "LoraLayer", "LoRALayer", "LoRAParametrization"}
@@ -63,10 +63,11 @@ LAYER = re.compile(r"(?:^|\.)encoder\.(?:encoder\.)?layers?\.(\d+)\.")
 
 
 def require_plain(model: nn.Module) -> None:
-    """Refuse a model whose layers are wrapped by what a cut would not see.
+    """Refuse a model whose weights are wrapped, so that a cut would miss a part of them.
 
     Raises:
-        ModelError: adapters that are not merged, quantised layers, parametrisations other than weight norm.
+        ModelError: there are adapters that are not merged, quantised layers, or parametrisations other than
+            weight norm.
     """
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
         raise ModelError(_quantised(type(model).__name__, "it says so"))
@@ -91,25 +92,24 @@ def _require_plain_module(path: str, module: nn.Module) -> None:
     if names & ADAPTER_CLASSES or any(ADAPTER_NAMES.search(name) for name in own):
         raise ModelError(
             f"{path} ({type(module).__name__}) holds an adapter (LoRA or its kin) that is not merged; a cut "
-            "would lose it. Call model = model.merge_and_unload() (peft) first, and give what it returns."
+            "would lose it. Call model = model.merge_and_unload() (peft) first, and give the result."
         )
     modules = {f"{each.__module__}." for each in type(module).__mro__}
     if names & QUANTISED_CLASSES or any(each.startswith(QUANTISED_MODULES) for each in modules):
         raise ModelError(_quantised(path, type(module).__name__))
     if parametrize.is_parametrized(module):
-        chains: Any = module.parametrizations
-        for tensor, chain in chains.items():
-            odd = [type(each).__name__ for each in chain if type(each).__name__ != "_WeightNorm"]
+        for tensor, chain in module.get_submodule("parametrizations").named_children():
+            odd = [type(each).__name__ for each in chain.children() if type(each).__name__ != "_WeightNorm"]
             if odd:
                 raise ModelError(
-                    f"{path}.{tensor} is parametrised ({', '.join(odd)}): what is cut must be plain tensors. "
+                    f"{path}.{tensor} is parametrised ({', '.join(odd)}): only plain tensors can be cut. "
                     f"Merge it first: torch.nn.utils.parametrize.remove_parametrizations(module, {tensor!r})."
                 )
-    hooks = [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
+    hooks = [type(hook).__name__ for hook in hooks_of(module)]
     if "SpectralNorm" in hooks or any(name.endswith("_orig") for name in own):
         undo = "remove_spectral_norm(module)" if "SpectralNorm" in hooks else "prune.remove(module, name)"
         raise ModelError(
-            f"{path} makes its weight anew at each call: what is cut must be plain tensors. Make it so "
+            f"{path} computes its weight at each call; only plain tensors can be cut. Make it plain "
             f"first: torch.nn.utils.{undo}."
         )
 
@@ -126,15 +126,16 @@ class Obstacle:
     """Why a saved model could not be loaded again."""
 
     words: str
-    """What is in the way, and what to do, in one line."""
+    """The reason and the remedy, in one line."""
     factory: bool
-    """Whether no config can say it, so that only a function of the user's own makes such a model."""
+    """Whether no config can describe the model, so that only a function of the user's own makes it."""
 
 
 def obstacle_to_loading(model: nn.Module) -> Obstacle | None:
-    """Return what would keep a saved model from being loaded again; None: nothing.
+    """Return the first obstacle to loading the model again once it is saved, or None.
 
-    The model's class is built from its config on the meta device; names, shapes and activations are compared.
+    The class of the model is built from its config on the meta device. Names, shapes and activations are
+    compared.
     """
     if not isinstance(model, PreTrainedModel):
         return None
@@ -163,7 +164,7 @@ def _obstacles(model: PreTrainedModel) -> Iterator[Obstacle]:
         field = _field(odd[0], found, wanted)
         way = field or f"For a module of one's own, {FACTORY}."
         yield Obstacle(
-            f"{name} cannot be had again from its config: {_place(odd[0], model, rebuilt)}{more}. {way}",
+            f"{name} cannot be rebuilt from its config: {_place(odd[0], model, rebuilt)}{more}. {way}",
             not field,
         )
         return
@@ -178,7 +179,7 @@ FACTORY = (
 
 
 def _place(difference: str, model: nn.Module, rebuilt: nn.Module) -> str:
-    """The module where two models differ, with its classes there, before the tensor that differs."""
+    """Return the module in which two models differ, its two classes, and the tensor that differs."""
     path = difference.split(" ")[0].rstrip(":")
     while path:
         path = path.rpartition(".")[0]
@@ -197,7 +198,7 @@ def _class_at(model: nn.Module, path: str) -> str:
 
 
 def _field(difference: str, found: Shapes, wanted: Shapes) -> str:
-    """Say which field of the config to set, where one is known; else nothing."""
+    """Return which field of the config to set, as a sentence; "" if none is known."""
     tensor = difference.split(" ")[0].rstrip(":")
     for pattern, axis, field in SIZE_FIELDS:
         if re.fullmatch(pattern, tensor) and tensor in found and tensor in wanted:
@@ -209,8 +210,7 @@ def _field(difference: str, found: Shapes, wanted: Shapes) -> str:
 
 
 def _other_activations(model: nn.Module, rebuilt: nn.Module) -> Iterator[Obstacle]:
-    entries: Any = ACT2CLS.values()  # a class, or one with its arguments
-    known = {each if isinstance(each, type) else each[0] for each in entries}
+    known = {each[0] if isinstance(each, tuple) else each for each in ACT2CLS.values()}
     there = dict(rebuilt.named_modules())
     for path, module in model.named_modules():
         other = there.get(path)
@@ -237,8 +237,7 @@ def _shared(model: nn.Module, rebuilt: nn.Module) -> Iterator[Obstacle]:
 def _ties(model: nn.Module) -> set[tuple[str, str]]:
     first: dict[int, str] = {}
     pairs = set()
-    every: Any = model.named_parameters(remove_duplicate=False)
-    for name, parameter in every:
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) in first:
             pairs.add((first[id(parameter)], name))
         first.setdefault(id(parameter), name)

@@ -1,4 +1,4 @@
-"""Owns what a class and a config say of a model's tensors: names and shapes, from the meta device."""
+"""Finds the names and shapes of a model's tensors from its class and config, on the meta device."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class Parts:
 
 @contextmanager
 def _unfilled() -> Iterator[None]:
-    """Make modules without memory, and without drawing random numbers that others wait for."""
+    """Make modules without memory; the random numbers of the program stay as they are."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"), no_init_weights():
         yield
 
 
 def build_on_meta(cls: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
-    """Return the class built from a copy of the config, without memory.
+    """Return a model of the class, built from a copy of the config without memory.
 
     Raises:
-        ModelError: the class cannot be built from it.
+        ModelError: the class cannot be built from the config.
     """
     try:
         with _unfilled():
             return cls(copy.deepcopy(config))
-    except Exception as error:  # a constructor raises of every kind for what it was not written for
+    except Exception as error:  # a constructor may raise any kind for a config that it does not expect
         words = " ".join(str(error).split())[:200] or "no reason given"
         raise ModelError(
             f"{cls.__name__} cannot be built from its config: {type(error).__name__}: {words}. Correct the "
@@ -56,7 +56,7 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def backbone_prefix(cls: type[PreTrainedModel]) -> str:
-    """Return what the names of the backbone's tensors start with in a model with a head."""
+    """Return the start of the names of the backbone's tensors in a model with a head."""
     prefix = str(cls.base_model_prefix)
     return f"{prefix}." if prefix else ""
 
@@ -65,9 +65,9 @@ def parted(shapes: Shapes, prefix: str, bare: Iterable[str]) -> Parts:
     """Sort tensors into those of the backbone and those outside.
 
     Args:
-        shapes: by canonical name.
-        prefix: of the backbone in a model with a head.
-        bare: names of a bare model's tensors, which a checkpoint without that prefix has.
+        shapes: the shape of each tensor by canonical name.
+        prefix: the start of the backbone's names in a model with a head.
+        bare: the names in a bare model, which a checkpoint without the prefix has.
     """
     if prefix and any(name.startswith(prefix) for name in shapes):
         backbone = {name.removeprefix(prefix): s for name, s in shapes.items() if name.startswith(prefix)}
@@ -82,7 +82,7 @@ def parted(shapes: Shapes, prefix: str, bare: Iterable[str]) -> Parts:
 
 
 def differences(found: Shapes, wanted: Shapes, optional: Iterable[str] = ()) -> list[str]:
-    """Say in which tensors two models differ: missing, left over, or of another shape."""
+    """Return a line for each tensor in which two models differ: missing, left over, or of another shape."""
     lines = []
     for name, shape in wanted.items():
         if name not in found:
@@ -94,6 +94,6 @@ def differences(found: Shapes, wanted: Shapes, optional: Iterable[str] = ()) -> 
 
 
 def buffer_names(model: nn.Module) -> set[str]:
-    """Return the canonical names of what is no parameter in a model's state_dict."""
+    """Return the canonical names of the buffers in a model's state_dict."""
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return {canonical(name) for name in model.state_dict() if name not in parameters}

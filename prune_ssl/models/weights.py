@@ -1,4 +1,4 @@
-"""Owns the files that a model's weights lie in: which, and the names, shapes and dtypes of their headers."""
+"""Reads the headers of the files with a model's weights: the names, shapes and dtypes of the tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,7 +27,7 @@ DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
-    "I64": torch.int64,  # of buffers: a batch norm counts its batches
+    "I64": torch.int64,  # a batch norm counts its batches
     "I32": torch.int32,
     "BOOL": torch.bool,
 }
@@ -41,7 +40,7 @@ ALLOW = (
 
 @dataclass(frozen=True)
 class Stored:
-    """What the files of a folder hold, as their headers say: no weight is read."""
+    """The tensors in the files of a folder, as the headers say; no weight is read."""
 
     shapes: dict[str, tuple[int, ...]]
     dtypes: dict[str, torch.dtype]
@@ -49,14 +48,14 @@ class Stored:
 
 
 def read_headers(folder: Path, allow_pickle: bool = False) -> Stored:
-    """Read what the weights of a folder are; safetensors are preferred to pickles.
+    """Read the headers of the weights in a folder; safetensors are preferred to pickles.
 
     Args:
-        folder: of a model.
+        folder: the folder of a model.
         allow_pickle: whether pytorch_model.bin may be read (tensors only: nothing in it is run).
 
     Raises:
-        ModelError: there are none, or a file is damaged; or only pickles, and they are not allowed.
+        ModelError: there are no weights, or only pickles that are not allowed, or a file is damaged.
     """
     for index, single, pickled in ((INDEX, SINGLE, False), (PICKLED_INDEX, PICKLED, True)):
         if not (folder / single).exists() and not (folder / index).exists():
@@ -87,9 +86,9 @@ def _what_is_there(folder: Path) -> str:
 
 
 def _shards(index: Path) -> list[Path]:
-    """Return the files that an index names, all of them there and in its own folder."""
+    """Return the files that an index names; each must exist in the folder of the index."""
     try:
-        found: Any = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        found: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted(set(found.values()))
         fits = bool(names) and all(isinstance(each, str) for each in [*names, *found])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -144,7 +143,7 @@ def _dtype(file: Path, name: str, stored: str) -> torch.dtype:
 def _pickled_header(file: Path) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
     try:
         found = torch.load(file, map_location="meta", weights_only=True)
-    except Exception as error:  # torch raises of every kind for what is no file of its own
+    except Exception as error:  # torch may raise any kind for a file that it did not write
         raise ModelError(_damaged(file, error)) from error
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in found.items()
@@ -172,7 +171,7 @@ def _damaged(file: Path, error: Exception) -> str:
 
 
 def canonical(name: str) -> str:
-    """Return a tensor's name in one spelling: weight norms and layer norms have an old and a new one."""
+    """Return the name of a tensor in one spelling; weight norms and layer norms have an old and a new one."""
     for new, old in (
         (".parametrizations.weight.original0", ".weight_g"),
         (".parametrizations.weight.original1", ".weight_v"),

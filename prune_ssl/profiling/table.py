@@ -23,6 +23,7 @@ from transformers import PretrainedConfig
 
 from prune_ssl.errors import ArtifactError, BudgetError
 from prune_ssl.models.registry import input_shape
+from prune_ssl.models.transformers_internals import attention_of
 from prune_ssl.profiling.machine import machine_facts, steady_heap, thread_count
 from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Conditions, as_budget
@@ -96,7 +97,7 @@ def _cached_table(
         "machine": machine_facts(at.device),
         "at": vars(at),
         "model": type(model).__name__,
-        "attention": str(getattr(getattr(model, "config", None), "_attn_implementation", None)),
+        "attention": str(attention_of(getattr(model, "config", None))),
         "shapes": graph.shapes,
         # Properties that change the time but not the shapes: number of heads, strides, activation.
         "groups": {name: [group.kind, group.size] for name, group in graph.groups.items()},

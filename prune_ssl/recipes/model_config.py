@@ -75,7 +75,8 @@ def _problem_with(name: str, value: object, default: object) -> str | None:
     counted = isinstance(default, int) and not isinstance(default, bool) and default > 0
     if counted and not name.endswith(("_id", "_masks")) and isinstance(value, int):
         return None if _is_size(value) else f"a whole number from 1 to {MOST_OF_A_SIZE}"
-    if isinstance(default, (list, tuple)) and isinstance(value, list):
+    of_sizes = isinstance(default, (list, tuple)) and all(isinstance(each, int) for each in default)
+    if of_sizes and isinstance(value, list):
         right = 0 < len(value) <= 100 and all(map(_is_size, value))
         return None if right else f"1 to 100 whole numbers from 1 to {MOST_OF_A_SIZE}"
     return None

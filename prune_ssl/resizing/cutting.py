@@ -1,13 +1,13 @@
-"""resize(): exact removal of units into a new, smaller model."""
+"""resize(): removes units exactly, and returns a new, smaller model."""
 
 import copy
 from collections.abc import Mapping, Sequence
 from math import isfinite, sqrt
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -25,7 +25,7 @@ from prune_ssl.models.layers import (
     remove_layer,
     state_heads,
 )
-from prune_ssl.resizing.restate import restate_config, restate_sizes
+from prune_ssl.resizing.restate import restate_config, restate_sizes, state
 from prune_ssl.tracing import Group, PruningGraph
 from prune_ssl.tracing.arguments import as_model_and_graph
 
@@ -36,16 +36,17 @@ def resize(
     keep: Mapping[str, Sequence[int]] | Plan,
     inplace: bool = False,
 ) -> nn.Module:
-    """Cut the units that are not kept out of `model`.
+    """Cut all units out of `model` but those that are kept.
 
-    With gates held at the same keep, the masked model and the result compute the same function. Scales of a
-    plan are folded into the consumers' weights. Heads keep their own size; an attention or FFN with no unit
-    left becomes its output bias, a removed block gives zeros, a removed layer passes its input on.
+    The result computes the same function as the model whose gates are held at the same keep. The scales of a
+    plan are folded into the weights of the consumers. Heads keep their own size. An attention or FFN without
+    units becomes its output bias, a removed block gives zeros, and a removed layer passes its input on.
 
     Args:
         model: the model that was traced, without gates attached, or its folder or hub name.
-        graph: what `trace(model)` gave.
-        keep: group name -> kept units (groups not named stay whole), or a plan of `Gates.finalize`.
+        graph: the result of `trace(model)`.
+        keep: group name -> kept units (a group that is not named stays whole), or a plan of
+            `Gates.finalize`.
         inplace: cut `model` itself instead of a copy, to save memory.
 
     Returns:
@@ -54,6 +55,14 @@ def resize(
     Raises:
         KeepError: the keep does not fit the graph.
         ModelError: the model is not the one that was traced, or its class cannot be rebuilt from a config.
+
+    >>> from transformers import HubertConfig, HubertModel
+    >>> from prune_ssl import trace
+    >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    >>> model = HubertModel(HubertConfig(**sizes, num_conv_pos_embedding_groups=2))
+    >>> small = resize(model, trace(model), {"layer.0.ffn": [0, 3]})
+    >>> small.encoder.layers[0].feed_forward.intermediate_dense
+    Linear(in_features=16, out_features=2, bias=True)
     """
     model = as_model_and_graph(model, graph, "resize")
     plan = checked_plan(graph, keep)
@@ -67,7 +76,7 @@ def resize(
 
 
 def checked_plan(graph: PruningGraph, keep: Mapping[str, Sequence[int]] | Plan) -> Plan:
-    """Return a plan whose units are sorted, and their scales with them.
+    """Return a plan whose units are sorted, each with its scale.
 
     Raises:
         KeepError: units or scales do not fit the graph.
@@ -77,7 +86,7 @@ def checked_plan(graph: PruningGraph, keep: Mapping[str, Sequence[int]] | Plan) 
     kept, scales = graph.check(keep.keep), {}
     for name, values in keep.scales.items():
         if name not in graph.groups:
-            graph.check({name: ()})  # says which name is meant
+            graph.check({name: ()})  # raises, and names the nearest group
         units = keep.keep.get(name, range(graph.groups[name].size))
         if len(values) != len(units) or not all(isfinite(value) for value in values):
             raise KeepError(
@@ -94,7 +103,7 @@ def cut_tensors(
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
 ) -> dict[str, torch.Tensor]:
-    """Return the new value of every parameter and buffer that loses entries or takes a scale."""
+    """Return the new value of each parameter and buffer that loses entries or takes a scale."""
     tensors: dict[str, torch.Tensor] = dict(model.named_parameters()) | dict(model.named_buffers())
     cut = _Cut(model, tensors)
     for name, group in graph.groups.items():
@@ -114,9 +123,9 @@ def cut_tensors(
 
 
 class _Cut:
-    """Collects factors and kept entries for each tensor and axis, then applies them at once.
+    """Collects factors and kept entries for each tensor and axis, and applies them at once.
 
-    Several groups may own one axis (heads and head dimensions): an entry stays when all of them keep it.
+    Several groups may own one axis, such as heads and head dimensions. An entry stays if all of them keep it.
     """
 
     def __init__(self, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -124,7 +133,7 @@ class _Cut:
         self.factors: dict[tuple[str, int], torch.Tensor] = {}
         self.kept: dict[tuple[str, int], torch.Tensor] = {}
 
-    def scale(self, name: str, dim: int, entries: Any, factors: torch.Tensor) -> None:
+    def scale(self, name: str, dim: int, entries: NDArray[np.int64], factors: torch.Tensor) -> None:
         every = self.factors.setdefault(
             (name, dim), torch.ones(self.tensors[name].shape[dim], dtype=torch.float64)
         )
@@ -134,11 +143,10 @@ class _Cut:
         for name in (f"{path}.weight", f"{path}.bias"):
             if name in self.tensors:
                 size = self.tensors[name].shape[0]
-                self.scale(
-                    name, 0, torch.arange(size).numpy(), torch.full((size,), factor, dtype=torch.float64)
-                )
+                factors = torch.full((size,), factor, dtype=torch.float64)
+                self.scale(name, 0, np.arange(size), factors)
 
-    def keep(self, name: str, dim: int, entries: Any) -> None:
+    def keep(self, name: str, dim: int, entries: NDArray[np.int64]) -> None:
         stays = torch.zeros(self.tensors[name].shape[dim], dtype=torch.bool)
         stays[torch.from_numpy(entries)] = True
         self.kept[name, dim] = stays & self.kept.get((name, dim), torch.ones_like(stays))
@@ -148,8 +156,8 @@ class _Cut:
         values = {name: self._value(name) for name in changed}
         for name in changed:
             magnitude = _magnitude_of(name)
-            if magnitude in self.tensors:  # weight norm: cut the weight itself, then split it anew
-                weight = self._value(name, source=self.model.get_submodule(_conv_of(name)).weight)
+            if magnitude in self.tensors:  # weight norm: the weight itself is cut, and split again
+                weight = self._value(name, source=self._weight_of(name))
                 values[name] = weight
                 values[magnitude] = weight.norm(2, dim=(0, 1), keepdim=True).to(weight.dtype)
         return {
@@ -159,8 +167,15 @@ class _Cut:
             for name, value in values.items()
         }
 
-    def _value(self, name: str, source: Any = None) -> torch.Tensor:
-        value: torch.Tensor = (self.tensors[name] if source is None else source).detach()
+    def _weight_of(self, direction: str) -> torch.Tensor:
+        """Return the weight that a module computes from the direction and the magnitude of weight norm."""
+        module = self.model.get_submodule(_conv_of(direction))
+        if not isinstance(module, nn.Conv1d):
+            raise KeepError(f"{direction}: the weight norm of a {type(module).__name__} cannot be cut.")
+        return module.weight
+
+    def _value(self, name: str, source: torch.Tensor | None = None) -> torch.Tensor:
+        value = (self.tensors[name] if source is None else source).detach()
         for (each, dim), factors in self.factors.items():
             if each == name:
                 shape = [1] * value.dim()
@@ -173,7 +188,7 @@ class _Cut:
 
 
 def _magnitude_of(direction: str) -> str:
-    """Return the name of weight norm's magnitude, for the name of its direction; else an odd name."""
+    """Return the name of the magnitude that belongs to the direction of a weight norm; else no name."""
     if direction.endswith("parametrizations.weight.original1"):
         return direction[:-1] + "0"
     return direction[:-1] + "g" if direction.endswith(".weight_v") else ""
@@ -184,7 +199,7 @@ def _conv_of(direction: str) -> str:
 
 
 def _copy_with(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Deep-copy `model` with some tensors replaced; what is replaced is never copied."""
+    """Deep-copy `model` with some tensors replaced; the old values of those are never copied."""
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     memo: dict[int, object] = {id(tensors[name]): new for name, new in replaced.items()}
     return copy.deepcopy(model, memo)
@@ -197,7 +212,7 @@ def _swap_in(model: nn.Module, replaced: Mapping[str, torch.Tensor]) -> nn.Modul
         if isinstance(new, nn.Parameter):
             owner.register_parameter(leaf, new)
         else:
-            owner._buffers[leaf] = new
+            setattr(owner, leaf, new)
     return model
 
 
@@ -207,7 +222,7 @@ def restructure(
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
 ) -> None:
-    """Empty and remove what lost all its units, and make modules state their new sizes."""
+    """Empty the parts and remove the layers that lost all their units; let modules state their new sizes."""
     restate_sizes(model, graph, kept)
     if graph.family not in FAMILIES:
         return
@@ -229,14 +244,15 @@ def _restate_heads(
     for index, layer in enumerate(family.layers(backbone)):
         if not is_alive(layer, roles):
             continue
-        block: Any = layer.get_submodule(roles.path)
+        block = layer.get_submodule(roles.path)
         if hasattr(block, "embed_dim"):
-            block.embed_dim = block.get_submodule(roles.output).out_features
+            state(block, embed_dim=attention_size(block, f"{roles.output}.out_features"))
         size = attention_size(block, roles.head_size)
         size = len(kept.get(f"layer.{index}.head_dim", range(size)))
-        count = block.get_submodule(roles.output).in_features // size
+        count = attention_size(block, f"{roles.output}.in_features") // size
         if roles.opened is not None and count:
-            original = getattr(block, "original_heads", block.num_heads)
+            opened = isinstance(block, OpenAttention)
+            original = attention_size(block, "original_heads" if opened else roles.head_count)
             before = block.heads if isinstance(block, OpenAttention) else list(range(original))
             heads = [before[unit] for unit in kept.get(f"layer.{index}.heads", range(len(before)))]
             residual = _residual_left(block, graph, kept, scales)
@@ -247,12 +263,12 @@ def _restate_heads(
 
 
 def _residual_left(
-    block: Any,
+    block: nn.Module,
     graph: PruningGraph,
     kept: Mapping[str, Sequence[int]],
     scales: Mapping[str, Sequence[float]],
 ) -> ResidualLeft | None:
-    """Return what is left of the original residual stream, and the scales of what reads it by slices."""
+    """Return the dimensions that are left of the original residual stream, and their scales."""
     before = block.residual if isinstance(block, OpenAttention) else None
     if "hidden" not in kept and "hidden" not in scales:
         return before
@@ -269,7 +285,7 @@ def _residual_left(
 
 
 def _empty(model: nn.Module, backbone: nn.Module, family: Family, group: Group) -> None:
-    """Do what the loss of all units of `group` means; the layer may be gone already."""
+    """Empty the part that lost all units of `group`; its layer may be gone already."""
     _, index, *rest = group.name.split(".")
     part = rest[0] if rest else ""
     if not part:

@@ -1,16 +1,15 @@
-"""The law masked = cut, tried once on a copy of a model with parts that no family table describes.
+"""Tries the law masked = cut once, on a copy of a model with parts that no family table describes.
 
-The dependency graph sees operations, not what they do to a unit: a softmax or a norm over the units, a view
-that mixes them, a head that reads them elsewhere. For a group that is right, the gated model and the cut one
-are the same function, whatever the weights; so a copy with weights that are moved away from zero is gated and
-cut at random, in double precision, and what both give for noise is compared.
+The dependency graph sees operations, but not their effect on a unit: a softmax or a norm over the units, a
+view that mixes them, a head that reads them elsewhere. If a group is right, the gated model and the cut model
+are the same function, whatever the weights. So a copy whose weights are moved away from zero is gated and cut
+at random, in double precision, and both outputs for noise are compared.
 """
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from math import gcd
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,21 +25,21 @@ Keep = dict[str, list[int]]
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 SECONDS = 1.0
 EACH_ALONE = 10_000_000
-"""Parameters up to which every group is tried alone as well: larger models only when all together fail."""
+"""Up to this number of parameters each group is tried alone too; beyond it only if all together fail."""
 TOGETHER = (("conv", "heads", "ffn", "head_dim", "hidden"), ("block",), ("layer",))
-"""Kinds that are tried together: units that are gone with their layer would show nothing."""
+"""Kinds that are tried together; a unit whose layer is gone as well would show nothing."""
 
 
 def broken_groups(model: nn.Module, graph: PruningGraph, known: bool) -> dict[str, str]:
     """Return group -> why it breaks the law; the model, its hooks and the random state stay as they are.
 
-    Costs one copy of the weights in double precision and three forward passes over a second of noise for each
-    of TOGETHER, or two more for each group where `EACH_ALONE` says so or a group breaks the law.
+    This costs a copy of the weights in double precision, and three forward passes over a second of noise for
+    each entry of TOGETHER. Each group that is tried alone costs two passes more.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
             trial = _Trial(model, graph, known)
-        except Exception as error:  # whatever a stranger's forward raises
+        except Exception as error:  # the forward of a stranger may raise any kind
             why = f"the model could not be tried on a copy: {_said(error)}"
             return dict.fromkeys(graph.groups, why)
         broken: dict[str, str] = {}
@@ -54,7 +53,7 @@ def broken_groups(model: nn.Module, graph: PruningGraph, known: bool) -> dict[st
 
 
 def _search(trial: "_Trial", names: Sequence[str]) -> dict[str, str]:
-    """Return the groups that break the law, found by halves."""
+    """Return the groups that break the law; they are found by trying halves."""
     why = trial.why(names)
     if not why:
         return {}
@@ -63,12 +62,12 @@ def _search(trial: "_Trial", names: Sequence[str]) -> dict[str, str]:
     half = len(names) // 2
     broken = _search(trial, names[:half]) | _search(trial, names[half:])
     left = [name for name in names if name not in broken]
-    # Each half alone may be right and both together wrong.
+    # Each half alone may hold the law when both together break it.
     return broken | dict.fromkeys(left, why) if left and trial.why(left) else broken
 
 
 class _Trial:
-    """A copy of the model, moved away from special weights, with noise to run it on."""
+    """A copy of the model whose weights are moved away from special values, and noise as its input."""
 
     def __init__(self, model: nn.Module, graph: PruningGraph, known: bool) -> None:
         self.graph, self.known = graph, known
@@ -86,7 +85,7 @@ class _Trial:
                     raise
 
     def why(self, names: Sequence[str]) -> str:
-        """Return why these groups, cut at random together, break the law; "" when they hold it."""
+        """Return why these groups break the law when they are cut at random together; "" if they hold it."""
         keep = {name: self._some_of(name) for name in names}
         keep = {name: units for name, units in keep.items() if len(units) < self.graph.groups[name].size}
         if not keep:
@@ -94,12 +93,12 @@ class _Trial:
         try:
             masked = self._masked(keep)
             cut = self._run(self._cut(keep))
-        except Exception as error:  # whatever a stranger's forward raises
+        except Exception as error:  # the forward of a stranger may raise any kind
             return f"the cut model does not run: {_said(error)}"
         return self._difference(masked, cut, keep)
 
     def _some_of(self, name: str) -> list[int]:
-        """Return about half of the units, never the first; a number that no grouping of them divides."""
+        """Return about half of the units without the first; no grouping of the units divides their number."""
         group = self.graph.groups[name]
         size, least = group.size, group.minimum
         if size == 1:
@@ -118,7 +117,7 @@ class _Trial:
     def _cut(self, keep: Keep) -> nn.Module:
         replaced = cut_tensors(self.copy, self.graph, keep, {})
         tensors = {**dict(self.copy.named_parameters()), **dict(self.copy.named_buffers())}
-        memo: dict[int, Any] = {id(value): value for value in tensors.values()}  # shared, not copied
+        memo: dict[int, object] = {id(value): value for value in tensors.values()}  # shared, not copied
         memo |= {id(tensors[name]): new for name, new in replaced.items()} | shared_hooks(self.copy)
         small = copy.deepcopy(self.copy, memo)
         restructure(small, self.graph, keep, {})
@@ -129,7 +128,7 @@ class _Trial:
         found = list(_tensors(model(self.noise)))
         if not found:
             raise ValueError("its output holds no tensor of floating point numbers")
-        # Of a known backbone the first output is enough: later ones are what the units themselves give.
+        # The first output of a known backbone is enough: the later ones are outputs of the units themselves.
         return found[:1] if self.known else found
 
     def _difference(self, masked: list[torch.Tensor], cut: list[torch.Tensor], keep: Keep) -> str:
@@ -153,7 +152,7 @@ class _Trial:
 def _copy_of(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Return a copy on the CPU in eval mode, its weights moved by a tenth of their size."""
     random = torch.Generator().manual_seed(1)
-    memo: dict[int, Any] = shared_hooks(model)
+    memo = shared_hooks(model)
     for tensor in [*model.parameters(), *model.buffers()]:
         value = torch.zeros(tensor.shape, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
         if not tensor.is_meta:  # an architecture without weights gets random ones
@@ -162,15 +161,15 @@ def _copy_of(model: nn.Module, dtype: torch.dtype) -> nn.Module:
             size = float(value.std()) if value.numel() > 1 else 0.0
             value += 0.1 * max(size, 0.1) * torch.rand(value.shape, generator=random).to(dtype)
         memo[id(tensor)] = nn.Parameter(value, False) if isinstance(tensor, nn.Parameter) else value
-    for module in model.modules():  # what old-style weight norm computed is no tensor that can be copied
+    for module in model.modules():  # the weight that old-style weight norm computed cannot be copied
         for each in vars(module).values():
             if isinstance(each, torch.Tensor) and each.grad_fn is not None:
                 memo[id(each)] = each.detach().to("cpu", dtype)
     return copy.deepcopy(model, memo).eval()
 
 
-def _tensors(output: Any) -> Iterator[torch.Tensor]:
-    """Yield the floating point tensors of whatever a model returns, in order."""
+def _tensors(output: object) -> Iterator[torch.Tensor]:
+    """Yield the floating point tensors in the output of a model, in order."""
     if isinstance(output, torch.Tensor):
         if output.is_floating_point():
             yield output

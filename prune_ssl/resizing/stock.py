@@ -1,11 +1,11 @@
-"""to_stock(): a pruned model whose sizes a stock config can say becomes a model of the stock class."""
+"""to_stock(): turns a pruned model into one of its stock class, if a stock config can state its sizes."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import FAMILIES, Family, backbone_of, is_pruned
@@ -14,26 +14,27 @@ from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import FIELDS, PRUNED_CLASSES
 from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.models.sizes import LayerSizes
+from prune_ssl.models.transformers_internals import attention_of, can_fuse, state_attention
 
 OURS = (*FIELDS, "model_type", "transformers_version", "architectures", "auto_map")
 
 
 def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
-    """Return the same function as a model of the stock class, which loads without prune_ssl.
+    """Return a model of the stock class with the same function, which loads without prune_ssl.
 
-    What `layout="stock"` chooses can always be said in a stock config: a width for every convolution, one FFN
-    width, fewer layers. Removed layers are really gone, so there are fewer hidden states. A model that is not
-    pruned is returned as it is.
+    A stock config states a width for each convolution, one FFN width, and the number of layers. Pruning with
+    `layout="stock"` changes nothing else. Removed layers are really gone, so there are fewer hidden states. A
+    model that is not pruned is returned as it is.
 
     Raises:
-        ModelError: a stock config cannot say the model's sizes; the message names the first.
+        ModelError: a stock config cannot state the sizes of the model; the message names the first of them.
     """
     model = as_model(model, "to_stock")
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"{type(model).__name__} has no stock class: wanted a model of transformers.")
     if not is_pruned(model):
         return model
-    config: Any = model.config
+    config = model.config
     family = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)]
     stated = config.pruned_layers or {str(index): {} for index in range(config.num_hidden_layers)}
     layers = {int(index): LayerSizes.from_config(stated[index], family) for index in sorted(stated, key=int)}
@@ -46,7 +47,7 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     fields |= {"intermediate_size": width, "num_hidden_layers": len(alive)}
     stock_class = next(stock for stock, ours in PRUNED_CLASSES.items() if type(model) is ours)
     stock_config = family.stock("config")(**fields)
-    stock_config._attn_implementation = config._attn_implementation if stock_class._supports_sdpa else "eager"
+    state_attention(stock_config, attention_of(config) if can_fuse(stock_class) else "eager")
     stock = stock_class(stock_config)
     prefix, _ = backbone_of(model)
     stem = ".".join(part for part in (prefix, family.layers_path) if part) + "."
@@ -62,11 +63,11 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     return stock
 
 
-def _common_width(config: Any, family: Family, layers: Mapping[int, LayerSizes]) -> int:
+def _common_width(config: PreTrainedConfig, family: Family, layers: Mapping[int, LayerSizes]) -> int:
     """Return the FFN width of all layers.
 
     Raises:
-        ModelError: they differ, or something else is not as a stock config has it.
+        ModelError: the widths differ, or a stock config cannot state another size.
     """
     for name in ("head_size", "bare_projection", "reused_maps"):
         if getattr(config, name) != FIELDS[name][1]:
@@ -96,8 +97,8 @@ def _refused(found: str) -> ModelError:
     )
 
 
-def _renumbered(state: Mapping[str, Any], stem: str, alive: list[int]) -> dict[str, Any]:
-    """Return a state_dict without the layers that are gone, the others counted from 0."""
+def _renumbered(state: Mapping[str, torch.Tensor], stem: str, alive: list[int]) -> dict[str, torch.Tensor]:
+    """Return a state_dict without the layers that are gone; the others are counted from 0."""
     numbers = {str(old): str(new) for new, old in enumerate(alive)}
     renamed = {}
     for name, value in state.items():

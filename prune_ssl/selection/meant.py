@@ -63,14 +63,15 @@ def _likely_terms(term: str) -> list[str]:
     words = re.findall(r"[a-z]+", place[0][: match.start()] + " " + place[0][match.end() :] + " " + more)
     metric, section = _nearest(words, METRICS), _nearest(words, SECTIONS)
     amount = Fraction(match["number"])
-    where = f"@{'cuda' if device[1] in ('gpu', 'cuda') else 'cpu'}" if device and metric == "latency" else ""
+    where = f"@{'cuda' if device[1] in ('gpu', 'cuda') else 'cpu'}" if device else ""
     left = f"{section}." if section else ""
     kind = METRICS.get(metric, "")
     made = []
     for name, value, shown in _amounts(kind, amount, unit, bool(match["sign"])):
         if value > 0 and (shown != "%" or value <= 100):
             of = left if name in ("params", "macs") else ""
-            made.append(f"{of}{name}={plain(value)}{shown}{where}")
+            at = where if name == "latency" else ""
+            made.append(f"{of}{name}={plain(value)}{shown}{at}")
     return list(dict.fromkeys(made))
 
 

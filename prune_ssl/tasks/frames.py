@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from transformers import PreTrainedModel
 
 from prune_ssl.data import SAMPLE_RATE_HZ, Clip
+from prune_ssl.models.transformers_internals import frames_made
 from prune_ssl.tasks.task import TaskSettings
 
 
@@ -25,8 +25,7 @@ def frame_count(samples: int, model: PreTrainedModel) -> int:
     >>> frame_count(16_000, HubertModel(config))
     49
     """
-    lengths: Any = model._get_feat_extract_output_lengths
-    return int(lengths(samples))
+    return frames_made(model, samples)
 
 
 def shortest_in_training(clip: Clip, settings: TaskSettings) -> Clip:

@@ -195,3 +195,33 @@ def stored_name(stored: Collection[str], path: str) -> str:
     """Return the parameter that holds a module's weight in the model (weight norm keeps directions)."""
     names = (f"{path}.weight", f"{path}.parametrizations.weight.original1", f"{path}.weight_v")
     return next(name for name in names if name in stored)
+
+
+def members_under(twin: nn.Module, path: str, family: Family, but: str = "") -> tuple[str, ...]:
+    """Return the names of the parameters of a module that go with it.
+
+    Args:
+        twin: the traced twin.
+        path: of the module.
+        family: of the model; parameters that it shares between layers stay when the module goes.
+        but: the start of further names that stay, if any.
+    """
+    shared = tuple(f".{each}." for each in family.attention.shared)
+    names = (f"{path}.{name}" for name, _ in twin.get_submodule(path).named_parameters())
+    return tuple(
+        name
+        for name in names
+        if not any(each in name for each in shared) and not (but and name.startswith(but))
+    )
+
+
+def require_coupled(path: str, found: set[str], wanted: set[str], subset: bool = False) -> None:
+    """Refuse couplings that are not those that the roles say; with `subset` some may be missing.
+
+    Raises:
+        TraceError: they differ.
+    """
+    if not (found <= wanted if subset else found == wanted):
+        raise TraceError(
+            f"{path} cannot be pruned: the graph couples {sorted(found)}, wanted {sorted(wanted)}."
+        )

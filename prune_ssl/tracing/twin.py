@@ -1,13 +1,14 @@
-"""The meta-device twin: the model's structure without its weights, on which the graph is traced."""
+"""The twin of a model: its structure on the meta device, without weights, on which the graph is traced."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.weight_norm import WeightNorm
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models import Family
@@ -15,21 +16,27 @@ from prune_ssl.models.attention import HeldHeads, OpenAttention
 from prune_ssl.models.inputs import SAMPLE_RATE_HZ
 from prune_ssl.models.layers import attention_size, is_alive, open_attention
 from prune_ssl.models.registry import input_shape
+from prune_ssl.models.torch_internals import drop_hooks, hooks_of
 from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
 
-# Two lengths fix a clock that is linear in the frames, the third one checks it.
 PROBE_SECONDS = (1.0, 1.37, 2.21)
-# transformers' x-vector head convolves with the weight of a Linear that is itself never called.
+"""Two lengths fix a clock that is linear in the frames, and the third one checks it."""
 CALLED_BY_PARENT = {"TDNNLayer": "kernel"}
+"""Class -> its Linear whose weight it uses without a call, as the x-vector head of transformers does."""
+Counted: TypeAlias = nn.Linear | nn.Conv1d
+"""The modules whose multiply-adds are counted."""
 
 
 def make_twin(model: nn.Module) -> nn.Module:
-    """Return a copy of `model` on the meta device, hooks dropped, weight norms folded, in eval mode.
+    """Return a copy of `model` on the meta device, without hooks and weight norms, in eval mode.
 
-    Parameters are never copied: the copy's memo maps each to an empty meta tensor, so a model of any size
-    costs kilobytes.
+    Parameters are never copied: the memo of the copy maps each to an empty meta tensor. So the twin costs
+    kilobytes, whatever the size of the model.
+
+    Raises:
+        ModelError: the model holds an object that cannot be copied.
     """
-    memo: dict[int, Any] = shared_hooks(model)
+    memo = shared_hooks(model)
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta", dtype=torch.float32))
     for buffer in model.buffers():
@@ -38,37 +45,31 @@ def make_twin(model: nn.Module) -> nn.Module:
         if any(
             isinstance(value, torch.Tensor) and value.grad_fn is not None for value in vars(module).values()
         ):
-            # Old-style weight_norm keeps its product as a plain attribute with a graph, which cannot be
-            # copied.
+            # Old-style weight_norm keeps its product as a plain attribute. It has a history, so that it
+            # cannot be copied.
             memo.update({id(v): None for v in vars(module).values() if isinstance(v, torch.Tensor)})
     try:
         twin = copy.deepcopy(model, memo)
-    except Exception as error:  # whatever a stranger holds: locks, open files, tensors with a history
+    except Exception as error:  # a stranger may hold locks, open files, tensors with a history
         raise ModelError(
             f"{type(model).__name__} cannot be copied, which tracing needs: {error}. Take what is no module, "
             "parameter or plain value out of it."
         ) from error
     for module in twin.modules():
-        _drop_hooks(module)
+        _fold_old_weight_norm(module)
+        drop_hooks(module)
         _fold_weight_norm(module)
     return twin.eval()
 
 
-def shared_hooks(model: nn.Module) -> dict[int, Any]:
-    """Return a memo for deepcopy that keeps hooks as they are: a bound method would copy all its owner."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    hooks = [
-        hook
-        for module in model.modules()
-        for kind in kinds
-        for hook in vars(module)[kind].values()
-        if type(hook).__name__ != "WeightNorm"
-    ]
-    return {id(hook): hook for hook in hooks}
+def shared_hooks(model: nn.Module) -> dict[int, object]:
+    """Return a memo for deepcopy that shares the hooks; to copy a bound method would copy its whole owner."""
+    hooks = [hook for module in model.modules() for hook in hooks_of(module)]
+    return {id(hook): hook for hook in hooks if not isinstance(hook, WeightNorm)}
 
 
 def open_attentions(backbone: nn.Module, family: Family) -> None:
-    """Put our own attention where the stock one calls a function that no graph can see through."""
+    """Put prune_ssl's attention in the place of a stock one that calls a function without a graph."""
     roles = family.attention
     if roles.opened is None:
         return
@@ -81,9 +82,10 @@ def open_attentions(backbone: nn.Module, family: Family) -> None:
 
 
 def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> tuple[tuple[int, int], ...]:
-    """Return (kernel, stride) of all that shortens time: filterbank or convolutions, stacking, squeezing.
+    """Return (kernel, stride) of each step that shortens time, in order.
 
-    The strided convolutions of an adapter come last; padding by p is a kernel that is 2p shorter.
+    The steps are the filterbank or the convolutions, the stacking, the squeezing, and last the strided
+    convolutions of an adapter. Padding by p counts as a kernel that is 2p shorter.
     """
     kernels = [
         ((int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) + 1 - 2 * _padding(conv), int(conv.stride[0]))
@@ -105,54 +107,50 @@ def kernels_of(backbone: nn.Module, family: Family, convs: list[nn.Conv1d]) -> t
 
 
 def _padding(conv: nn.Conv1d) -> int:
-    """Return the padding on one side; "same" (stride 1) pads half of the kernel's reach."""
+    """Return the padding on one side; "same" (with stride 1) pads half of the reach of the kernel."""
     if isinstance(conv.padding, str):
         return (int(conv.kernel_size[0]) - 1) * int(conv.dilation[0]) // 2 if conv.padding == "same" else 0
     return int(conv.padding[0])
 
 
 def encoder_kernel(family: Family, convs: list[str]) -> int:
-    """Return the number of the kernel after which the encoder runs."""
+    """Return the index, among the kernels, of the last one before the encoder."""
     return len(family.input.kernels()) + len(convs) - 1 + bool(family.squeeze)
 
 
-def _drop_hooks(module: nn.Module) -> None:
-    keep_old_norm: list[Any] = [
-        hook for hook in module._forward_pre_hooks.values() if type(hook).__name__ == "WeightNorm"
-    ]
-    module._forward_pre_hooks.clear()
-    module._forward_hooks.clear()
-    module._backward_hooks.clear()
-    module._backward_pre_hooks.clear()
-    for hook in keep_old_norm:
+def _fold_old_weight_norm(module: nn.Module) -> None:
+    """Put a plain parameter where a hook of old-style weight norm would compute one."""
+    for hook in [hook for hook in hooks_of(module) if isinstance(hook, WeightNorm)]:
         direction = module.get_parameter(f"{hook.name}_v")
-        del module._parameters[f"{hook.name}_v"], module._parameters[f"{hook.name}_g"]
+        delattr(module, f"{hook.name}_v")
+        delattr(module, f"{hook.name}_g")
         vars(module).pop(hook.name, None)
         module.register_parameter(hook.name, nn.Parameter(torch.empty_like(direction)))
 
 
 def _fold_weight_norm(module: nn.Module) -> None:
-    """Put plain parameters where parametrizations are, without touching the class.
+    """Put plain parameters in the place of parametrizations; the class itself stays as it is.
 
-    A copy of a parametrized module shares its generated class with the original, and
-    `remove_parametrizations` deletes the property from that class: the user's model would lose its weight.
+    A copy of a parametrized module shares its generated class with the original. `remove_parametrizations`
+    deletes the property from that class, so that the user's model would lose its weight.
     """
     if not parametrize.is_parametrized(module):
         return
-    plain = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
+    names = [name for name, _ in module.get_submodule("parametrizations").named_children()]
+    plain = {name: getattr(module, name) for name in names}
     module.__class__ = type(module).__bases__[0]
-    del module._modules["parametrizations"]
+    delattr(module, "parametrizations")
     for name, value in plain.items():
         module.register_parameter(name, nn.Parameter(torch.empty_like(value)))
 
 
 def probe_input(backbone: nn.Module, family: Family, seconds: float) -> torch.Tensor:
-    """Return what the model takes for `seconds` of audio, on the meta device: (1, N) samples or (1, T, F)."""
+    """Return the input for `seconds` of audio on the meta device: (1, N) samples or (1, T, F) features."""
     return torch.empty(input_shape(backbone, seconds, family), device="meta")
 
 
-def on_meta(family: Family) -> AbstractContextManager[Any]:
-    """Return a context in which new tensors are meta tensors too, for families that need it (it is slow)."""
+def on_meta(family: Family) -> AbstractContextManager[object]:
+    """Return a context in which new tensors are meta tensors, for the families that need it: it is slow."""
     return torch.device("meta") if family.makes_constants else nullcontext()
 
 
@@ -160,14 +158,14 @@ def _count_positions(
     twin: nn.Module,
     backbone: nn.Module,
     family: Family,
-    leaves: Iterable[tuple[str, nn.Module]],
+    leaves: Sequence[tuple[str, Counted]],
     inputs: torch.Tensor,
 ) -> dict[str, int]:
-    """Run the twin once and return how many output positions each Linear or convolution computed."""
+    """Run the twin once and return the number of positions at which each Linear or convolution ran."""
     counts: dict[str, int] = {}
     handles = []
 
-    def hook_for(path: str, channels: int):  # type: ignore[no-untyped-def]
+    def hook_for(path: str, channels: int) -> Callable[[nn.Module, object, torch.Tensor], None]:
         def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
             counts[path] = counts.get(path, 0) + output.numel() // channels
 
@@ -177,9 +175,9 @@ def _count_positions(
         channels = leaf.out_features if isinstance(leaf, nn.Linear) else leaf.out_channels
         parent = twin.get_submodule(path.rpartition(".")[0])
         called = parent if CALLED_BY_PARENT.get(type(parent).__name__) == path.rpartition(".")[2] else leaf
-        handles.append(called.register_forward_hook(hook_for(path, int(channels))))  # type: ignore[arg-type]
+        handles.append(called.register_forward_hook(hook_for(path, channels)))
     try:
-        # torchaudio's pretraining model wants labels: its head is no part of inference and does not run.
+        # The pretraining model of torchaudio wants labels. Its head does not run in inference.
         runs = backbone if family.library == "torchaudio" else twin
         with torch.no_grad(), on_meta(family):
             runs(inputs)
@@ -199,9 +197,9 @@ def find_clocks(
     """Return how often each Linear and Conv1d of the twin runs, checked at three audio lengths.
 
     Raises:
-        ModelError: a module's count is not linear in any frames (its cost would be a guess).
+        ModelError: the count of a module is not linear in any frames, so that its cost would be a guess.
     """
-    leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, nn.Linear | nn.Conv1d)]
+    leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, Counted)]
     counts = [
         _count_positions(twin, backbone, family, leaves, probe_input(backbone, family, seconds))
         for seconds in PROBE_SECONDS

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -38,7 +37,11 @@ class Order(Sampler[int]):
         return iter(torch.randperm(self.count, generator=generator).tolist())
 
 
-class BatchesBySeconds(Sampler[list[Any]]):
+Place = int | tuple[int, float]
+"""An index, or an index with the part of the epoch that is over when it comes (`Placed`)."""
+
+
+class BatchesBySeconds(Sampler[list[Place]]):
     """Batches of clips of like length whose padded audio is at most so many seconds.
 
     Which clips are together is drawn once, so that every epoch has the same number of batches (Trainer counts
@@ -54,17 +57,17 @@ class BatchesBySeconds(Sampler[list[Any]]):
 
     def __init__(self, lengths: Sequence[int], seconds: float, seed: int) -> None:
         self.batches = batches_of(lengths, round(seconds * SAMPLE_RATE_HZ), seed)
-        self.sampler: Any = Order(len(self.batches), seed)
+        self.sampler: Sampler[Place] = Order(len(self.batches), seed)
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[list[Place]]:
         for each in self.sampler:
             if isinstance(each, tuple):
                 yield [(index, each[1]) for index in self.batches[each[0]]]
             else:
-                yield self.batches[each]
+                yield [*self.batches[each]]
 
 
 def batches_of(lengths: Sequence[int], samples: int, seed: int) -> list[list[int]]:

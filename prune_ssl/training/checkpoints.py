@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -18,6 +17,7 @@ from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.training.cutting import Cut
 from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.manifest import told_as_damaged
+from prune_ssl.training.record import Progress
 from prune_ssl.training.sharding import gathered
 from prune_ssl.writing import new_file, write_text
 
@@ -25,7 +25,7 @@ GATES_FILE, PROGRESS_FILE = "gates.safetensors", "pruning.json"
 LEARNED_OF_CUT = "distillation/"  # before the names of projections and heads; no parameter has a slash
 
 
-def save_gates(folder: Path, gates: Gates, progress: dict[str, Any]) -> None:
+def save_gates(folder: Path, gates: Gates, progress: Progress) -> None:
     """Write gates and multipliers, where their schedule and random stream stand, and `progress`."""
     state = gates.state_dict()
     extra = state.pop("_extra_state")
@@ -34,7 +34,7 @@ def save_gates(folder: Path, gates: Gates, progress: dict[str, Any]) -> None:
     write_text(folder / PROGRESS_FILE, json.dumps({"gates": extra, **progress}) + "\n")
 
 
-def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
+def load_gates(folder: Path, gates: Gates) -> Progress:
     """Read what `save_gates` wrote and return its progress.
 
     Raises:
@@ -45,10 +45,10 @@ def load_gates(folder: Path, gates: Gates) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise PruneError(f"{folder} holds no gates: it is no checkpoint of PruningTrainer. Start anew.")
     with told_as_damaged(folder / GATES_FILE):
-        state: dict[str, Any] = dict(load_file(folder / GATES_FILE))
+        state = load_file(folder / GATES_FILE)
     require_finite_resumed(state, folder / GATES_FILE)
     with told_as_damaged(folder / PROGRESS_FILE):
-        progress: dict[str, Any] = json.loads((folder / PROGRESS_FILE).read_text())
+        progress: Progress = json.loads((folder / PROGRESS_FILE).read_text())
         extra, _ = progress.pop("gates"), (progress["results"], progress["history"])
     with told_as_damaged(folder / GATES_FILE):
         gates.load_state_dict(state | {"_extra_state": extra})
@@ -59,7 +59,7 @@ def _copied(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
     return {prefix + name: value.detach().clone().cpu() for name, value in gathered(module)}
 
 
-def _write(path: Path, state: dict[str, torch.Tensor], said: dict[str, Any] | None = None) -> None:
+def _write(path: Path, state: dict[str, torch.Tensor], said: Progress | None = None) -> None:
     """Write a file that appears whole or not at all."""
     with new_file(path) as new:
         save_file(state, new, metadata=None if said is None else {PROGRESS_FILE: json.dumps(said)})
@@ -84,7 +84,7 @@ def load_fit(path: Path, budget: Budget) -> Fit:
         return Fit(tuple(replace(each, table=table) for each, table in both), float(said["share"]))
 
 
-def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: dict[str, Any]) -> None:
+def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: Progress) -> None:
     """Put a cut aside, with what is learned beside its model and `progress`."""
     beside = {} if learned is None else _copied(learned, LEARNED_OF_CUT)
     _write(path, _copied(made.model) | beside, {"keep": made.keep, **progress})
@@ -92,7 +92,7 @@ def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: dict[st
 
 def load_cut(
     path: Path, learned: nn.Module | None
-) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.Tensor], dict[str, Any]]:
+) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.Tensor], Progress]:
     """Return the keep of a cut, its weights and its progress; put back what was learned beside it.
 
     Raises:

@@ -2,39 +2,23 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from prune_ssl.errors import TrainingError
 from prune_ssl.models.finite import all_finite, not_finite, shown_names
+from prune_ssl.training.parts_trainer import PartsTrainer
+from prune_ssl.training.step_clips import CLIPS, NamedBatches, StepClips
 
-CLIPS = "clip_indices"
-"""In items and batches of training, which clips they are; models never see it."""
-LISTED = 8  # clips that a message names; the others are counted
 SKIPPED = 25  # optimiser steps in a row that a gradient scaler may skip: from 65,536 its scale is then 0.002
-
-
-class NamedBatches:
-    """A collator that carries the numbers of the items, where they have some, past another one."""
-
-    def __init__(self, collator: Callable[[list[Any]], Any]) -> None:
-        self.collator = collator
-
-    def __call__(self, items: Sequence[Any]) -> Any:
-        """Collate; the batch gets `clip_indices` (B,)."""
-        if not all(isinstance(item, Mapping) and CLIPS in item for item in items):
-            return self.collator(list(items))
-        batch = self.collator([{k: v for k, v in item.items() if k != CLIPS} for item in items])
-        if isinstance(batch, Mapping):
-            cast(Any, batch)[CLIPS] = torch.tensor([item[CLIPS] for item in items])
-        return batch
 
 
 class _AfterOptimizer(TrainerCallback):
@@ -44,18 +28,20 @@ class _AfterOptimizer(TrainerCallback):
         self.trainer = trainer
 
     def on_optimizer_step(
-        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Refuse to go on from weights that are not finite."""
         self.trainer.require_finite_weights()
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         """Forget the clips of the step."""
-        self.trainer.forget_clips()
+        self.trainer.step_clips.clear()
 
 
-class FiniteTrainer(Trainer):
-    """A `transformers.Trainer` whose training ends with an error at the first number that is not finite.
+class FiniteTrainer(PartsTrainer):
+    """A PartsTrainer whose training ends with an error at the first number that is not finite.
 
     Transformers goes on: its log shows such a loss as 0, and its checkpoints hold what became of the weights.
     Here the loss of every batch, the norm of every gradient, all that is learned after every step, and the
@@ -70,24 +56,12 @@ class FiniteTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Of each micro-batch: which clips, and which of its rows hold odd samples.
-        self._clips_of_step: list[tuple[list[int] | None, list[int]]] = []
+        self.step_clips = StepClips()
         self._skipped = 0
-        self._last_inputs: dict[str, Any] | None = None
+        self._last_inputs: dict[str, object] | None = None
         self.add_callback(_AfterOptimizer(self))
 
     # -- a step
-
-    def whole_loss(self, compute_loss: Callable[..., Any], model: nn.Module, inputs: Any, **more: Any) -> Any:
-        """Return the loss that a training step goes backward from: `compute_loss`, and what a subclass adds.
-
-        Args:
-            compute_loss: that of the trainer, which a user's subclass may have replaced.
-            model: as `compute_loss` takes it.
-            inputs: the batch.
-            **more: other arguments of `compute_loss`.
-        """
-        return compute_loss(model, inputs, **more)
 
     def training_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Do a micro-batch as Trainer does, from `whole_loss`.
@@ -98,15 +72,14 @@ class FiniteTrainer(Trainer):
         clips = inputs.pop(CLIPS, None) if isinstance(inputs, MutableMapping) else None
         self._last_inputs = dict(inputs) if isinstance(inputs, Mapping) else None
         own, replaced = self.compute_loss, vars(self).get("compute_loss")
-        terms: dict[str, torch.Tensor] = {}
 
         def checked(model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            loss = self.whole_loss(own, model, inputs, *args, **kwargs)
-            terms["loss"] = loss[0] if isinstance(loss, tuple) else loss
-            if not bool(torch.isfinite(terms["loss"].detach()).all()):
-                self._clips_of_step.append((_numbers(clips), _odd_rows(self._last_inputs)))
-                self._stop_at_loss(terms["loss"])
-            return loss
+            outcome = self.whole_loss(own, model, inputs, *args, **kwargs)
+            loss = outcome[0] if isinstance(outcome, tuple) else outcome
+            if not bool(torch.isfinite(loss.detach()).all()):
+                self.step_clips.add(clips, self._last_inputs)
+                self._stop_at_loss(loss)
+            return outcome
 
         # Trainer asks for `self.compute_loss` in the middle of its step.
         vars(self)["compute_loss"] = checked
@@ -115,29 +88,15 @@ class FiniteTrainer(Trainer):
         except ValueError as error:
             if "`mask_length`" not in str(error):
                 raise
-            self._clips_of_step.append((_numbers(clips), []))
-            self._stop_at_masks(error)
+            self.step_clips.add(clips)
+            raise _masks_too_long(self, error) from error
         finally:
             if replaced is None:
                 del vars(self)["compute_loss"]
             else:
                 vars(self)["compute_loss"] = replaced
-        self._clips_of_step.append((_numbers(clips), []))
+        self.step_clips.add(clips)
         return loss
-
-    def _stop_at_masks(self, error: ValueError) -> NoReturn:
-        """End training where transformers finds a batch too short for the model's SpecAugment."""
-        config: Any = getattr(self.model, "config", None)
-        raise TrainingError(
-            f"{self.title}, step {self.state.global_step + 1}: the model's SpecAugment masks "
-            f"{config.mask_time_length} frames or {config.mask_feature_length} features at once, more than "
-            f"this batch has. {self._clips_said()} Set a smaller model.config.mask_time_length "
-            "(mask_feature_length), or model.config.apply_spec_augment=False, or leave these clips out."
-        ) from error
-
-    def forget_clips(self) -> None:
-        """Begin a new step."""
-        self._clips_of_step.clear()
 
     def _stop_at_loss(self, loss: torch.Tensor) -> NoReturn:
         if names := list(not_finite(self._learned())):
@@ -161,14 +120,6 @@ class FiniteTrainer(Trainer):
 
     # -- what was learned
 
-    def own_parameter_groups(self) -> list[dict[str, Any]]:
-        """Return optimiser groups of what is learned beside the model: every process holds all of it."""
-        return []
-
-    def learned_beside(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield what is learned beside the model, by name."""
-        yield from ()
-
     def _learned(self) -> dict[str, torch.Tensor]:
         """Return all that an optimiser changes, by name."""
         model = cast(nn.Module, self.model)
@@ -185,10 +136,6 @@ class FiniteTrainer(Trainer):
         learned = self._learned()
         if not all_finite(learned.values()):
             self._stop(f"{shown_names(not_finite(learned))} is not finite after the optimiser's step")
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self.require_finite_state("before a checkpoint was written")
-        super()._save_checkpoint(model, trial)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as Trainer does.
@@ -231,7 +178,9 @@ class FiniteTrainer(Trainer):
         inside.eval()
         # Some encoders draw a number for LayerDrop even then.
         devices = [self.args.device] if self.args.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with ExitStack() as stack, torch.no_grad(), torch.random.fork_rng(devices=devices):
+            for part in self.parts:
+                stack.enter_context(part.at_rest())
             batch = self._prepare_inputs({name: value for name, value in inputs.items() if name in known})
             outputs = inside(**batch)
         inside.train(training)
@@ -239,7 +188,7 @@ class FiniteTrainer(Trainer):
         if not all_finite(found.values()):
             self._stop(f"the trained model's {shown_names(not_finite(found))} is not finite", named=False)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         learned = cast(nn.Module, model or self.model).state_dict()
         if not all_finite(learned.values()):
@@ -258,86 +207,33 @@ class FiniteTrainer(Trainer):
             TrainingError: always.
         """
         step = self.state.global_step + 1
-        clips = f" {self._clips_said()}" if named and self._clips_of_step else ""
-        self._clips_of_step.clear()
+        clips = f" {self.step_clips.sentence(self.train_dataset)}" if named and self.step_clips else ""
+        self.step_clips.clear()
         folder = Path(self.args.output_dir or ".")
         last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
         kept = f"the last good state is {last}" if last else "no checkpoint was written before it"
-        rate = self._rate()
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        rate = f" ({groups[0].get('initial_lr', groups[0]['lr']):g})" if groups else ""
         raise TrainingError(
             f"{self.title}, step {step} of {self.state.max_steps}: {what}.{clips} Training stopped, nothing "
             f"of this step was kept; {kept}. Lower the learning rate{rate} and start anew; or, where a clip "
             "or the loss is to blame, mend that and resume."
         )
 
-    def _rate(self) -> str:
-        optimizer = self.optimizer
-        groups = [] if optimizer is None else optimizer.param_groups
-        return f" ({groups[0].get('initial_lr', groups[0]['lr']):g})" if groups else ""
-
-    def _clips_said(self) -> str:
-        """Name the clips of the step; those with odd samples first."""
-        odd = [numbers[row] for numbers, rows in self._clips_of_step if numbers is not None for row in rows]
-        numbers = [each for some, _ in self._clips_of_step for each in some or ()]
-        rows = [row for some, rows in self._clips_of_step if some is None for row in rows]
-        names = clip_names(self.train_dataset)
-        said = []
-        if odd:
-            said.append(f"Not finite are the samples of {_listed(map(names, odd))}.")
-        if rows:
-            said.append(f"Not finite are the samples of rows {_listed(map(str, rows))} of the batch.")
-        if numbers:
-            said.append(f"The clips of this step: {_listed(map(names, numbers))}.")
-        return " ".join(said) or "Which clips these are, this dataset does not say."
-
     def _get_collator_with_removed_columns(self, data_collator: Any, description: str | None = None) -> Any:
         return NamedBatches(super()._get_collator_with_removed_columns(data_collator, description))
 
 
-def clip_names(dataset: Any) -> Callable[[int], str]:
-    """Return what names the item of an index: by its file, where the dataset (or what it wraps) has clips."""
-    while not hasattr(dataset, "clips"):
-        inner = [getattr(dataset, name, None) for name in ("items", "clean", "dataset")]
-        inside = next((each for each in inner if each is not None and not callable(each)), None)
-        if inside is None or isinstance(inside, list | tuple):
-            return lambda index: f"item {index} of the training data"
-        dataset = inside
-    return lambda index: str(dataset.clips[index].path)
-
-
-def require_finite_batch(batch: Mapping[str, Any], dataset: Any, what: str) -> None:
-    """Refuse a batch whose samples are not finite.
-
-    Raises:
-        TrainingError: the message names its clips.
-    """
-    rows, numbers = _odd_rows(batch), _numbers(batch.get(CLIPS))
-    if rows:
-        names = [
-            f"row {row} of a batch" if numbers is None else clip_names(dataset)(numbers[row]) for row in rows
-        ]
-        raise TrainingError(
-            f"{what}: the samples of {_listed(names)} are not finite (NaN or infinite). Take these clips out."
-        )
-
-
-def _numbers(clips: Any) -> list[int] | None:
-    return clips.tolist() if isinstance(clips, torch.Tensor) else None
-
-
-def _odd_rows(inputs: Mapping[str, Any] | None) -> list[int]:
-    """Return the rows of a batch that hold a number which is not finite."""
-    rows: set[int] = set()
-    for value in (inputs or {}).values():
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 1:
-            rows.update((~torch.isfinite(value)).flatten(1).any(1).nonzero().flatten().tolist())
-    return sorted(rows)
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = list(dict.fromkeys(names))
-    more = f" and {len(every) - LISTED} more" if len(every) > LISTED else ""
-    return ", ".join(every[:LISTED]) + more
+def _masks_too_long(trainer: FiniteTrainer, error: ValueError) -> TrainingError:
+    """Return the error of a batch that transformers finds too short for the model's SpecAugment."""
+    config: Any = getattr(trainer.model, "config", None)
+    return TrainingError(
+        f"{trainer.title}, step {trainer.state.global_step + 1}: the model's SpecAugment masks "
+        f"{config.mask_time_length} frames or {config.mask_feature_length} features at once, more than "
+        f"this batch has. {trainer.step_clips.sentence(trainer.train_dataset)} Set a smaller "
+        "model.config.mask_time_length (mask_feature_length), or model.config.apply_spec_augment=False, or "
+        "leave these clips out."
+    )
 
 
 def require_finite_resumed(weights: Mapping[str, torch.Tensor], path: Path) -> None:

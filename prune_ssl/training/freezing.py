@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -50,5 +50,5 @@ def _part_of(model: nn.Module, part: Frozen) -> nn.Module:
     return found
 
 
-def _hold_still(module: nn.Module, _args: Any) -> None:
+def _hold_still(module: nn.Module, _args: object) -> None:
     module.eval()

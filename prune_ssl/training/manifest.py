@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -29,7 +28,7 @@ def write_manifest(folder: Path) -> None:
     write_text(folder / MANIFEST_FILE, json.dumps({"files": files}, indent=1) + "\n")
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(path: Path) -> dict[str, object]:
     size = path.stat().st_size
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if size <= HASHED_BYTES else None
     return {"bytes": size, "sha256": digest}

@@ -1,11 +1,17 @@
 """MarginRamp: the margin of a speaker loss rises during training, so that a model from scratch can start."""
 
-from typing import Any
+from typing import Protocol
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 START, END = 0.4, 0.8
 """Parts of the steps between which the margin rises from 0 to its full value."""
+
+
+class WithMargin(Protocol):
+    """A loss module with a margin."""
+
+    margin: float
 
 
 class MarginRamp(TrainerCallback):
@@ -20,19 +26,19 @@ class MarginRamp(TrainerCallback):
             margin again after training.
     """
 
-    def __init__(self, objective: Any) -> None:
+    def __init__(self, objective: WithMargin) -> None:
         self.objective = objective
         self.full = float(objective.margin)
 
     def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Set the margin of this step."""
         done = state.global_step / max(state.max_steps, 1)
         self.objective.margin = self.full * min(max((done - START) / (END - START), 0.0), 1.0)
 
     def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Put the full margin back."""
         self.objective.margin = self.full

@@ -46,6 +46,11 @@ def on_first(act: Callable[[], object]) -> None:
     state.wait_for_everyone()
 
 
+def wait_for_all() -> None:
+    """Wait until all processes have come here."""
+    _state().wait_for_everyone()
+
+
 def from_first(make: Callable[[], Made]) -> Made:
     """Return on every process what the first one made, such as measured times, which differ by process.
 

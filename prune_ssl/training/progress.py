@@ -42,7 +42,7 @@ class BudgetProgress(ProgressCallback):
         self.prediction_bar = self.training_bar = None
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         """Open the bar under the phase's name."""
         ProgressCallback.on_train_begin(self, args, state, control, **kwargs)
@@ -55,7 +55,7 @@ class BudgetProgress(ProgressCallback):
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Show loss and budget behind the bar instead of printing dictionaries over it."""
         if self.training_bar is None or not logs:

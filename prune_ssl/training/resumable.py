@@ -1,31 +1,28 @@
 """ResumableTrainer: checkpoints that appear whole or not at all, and resuming that repeats every number."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
 import datasets
 import torch
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset, Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.data import StreamedClips
-from prune_ssl.data.seeding import phase_key, random_by
-from prune_ssl.training.finite import CLIPS
 from prune_ssl.training.manifest import drop_older, find_checkpoint, told_as_damaged, write_manifest
-from prune_ssl.training.processes import from_first
+from prune_ssl.training.processes import from_first, on_first, wait_for_all
+from prune_ssl.training.seeded_items import PROGRESS, FollowEpoch, Placed, SeededItems
 from prune_ssl.training.sharding import apart, gather_into, load_groups, save_groups, shardable
 from prune_ssl.training.speech_trainer import SpeechTrainer
 from prune_ssl.writing import clear_below, new_file, new_folder
 
 OWN_GROUPS = "own_groups.safetensors"
-PROGRESS = "training_progress"
 
 
 class ResumableTrainer(SpeechTrainer):
@@ -40,21 +37,20 @@ class ResumableTrainer(SpeechTrainer):
     starts_easy = True
     """Whether data with a curriculum begin it anew; a recovery goes on where that ended."""
 
-    def save_extra(self, folder: Path) -> None:
-        """Write what a subclass must remember beside the model and the optimiser into a new checkpoint."""
-
-    def load_extra(self, folder: Path) -> None:
-        """Read what `save_extra` wrote; called once the optimiser is there, or where training had ended."""
+    def load_parts(self, folder: Path) -> None:
+        """Read what the parts wrote into a checkpoint; the optimiser is there, or training had ended."""
+        for part in self.parts:
+            part.load(folder)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as Trainer does; `resume_from_checkpoint=True` starts anew where there is no checkpoint."""
         folder = Path(self.args.output_dir or ".")
-        self.on_main(lambda: clear_below(folder, deep=False))
+        on_first(lambda: clear_below(folder, deep=False))
         checkpoint = from_first(lambda: find_checkpoint(folder, resume_from_checkpoint))
         if checkpoint is not None and (state := finished_state(checkpoint, self.args.max_steps)) is not None:
             self._load_from_checkpoint(str(checkpoint))
             self.state = state
-            self.load_extra(checkpoint)
+            self.load_parts(checkpoint)
             return TrainOutput(state.global_step, 0.0, {})
         # An evaluation before training marks the model as prepared; accelerate would then not wrap it for
         # distributed training, and every process would train a model of its own without a word.
@@ -63,34 +59,20 @@ class ResumableTrainer(SpeechTrainer):
             return self._train_sharded(checkpoint, *args, **kwargs)
         return super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
 
-    def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:
-        """Add what is learned beside the model first; FSDP swaps all that was in the optimiser before."""
-        known = {id(each) for group in self._optimizer().param_groups for each in group["params"]}
-        for group in self.own_parameter_groups():
-            if not known.intersection(map(id, group["params"])):  # a second train() keeps its optimiser
-                self._optimizer().add_param_group(group)
-        return super().create_scheduler(num_training_steps, *args, **kwargs)
-
     # -- FSDP
-
-    def release(self) -> None:
-        """Take what hangs on the model off it, so that it can be copied."""
-
-    def take_hold(self) -> None:
-        """Put it on the present model."""
 
     def _train_sharded(self, checkpoint: Path | None, *args: Any, **kwargs: Any) -> Any:
         """Train with FSDP, and leave a whole model with the weights that all processes have together."""
         model = cast(nn.Module, self.model)
-        self.release()
+        self.detach_parts()
         whole = copy.deepcopy(model).cpu()
-        self.take_hold()
+        self.attach_parts()
         with shardable(model):
             outcome = super().train(None if checkpoint is None else str(checkpoint), *args, **kwargs)
         gather_into(whole, cast(nn.Module, self.model))
-        self.release()
+        self.detach_parts()
         self.model = self.model_wrapped = whole.to(self.args.device)
-        self.take_hold()
+        self.attach_parts()
         return outcome
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
@@ -100,64 +82,53 @@ class ResumableTrainer(SpeechTrainer):
             self.accelerator._models.append(cast(nn.Module, self.model).to(self.args.device))
         return super().evaluation_loop(*args, **kwargs)
 
-    def on_main(self, act: Callable[[], None]) -> None:
-        """Do something on one process while the others wait."""
-        if self.is_world_process_zero():
-            act()
-        self.accelerator.wait_for_everyone()
-
-    def get_train_dataloader(self) -> Any:
+    def get_train_dataloader(self) -> DataLoader[object]:
         """Return Trainer's loader over items that are random by (seed, phase, epoch, index) alone.
 
         A dataset that has `training_progress` (CorruptedDataset) finds there how much of training is over.
         """
         plain = self.train_dataset
         if isinstance(plain, StreamedClips):
-            self.train_dataset = plain.seeded(self.args.seed, self.phase)
-            try:
+            with self._training_on(plain.seeded(self.args.seed, self.phase)):
                 return super().get_train_dataloader()
-            finally:
-                self.train_dataset = plain
         if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):
             return super().get_train_dataloader()  # what they draw at random differs after resuming
         seeded = SeededItems(plain, self.args.seed, self.phase)
-        self.train_dataset = seeded
-        try:
+        with self._training_on(seeded):
             loader = super().get_train_dataloader()
-        finally:
-            self.train_dataset = plain
         batches: Any = loader.batch_sampler
         while hasattr(batches, "batch_sampler"):
             batches = batches.batch_sampler
         sampler = getattr(batches, "sampler", None)
-        self.add_callback(_FollowEpoch(seeded, sampler, self.starts_easy))
+        self.add_callback(FollowEpoch(seeded, sampler, self.starts_easy))
         if sampler is not None and hasattr(plain, PROGRESS):
             # Innermost: what is around the sampler leaves out the indices of other processes, and those
             # before the checkpoint.
             batches.sampler = Placed(sampler)
         return loader
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    @contextmanager
+    def _training_on(self, items: Dataset[object]) -> Iterator[None]:
+        """Make Trainer's loaders of other items, inside the context."""
+        plain, self.train_dataset = self.train_dataset, items
+        try:
+            yield
+        finally:
+            self.train_dataset = plain
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write the checkpoint beside its place, move it there, and only then drop older ones."""
         self.require_finite_state("before a checkpoint was written")
         folder, limit = Path(self.args.output_dir or "."), self.args.save_total_limit
         name = f"checkpoint-{self.state.global_step}"
-        with self._new_folder(folder / name) as new:
+        with _new_folder_for_all(folder / name) as new:
             self.args.output_dir, self.args.save_total_limit = str(new.parent), None
             try:
                 super()._save_checkpoint(model, trial)
             finally:
                 self.args.output_dir, self.args.save_total_limit = str(folder), limit
-            self.accelerator.wait_for_everyone()
-            self.on_main(lambda: self._complete(new, folder))
-        self.on_main(lambda: drop_older(folder, limit, self.state.best_model_checkpoint))
-
-    @contextmanager
-    def _new_folder(self, path: Path) -> Iterator[Path]:
-        """Give all processes the temporary folder that the first one makes, and moves when all are done."""
-        with ExitStack() as stack:
-            yield from_first(lambda: stack.enter_context(new_folder(path, replace=True)))
-        self.accelerator.wait_for_everyone()
+            on_first(lambda: self._complete(new, folder))
+        on_first(lambda: drop_older(folder, limit, self.state.best_model_checkpoint))
 
     def _complete(self, new: Path, folder: Path) -> None:
         """Add to a new checkpoint what Trainer leaves out, and at last the list of its files."""
@@ -166,7 +137,8 @@ class ResumableTrainer(SpeechTrainer):
             self.state.best_model_checkpoint = str(folder / f"checkpoint-{best}")
             with new_file(new / TRAINER_STATE_NAME) as file:
                 self.state.save_to_json(str(file))
-        self.save_extra(new)
+        for part in self.parts:
+            part.save(new)
         if self.is_fsdp_enabled:
             save_groups(new / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
         write_manifest(new)
@@ -190,7 +162,7 @@ class ResumableTrainer(SpeechTrainer):
             return
         if self.is_fsdp_enabled:
             load_groups(Path(checkpoint) / OWN_GROUPS, self._optimizer(), len(self.own_parameter_groups()))
-        self.load_extra(Path(checkpoint))
+        self.load_parts(Path(checkpoint))
 
     def _of_the_model_only(self) -> AbstractContextManager[None]:
         """Under FSDP, leave what is learned beside the model out of the optimiser for a while."""
@@ -200,6 +172,14 @@ class ResumableTrainer(SpeechTrainer):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         return cast(torch.optim.Optimizer, self.optimizer)
+
+
+@contextmanager
+def _new_folder_for_all(path: Path) -> Iterator[Path]:
+    """Give all processes the temporary folder that the first one makes, and moves when all are done."""
+    with ExitStack() as stack:
+        yield from_first(lambda: stack.enter_context(new_folder(path, replace=True)))
+    wait_for_all()
 
 
 def finished_state(checkpoint: Path, max_steps: int = -1) -> TrainerState | None:
@@ -212,106 +192,3 @@ def finished_state(checkpoint: Path, max_steps: int = -1) -> TrainerState | None
         state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         last = max_steps if max_steps > 0 else state.max_steps
         return state if state.global_step >= last else None
-
-
-class SeededItems(Dataset[Any]):
-    """A dataset whose items see random states made from (seed, phase, epoch, index) alone.
-
-    Each phase has a stream of its own: a recovery that heard the clips changed just as gate training heard
-    them would learn from nothing new. An index may come with its place in the epoch (`Placed`): items that
-    depend on how much of training is over are told by that, as what a step counter says depends on how far
-    workers have read ahead, and on whether the run was resumed.
-
-    Attributes:
-        epoch: the epoch that runs.
-        epochs: how many there are, whole or not; None: training is over, or has not begun.
-    """
-
-    def __init__(self, items: Any, seed: int, phase: str = "") -> None:
-        self.items, self.seed = items, seed
-        self.key = phase_key(phase)
-        self.epoch = torch.zeros((), dtype=torch.long)
-        self.epoch.share_memory_()  # workers see it change
-        self.epochs: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "items":
-            raise AttributeError(name)  # while unpickling
-        return getattr(self.items, name)
-
-    def __getitem__(self, index: int | tuple[int, float]) -> Any:
-        index, place = index if isinstance(index, tuple) else (index, 0.0)
-        with self._telling(place):
-            return self._drawn(index)
-
-    @contextmanager
-    def _telling(self, place: float) -> Iterator[None]:
-        """Let items that ask for it know how much of training is over."""
-        if not hasattr(self.items, PROGRESS):
-            yield
-            return
-        before = getattr(self.items, PROGRESS)
-        over = 1.0 if self.epochs is None else min((int(self.epoch) + place) / self.epochs, 1.0)
-        setattr(self.items, PROGRESS, over)
-        try:
-            yield
-        finally:
-            setattr(self.items, PROGRESS, before)
-
-    def _drawn(self, index: int) -> Any:
-        with random_by([self.seed, int(self.epoch), int(index)], self.key):
-            item = self.items[index]
-        return {**item, CLIPS: int(index)} if isinstance(item, dict) else item
-
-
-class Placed(Sampler[tuple[int, float]]):
-    """The indices of a sampler, each with the part of the epoch that is over when it comes."""
-
-    def __init__(self, indices: Any) -> None:
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[tuple[int, float]]:
-        count = len(self.indices)
-        for place, index in enumerate(self.indices):
-            yield index, place / count
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "indices":
-            raise AttributeError(name)  # while unpickling
-        return getattr(self.indices, name)  # accelerate sets the epoch of some
-
-
-class _FollowEpoch(TrainerCallback):
-    """Tells the items how many epochs there are, and which begins, and the sampler the latter too.
-
-    Accelerate does not reach the sampler of several processes in an epoch that was resumed in its middle.
-    """
-
-    def __init__(self, items: SeededItems, sampler: Any, starts_easy: bool) -> None:
-        self.items, self.sampler, self.starts_easy = items, sampler, starts_easy
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        if self.starts_easy:
-            steps = ceil(len(kwargs["train_dataloader"]) / args.gradient_accumulation_steps)
-            self.items.epochs = state.max_steps / steps
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.items.epochs = None
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        epoch = int((state.epoch or 0) + 1e-6)
-        self.items.epoch.fill_(epoch)
-        if hasattr(self.sampler, "set_epoch"):
-            self.sampler.set_epoch(epoch)

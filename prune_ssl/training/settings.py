@@ -1,7 +1,6 @@
 """Owns what gate training asks of TrainingArguments, of a budget and of a model before it begins."""
 
 import dataclasses
-from typing import Any
 
 from torch import nn
 from transformers import TrainingArguments
@@ -21,7 +20,7 @@ def with_tables(pruning: PruningConfig, model: nn.Module, graph: PruningGraph) -
     return dataclasses.replace(pruning, budget=budget, milestones=tuple(milestones))
 
 
-def refuse_unsupported(args: TrainingArguments, scheduler: Any) -> None:
+def refuse_unsupported(args: TrainingArguments, scheduler: object) -> None:
     """Refuse settings under which gates would silently learn something else.
 
     Raises:
@@ -40,11 +39,6 @@ def refuse_unsupported(args: TrainingArguments, scheduler: Any) -> None:
     for name, found in problems.items():
         if found:
             raise PruneError(f"PruningTrainer does not support {name} yet: train without it.")
-
-
-def constant(_step: int) -> float:
-    """Leave a learning rate as it is."""
-    return 1.0
 
 
 def without_layerdrop(model: nn.Module) -> float | None:

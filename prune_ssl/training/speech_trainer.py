@@ -57,7 +57,7 @@ class SpeechTrainer(FiniteTrainer):
         if isinstance(self.model, PreTrainedModel) and pools_padding(self.model):
             self.args.per_device_eval_batch_size = 1
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[Any] | None:
+    def _get_train_sampler(self, train_dataset: Dataset[object] | None = None) -> Sampler[object] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         lengths = getattr(dataset, "lengths", None)
         if lengths is None or self.args.train_sampling_strategy != "group_by_length":
@@ -65,13 +65,13 @@ class SpeechTrainer(FiniteTrainer):
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return SeededByLength(batch, lengths, self.args.seed)
 
-    def _get_eval_sampler(self, eval_dataset: Dataset[Any]) -> Sampler[Any] | None:
+    def _get_eval_sampler(self, eval_dataset: Dataset[object]) -> Sampler[object] | None:
         # Trainer would reorder what is judged as well; `Task.judge` relies on the order of the dataset.
         if self.args.train_sampling_strategy == "group_by_length":
             return SequentialSampler(eval_dataset)  # type: ignore[arg-type]
         return super()._get_eval_sampler(eval_dataset)
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
+    def get_train_dataloader(self) -> DataLoader[object]:
         """Return Trainer's loader, or one of batches by seconds.
 
         Raises:
@@ -89,7 +89,7 @@ class SpeechTrainer(FiniteTrainer):
                 "most one GPU: leave it out and give a batch size."
             )
         args = self.args
-        loader: DataLoader[Any] = DataLoader(
+        loader: DataLoader[object] = DataLoader(
             dataset,
             batch_sampler=BatchesBySeconds(lengths, seconds, args.seed),
             collate_fn=self._get_collator_with_removed_columns(self.data_collator, description="Training"),

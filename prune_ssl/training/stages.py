@@ -1,10 +1,9 @@
 """Progressive runs: gates, cut and recovery for each of several budgets, each from what the last one left."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,35 +13,13 @@ from prune_ssl.selection import Budget, Limit, allowed_widths, reachable, resolv
 from prune_ssl.selection.latency import LatencyCost
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.training.cutting import composed, without_emptied_groups
-
-if TYPE_CHECKING:
-    from prune_ssl.training.trainer import PruningTrainer
+from prune_ssl.training.phases import PruningRun, as_handed_over, cut_by_gates, recover
+from prune_ssl.training.record import PRUNING, Entry, Finished, budget_text
 
 # All stages together take at most this many times the steps of a run to one budget, and about as many times
 # its cost: a run's later steps are cheaper, and so are later models. The first stage gets more than each of
 # the others, which start from what it and those after it trained.
 RUN_SHARE, FIRST_SHARE = 1.6, 2
-
-PRUNING = "pruning"  # the phase of gate training, in histories
-
-
-@dataclass(frozen=True)
-class Finished:
-    """One of the models of a run, and what it was asked to keep."""
-
-    budget: str
-    model: nn.Module
-    plan: Plan | None
-    """None: nothing was pruned, it is a student. A model that was cut in stages has no scales in it."""
-    results: dict[str, dict[str, float]] = field(default_factory=dict)
-    limits: tuple[Limit, ...] = ()
-    """The budget, resolved."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry per logging step of the trainings that led to it, in fractions of the dense model."""
-    last: bool = True
-    """Whether the run is over with it."""
-    warnings: tuple[str, ...] = ()
-    """What makes it doubtful that the gates learned what was meant."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +60,6 @@ class Stage:
         return tuple(budget)
 
 
-def budget_of(limits: Iterable[Limit]) -> str:
-    """Return what was asked for as text."""
-    return ",".join(str(limit.constraint) for limit in limits)
-
-
 def stages_of(config: PruningConfig, graph: PruningGraph, steps: int) -> list[Stage]:
     """Share the steps of gate training among the budgets, and give each its steps of recovery.
 
@@ -113,53 +85,64 @@ def stages_of(config: PruningConfig, graph: PruningGraph, steps: int) -> list[St
     ]
 
 
-def finalize_stages(first: "PruningTrainer") -> Iterator[Finished]:
-    """Cut and recover what the trainer of the first stage trained, then go on from there, stage by stage."""
-    trainer, keep, history, steps = first, dict[str, tuple[int, ...]](), list[dict[str, Any]](), 0
+def finalize_stages(
+    first: PruningRun,
+    stages: Sequence[Stage],
+    train_stage: Callable[[nn.Module, int, float], PruningRun],
+) -> Iterator[Finished]:
+    """Cut and recover what the first stage trained, then go on from there, stage by stage.
+
+    Args:
+        first: the run of the first stage, trained.
+        stages: all of them.
+        train_stage: trains the gates of stage `number` (from 1) on the model that the stage before left,
+            which has a `latency_share` of the dense model's latency.
+    """
+    run, keep, history, steps = first, dict[str, tuple[int, ...]](), list[Entry](), 0
     latency_share = 1.0
-    for number, stage in enumerate(first.stages, 1):
-        small = trainer.cut_and_recovered(stage.recovery)
-        gates = [entry for entry in trainer.history if entry["phase"] == PRUNING]
-        recovery = [entry for entry in trainer.history if entry["phase"] != PRUNING]
-        history += _of_dense(gates, first, trainer, keep, steps)
-        assert trainer.plan is not None
-        keep = composed(first.graph, keep, trainer.plan.keep)
-        steps, last = steps + stage.steps, number == len(first.stages)
-        latency_share *= trainer.latency_share
+    for number, stage in enumerate(stages, 1):
+        small = recover(run, cut_by_gates(run), stage.recovery)
+        record = run.record
+        gates = [entry for entry in record.history if entry["phase"] == PRUNING]
+        recovery = [entry for entry in record.history if entry["phase"] != PRUNING]
+        history += _of_dense(gates, first, run, keep, steps)
+        assert record.plan is not None
+        keep = composed(first.graph, keep, record.plan.keep)
+        steps, last = steps + stage.steps, number == len(stages)
+        latency_share *= record.latency_share
         goes_on = None if last else copy.deepcopy(small)
         yield Finished(
-            budget_of(stage.limits),
-            first.handed_over(small),
-            trainer.plan if number == 1 else Plan(keep),
-            trainer.results,
+            budget_text(stage.limits),
+            as_handed_over(first, small),
+            record.plan if number == 1 else Plan(keep),
+            record.results,
             stage.limits,
             history + recovery,
             last,
-            tuple(trainer.warnings),
+            tuple(record.warnings),
         )
         if goes_on is not None:
-            trainer = first.stage_trainer(goes_on, number + 1, latency_share)
-            trainer.train(resume_from_checkpoint=bool(first.resuming))
+            run = train_stage(goes_on, number + 1, latency_share)
 
 
 def _of_dense(
-    entries: Iterable[Mapping[str, Any]],
-    first: "PruningTrainer",
-    trainer: "PruningTrainer",
+    entries: Iterable[Entry],
+    first: PruningRun,
+    run: PruningRun,
     keep: Mapping[str, Sequence[int]],
     before: int,
-) -> list[dict[str, Any]]:
+) -> list[Entry]:
     """Return what a stage logged, `before` steps into the run, as fractions of the dense model.
 
     Args:
         entries: of gate training; their fractions are of what the stage started from.
-        first: the trainer of the dense model.
-        trainer: that of the stage.
+        first: the run of the dense model.
+        run: that of the stage.
         keep: what earlier stages left.
         before: steps of their gate training.
     """
-    share = trainer.gates.limits[0].dense / first.gates.limits[0].dense
-    left = {kind: _share_of_kind(kind, first.graph, keep) for kind in first.pruning.kinds}
+    share = run.gates.limits[0].dense / first.gates.limits[0].dense
+    left = {kind: _share_of_kind(kind, first.graph, keep) for kind in first.config.kinds}
     return [
         {
             **entry,

@@ -131,7 +131,7 @@ def refused(*arguments, status=2):
     lines = result.stderr.splitlines()
     assert len(lines) == 1, result.output
     assert lines[0].startswith("error: ")
-    assert taken < 2
+    assert taken < 20  # of the processor: less than any work takes, on a slow machine too
     return lines[0]
 
 

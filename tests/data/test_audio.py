@@ -11,11 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
-import torchaudio
 
 from prune_ssl.data import (
-    Augmentation,
     Corruption,
     FolderConfig,
     StreamConfig,
@@ -28,29 +25,8 @@ from prune_ssl.data import (
 )
 from prune_ssl.data.audio import decode_audio
 from prune_ssl.data.recordings import Recordings
-from prune_ssl.data.resampling import resampled
 from prune_ssl.errors import DataError
-
-
-def tone(count: int = 8_000) -> np.ndarray:
-    return (0.3 * np.sin(np.arange(count) / 9)).astype(np.float32)
-
-
-def wav(
-    rate: int = 16_000, channels: int = 1, bits: int = 16, code: int = 1, stated: int | None = None
-) -> bytes:
-    """A WAV of 8000 samples of 16 bits whose header says what it is told to."""
-    body = (tone() * 32_767).astype("<i2").tobytes()
-    wide = channels * bits // 8
-    head = struct.pack("<IHHIIHH", 16, code, channels, rate, rate * wide & 0xFFFFFFFF, wide & 0xFFFF, bits)
-    size = struct.pack("<I", len(body) if stated is None else stated)
-    return b"RIFF" + struct.pack("<I", 36 + len(body)) + b"WAVEfmt " + head + b"data" + size + body
-
-
-def encoded(samples: np.ndarray, rate: int = 16_000, kind: str = "WAV", subtype: str = "FLOAT") -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
-    return file.getvalue()
+from tests.support.sounds import encoded, tone, wav
 
 
 def flac_that_states(samples: int) -> bytes:
@@ -160,49 +136,6 @@ def test_files_with_many_channels_are_averaged_in_pieces(tmp_path: Path) -> None
     samples = np.random.default_rng(0).uniform(-1, 1, (60_000, 90)).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     assert np.array_equal(read_waveform(tmp_path / "a.wav"), samples.mean(axis=1))
-
-
-USUAL_HZ = (8_000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
-
-
-@pytest.mark.parametrize("rate", USUAL_HZ)
-def test_usual_rates_are_resampled_by_torchaudio_bit_for_bit(rate: int) -> None:
-    samples = np.random.default_rng(rate).standard_normal(3_000).astype(np.float32)
-    plain = torchaudio.functional.resample(torch.from_numpy(samples), rate, 16_000)
-    assert np.array_equal(resampled(samples, rate, 16_000), plain.numpy())
-
-
-@pytest.mark.parametrize("rate", [11_127, 16_001, 12_345, 47_951, 15_999, 99_991, 767_999, 1_009])
-def test_rates_without_a_common_factor_get_the_same_filter(rate: int) -> None:
-    samples = np.random.default_rng(rate).standard_normal(2_000).astype(np.float32)
-    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = resampled(samples, rate, 16_000)
-    assert time.process_time() - began < 5
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000  # KiB
-    cutoff = 0.99 * min(1.0, 16_000 / rate)
-    assert len(found) == -(-2_000 * 16_000 // rate)
-    for place in range(0, len(found), max(1, len(found) // 50)):
-        time_of = (np.arange(2_000) - place * rate / 16_000) * cutoff
-        kernel = np.where(np.abs(time_of) < 6, np.sinc(time_of) * np.cos(time_of * np.pi / 12) ** 2, 0)
-        assert found[place] == pytest.approx(float(samples @ kernel) * cutoff, abs=1e-5)
-
-
-def test_the_filter_of_odd_rates_is_that_of_torchaudio(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = np.random.default_rng(0).standard_normal(5_000).astype(np.float32)
-    by_table = resampled(samples, 22_050, 16_000)
-    monkeypatch.setattr("prune_ssl.data.resampling._MOST_KERNEL_VALUES", 0)
-    assert np.abs(resampled(samples, 22_050, 16_000) - by_table).max() < 1e-4  # its phases are float32
-
-
-def test_odd_speeds_take_no_more_than_usual_ones() -> None:
-    torch.manual_seed(0)
-    augmentation = Augmentation(speeds=(0.93713,), noise_probability=0, max_gain_db=0, max_shift_seconds=0)
-    began = time.process_time()
-    assert len(augmentation(tone(16_000))) == -(-16_000 * 16_000 // 14_994)
-    assert time.process_time() - began < 3
-    for speed in (1e-6, 1e6, float("nan")):
-        with pytest.raises(DataError, match=r"speeds: .*wanted (speeds from 0\.1 to 10|a list of a finite)"):
-            Augmentation(speeds=(speed,))
 
 
 LEVELS = {

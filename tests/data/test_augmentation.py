@@ -1,5 +1,6 @@
 """Noise and rooms of folders in ordinary training: what is heard, random streams, keys, refusals."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.pipeline import dry_run
 from prune_ssl.pipeline.corpora import augmentation_of
 from prune_ssl.recipes.smoke import smoke_version
-from prune_ssl.training.resumable import SeededItems
+from prune_ssl.training.seeded_items import SeededItems
+from tests.support.folders import tone
 from tests.support.paths import WORDS
 from tests.support.words import clips_of, recipe_of
 
@@ -138,3 +140,64 @@ def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path) -> None:
             dry_run(recipe, say=lambda line: None)
     with pytest.raises(DataError, match=r"snr_db: found 9\.0 to 1\.0"):
         Augmentation(snr_db=(9.0, 1.0))
+
+
+def test_augmentation_changes_a_copy_and_repeats_with_the_seed() -> None:
+    samples = tone(0.5)
+    before = samples.copy()
+    augmentation = Augmentation()
+    torch.manual_seed(3)
+    first = [augmentation(samples) for _ in range(8)]
+    torch.manual_seed(3)
+    again = [augmentation(samples) for _ in range(8)]
+    np.testing.assert_array_equal(samples, before)
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == np.float32
+        assert np.isfinite(one).all()
+    assert len({len(one) for one in first}) > 1  # several speeds
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_augmentation_adds_noise_at_the_asked_ratio() -> None:
+    samples = tone(1.0)
+    torch.manual_seed(0)
+    quiet = Augmentation(
+        speeds=(1.0,), max_shift_seconds=0, max_gain_db=0, noise_probability=1.0, snr_db=(20, 20)
+    )
+    noise = quiet(samples) - samples
+    assert 10 * np.log10((samples**2).mean() / (noise**2).mean()) == pytest.approx(20, abs=0.1)
+
+
+def test_augmentation_with_nothing_to_do_is_the_identity() -> None:
+    still = Augmentation(speeds=(1.0,), max_shift_seconds=0, max_gain_db=0, noise_probability=0)
+    np.testing.assert_array_equal(still(tone()), tone())
+
+
+def test_a_shift_moves_samples_and_fills_with_zeros() -> None:
+    shift = Augmentation(speeds=(1.0,), max_shift_seconds=0.01, max_gain_db=0, noise_probability=0)
+    samples = np.arange(1, 1_601, dtype=np.float32)
+    torch.manual_seed(1)
+    for _ in range(10):
+        moved = shift(samples)
+        offset = int(moved.argmax()) - int(samples.argmax()) if moved[-1] < 1_600 else None
+        kept = moved[moved > 0]
+        assert 1_440 <= len(kept) <= 1_600
+        assert np.all(np.diff(kept) == 1)  # one unbroken run of the original
+        assert offset is None or offset <= 0
+
+
+def test_a_negative_augmentation_bound_is_refused() -> None:
+    with pytest.raises(DataError, match="max_gain_db: found -1, wanted 0 or more"):
+        Augmentation(max_gain_db=-1)
+
+
+def test_odd_speeds_take_no_more_than_usual_ones() -> None:
+    torch.manual_seed(0)
+    augmentation = Augmentation(speeds=(0.93713,), noise_probability=0, max_gain_db=0, max_shift_seconds=0)
+    began = time.process_time()
+    assert len(augmentation(tone(1.0))) == -(-16_000 * 16_000 // 14_994)
+    assert time.process_time() - began < 3
+    for speed in (1e-6, 1e6, float("nan")):
+        with pytest.raises(DataError, match=r"speeds: .*wanted (speeds from 0\.1 to 10|a list of a finite)"):
+            Augmentation(speeds=(speed,))

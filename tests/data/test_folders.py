@@ -1,4 +1,5 @@
-import csv
+"""Folders of clips in splits: what is read, what is noted and what is refused before any training."""
+
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -6,49 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
-from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
-from prune_ssl.data import (
-    Augmentation,
-    Clip,
-    ClipDataset,
-    FolderConfig,
-    SpeechCollator,
-    check_folder,
-    read_waveform,
-)
+from prune_ssl.data import FolderConfig, check_folder, read_waveform
 from prune_ssl.errors import DataError
-from prune_ssl.tasks import Slots, TaskSettings
+from tests.support.folders import tone, write_metadata
 from tests.support.paths import ROOT
 
 REAL_DATA = Path(os.environ.get("PRUNE_SSL_DATA", ROOT.parent / "shared" / "data"))
-
-
-def tone(seconds: float = 0.1, rate: int = 16_000, hz: float = 440.0) -> np.ndarray:
-    return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
-
-
-def write_metadata(
-    folder: Path, rows: list[tuple[str, str]], header: tuple[str, ...] = ("file_name", "label")
-) -> None:
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two labels, two clips each, in train and validation."""
-    root = tmp_path / "words"
-    for split in ("train", "validation"):
-        (root / split).mkdir(parents=True)
-        rows = []
-        for index in range(4):
-            name = f"{index}.wav"
-            soundfile.write(root / split / name, tone(0.1 + 0.01 * index), 16_000)
-            rows.append((name, "yes" if index < 2 else "no"))
-        write_metadata(root / split, rows)
-    return root
 
 
 def truncated_flac(path: Path) -> None:
@@ -260,48 +225,6 @@ def test_judged_clips_of_a_big_folder_are_all_decoded_first(folder: Path) -> Non
         check_folder(folder, FolderConfig(decode_limit_clips=4))
 
 
-def numbered_clips(folder: Path, count: int, unusable: set[int]) -> list[Clip]:
-    """Clips of their own numbers, of which some turn out to be silent or broken only when they are read."""
-    for index in range(count):
-        soundfile.write(folder / f"{index}.wav", 0.0 * tone() if index in unusable else tone(), 16_000)
-    for index in sorted(unusable)[:1]:
-        (folder / f"{index}.wav").write_bytes(b"RIFF")
-    return [Clip(folder / f"{index}.wav", str(index), 0.1) for index in range(count)]
-
-
-def test_training_goes_on_without_clips_that_turn_out_to_be_unusable(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    clips = numbered_clips(tmp_path, 30, {3, 4, 29})
-    dataset = ClipDataset(clips, int, skip_unusable=True)
-    with caplog.at_level("WARNING"):
-        found = [dataset[index]["labels"] for index in range(30)]
-    assert found == [0, 1, 2, 5, 5, *range(5, 29), 0]
-    assert len(caplog.messages) == 3
-    assert caplog.messages[0].startswith("left out (1 so far), the next clip is used instead: ")
-    assert "29.wav: silent" in caplog.messages[2]
-    backwards = ClipDataset(clips, int, skip_unusable=True)
-    assert [backwards[index]["labels"] for index in reversed(range(30))] == found[::-1], (
-        "whatever came before"
-    )
-    with pytest.raises(DataError, match=r"4\.wav: silent"):
-        ClipDataset(clips, int)[4]
-    few = ClipDataset(clips[:19], int, skip_unusable=True)
-    with pytest.raises(
-        DataError, match=r"2 of 19 training clips cannot be used .*the last: .*4\.wav: silent"
-    ):
-        few[3]
-
-
-def test_clips_beyond_the_memory_limit_give_the_same_samples(folder: Path) -> None:
-    kept = check_folder(folder).splits["train"]
-    dropped = check_folder(folder, FolderConfig(cache_limit_bytes=10_000)).splits["train"]
-    assert all(clip.samples is not None for clip in kept)
-    assert all(clip.samples is None for clip in dropped)
-    for one, other in zip(kept, dropped, strict=True):
-        np.testing.assert_array_equal(one.waveform(), other.waveform())
-
-
 def test_progress_counts_every_clip(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
     check_folder(folder, on_progress=lambda done, total: seen.append((done, total)))
@@ -312,113 +235,6 @@ def test_progress_counts_every_clip(folder: Path) -> None:
 def test_a_bad_folder_config_is_refused(bad: dict[str, object]) -> None:
     with pytest.raises(DataError, match="FolderConfig"):
         FolderConfig(**bad)  # type: ignore[arg-type]
-
-
-def test_the_dataset_gives_samples_and_encoded_labels(folder: Path) -> None:
-    opened = check_folder(folder)
-    dataset = ClipDataset(opened.splits["train"], encode={"no": 0, "yes": 1}.__getitem__)
-    assert len(dataset) == 4
-    assert [dataset[index]["labels"] for index in range(4)] == [1, 1, 0, 0]
-    assert dataset[3]["input_values"].shape == (2_080,)
-    assert dataset.audio_seconds == pytest.approx(0.1 + 0.11 + 0.12 + 0.13)
-
-
-def items(*lengths: int) -> list[dict[str, object]]:
-    generator = np.random.default_rng(0)
-    return [
-        {"input_values": (3 + 0.1 * generator.standard_normal(length)).astype(np.float32), "labels": index}
-        for index, length in enumerate(lengths)
-    ]
-
-
-def test_each_clip_is_normalized_by_its_own_samples() -> None:
-    batch = SpeechCollator()(items(500, 900))
-    assert set(batch) == {"input_values", "labels"}
-    assert batch["input_values"].shape == (2, 900)
-    assert batch["labels"].tolist() == [0, 1]
-    short = batch["input_values"][0]
-    assert torch.all(short[500:] == 0)
-    assert short[:500].mean().abs() < 1e-4
-    assert short[:500].std(correction=0) == pytest.approx(1.0, abs=1e-3)
-    alone = SpeechCollator()(items(500))
-    torch.testing.assert_close(short[:500], alone["input_values"][0], rtol=0, atol=0)
-
-
-def test_the_feature_extractor_decides_on_normalization_and_mask() -> None:
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
-    given = items(500, 900)
-    batch = SpeechCollator(extractor)(given)
-    np.testing.assert_array_equal(batch["input_values"][1].numpy(), given[1]["input_values"])
-    assert batch["attention_mask"].sum(dim=1).tolist() == [500, 900]
-    assert "attention_mask" not in SpeechCollator(extractor, attention_mask=False)(given)
-
-
-def test_a_processor_gives_its_feature_extractor(tmp_path: Path) -> None:
-    (tmp_path / "vocab.json").write_text('{"<pad>": 0, "<unk>": 1, "a": 2, "|": 3}')
-    tokenizer = Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"))
-    extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
-    collator = SpeechCollator(Wav2Vec2Processor(extractor, tokenizer))
-    assert "attention_mask" in collator(items(500))
-
-
-def test_a_feature_extractor_for_another_rate_is_refused() -> None:
-    with pytest.raises(DataError, match="made for 8000 Hz and the clips are at 16000 Hz"):
-        SpeechCollator(Wav2Vec2FeatureExtractor(sampling_rate=8_000))
-
-
-def test_a_processor_of_another_kind_is_refused() -> None:
-    with pytest.raises(DataError, match="a Wav2Vec2FeatureExtractor is wanted"):
-        SpeechCollator(object())  # type: ignore[arg-type]
-
-
-def test_augmentation_changes_a_copy_and_repeats_with_the_seed() -> None:
-    samples = tone(0.5)
-    before = samples.copy()
-    augmentation = Augmentation()
-    torch.manual_seed(3)
-    first = [augmentation(samples) for _ in range(8)]
-    torch.manual_seed(3)
-    again = [augmentation(samples) for _ in range(8)]
-    np.testing.assert_array_equal(samples, before)
-    for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, other)
-        assert one.dtype == np.float32
-        assert np.isfinite(one).all()
-    assert len({len(one) for one in first}) > 1  # several speeds
-    assert not np.array_equal(first[0], first[1])
-
-
-def test_augmentation_adds_noise_at_the_asked_ratio() -> None:
-    samples = tone(1.0)
-    torch.manual_seed(0)
-    quiet = Augmentation(
-        speeds=(1.0,), max_shift_seconds=0, max_gain_db=0, noise_probability=1.0, snr_db=(20, 20)
-    )
-    noise = quiet(samples) - samples
-    assert 10 * np.log10((samples**2).mean() / (noise**2).mean()) == pytest.approx(20, abs=0.1)
-
-
-def test_augmentation_with_nothing_to_do_is_the_identity() -> None:
-    still = Augmentation(speeds=(1.0,), max_shift_seconds=0, max_gain_db=0, noise_probability=0)
-    np.testing.assert_array_equal(still(tone()), tone())
-
-
-def test_a_shift_moves_samples_and_fills_with_zeros() -> None:
-    shift = Augmentation(speeds=(1.0,), max_shift_seconds=0.01, max_gain_db=0, noise_probability=0)
-    samples = np.arange(1, 1_601, dtype=np.float32)
-    torch.manual_seed(1)
-    for _ in range(10):
-        moved = shift(samples)
-        offset = int(moved.argmax()) - int(samples.argmax()) if moved[-1] < 1_600 else None
-        kept = moved[moved > 0]
-        assert 1_440 <= len(kept) <= 1_600
-        assert np.all(np.diff(kept) == 1)  # one unbroken run of the original
-        assert offset is None or offset <= 0
-
-
-def test_a_negative_augmentation_bound_is_refused() -> None:
-    with pytest.raises(DataError, match="max_gain_db: found -1, wanted 0 or more"):
-        Augmentation(max_gain_db=-1)
 
 
 @pytest.mark.parametrize(
@@ -437,44 +253,3 @@ def test_real_recordings_pass_the_check(name: str, counts: dict[str, int], label
     assert len(opened.labels) == labels
     clip = opened.splits["test"][0]
     np.testing.assert_array_equal(clip.waveform(), read_waveform(clip.path))
-
-
-def test_a_target_may_join_columns(folder: Path) -> None:
-    for split in ("train", "validation"):
-        rows = [("0.wav", "play", "music"), ("1.wav", "set", "alarm")]
-        write_metadata(folder / split, rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
-    opened = check_folder(folder, FolderConfig(target="scenario+action"))
-    assert opened.labels == ("alarm_set", "music_play")
-    with pytest.raises(DataError, match=r"no column 'intent': .*wanted file_name,scenario,intent"):
-        check_folder(folder, FolderConfig(target="scenario+intent"))
-    rows = [("0.wav", "play", "music"), ("1.wav", "", "alarm")]
-    write_metadata(folder / "train", rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"train/1\.wav: its scenario\+action in metadata\.csv is empty"):
-        check_folder(folder, FolderConfig(target="scenario+action"))
-
-
-def test_a_slot_may_join_columns(folder: Path) -> None:
-    for split in ("train", "validation"):
-        rows = [("0.wav", "play", "music", "ann"), ("1.wav", "set", "alarm", "bob")]
-        write_metadata(folder / split, rows, header=("file_name", "action", "scenario", "speaker"))  # type: ignore[arg-type]
-    opened = check_folder(folder, FolderConfig(target="scenario+action|speaker"))
-    assert opened.labels == ("alarm_set|bob", "music_play|ann")
-    slots = Slots.from_folder(opened, settings=TaskSettings(target="scenario+action|speaker"))
-    assert list(slots.segments) == ["scenario+action", "speaker"]
-    assert slots.encode("music_play|ann") == [1, 0]
-
-
-def test_long_training_clips_give_random_pieces() -> None:
-    samples = np.arange(1_600, dtype=np.float32)
-    clips = [
-        Clip(Path("long.wav"), "a", 0.1, samples=samples),
-        Clip(Path("short.wav"), "a", 0.05, samples=samples[:800]),
-    ]
-    dataset = ClipDataset(clips, lambda _: 0, crop_seconds=0.0625)
-    torch.manual_seed(0)
-    pieces = [dataset[0]["input_values"] for _ in range(30)]
-    assert all(len(piece) == 1_000 for piece in pieces)
-    assert all(np.array_equal(piece, samples[int(piece[0]) :][:1_000]) for piece in pieces)
-    assert len({float(piece[0]) for piece in pieces}) > 10
-    assert np.array_equal(dataset[1]["input_values"], samples[:800])
-    assert dataset.lengths == [1_000, 800]

@@ -1,54 +1,18 @@
-"""Layouts of corpora as they are unpacked, and the survey that lists what is odd in them."""
+"""Layouts of corpora as they are unpacked: each gives the same clips, or is refused by file and line."""
 
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from typer.testing import CliRunner
 
-from prune_ssl.cli.app import app
-from prune_ssl.data import (
-    FolderConfig,
-    Layout,
-    SurveyConfig,
-    check_folder,
-    find_trials,
-    register_layout,
-    survey,
-)
+from prune_ssl.data import FolderConfig, Layout, check_folder, find_trials, register_layout
 from prune_ssl.data.layouts import LAYOUTS
-from prune_ssl.data.surveys import flat_share
 from prune_ssl.errors import DataError
+from tests.support.layouts import jsonl, manifests, write_clip
+from tests.support.lists import clip, found
 from tests.support.paths import ROOT
-
-
-def write_clip(path: Path, seconds: float = 0.2, hz: float = 300.0) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    time = np.arange(round(16_000 * seconds)) / 16_000
-    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hz * time), 16_000)
-    return path.name
-
-
-def jsonl(root: Path) -> None:
-    for split in ("train", "validation"):
-        rows = [
-            {"file_name": write_clip(root / split / f"{word}.wav"), "label": word, "speaker": 7}
-            for word in ("no", "yes")
-        ]
-        (root / split / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-
-
-def manifests(root: Path) -> None:
-    for split in ("train", "dev"):
-        rows = []
-        for word in ("no", "yes"):
-            write_clip(root / "audio" / f"{split}-{word}.wav")
-            rows.append({"audio_filepath": f"audio/{split}-{word}.wav", "label": word, "speaker": "7"})
-        (root / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
 
 
 def kaldi(root: Path) -> None:
@@ -227,82 +191,6 @@ def test_malformed_lines_of_slurp_are_refused(tmp_path: Path, line: str, words: 
         check_folder(tmp_path, FolderConfig(target="action"))
 
 
-def odd_corpus(root: Path) -> None:
-    jsonl(root)
-    train, time = root / "train", np.arange(16_000) / 16_000
-    loud = np.clip(1.5 * np.sin(2 * np.pi * 200 * time), -1, 32767 / 32768)
-    soundfile.write(train / "clipped.wav", loud, 16_000)
-    soundfile.write(train / "silent.wav", np.zeros(8_000), 16_000)
-    (train / "broken.wav").write_bytes(b"RIFF")
-    write_clip(train / "short.wav", 0.05, hz=500)
-    write_clip(train / "long.wav", 1.5, hz=500)
-    # The same audio in another container, in another split.
-    samples, rate = soundfile.read(train / "no.wav", dtype="int16")
-    soundfile.write(root / "validation" / "copy.flac", samples, rate)
-    soundfile.write(root / "validation" / "yes.wav", -samples, rate)
-    with (train / "metadata.jsonl").open("a") as file:
-        names = ("clipped.wav", "silent.wav", "broken.wav", "short.wav", "long.wav", "gone.wav")
-        file.write("".join(json.dumps({"file_name": name, "label": "x"}) + "\n" for name in names))
-    (root / "validation" / "metadata.jsonl").write_text(
-        "".join(json.dumps({"file_name": name, "speaker": 7}) + "\n" for name in ("yes.wav", "copy.flac"))
-    )
-    rows = [{"file_name": name, "speaker": 7} for name in ("no.wav", "yes.wav")]
-    lines = (train / "metadata.jsonl").read_text().splitlines()[2:]
-    soundfile.write(train / "yes.wav", samples // 2, rate)
-    (train / "metadata.jsonl").write_text("\n".join([*map(json.dumps, rows), *lines]))
-
-
-def test_the_survey_lists_each_kind_of_oddity(tmp_path: Path) -> None:
-    odd_corpus(tmp_path)
-    found = survey(tmp_path, SurveyConfig(max_seconds=1.2))
-    assert found.counts == {"train": 8, "validation": 2}
-    by_kind = {
-        kind: [finding.path.name for finding in found.of_kind(kind)]
-        for kind in ("broken", "silent", "clipped", "duplicated", "too short", "too long")
-    }
-    assert by_kind == {
-        "broken": ["broken.wav", "gone.wav"],
-        "silent": ["silent.wav"],
-        "clipped": ["clipped.wav"],
-        "duplicated": ["copy.flac"],
-        "too short": ["short.wav"],
-        "too long": ["long.wav"],
-    }
-    (copy,) = found.of_kind("duplicated")
-    assert copy.words.endswith("train/no.wav")
-    assert found.notes == ("1 of the 1 speakers of validation are in train too",)
-    assert found.seconds["validation"] == pytest.approx(0.4)
-
-
-def test_flat_tops_are_counted_one_by_one() -> None:
-    wave = np.linspace(-0.5, 0.5, 100).astype(np.float32)
-    assert flat_share(wave) == 0  # one sample at each extreme
-    wave[40:45] = 0.6
-    wave[70:72] = 0.6  # two are no run
-    wave[10:13] = -0.7
-    assert flat_share(wave) == pytest.approx(8 / 100)
-    assert flat_share(wave / 100) == 0  # quiet audio is rounded, not clipped
-
-
-def test_the_doctor_lists_and_exits_with_one(tmp_path: Path) -> None:
-    odd_corpus(tmp_path)
-    result = CliRunner().invoke(
-        app, ["doctor", "data", str(tmp_path), "--max-seconds", "1.2", "--listed", "1"]
-    )
-    assert result.exit_code == 1
-    assert "train: 8 clips" in result.output
-    assert "broken: 2" in result.output
-    assert "... and 1 more" in result.output
-    assert "the same audio as" in result.output
-    sound = tmp_path / "sound"
-    manifests(sound)
-    result = CliRunner().invoke(app, ["doctor", "data", str(sound)])
-    assert result.exit_code == 0, result.output
-    result = CliRunner().invoke(app, ["doctor", "data", str(tmp_path / "nowhere")])
-    assert result.exit_code == 2
-    assert "no such folder" in result.output
-
-
 @pytest.fixture
 def known_layouts():
     known = list(LAYOUTS)
@@ -339,3 +227,42 @@ def test_layouts_without_marks_are_refused_and_a_name_is_replaced(known_layouts)
     register_layout(mine)
     assert LAYOUTS[0] is mine
     assert len(LAYOUTS) == len(known_layouts)
+
+
+def test_manifests_are_lists_of_paths(corpus: Path, tmp_path: Path) -> None:
+    clip(tmp_path / "elsewhere.wav")
+    for split in ("train", "validation"):
+        line = json.dumps({"audio_filepath": str(tmp_path / "elsewhere.wav"), "label": "yes"})
+        (corpus / f"{split}.jsonl").write_text(line)
+    assert found(corpus) == [("elsewhere.wav", "yes")]
+
+
+def kaldi_tables(corpus: Path, scp: str, text: str) -> None:
+    for split in ("train", "validation"):
+        (corpus / split / "wav.scp").write_text(scp.format(wav=corpus / "train" / "a.wav", root=corpus))
+        (corpus / split / "text").write_text(text)
+        (corpus / split / "metadata.csv").unlink(missing_ok=True)
+
+
+def test_tables_of_kaldi_may_be_parted_by_tabs(corpus: Path) -> None:
+    kaldi_tables(corpus, "u1\t{wav}\n", "u1\tHELLO  WORLD\n")
+    assert found(corpus, "text") == [("a.wav", "HELLO  WORLD")]
+
+
+@pytest.mark.parametrize(
+    ("scp", "text", "words"),
+    [
+        ("u1 touch {root}/ran |\n", "u1 A\n", "u1 is a command"),
+        ("u1 | touch {root}/ran\n", "u1 A\n", "u1 is a command"),
+        ("u1 $(touch {root}/ran)\n", "u1 A\n", "no such file"),
+        ("u1 {wav}\nu1 {wav}\n", "u1 A\n", r"wav\.scp: line 2 lists u1 again"),
+        ("u1 {wav}\n", "u1 A\nu1 B\n", "text: line 2 lists u1 again"),
+    ],
+)
+def test_tables_of_kaldi_never_run_and_never_contradict_themselves(
+    corpus: Path, scp: str, text: str, words: str
+) -> None:
+    kaldi_tables(corpus, scp, text)
+    with pytest.raises(DataError, match=words):
+        check_folder(corpus, FolderConfig(target="text"))
+    assert not (corpus / "ran").exists()

@@ -1,4 +1,4 @@
-"""Lists of clips as programs and people write them: read as they are meant, or refused with file and line."""
+"""Tables of clips as people and programs write them: read as they are meant, or refused by file and line."""
 
 import csv
 import io
@@ -7,40 +7,13 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from prune_ssl.data import FolderConfig, SurveyConfig, check_folder, survey
+from prune_ssl.data import FolderConfig, check_folder, survey
 from prune_ssl.errors import DataError
-from tests.support.cli import status_and_output
-
-NAMES = ("a.wav", "b.wav", "c d.wav")
-
-
-def clip(path: Path, hz: int = 9) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(os.fsencode(path), 0.3 * np.sin(np.arange(500) / hz), 16_000, format="WAV")
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A corpus whose train has clips and no list."""
-    root = tmp_path / "corpus"
-    for index, name in enumerate(NAMES):
-        clip(root / "train" / name, 9 + index)
-    clip(root / "validation" / "v.wav", 30)
-    (root / "validation" / "metadata.csv").write_text("file_name,label\nv.wav,yes\n")
-    return root
-
-
-def found(root: Path, target: str = "label") -> list[tuple[str, str]]:
-    opened = check_folder(root, FolderConfig(target=target, closed_labels=False))
-    return [(clip.path.name, clip.target) for clip in opened.splits["train"]]
-
-
-PLAIN = [("a.wav", "yes"), ("b.wav", "007"), ("c d.wav", "ja, nein")]
-BODY = 'a.wav,yes\nb.wav,007\nc d.wav,"ja, nein"\n'
+from prune_ssl.tasks import Slots, TaskSettings
+from tests.support.folders import write_metadata
+from tests.support.lists import BODY, PLAIN, found
 
 READ = {
     "the index of pandas": ',file_name,label\n0,a.wav,yes\n1,b.wav,007\n2,c d.wav,"ja, nein"\n',
@@ -86,20 +59,6 @@ def test_fields_stay_text(corpus: Path, name: str) -> None:
     assert [label for _, label in found(corpus)] == LABELS
 
 
-def test_numbers_of_json_stay_as_they_are_written(corpus: Path) -> None:
-    numbers = ["1.50", "1e3", "7", "-0", "9" * 5_000, "1E400", "NaN"]
-    lines = [f'{{"file_name": "a.wav", "label": {number}}}' for number in numbers]
-    (corpus / "train" / "metadata.jsonl").write_text("\n".join(lines))
-    assert [label for _, label in found(corpus)] == numbers
-
-
-def test_only_line_ends_part_the_lines_of_a_list(corpus: Path) -> None:
-    label = "a\u2028b\x85c\x0bd\x1ce"
-    line = json.dumps({"file_name": "a.wav", "label": label}, ensure_ascii=False)
-    (corpus / "train" / "metadata.jsonl").write_text(line + "\r\n\r\n", encoding="utf-8")
-    assert found(corpus) == [("a.wav", label)]
-
-
 REFUSED = {
     "empty": (b"", "metadata.csv: no column 'file_name'.*found an empty file"),
     "blank": (b" \n\r\n", "found an empty file"),
@@ -131,35 +90,6 @@ def test_a_damaged_table_is_refused_with_file_and_line(corpus: Path, kind: str) 
         check_folder(corpus)
     assert len(str(caught.value)) < 1_000
     assert "metadata.csv" in str(caught.value)
-
-
-BAD_OBJECTS = {
-    "[1]": "line 2 is not a JSON object: a list",
-    "{": "line 2 is not a JSON object",
-    "[" * 100_000: "line 2 is not a JSON object: too deeply nested",
-    '{"a":' * 100_000: "line 2 is not a JSON object: too deeply nested",
-    '{"file_name": "a.wav", "label": "x", "label": "y"}': "line 2 .*'label' is in it twice",
-    '{"file_name": "a.wav", "label": ["x"]}': r"line 2: its label is \['x'\], wanted text or a number",
-    '{"file_name": {"path": "a.wav"}, "label": "x"}': "line 2: its file_name is .*, wanted text",
-    '{"file_name": "a.wav", "label": "\\ud800"}': "line 2 .*half of a character",
-    '{"file_name": "a\\u0000.wav", "label": "x"}': "1 of 3 clips.*no such file",
-    '{"file_name": ".", "label": "x"}': "no such file .a folder has this name",
-    '{"label": "x"}': "a row has no file_name",
-}
-
-
-@pytest.mark.parametrize("line", BAD_OBJECTS, ids=lambda line: line[:40])
-def test_a_damaged_line_of_objects_is_refused_with_its_number(corpus: Path, line: str) -> None:
-    (corpus / "train" / "metadata.jsonl").write_text(f'{{"file_name": "a.wav", "label": "x"}}\n{line}\n')
-    with pytest.raises(DataError, match=f"(?s){BAD_OBJECTS[line]}") as caught:
-        check_folder(corpus, FolderConfig(closed_labels=False))
-    assert len(str(caught.value)) < 1_000
-
-
-def test_line_numbers_count_blank_lines(corpus: Path) -> None:
-    (corpus / "train" / "metadata.jsonl").write_text("\n\n[1]\n")
-    with pytest.raises(DataError, match="line 3 is not"):
-        check_folder(corpus)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
@@ -194,150 +124,6 @@ def test_a_long_list_is_read_in_seconds(tmp_path: Path) -> None:
     assert time.process_time() - began < 20
 
 
-OUTSIDE = ("{secret}", "../../secret.wav", "../train/../../secret.wav", "link.wav", "linked/secret.wav")
-
-
-@pytest.mark.parametrize("name", OUTSIDE)
-@pytest.mark.parametrize("kind", ["metadata.csv", "metadata.jsonl"])
-def test_a_file_name_may_not_lead_out_of_the_corpus(corpus: Path, name: str, kind: str) -> None:
-    secret = corpus.parent / "secret.wav"
-    clip(secret)
-    (corpus / "train" / "link.wav").symlink_to(secret)
-    (corpus / "train" / "linked").symlink_to(corpus.parent)
-    name = name.format(secret=secret)
-    content = f"file_name,label\n{name},yes\n"
-    if kind == "metadata.jsonl":
-        content = json.dumps({"file_name": name, "label": "yes"})
-    (corpus / "train" / kind).write_text(content)
-    with pytest.raises(
-        DataError, match=r"outside the corpus, at .*secret\.wav: put the file .*data\.outside"
-    ):
-        check_folder(corpus)
-    (finding,) = survey(corpus).of_kind("broken")
-    assert "outside the corpus" in finding.words
-    assert len(check_folder(corpus, FolderConfig(outside=True)).splits["train"]) == 1
-    assert not survey(corpus, SurveyConfig(min_seconds=0.01, outside=True)).of_kind("broken")
-    code, output = status_and_output("doctor", "data", corpus)
-    assert (code, "outside the corpus" in output) == (1, True)
-    code, output = status_and_output("doctor", "data", corpus, "--outside")
-    assert code == 0, output
-
-
-def test_absolute_names_and_links_within_the_corpus_are_read(corpus: Path, tmp_path: Path) -> None:
-    (corpus / "audio").mkdir()
-    clip(corpus / "audio" / "x.wav", 50)
-    (corpus / "train" / "x.wav").symlink_to(corpus / "audio" / "x.wav")
-    rows = f"x.wav,yes\n{corpus / 'train' / 'a.wav'},yes\n../audio/x.wav,no\n"
-    (corpus / "train" / "metadata.csv").write_text(f"file_name,label\n{rows}")
-    assert len(found(corpus)) == 3
-    (tmp_path / "link").symlink_to(corpus)
-    assert len(found(tmp_path / "link")) == 3
-    moved = tmp_path / "disk" / "train"
-    moved.parent.mkdir()
-    (corpus / "train").rename(moved)  # a split on another disk
-    (corpus / "train").symlink_to(moved)
-    (moved / "metadata.csv").write_text("file_name,label\na.wav,yes\n")
-    assert found(corpus) == [("a.wav", "yes")]
-
-
-def test_a_snapshot_in_the_cache_of_the_hub_is_read(corpus: Path, tmp_path: Path) -> None:
-    blobs, snapshot = tmp_path / "datasets--x" / "blobs", tmp_path / "datasets--x" / "snapshots" / "abc"
-    (corpus / "train" / "metadata.csv").write_text(f"file_name,label\n{BODY}")
-    blobs.mkdir(parents=True)
-    for number, path in enumerate(sorted(corpus.rglob("*.*"))):
-        path.rename(blobs / f"{number:064x}")
-        link = snapshot / path.relative_to(corpus)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(blobs / f"{number:064x}")
-    assert found(snapshot) == PLAIN
-
-
-def test_manifests_are_lists_of_paths(corpus: Path, tmp_path: Path) -> None:
-    clip(tmp_path / "elsewhere.wav")
-    for split in ("train", "validation"):
-        line = json.dumps({"audio_filepath": str(tmp_path / "elsewhere.wav"), "label": "yes"})
-        (corpus / f"{split}.jsonl").write_text(line)
-    assert found(corpus) == [("elsewhere.wav", "yes")]
-
-
-def kaldi(corpus: Path, scp: str, text: str) -> None:
-    for split in ("train", "validation"):
-        (corpus / split / "wav.scp").write_text(scp.format(wav=corpus / "train" / "a.wav", root=corpus))
-        (corpus / split / "text").write_text(text)
-        (corpus / split / "metadata.csv").unlink(missing_ok=True)
-
-
-def test_tables_of_kaldi_may_be_parted_by_tabs(corpus: Path) -> None:
-    kaldi(corpus, "u1\t{wav}\n", "u1\tHELLO  WORLD\n")
-    assert found(corpus, "text") == [("a.wav", "HELLO  WORLD")]
-
-
-@pytest.mark.parametrize(
-    ("scp", "text", "words"),
-    [
-        ("u1 touch {root}/ran |\n", "u1 A\n", "u1 is a command"),
-        ("u1 | touch {root}/ran\n", "u1 A\n", "u1 is a command"),
-        ("u1 $(touch {root}/ran)\n", "u1 A\n", "no such file"),
-        ("u1 {wav}\nu1 {wav}\n", "u1 A\n", r"wav\.scp: line 2 lists u1 again"),
-        ("u1 {wav}\n", "u1 A\nu1 B\n", "text: line 2 lists u1 again"),
-    ],
-)
-def test_tables_of_kaldi_never_run_and_never_contradict_themselves(
-    corpus: Path, scp: str, text: str, words: str
-) -> None:
-    kaldi(corpus, scp, text)
-    with pytest.raises(DataError, match=words):
-        check_folder(corpus, FolderConfig(target="text"))
-    assert not (corpus / "ran").exists()
-
-
-SAME = {
-    "absolute": lambda corpus: str(corpus / "train" / "a.wav"),
-    "dots": lambda corpus: "../train/./a.wav",
-    "symbolic link": lambda corpus: (corpus / "validation" / "l.wav").symlink_to(corpus / "train" / "a.wav"),
-    "hard link": lambda corpus: os.link(corpus / "train" / "a.wav", corpus / "validation" / "l.wav"),
-    "copy": lambda corpus: (corpus / "validation" / "l.wav").write_bytes(
-        (corpus / "train" / "a.wav").read_bytes()
-    ),
-    "other container": lambda corpus: _as_flac(corpus),
-    "two equal channels": lambda corpus: _as_stereo(corpus),
-}
-
-
-def _as_flac(corpus: Path) -> str:
-    samples, rate = soundfile.read(corpus / "train" / "a.wav", dtype="int16")
-    soundfile.write(corpus / "validation" / "l.flac", samples, rate)
-    return "l.flac"
-
-
-def _as_stereo(corpus: Path) -> str:
-    samples, rate = soundfile.read(corpus / "train" / "a.wav", dtype="int16")
-    soundfile.write(corpus / "validation" / "l.wav", np.stack([samples, samples], axis=1), rate)
-    return "l.wav"
-
-
-@pytest.mark.parametrize("kind", SAME)
-def test_a_clip_of_train_is_known_again_in_validation(corpus: Path, kind: str) -> None:
-    (corpus / "train" / "metadata.csv").write_text("file_name,label\na.wav,yes\nb.wav,yes\n")
-    given = SAME[kind](corpus)
-    name = given if isinstance(given, str) else "l.wav"
-    (corpus / "validation" / "metadata.csv").write_text(f"file_name,label\nv.wav,yes\n{name},no\n")
-    (finding,) = survey(corpus).of_kind("duplicated")
-    assert "train/a.wav, with the label 'no' here and 'yes' there" in finding.words
-    one_file = kind in ("absolute", "dots", "symbolic link", "hard link")
-    assert finding.words.startswith("the same file as" if one_file else "the same audio as")
-    notes = check_folder(corpus, FolderConfig(closed_labels=False)).notes
-    assert any("1 of 2 clips of validation are in train too" in note for note in notes) == one_file
-
-
-def test_a_file_listed_twice_with_two_labels_is_said(corpus: Path) -> None:
-    (corpus / "train" / "metadata.csv").write_text("file_name,label\na.wav,yes\na.wav,no\nb.wav,no\n")
-    (finding,) = survey(corpus).of_kind("duplicated")
-    assert finding.words.endswith("with the label 'no' here and 'yes' there")
-    notes = check_folder(corpus).notes
-    assert "1 files of train are listed more than once, with different targets" in notes
-
-
 def test_roots_that_are_no_folder_are_refused(tmp_path: Path) -> None:
     for root in (tmp_path / ("x" * 300), tmp_path / "a\0b"):
         with pytest.raises(DataError, match="no such folder"):
@@ -349,16 +135,26 @@ def test_roots_that_are_no_folder_are_refused(tmp_path: Path) -> None:
             FolderConfig(max_seconds=number)
 
 
-def test_findings_about_names_that_are_not_in_utf8_are_printed(corpus: Path) -> None:
-    name = os.fsdecode(b"caf\xe9")
-    for word in (name, "yes"):
-        for number in range(2):
-            clip(corpus.parent / "words" / word / f"x_nohash_{number}.wav", 9 + number)
-    root = corpus.parent / "words"
-    (root / "validation_list.txt").write_text("yes/x_nohash_1.wav\n")
-    (root / "testing_list.txt").write_text("")
-    soundfile.write(os.fsencode(root / name / "x_nohash_0.wav"), np.zeros(500), 16_000, format="WAV")
-    code, output = status_and_output("doctor", "data", root)
-    assert (code, "caf\\udce9" in output) == (1, True), output
-    code, output = status_and_output("doctor", "data", root / name)
-    assert (code, "caf\\udce9" in output) == (2, True), output
+def test_a_target_may_join_columns(folder: Path) -> None:
+    for split in ("train", "validation"):
+        rows = [("0.wav", "play", "music"), ("1.wav", "set", "alarm")]
+        write_metadata(folder / split, rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
+    opened = check_folder(folder, FolderConfig(target="scenario+action"))
+    assert opened.labels == ("alarm_set", "music_play")
+    with pytest.raises(DataError, match=r"no column 'intent': .*wanted file_name,scenario,intent"):
+        check_folder(folder, FolderConfig(target="scenario+intent"))
+    rows = [("0.wav", "play", "music"), ("1.wav", "", "alarm")]
+    write_metadata(folder / "train", rows, header=("file_name", "action", "scenario"))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"train/1\.wav: its scenario\+action in metadata\.csv is empty"):
+        check_folder(folder, FolderConfig(target="scenario+action"))
+
+
+def test_a_slot_may_join_columns(folder: Path) -> None:
+    for split in ("train", "validation"):
+        rows = [("0.wav", "play", "music", "ann"), ("1.wav", "set", "alarm", "bob")]
+        write_metadata(folder / split, rows, header=("file_name", "action", "scenario", "speaker"))  # type: ignore[arg-type]
+    opened = check_folder(folder, FolderConfig(target="scenario+action|speaker"))
+    assert opened.labels == ("alarm_set|bob", "music_play|ann")
+    slots = Slots.from_folder(opened, settings=TaskSettings(target="scenario+action|speaker"))
+    assert list(slots.segments) == ["scenario+action", "speaker"]
+    assert slots.encode("music_play|ann") == [1, 0]

@@ -76,7 +76,7 @@ def test_no_loss_changes_alone_or_in_a_padded_batch(family, head, tmp_path):
             again = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
             for one, other in zip(gradients, again, strict=True):
                 torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-        assert cached.asked.found == len(batch["input_values"])
+        assert cached.cached_teacher.found == len(batch["input_values"])
 
 
 @pytest.mark.parametrize(("family", "layers"), [("sew", [2, 3]), ("wav2vec2-adapter", None)])
@@ -90,16 +90,16 @@ def test_frames_fit_where_time_is_squeezed_or_strided(family, layers):
     found, distiller = losses_of(cached, teacher, student, part_of(both, 0, 9000), both, both)
     assert found[0] == pytest.approx(wanted, rel=1e-6)
     assert found[1] == found[2]
-    assert distiller.asked.found == 2
+    assert distiller.cached_teacher.found == 2
 
 
 def test_where_the_teacher_hears_padding_the_cache_gives_what_it_says_of_the_clip_alone():
     teacher, student = tiny_model("hubert", "Model", "group"), tiny_model("hubert", "Model", "group")
     both = {"input_values": audio(6000, 4000)["input_values"], "input_lengths": torch.tensor([6000, 4000])}
     cached = Distiller(DistillationConfig(losses=L1, teacher_cache="memory"), teacher, student)
-    answer = cached.asked.cached_answer(both["input_values"], None, both["input_lengths"])
-    alone = cached.asked.answer(both["input_values"][1:, :4000])
-    padded = cached.asked.answer(both["input_values"])
+    answer = cached.cached_teacher.cached_answer(both["input_values"], None, both["input_lengths"])
+    alone = cached.cached_teacher.answer(both["input_values"][1:, :4000])
+    padded = cached.cached_teacher.answer(both["input_values"])
     for layer, state in alone.tapped.states.items():
         frames = state.shape[1]
         torch.testing.assert_close(answer.tapped.states[layer][1, :frames], state[0])
@@ -119,7 +119,7 @@ def test_a_clip_is_known_whatever_batch_it_comes_in():
     for _ in range(5):
         chosen = generator.permutation(len(items))[:5]
         distil(distiller, student, collate([items[index] for index in chosen]))
-        assert distiller.asked.found == 5
+        assert distiller.cached_teacher.found == 5
     wider = {key: torch.nn.functional.pad(value, (0, 700)) for key, value in collate(items[:2]).items()}
     distil(distiller, student, wider)
     assert sum(counts) == len(items)
@@ -135,7 +135,7 @@ def test_nothing_else_is_taken_for_the_same_teacher_and_taps(tmp_path):
     def found(asked_teacher=teacher, **settings):
         config = DistillationConfig(**({"losses": L1, "layers": [1]} | settings), teacher_cache=tmp_path)
         _, distiller = losses_of(config, asked_teacher, student, batch)
-        return distiller.asked.found
+        return distiller.cached_teacher.found
 
     assert [found(), found()] == [0, 2]
     assert found(temperature=5.0) == 2, "nothing of the teacher depends on it"
@@ -169,10 +169,10 @@ def test_weights_samples_and_precision_that_change_are_noticed():
         with torch.no_grad():
             change()
         distil(distiller, student, batch)
-        known.append(distiller.asked.found)
+        known.append(distiller.cached_teacher.found)
     with torch.autocast("cpu", torch.bfloat16):
         distil(distiller, student, batch)
-    assert [*known, distiller.asked.found] == [0, 2, 1, 0, 0]
+    assert [*known, distiller.cached_teacher.found] == [0, 2, 1, 0, 0]
 
 
 # -- the folder
@@ -190,7 +190,7 @@ def test_a_folder_outlives_the_object_and_a_broken_file_is_made_anew(tmp_path):
         files[0].write_bytes(broken)
         (again, last), distiller = losses_of(config, teacher, student, batch, batch)
         assert again == last == first
-        assert distiller.asked.found == 2
+        assert distiller.cached_teacher.found == 2
         assert files[0].read_bytes() == whole
 
 
@@ -302,7 +302,7 @@ def test_the_teacher_hears_every_clip_once_and_the_student_learns_the_same(tmp_p
     assert (all_heard, once) == (3 * 8, 8)
     shares = [entry["teacher_cached"] for entry in cached.state.log_history if "teacher_cached" in entry]
     assert shares == [0.0, 1.0, 1.0]
-    assert cached.clips_found == 16
+    assert cached.distilled.clips_found == 16
     assert not [entry for entry in plain.state.log_history if "teacher_cached" in entry]
     other = cached.model.state_dict()
     for name, value in plain.model.state_dict().items():

@@ -52,7 +52,7 @@ def main(folder, stop_at):
         trainer.accelerator.unwrap_model(trainer.model).state_dict() | learned | heard,
         folder / f"{rank}.safetensors",
     )
-    (folder / f"{rank}.json").write_text(json.dumps(trainer.clips_found))
+    (folder / f"{rank}.json").write_text(json.dumps(trainer.distilled.clips_found))
 
 
 def launch(folder, world, stop_at=STEPS):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from prune_ssl.gating import hard_concrete
 from prune_ssl.gating.hard_concrete import (
     HIGH,
     LOW,
@@ -62,3 +63,19 @@ def test_a_draw_has_a_gradient_where_it_is_neither_closed_nor_open() -> None:
     between = (draws > 0) & (draws < 1)
     assert 0 < int(between.sum()) < 1_000
     assert torch.equal(log_alpha.grad > 0, between)
+
+
+def test_sampled_gates_have_the_closed_form_keep_probability():
+    log_alpha = torch.tensor([-4.0, -1.6, 0.0, 2.0])
+    draws = torch.stack([hard_concrete.sample(log_alpha) for _ in range(20_000)])
+    wanted = torch.sigmoid(log_alpha + 2 / 3 * math.log(11))
+    assert torch.allclose(hard_concrete.keep_probability(log_alpha), wanted)
+    assert torch.allclose((draws > 0).float().mean(0), wanted, atol=0.015)
+    means = torch.stack([draws[:, i][draws[:, i] > 0].mean() for i in range(4)])
+    assert torch.allclose(hard_concrete.mean_when_open(log_alpha), means, atol=0.02)
+
+
+def test_log_alpha_for_inverts_the_keep_probability():
+    for probability in (0.6, 0.95, 0.998):
+        log_alpha = torch.tensor(hard_concrete.log_alpha_for(probability))
+        assert float(hard_concrete.keep_probability(log_alpha)) == pytest.approx(probability)

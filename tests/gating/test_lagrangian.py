@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from prune_ssl import PruningConfig, trace
-from prune_ssl.gating import Lagrangian, UnitGates
+from prune_ssl.gating import Lagrangian, UnitGates, schedule
 from prune_ssl.gating.schedule import ramp
+from tests.support.gating import gated
 from tests.support.models import tiny_model
 
 UNITS = 7
@@ -60,3 +61,23 @@ def test_a_multiplier_of_one_pulls_as_hard_as_the_task(made):
         cost = lagrangian.expected(gates.open_counts())[number]
         (gradient,) = torch.autograd.grad(cost, gates.log_alpha)
         assert float(scale[number] * gradient.abs().sum()) == pytest.approx(0.3, rel=1e-4)
+
+
+def test_the_penalty_is_the_augmented_lagrangian():
+    model = tiny_model()
+    gates = gated(model)
+    with torch.no_grad():
+        gates.multipliers.copy_(torch.tensor([[2.0, 3.0]]))
+    violation = float(gates.expected().detach()[0]) - gates.lagrangian.target(40)[0]
+    wanted = math.sqrt(len(gates.log_alpha)) * (2 * violation + 3 * violation**2)
+    assert float(gates.penalty(40).detach()) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_multipliers_rise_while_the_budget_is_exceeded():
+    model = tiny_model()
+    gates = gated(model, PruningConfig(budget="macs=50%", steps=10, warmup=0.0))
+    optimizer = torch.optim.AdamW(gates.parameter_groups())
+    gates.penalty(5).backward()
+    optimizer.step()
+    assert float(gates.multipliers.detach()[0, 0]) > 0
+    assert float(gates.multipliers.detach()[0, 1]) > schedule.INITIAL_LAMBDA_2

@@ -1,9 +1,12 @@
 """Schedules: how far gates travel, and where a target stands, as closed forms."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prune_ssl.gating import schedule
 from prune_ssl.gating.schedule import SHAPES, gate_learning_rate, initial_keep, ramp, warmup
 
 
@@ -51,3 +54,31 @@ def test_a_ramp_goes_one_way_from_start_to_goal_and_stays(shape, steps, part, st
 def test_what_is_left_in_the_middle(shape: str, half: float) -> None:
     assert ramp(50, 100, 1.0, 1.0, 0.0, shape) == pytest.approx(half)
     assert ramp(25, 100, 0.5, 3.0, 1.0, shape) == pytest.approx(1 + 2 * half)
+
+
+def test_rates_follow_from_the_number_of_steps():
+    assert schedule.gate_learning_rate(50_000) == 0.02
+    assert schedule.gate_learning_rate(400) == pytest.approx(0.08)
+    assert schedule.initial_keep(100) == 0.95
+    assert schedule.initial_keep(50_000) == 0.99
+    assert 0.95 < schedule.initial_keep(1500) < 0.99
+    assert [schedule.ramp(step, 100, 0.5, 0.9, 0.4) for step in (0, 25, 50, 99)] == pytest.approx(
+        [0.9, 0.65, 0.4, 0.4]
+    )
+
+
+def test_ramps_have_their_closed_forms():
+    times = [0, 10, 25, 40, 50, 99]
+    linear, cubic, sigmoid = (
+        [schedule.ramp(step, 100, 0.5, 0.9, 0.4, shape) for step in times]
+        for shape in ("linear", "cubic", "sigmoid")
+    )
+    assert linear == pytest.approx([0.9, 0.8, 0.65, 0.5, 0.4, 0.4])
+    assert cubic == pytest.approx([0.4 + 0.5 * (1 - min(t / 50, 1)) ** 3 for t in times])
+    assert sigmoid[0] == pytest.approx(0.9)
+    assert sigmoid[2] == pytest.approx(0.65)
+    assert sigmoid[4] == sigmoid[5] == pytest.approx(0.4)
+    middle = 1 / (1 + math.exp(5 * (2 * 0.2 - 1)))
+    ends = 1 / (1 + math.exp(-5)), 1 / (1 + math.exp(5))
+    assert sigmoid[1] == pytest.approx(0.4 + 0.5 * (middle - ends[1]) / (ends[0] - ends[1]))
+    assert cubic[2] < linear[2] == pytest.approx(sigmoid[2])

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from prune_ssl.gating.task_pull import SMOOTHING, SPIKE, TaskPull
+from tests.support.gating import gated
+from tests.support.models import tiny_model
 
 
 def passed(pull, gradient, scale=1.0):
@@ -51,3 +53,24 @@ def test_without_a_backward_pass_nothing_is_followed():
     pull = TaskPull()
     pull.follow()
     assert pull.smoothed is None
+
+
+def test_the_scale_of_the_penalty_follows_the_task_and_not_the_scale_of_its_loss():
+    pulls, penalties = [], []
+    for scale in (1.0, 1000.0):
+        torch.manual_seed(4)
+        model = tiny_model().train()
+        gates = gated(model)
+        audio, labels = torch.randn(2, 8000), torch.tensor([0, 1])
+        for step in (0, 50):  # the second penalty uses what the first backward pass measured
+            penalty = gates.penalty(step)
+            (scale * (model(audio, labels=labels).loss + penalty)).backward()
+        gates.lagrangian.pull.follow()
+        pulls.append(gates.lagrangian.pull.smoothed)
+        penalties.append(float(penalty.detach()))
+    assert pulls[0] == pytest.approx(pulls[1], rel=1e-4)
+    assert penalties[0] == pytest.approx(penalties[1], rel=1e-3)
+    expected = gates.expected()
+    scale = gates.lagrangian.task_scale(gates.open_counts(), gates.slopes())
+    cost_pull = torch.autograd.grad(expected[0], gates.log_alpha)[0].abs().sum()
+    assert float(scale[0] * cost_pull) == pytest.approx(pulls[1], rel=1e-4)

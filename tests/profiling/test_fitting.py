@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import prune_ssl
 from prune_ssl import PruningConfig, PruningTrainer, select, trace
+from prune_ssl.measuring import Latency
 from prune_ssl.profiling import fit_latency, fitting
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.latency import LatencyCost
@@ -208,3 +210,16 @@ def test_a_stage_that_is_slower_than_its_table_said_asks_for_no_more_than_can_be
         (limit,) = resolve(budget, GRAPH, allowed_widths(GRAPH, 1), 1.0)
         assert limit.fraction <= 0.2 / share + 0.2
     assert limit.fraction > 0.2 / share
+
+
+def test_a_latency_budget_is_judged_by_low_quartiles_where_the_machine_does_other_work(monkeypatch):
+    model = tiny_model()
+    at = prune_ssl.selection.Conditions(seconds=0.2)
+    times = {
+        "whole": [Latency(10, 9, 11, 60, 1, 0.2, low_ms=9.5)],
+        "cut": [Latency(6, 5, 7, 60, 1, 0.2, low_ms=5.5)],
+    }
+    monkeypatch.setattr(fitting, "measure_interleaved", lambda *_args, **_more: times)
+    assert fitting._timed(model, trace(model), {}, at) == (10, 6)
+    times["cut"] = [replace(times["cut"][0], p90_ms=20, median_ms=18)]
+    assert fitting._timed(model, trace(model), {}, at) == (9.5, 5.5)

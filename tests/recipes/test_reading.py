@@ -1,6 +1,7 @@
 """The text of recipes: what people and programs write into them, and what a refusal says."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -273,3 +274,31 @@ def test_lines_of_keys_and_values_are_known():
     assert found.data == {"a": 1, "b": ["x", {"c": False}]}
     assert found.lines[("b", 1, "c")] == 4
     assert found.texts[("b", 1, "c")] == "no"
+
+
+def test_overrides_reach_into_sections(recipe):
+    loaded = load_recipe(
+        recipe, ["pruning.budget=params=40%", "seed=3", "dense=null", "report.threads=[1, 2]"]
+    )
+    assert loaded.pruning.budget == "params=40%"
+    assert (loaded.seed, loaded.dense, loaded.report.threads) == (3, None, (1, 2))
+
+
+def test_a_missing_or_malformed_recipe_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="cannot read the recipe"):
+        load_recipe(tmp_path / "no.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    with pytest.raises(RecipeError, match="is not valid YAML"):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_an_override_of_budgets_replaces_the_budget_of_the_file_and_the_other_way_round(recipe, tmp_path):
+    assert load_recipe(recipe, ["pruning.budgets=[80%, 60%]"]).pruning.budget == "macs=60%"
+    file = tmp_path / "progressive.yaml"
+    data = yaml.safe_load(Path(recipe).read_text())
+    data["pruning"] = data["pruning"] | {"budgets": ["80%", "60%"], "budget": "macs=60%"}
+    file.write_text(yaml.safe_dump(data))
+    alone = load_recipe(file, ["pruning.budget=params=50%"]).pruning
+    assert (alone.budgets, alone.budget) == ((), "params=50%")
+    with pytest.raises(RecipeError, match="the last of budgets is macs=60%; leave it out"):
+        load_recipe(file, ["pruning.budgets=[80%, 60%]", "pruning.budget=macs=50%"])

@@ -1,9 +1,12 @@
 """Sections of a recipe are configs of the package: same defaults, same refusals, each at its key."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
+import torch
 import yaml
+from transformers import get_scheduler
 
 from prune_ssl.data import AugmentConfig, CorruptionConfig, StreamSource
 from prune_ssl.distillation import DistillationConfig
@@ -13,6 +16,7 @@ from prune_ssl.gating import PruningConfig
 from prune_ssl.recipes import config_of, make_recipe
 from prune_ssl.recipes.reading import all_keys
 from prune_ssl.recipes.schema import Recipe
+from prune_ssl.recipes.sections import Scheduler
 from prune_ssl.recipes.written import recipe_as_yaml
 from prune_ssl.tasks import BeamSettings
 
@@ -112,3 +116,11 @@ def test_only_the_last_of_several_budgets_is_no_milestone():
     assert "milestones" not in recipe_as_yaml(recipe)
     with pytest.raises(RecipeError, match=r"pruning: milestones: macs=60% must be larger than macs=80%"):
         make_recipe(PLAIN | {"pruning": given | {"budgets": ["60%", "80%"]}})
+
+
+@pytest.mark.parametrize("scheduler", get_args(Scheduler))
+def test_every_scheduler_of_a_recipe_needs_no_more_than_the_steps(scheduler):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    made = get_scheduler(scheduler, optimizer, num_warmup_steps=1, num_training_steps=4)
+    optimizer.step()
+    made.step()

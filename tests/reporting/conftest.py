@@ -10,7 +10,7 @@ from tests.support.models import tiny_model
 from tests.support.reports import HISTORY, HOSTILE, RESULTS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made() -> Report:
     """A full report of a pruned model that has lost all heads of a layer."""
     dense = tiny_model()

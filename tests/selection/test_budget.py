@@ -175,3 +175,27 @@ def test_no_suggestion_is_refused_itself():
                 suggested += 1
                 parse_budget(each)
     assert suggested > 300
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "at"),
+    [
+        ("memory=40MB", 40_000_000, Conditions()),
+        ("memory=1.5GB,dtype=float16", 1_500_000_000, Conditions(dtype="float16")),
+        ("memory=30%", 0.3, Conditions()),
+        ("latency=12ms", 12_000_000, Conditions()),
+        ("latency=0.5s@cuda,seconds=5", 500_000_000, Conditions("cuda", 1, 5.0)),
+        ("latency=50%@cpu,threads=2,seconds=5,dtype=bfloat16", 0.5, Conditions("cpu", 2, 5.0, "bfloat16")),
+    ],
+)
+def test_memory_and_latency_are_read_with_their_conditions(text, amount, at):
+    (constraint,) = parse_budget(text)
+    assert (constraint.amount, constraint.at) == (amount, at)
+    assert parse_budget(str(constraint)) == (constraint,)
+
+
+def test_options_belong_to_the_constraint_before_them():
+    latency, macs, memory = parse_budget("latency=9ms@cpu,threads=2,macs=50%,memory=40MB,dtype=float16")
+    assert (latency.at.threads, latency.at.dtype) == (2, "float32")
+    assert macs.at == Conditions()
+    assert memory.at.dtype == "float16"

@@ -6,6 +6,7 @@ import torch
 from transformers import TrainerCallback
 
 from prune_ssl import PruningConfig, PruningTrainer
+from prune_ssl.training import phases
 from tests.support.models import tiny_model
 from tests.support.training import Jittered, Tones, arguments
 
@@ -57,15 +58,15 @@ def make(folder, pruning=PRUNING, **more):
 
 def stop_later(patch, phase, step, how):
     """Make the trainer that PruningTrainer makes for a later phase stop at a step."""
-    plain = PruningTrainer.later_trainer
+    plain = phases.later_trainer
 
-    def stopping(self, small, steps, name, rate):
-        trainer = plain(self, small, steps, name, rate)
+    def stopping(run, model, steps, name, rate):
+        trainer = plain(run, model, steps, name, rate)
         if name == phase:
             trainer.add_callback(StopAt(step, how))
         return trainer
 
-    patch.setattr(PruningTrainer, "later_trainer", stopping)
+    patch.setattr(phases, "later_trainer", stopping)
 
 
 def finish(trainer, resume=None):

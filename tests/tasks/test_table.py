@@ -57,3 +57,12 @@ def test_what_is_no_task_is_refused():
         with pytest.raises(RecipeError, match=words):
             register_task(kind)
     assert register_task(Classification) is Classification
+
+
+def test_a_task_is_found_by_name_and_a_wrong_name_refused() -> None:
+    assert task_class("classification") is Classification
+    assert all(task.spec.name == name for name, task in TASKS.items())
+    with pytest.raises(
+        RecipeError, match="no task is named 'clasification': choose from classification, ctc"
+    ):
+        task_class("clasification")

@@ -12,7 +12,7 @@ from prune_ssl.recipes import load_recipe
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training import SpeechArguments
 from prune_ssl.training.batches_by_seconds import BatchesBySeconds, batches_of
-from prune_ssl.training.resumable import Placed
+from prune_ssl.training.seeded_items import Placed
 from tests.support.cli import run_cli
 from tests.support.models import tiny_model
 from tests.support.training import Listening, StopAt, Unlabelled

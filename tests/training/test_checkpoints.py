@@ -10,86 +10,12 @@ from prune_ssl import DistillationTrainer
 from prune_ssl.errors import ArtifactError, PruneError
 from prune_ssl.selection import parse_budget
 from prune_ssl.training.checkpoints import load_fit
-from prune_ssl.training.manifest import MANIFEST_FILE, damage, drop_older, find_checkpoint, write_manifest
+from prune_ssl.training.manifest import MANIFEST_FILE, damage, write_manifest
+from prune_ssl.training.phases import LATENCY_FILE
 from prune_ssl.training.rounds import CUT_FILE
-from prune_ssl.training.trainer import LATENCY_FILE
-from prune_ssl.writing import new_file
+from tests.support.harms import FILES, binary, empty, truncated
 from tests.support.models import checksum
 from tests.support.stopping import CONFIGS, StopAt, Stopped, finish, make, stop, stop_later
-
-FILES = (
-    "complete.json",
-    "gates.safetensors",
-    "model.safetensors",
-    "optimizer.pt",
-    "pruning.json",
-    "rng_state.pth",
-    "scheduler.pt",
-    "trainer_state.json",
-)
-
-
-def truncated(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def missing(path):
-    path.unlink()
-
-
-def other(path):
-    content = path.read_bytes()
-    path.write_bytes(bytes(byte ^ 1 for byte in content[:50]) + content[50:])
-
-
-def binary(path):
-    path.write_bytes(bytes(range(256)) * 40)
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """The folder of a run that was stopped at step 11: checkpoints 6 and 9; and how it should end."""
-    folder = tmp_path_factory.mktemp("killed")
-    trainer = make(folder)
-    trainer.add_callback(StopAt(11, stop))
-    with pytest.raises(Stopped):
-        trainer.train()
-    small, plan = finish(make(tmp_path_factory.mktemp("whole")))
-    return folder, (checksum(small), plan)
-
-
-@pytest.fixture
-def folder(killed, tmp_path):
-    shutil.copytree(killed[0], tmp_path / "run")
-    return tmp_path / "run"
-
-
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("harm", [truncated, empty, missing, other, binary])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(folder, name, harm):
-    assert find_checkpoint(folder, True) == folder / "checkpoint-9"
-    harm(folder / "checkpoint-9" / name)
-    with pytest.warns(UserWarning, match=rf"{name}.*, so training goes on from .*checkpoint-6, which"):
-        assert find_checkpoint(folder, True) == folder / "checkpoint-6"
-    harm(folder / "checkpoint-6" / name)
-    with pytest.raises(
-        ArtifactError, match=rf"cannot resume: .*{name}.* Delete \S+checkpoint-9 to train"
-    ) as caught:
-        find_checkpoint(folder, True)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(ArtifactError, match=rf"cannot resume: .*{name}.* Give another checkpoint"):
-        find_checkpoint(folder, str(folder / "checkpoint-6"))
-
-
-def test_half_a_deletion_is_never_resumed_from(folder):
-    for name in sorted(path.name for path in (folder / "checkpoint-9").iterdir()):
-        (folder / "checkpoint-9" / name).unlink()
-        with pytest.warns(UserWarning, match="is missing"):
-            assert find_checkpoint(folder, True) == folder / "checkpoint-6"
 
 
 def test_a_run_ends_the_same_from_the_checkpoint_before_a_damaged_one(killed, folder):
@@ -123,7 +49,7 @@ def test_another_content_of_the_progress_is_one_error(folder, text):
     (folder / "checkpoint-9" / "pruning.json").write_text(text)
     trainer = make(folder)
     with pytest.raises(ArtifactError, match=r"cannot resume: .*(pruning\.json|gates\.safetensors)"):
-        trainer.load_extra(folder / "checkpoint-9")
+        trainer.load_parts(folder / "checkpoint-9")
 
 
 @pytest.mark.parametrize("harm", [truncated, empty, binary])
@@ -144,32 +70,6 @@ def test_damaged_latencies_are_one_error_that_names_them(tmp_path, text):
     (tmp_path / LATENCY_FILE).write_text(text)
     with pytest.raises(ArtifactError, match=rf"cannot resume: \S+{LATENCY_FILE}"):
         load_fit(tmp_path / LATENCY_FILE, parse_budget("latency=60%"))
-
-
-def test_old_checkpoints_go_and_the_newest_and_best_stay(tmp_path):
-    for step in (3, 10, 20, 100):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    drop_older(tmp_path, None)
-    assert len(list(tmp_path.iterdir())) == 4
-    drop_older(tmp_path, 2, str(tmp_path / "checkpoint-3"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-100", "checkpoint-3"]
-    drop_older(tmp_path, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-100"]
-    drop_older(tmp_path / "none", 1)
-
-
-def test_large_files_are_known_by_their_size_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("prune_ssl.training.manifest.HASHED_BYTES", 10)
-    (tmp_path / "large").write_bytes(b"x" * 11)
-    (tmp_path / "small").write_bytes(b"x" * 10)
-    write_manifest(tmp_path)
-    (tmp_path / "large").write_bytes(b"y" * 11)
-    assert damage(tmp_path) is None
-    (tmp_path / "large").write_bytes(b"y" * 12)
-    assert damage(tmp_path) == f"{tmp_path / 'large'} has 12 bytes, wanted 11"
-    (tmp_path / "large").write_bytes(b"x" * 11)
-    (tmp_path / "small").write_bytes(b"y" * 10)
-    assert damage(tmp_path) == f"the content of {tmp_path / 'small'} has changed"
 
 
 def test_the_best_model_is_found_where_its_checkpoint_is(tmp_path):
@@ -214,8 +114,3 @@ def test_an_error_of_the_disk_in_a_checkpoint_names_the_checkpoint(tmp_path, mon
     with pytest.raises(ArtifactError, match=r"checkpoint-3 cannot be written"):
         make(tmp_path).train()
     assert [path.name for path in tmp_path.rglob("*") if "checkpoint" in path.name] == []
-
-
-def test_what_is_no_error_of_a_file_is_not_taken_for_one(tmp_path):
-    with pytest.raises(RuntimeError, match="shapes"), new_file(tmp_path / "x"):
-        raise RuntimeError("shapes differ")

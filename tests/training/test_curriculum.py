@@ -11,7 +11,7 @@ from prune_ssl.data import CorruptedDataset, Corruption
 from prune_ssl.errors import DataError, RecipeError
 from prune_ssl.pipeline.corpora import corruption_of
 from prune_ssl.recipes import load_recipe
-from prune_ssl.training.resumable import Placed, SeededItems
+from prune_ssl.training.seeded_items import Placed, SeededItems
 from tests.support.models import tiny_model
 from tests.support.training import Listening, StopAt, Tones, Unlabelled, arguments
 

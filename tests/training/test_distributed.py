@@ -176,14 +176,17 @@ def test_prune_ssl_run_under_torchrun_leaves_what_one_process_leaves(recipe, tmp
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": "1",
     }
-    for world, launcher in ((1, []), (2, ["-m", "torch.distributed.run", "--nproc-per-node", "2"])):
+    for world, launcher in (
+        (1, []),
+        (2, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]),
+    ):
         changes = [f"output={tmp_path / str(world)}", f"batch_size={4 // world}", "data.augment=false"]
         ended = subprocess.run(
             [sys.executable, *launcher, "-m", "prune_ssl", "run", str(recipe), *changes],
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
         assert ended.returncode == 0, ended.stderr[-3000:]
         assert ended.stdout.count("report: ") == 1  # one process speaks

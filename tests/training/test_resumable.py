@@ -20,7 +20,8 @@ from prune_ssl import DistillationConfig, PruningConfig, PruningTrainer, attach_
 from prune_ssl.errors import PruneError
 from prune_ssl.selection import parse_budget
 from prune_ssl.training import rounds
-from prune_ssl.training.resumable import SeededItems
+from prune_ssl.training.gated_part import GatedPart
+from prune_ssl.training.seeded_items import SeededItems
 from tests.support.models import checksum, tiny_model
 from tests.support.slow import slow_but
 from tests.support.stopping import CONFIGS, StopAt, Stopped, finish, make, stop, stop_later
@@ -189,13 +190,13 @@ def test_resuming_where_nothing_was_saved_starts_anew(whole, tmp_path):
 def test_a_checkpoint_appears_whole_and_older_ones_go(tmp_path, monkeypatch):
     trainer = make(tmp_path)
     seen = []
-    plain = PruningTrainer.save_extra
+    plain = GatedPart.save
 
     def spying(self, folder):
         seen.append((folder, sorted(path.name for path in tmp_path.iterdir())))
         plain(self, folder)
 
-    monkeypatch.setattr(PruningTrainer, "save_extra", spying)
+    monkeypatch.setattr(GatedPart, "save", spying)
     trainer.train()
     for folder, beside in seen:
         assert re.match(r"\.checkpoint-\d+\.partial-", folder.parent.name)
@@ -209,7 +210,7 @@ def test_the_gates_of_a_checkpoint_are_all_that_they_need(tmp_path):
     trainer = make(tmp_path)
     trainer.train()
     other = make(tmp_path / "other")
-    other.load_extra(tmp_path / "checkpoint-12")
+    other.load_parts(tmp_path / "checkpoint-12")
     state, found = trainer.gates.state_dict(), other.gates.state_dict()
     extra, found_extra = state.pop("_extra_state"), found.pop("_extra_state")
     assert json.loads(json.dumps(extra)) == found_extra
@@ -241,7 +242,7 @@ def test_a_run_that_moves_to_another_machine_keeps_the_latencies_of_the_first():
 def test_a_checkpoint_of_another_trainer_is_refused(tmp_path):
     (tmp_path / "checkpoint-3").mkdir()
     with pytest.raises(PruneError, match="holds no gates"):
-        make(tmp_path).load_extra(tmp_path / "checkpoint-3")
+        make(tmp_path).load_parts(tmp_path / "checkpoint-3")
 
 
 def test_items_depend_on_seed_phase_epoch_and_index_alone():
@@ -295,7 +296,7 @@ def test_five_kills_in_a_row_change_nothing(tmp_path, method):
     def run(folder, phase="none", step=0):
         command = [sys.executable, __file__, str(folder), method, phase, str(step)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([p for p in sys.path if p])}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
     wanted = run(tmp_path / "whole")
     assert wanted.returncode == 0, wanted.stderr

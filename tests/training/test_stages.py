@@ -8,8 +8,9 @@ import torch
 
 from prune_ssl import PruningConfig, PruningTrainer, trace
 from prune_ssl.errors import BudgetError
+from prune_ssl.training.record import budget_text
 from prune_ssl.training.resumable import ResumableTrainer
-from prune_ssl.training.stages import budget_of, stages_of
+from prune_ssl.training.stages import stages_of
 from tests.support.models import checksum, tiny_model
 from tests.support.slow import slow_but
 from tests.support.training import Tones, arguments
@@ -193,7 +194,7 @@ def test_all_stages_together_take_at_most_six_tenths_more_steps_than_one_run(cou
     total = sum(stage.steps + stage.recovery for stage in stages)
     assert total <= 1.6 * (1 + recovery) * 203 + count
     assert stages[0].recovery > 0 or recovery == 0
-    assert [budget_of(stage.limits) for stage in stages] == budgets
+    assert [budget_text(stage.limits) for stage in stages] == budgets
 
 
 def test_what_cannot_be_staged_is_refused_before_training(tmp_path):

@@ -4,19 +4,17 @@ import csv
 import io
 import json
 import re
-from xml.etree import ElementTree
 
 import pytest
 import torch
 
 from prune_ssl import sweeping as sweep_module
-from prune_ssl.cli import sweep as sweep_command
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.profiling import Timing
 from prune_ssl.recipes import load_recipe
 from prune_ssl.reporting import RunFacts, report
-from prune_ssl.reporting.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
+from prune_ssl.reporting.pareto import pareto_html
 from prune_ssl.sweeping import Trial, point_of, sweep, trials
 from prune_ssl.tracing import trace
 from tests.support.cli import run_cli
@@ -98,17 +96,6 @@ def test_a_folder_takes_no_trials_of_other_settings(recipe, tmp_path, monkeypatc
         sweep(other, cells, tmp_path / "sweep", said.append)
 
 
-def test_a_sweep_takes_method_and_budgets_from_the_recipe(recipe, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(sweep_command, "sweep", lambda recipe, cells, *_: asked.append(cells) or [])
-    progressive = ("pruning.budgets=[80%, 60%]", "pruning.budget=macs=60%")
-    assert run_cli("sweep", recipe, *progressive, "--out", tmp_path).exit_code == 0
-    cuts = ("pruning.method=iterative", "pruning.criterion=taylor")
-    assert run_cli("sweep", recipe, *cuts, "--out", tmp_path).exit_code == 0
-    assert [(cell.budget, cell.method) for cell in asked[0]] == [("macs=80%", "gates"), ("macs=60%", "gates")]
-    assert [cell.method for cell in asked[1]] == ["iterative/taylor"]
-
-
 def test_a_machine_that_cannot_train_fails_each_trial_in_a_line(recipe, tmp_path, without_bfloat16):
     said = []
     with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
@@ -144,61 +131,3 @@ def test_a_point_says_at_which_length_its_macs_and_its_latency_are(tmp_path):
     page = pareto_html(list(found.values()), "A")
     assert "(0.2 s)" in page
     assert "(0.5 s)" in page
-
-
-def point(value, macs, metric="accuracy", **more):
-    settings = {
-        "budget": "macs=50%",
-        "method": "gates",
-        "seed": 0,
-        "cut": 0.5,
-        "dense": 0.9,
-        "macs": 1000,
-        "params": 10,
-        "params_kept": 0.5,
-        "latency_ms": None,
-        "latency_kept": None,
-        "folder": "f",
-    }
-    return SweepPoint(value=value, macs_kept=macs, metric=metric, **(settings | more))
-
-
-def test_the_front_is_what_no_other_beats():
-    points = [point(0.9, 0.8), point(0.7, 0.5), point(0.95, 0.8), point(0.6, 0.6), point(0.97, 1.0)]
-    assert [(p.value, p.macs_kept) for p in front(points, "macs")] == [(0.7, 0.5), (0.95, 0.8), (0.97, 1.0)]
-    errors = [point(0.3, 0.5, "wer"), point(0.2, 0.8, "wer"), point(0.4, 0.9, "wer")]
-    assert [p.value for p in front(errors, "macs")] == [0.3, 0.2]
-    assert front(points, "latency") == []
-
-
-def test_a_page_escapes_and_leaves_out_what_was_not_measured():
-    page = pareto_html([point(0.9, 0.8, method="<b>"), point(0.8, 0.5)], "A & B")
-    assert "<b>" not in page
-    assert "A &amp; B" in page
-    assert page.count("<svg") == 2
-    assert page.count("<circle") == 4
-    assert "http" not in page.replace("http://www.w3.org", "")
-    assert pareto_csv([point(0.9, 0.8)]).splitlines()[1].startswith("macs=50%,gates,0,accuracy,0.9")
-
-
-def test_the_plot_is_a_file_of_its_own_with_a_line_through_the_means_of_a_method():
-    points = [point(0.9, 0.8), point(0.7, 0.8, seed=1), point(0.5, 0.4, budget="macs=40%")]
-    root = ElementTree.fromstring(pareto_svg(points, "macs"))
-    space = "{http://www.w3.org/2000/svg}"
-    circles = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter(f"{space}circle")]
-    assert len(circles) == 3
-    line = root.findall(f"{space}polyline")[-1].get("points").split()
-    ends = [tuple(map(float, pair.split(","))) for pair in line]
-    assert ends[0] == pytest.approx(circles[2], abs=0.11)
-    assert ends[1] == pytest.approx((circles[0][0], (circles[0][1] + circles[1][1]) / 2), abs=0.11)
-    assert "gates" in [text.text for text in root.iter(f"{space}text")]
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.27, 0.81), (0.89, 0.93), (0.0, 1.37), (3.0, 250.0)])
-def test_ticks_are_round_and_neither_few_nor_many(low, high):
-    found = _ticks(low, high)
-    assert 3 <= len(found) <= 9
-    assert low <= found[0]
-    assert found[-1] <= high
-    mantissa = f"{found[1] - found[0]:.3e}".partition("e")[0]
-    assert float(mantissa) in (1.0, 2.0, 5.0)

@@ -1,0 +1,66 @@
+"""Owns what a pruning run found out so far (PruningRecord), and the models that it hands over (Finished)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from prune_ssl.gating import Plan
+from prune_ssl.selection import Limit
+
+PRUNING = "pruning"
+"""The phase of gate training, in histories."""
+Progress = dict[str, Any]
+"""What a checkpoint says of where its run stands, as JSON."""
+Entry = dict[str, Any]
+"""One entry of a history: phase, step, loss; of gate training also expected, target, keeps by kind."""
+Results = dict[str, dict[str, float]]
+"""Metrics of the evaluations: "dense" (before), "cut" (right after the cut), "recovered"."""
+
+
+@dataclass
+class PruningRecord:
+    """Where one training stands, with its cut and recovery."""
+
+    plan: Plan | None = None
+    """What was kept, once the model is cut."""
+    latency_share: float = 1.0
+    """Part of the latency that the cut left, as measured (1: no latency budget)."""
+    results: Results = field(default_factory=dict)
+    history: list[Entry] = field(default_factory=list)
+    """One entry per logging step."""
+    warnings: list[str] = field(default_factory=list)
+    """What makes it doubtful that the gates learned what was meant, a line each."""
+
+    def note_losses(self, log: Iterable[Mapping[str, float]], phase: str, before: int = 0) -> None:
+        """Add the losses of another trainer's log, `before` steps into a phase, to the history."""
+        self.history += [
+            {"phase": phase, "step": before + entry["step"], "loss": entry["loss"]}
+            for entry in log
+            if "loss" in entry
+        ]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One of the models of a run, and the budget that it meets."""
+
+    budget: str
+    model: nn.Module
+    plan: Plan | None
+    """None: nothing was pruned, it is a student. A model that was cut in stages has no scales in it."""
+    results: Results = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    """The budget, resolved."""
+    history: list[Entry] = field(default_factory=list)
+    """One entry per logging step of the trainings that led to it, in fractions of the dense model."""
+    last: bool = True
+    """True for the last model of the run."""
+    warnings: tuple[str, ...] = ()
+    """What makes it doubtful that the gates learned what was meant."""
+
+
+def budget_text(limits: Iterable[Limit]) -> str:
+    """Return the budget in the grammar of `parse_budget`."""
+    return ",".join(str(limit.constraint) for limit in limits)

@@ -1,0 +1,56 @@
+"""The command `doctor`: what it says of a machine and of a corpus, and its exit codes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from typer.testing import CliRunner
+
+from prune_ssl.cli.app import app
+from prune_ssl.cli.doctor import _mismatch
+from tests.support.cli import run_cli, status_and_output
+from tests.support.layouts import manifests, odd_corpus
+from tests.support.lists import clip
+
+
+def test_findings_about_names_that_are_not_in_utf8_are_printed(corpus: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    for word in (name, "yes"):
+        for number in range(2):
+            clip(corpus.parent / "words" / word / f"x_nohash_{number}.wav", 9 + number)
+    root = corpus.parent / "words"
+    (root / "validation_list.txt").write_text("yes/x_nohash_1.wav\n")
+    (root / "testing_list.txt").write_text("")
+    soundfile.write(os.fsencode(root / name / "x_nohash_0.wav"), np.zeros(500), 16_000, format="WAV")
+    code, output = status_and_output("doctor", "data", root)
+    assert (code, "caf\\udce9" in output) == (1, True), output
+    code, output = status_and_output("doctor", "data", root / name)
+    assert (code, "caf\\udce9" in output) == (2, True), output
+
+
+def test_the_doctor_lists_and_exits_with_one(tmp_path: Path) -> None:
+    odd_corpus(tmp_path)
+    result = CliRunner().invoke(
+        app, ["doctor", "data", str(tmp_path), "--max-seconds", "1.2", "--listed", "1"]
+    )
+    assert result.exit_code == 1
+    assert "train: 8 clips" in result.output
+    assert "broken: 2" in result.output
+    assert "... and 1 more" in result.output
+    assert "the same audio as" in result.output
+    sound = tmp_path / "sound"
+    manifests(sound)
+    result = CliRunner().invoke(app, ["doctor", "data", str(sound)])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, ["doctor", "data", str(tmp_path / "nowhere")])
+    assert result.exit_code == 2
+    assert "no such folder" in result.output
+
+
+def test_doctor_is_content_and_names_a_torch_mismatch():
+
+    assert run_cli("doctor").exit_code == 0
+    assert _mismatch("2.11.0+cu130", "2.11.0") == []
+    (problem,) = _mismatch("2.13.0+cpu", "2.11.0")
+    assert 'pip install "torch==2.11.*" "torchaudio==2.11.*"' in problem

@@ -1,0 +1,42 @@
+"""Settings of pruning that are refused when they are made."""
+
+import pytest
+
+from prune_ssl import PruningConfig
+from prune_ssl.errors import BudgetError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": "macs=200%"}, "at most 100"),
+        (
+            {"budget": "macs=50%", "kinds": ("convs",)},
+            r"kinds: found \['convs'\], wanted some of conv, heads, ffn",
+        ),
+        ({"budget": "macs=50%", "round_to": 0}, "round_to: found 0, wanted 1 or more"),
+        ({"budget": "macs=50%", "initial_keep": 0.2}, "initial_keep"),
+        ({"budget": "macs=50%", "layout": "torch"}, "wanted one of hetero, stock"),
+    ],
+)
+def test_a_bad_configuration_is_refused_when_made(arguments, message):
+    with pytest.raises(BudgetError, match=message):
+        PruningConfig(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"milestones": ("macs=30%",)}, "must be larger than macs=40%"),
+        ({"milestones": ("params=80%",)}, "must constrain the same quantities"),
+        ({"milestones": ("macs=3G",)}, "must constrain the same quantities"),
+        ({"schedule": "square"}, "schedule: found 'square'"),
+        ({"method": "magic"}, "method: found 'magic'"),
+        ({"criterion": "luck"}, "criterion: found 'luck'"),
+        ({"method": "one_shot", "milestones": ("macs=80%",)}, "they need method 'gates'"),
+        ({"rounds": 0}, "rounds: found 0, wanted 1 or more"),
+    ],
+)
+def test_a_wrong_setting_is_refused(more, message):
+    with pytest.raises(BudgetError, match=message):
+        PruningConfig(budget="macs=40%", **more)

@@ -1,0 +1,34 @@
+"""What a machine cannot train in, and what transformers refuses, is said before the old run goes."""
+
+from pathlib import Path
+
+from tests.support.cli import run_cli
+
+
+def test_what_a_machine_cannot_train_in_is_refused_before_the_old_run_is_deleted(
+    recipe, tmp_path, without_bfloat16
+):
+    assert run_cli("run", recipe).exit_code == 0
+    before = (tmp_path / "out" / "report.json").read_bytes()
+    result = run_cli("run", recipe, "bf16=true", "--overwrite")
+    assert result.exit_code == 2
+    assert "Set bf16=false, or run it on a GPU that has bfloat16" in " ".join(result.output.split())
+    assert (tmp_path / "out" / "report.json").read_bytes() == before
+
+
+def test_a_dry_run_says_that_this_machine_lacks_bfloat16_and_goes_on(recipe, without_bfloat16):
+    result = run_cli("run", recipe, "bf16=true", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "note: this machine cannot run the recipe: tiny: dense-training cannot have these" in result.output
+    assert "all checks passed" in result.output
+    assert "cannot run it" not in run_cli("run", recipe, "--dry-run").output
+
+
+def test_settings_that_transformers_refuses_end_a_dry_run_too(recipe, monkeypatch):
+    def refuse(**given):
+        raise ValueError(f"no {Path(given['output_dir']).name} today")
+
+    monkeypatch.setattr("prune_ssl.pipeline.arguments.SpeechArguments", refuse)
+    result = run_cli("run", recipe, "--dry-run", "bf16=true")
+    assert result.exit_code == 2
+    assert "no dense-training today." in result.output
