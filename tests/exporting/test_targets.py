@@ -20,9 +20,7 @@ def test_targets_without_packages_are_always_there(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(targets, "find_spec", lambda name: None)
     assert target_named("pt2") is TARGETS["pt2"]
     for name in ("onnx", "onnx-int8", "sherpa-onnx", "openvino"):
-        with pytest.raises(
-            ExportError, match=r"lacks: pip install 'prune_ssl\[\w+\]'\.$"
-        ):
+        with pytest.raises(ExportError, match=r"lacks: pip install 'prune_ssl\[\w+\]'\.$"):
             target_named(name)
 
 
