@@ -1,9 +1,8 @@
-"""Unknown models: the groups that the dependency graph alone can justify, and a reason for every refusal."""
+"""Finds the groups of an unknown model that its dependency graph alone justifies, and says why not others."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,12 +21,12 @@ UNKNOWN = Family(name="unknown", library="none")
 
 
 def unknown_with(example: Example) -> Family:
-    """Return the table of a model that nothing is known of but an example of its input."""
+    """Return the table of a model of which only an example of its input is known."""
     return replace(UNKNOWN, input=example, makes_constants=True)
 
 
 def convolutions_in_order(twin: nn.Module, family: Family) -> list[str]:
-    """Return the paths of the convolutions as the input meets them.
+    """Return the paths of the convolutions in the order in which the input passes them.
 
     Raises:
         ModelError: the model does not run on a waveform, or not on the example that is given.
@@ -40,7 +39,7 @@ def convolutions_in_order(twin: nn.Module, family: Family) -> list[str]:
     try:
         with torch.no_grad(), on_meta(family):
             call(twin, probe_input(twin, family, getattr(family.input, "seconds", 1.0)))
-    except Exception as error:  # whatever a stranger's forward raises
+    except Exception as error:  # the forward of a stranger may raise any kind
         if isinstance(family.input, Example):
             raise ModelError(
                 f"{type(twin).__name__} does not run on the example's shapes: {error}. Give what its forward "
@@ -80,7 +79,7 @@ class GenericRoles:
         self.not_pruned |= rule.not_pruned | wrong
 
     def groups(self) -> Iterator[Group]:
-        """Yield the groups, frontend first; name in `not_pruned` what stands in the way of the others."""
+        """Yield the groups, frontend first; `not_pruned` maps every other module to the reason."""
         reached = set(self.couplings.graph.module2node)
         fused = [
             f"{path}." for path, each in self.twin.named_modules() if isinstance(each, nn.MultiheadAttention)
@@ -90,7 +89,7 @@ class GenericRoles:
         in_heads = {part.module for group in heads for part in group.of_role("producer")}
         yield from heads
         for path in [*self.convs, *(path for path in linears if path not in in_heads)]:
-            module: Any = self.twin.get_submodule(path)
+            module = self.twin.get_submodule(path)
             if path.startswith(tuple(fused)):
                 self.not_pruned[path.rpartition(".")[0]] = (
                     "the graph cannot see through nn.MultiheadAttention"
@@ -100,7 +99,7 @@ class GenericRoles:
                 if group is not None:
                     yield group
 
-    def _group(self, path: str, module: Any) -> Group | None:
+    def _group(self, path: str, module: nn.Module) -> Group | None:
         try:
             slices = self.couplings.coupled(path, path)
         except TraceError as error:
@@ -117,7 +116,7 @@ class GenericRoles:
             self.not_pruned[path] = "a convolution in groups ties its channels together"
         else:
             conv = isinstance(module, nn.Conv1d)
-            units = module.out_channels if conv else module.out_features
+            units = len(module.get_parameter("weight"))
             name = self._name(path)
             return Group(
                 name,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import islice
 from numbers import Integral
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,16 +20,16 @@ Role = Literal["producer", "norm", "consumer", "factor"]
 Kind = Literal["conv", "heads", "ffn", "hidden", "head_dim", "block", "layer"]
 
 
-def units_of(name: str, units: Any, most: int | None = None) -> tuple[int, ...]:
-    """Return the numbers of units that a person, an array or a file gives for a group, as they stand there.
+def units_of(name: str, units: object, most: int | None = None) -> tuple[int, ...]:
+    """Return the units that a person, an array or a file gives for a group, in their order.
 
     Args:
-        name: of the group, for the message.
+        name: the name of the group, for the message.
         units: a list, tuple, range, set or one-dimensional array of whole numbers.
-        most: no more than one beyond so many are read.
+        most: the number of units of the group; at most one more is read.
 
     Raises:
-        KeepError: anything else: a width, a mask, text, fractions, nested lists.
+        KeepError: `units` is something else, such as a width, a mask, text, fractions or nested lists.
     """
     if type(units) is tuple and set(map(type, units)) <= {int}:
         return units
@@ -54,8 +54,8 @@ def units_of(name: str, units: Any, most: int | None = None) -> tuple[int, ...]:
     return tuple(map(int, read))
 
 
-def _entries_of(keep: Any) -> Iterable[tuple[str, Any]]:
-    """Return the groups that a keep names, with their units."""
+def _entries_of(keep: object) -> Iterable[tuple[str, object]]:
+    """Return the groups that a keep names, each with its units."""
     if not isinstance(keep, Mapping):
         raise KeepError(
             f"a keep says which units of which groups stay, such as {{'layer.0.ffn': [0, 1, 2]}}; found "
@@ -67,7 +67,7 @@ def _entries_of(keep: Any) -> Iterable[tuple[str, Any]]:
     return keep.items()
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = " ".join(repr(value).split())
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 

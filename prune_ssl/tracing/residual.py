@@ -80,7 +80,7 @@ class Residual:
         config = getattr(self.backbone, "config", None)
         positions = self.family.attention.kind(config)
         if positions == "rotary":
-            return gcd(units, attention_size(self.backbone, "config.num_attention_heads"))
+            return gcd(units, int(getattr(config, "num_attention_heads", units)))
         # The stock constructor of a table of relative or sinusoidal positions wants an even width.
         if positions == "relative" or self.family.even_width:
             return gcd(units, self.width // 2)

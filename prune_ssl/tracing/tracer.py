@@ -8,9 +8,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -162,8 +160,9 @@ class _Tracer:
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
         open_attentions(self.backbone, family)
         self.convs = self._convs(type(model).__name__)
-        modules: list[Any] = [self.twin.get_submodule(path) for path in self.convs]
-        self.kernels = kernels_of(self.backbone, family, modules)
+        modules = [self.twin.get_submodule(path) for path in self.convs]
+        convs = [module for module in modules if isinstance(module, nn.Conv1d)]
+        self.kernels = kernels_of(self.backbone, family, convs)
 
     def _convs(self, name: str) -> list[str]:
         if self.family.name == UNKNOWN.name:
@@ -259,7 +258,7 @@ class _Tracer:
             count, widths = self._share(prod(shape), owners.get(name, []))
             yield CostTerm(name, *self._place(name), count, 0, NEVER, widths, tuple(needs.get(name, ())))
         for path, clock in clocks.items():
-            weight: torch.Tensor = self.twin.get_submodule(path).weight  # type: ignore[assignment]
+            weight = self.twin.get_parameter(f"{path}.weight")
             name = stored_name(self.stored, path)
             by_head = self._runs_per_head(path, groups)
             if by_head:

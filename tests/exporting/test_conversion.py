@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prune_ssl.errors import ExportError
-from prune_ssl.exporting.conversion import WRITERS, Tensors, _quiet, write_torchscript
+from prune_ssl.exporting.conversion import WRITERS, Positional, _quiet, write_torchscript
 from prune_ssl.exporting.inputs import example
 from prune_ssl.exporting.targets import TARGETS
 from tests.support.models import first_output, tiny_model
@@ -23,7 +23,7 @@ def test_there_is_a_writer_for_each_kind_of_graph() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_a_failing_exporter_is_one_line_and_leaves_the_model_as_it_was(training: bool) -> None:
     model, level = tiny_model().train(training), logging.root.manager.disable
-    words = r"cannot be exported so: RuntimeError: first Try another target"
+    words = r"cannot be exported to this target: RuntimeError: first Try another target"
     with pytest.raises(ExportError, match=words) as caught, _quiet(model):
         raise RuntimeError("first\nsecond" if not model.training else "in training")
     assert "\n" not in str(caught.value)
@@ -53,7 +53,7 @@ def test_tensors_are_given_by_position_and_the_first_output_comes_back() -> None
     model = tiny_model()
     inputs = example(model, 0.1, 2, masked=True)
     with torch.no_grad():
-        found = Tensors(model, list(inputs))(*inputs.values())
+        found = Positional(model, list(inputs))(*inputs.values())
     assert torch.equal(found, first_output(model, **inputs))
 
 

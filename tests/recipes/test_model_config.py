@@ -57,9 +57,9 @@ def test_a_field_that_makes_no_model_is_named(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"hidden_size": 770}, "hidden_size 770 is no multiple of num_attention_heads 12"),
-        ({"num_attention_heads": 7}, "hidden_size 768 is no multiple of num_attention_heads 7"),
-        ({"num_conv_pos_embedding_groups": 5}, "no multiple of num_conv_pos_embedding_groups 5"),
+        ({"hidden_size": 770}, "hidden_size 770 is not a multiple of num_attention_heads 12"),
+        ({"num_attention_heads": 7}, "hidden_size 768 is not a multiple of num_attention_heads 7"),
+        ({"num_conv_pos_embedding_groups": 5}, "not a multiple of num_conv_pos_embedding_groups 5"),
         ({"num_hidden_layers": 1_001}, "1001 layers and about .* wanted at most 1,000"),
         (
             {"hidden_size": 768 * 100, "intermediate_size": 10**6},

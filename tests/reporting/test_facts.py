@@ -34,7 +34,7 @@ def test_facts_reach_the_report() -> None:
     assert data.title == "Mine"
     assert data.reference_seconds == 2.0
     assert data.settings == {"seed": "3"}
-    assert [entry["step"] for entry in data.history] == [1]
+    assert [entry.step for entry in data.history] == [1]
     (term,) = data.budget
     assert term.term == "params=100%"
     assert term.fraction == 1.0
