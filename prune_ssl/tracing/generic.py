@@ -61,20 +61,18 @@ class GenericRoles:
 
     Attributes:
         attentions: those that the rule found, whose products count.
-        macs: what torch counts of the dense model for the input that `find_heads` was given.
     """
 
     def __init__(self, twin: nn.Module, convs: list[str], couplings: Couplings) -> None:
         self.twin, self.convs, self.couplings = twin, convs, couplings
         self.not_pruned: dict[str, str] = {}
         self.attentions: list[Attention] = []
-        self.macs = 0
 
     def find_heads(self, inputs: Inputs, frames: Sequence[int], clocks: dict[str, Clock]) -> None:
         """Find the attentions of the rule that do what it predicts for an input of so many frames."""
         rule = HeadRule(self.twin, self.couplings)
         found = list(rule.attentions())
-        wrong, self.macs = miscounted(self.twin, inputs, frames, found, clocks)
+        wrong = miscounted(self.twin, inputs, frames, found, clocks) if found else {}
         self.attentions = [each for each in found if each.path not in wrong]
         self.not_pruned |= rule.not_pruned | wrong
 

@@ -144,8 +144,8 @@ def miscounted(
     frames: Sequence[int],
     attentions: Sequence[Attention],
     clocks: dict[str, Clock],
-) -> tuple[dict[str, str], int]:
-    """Return path -> why, of attentions that do not what the rule predicts, and the MACs of the whole model.
+) -> dict[str, str]:
+    """Return path -> why, of attentions that do something else than the rule predicts.
 
     The twin is run once, and torch counts the multiply-adds of each attention.
     """
@@ -181,4 +181,4 @@ def miscounted(
                 "it does more than the products of queries with keys and of maps with values, so what a head "
                 "costs is not known"
             )
-    return wrong, counter.get_total_flops() // 2
+    return wrong

@@ -9,7 +9,10 @@ from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
 
+import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, PruneWarning, TraceError
@@ -21,7 +24,7 @@ from prune_ssl.models.origin import written_dtypes
 from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm, conv_frames
 from prune_ssl.tracing.coupling import Couplings, stored_name
-from prune_ssl.tracing.example import Example, Inputs
+from prune_ssl.tracing.example import Example, Inputs, call
 from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order, unknown_with
 from prune_ssl.tracing.graph import Group, PruningGraph
 from prune_ssl.tracing.heads import Attention, product_clock
@@ -97,7 +100,7 @@ def trace(
     if not known or strange_part(model):
         graph = tracer.without(graph, broken_by(model, graph, family))
     if isinstance(family.input, Example):
-        _warn_of_uncounted(graph.cost(seconds=family.input.seconds).macs, tracer.counted)
+        _warn_of_uncounted(graph.cost(seconds=family.input.seconds).macs, tracer.counted_macs())
     if not graph.groups:
         asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
         path, why = next(iter(graph.not_pruned.items()), ("", ""))
@@ -155,7 +158,6 @@ class _Tracer:
         }
         self.itemsizes = {name: dtype.itemsize for name, dtype in written_dtypes(model).items()}
         self.attentions: list[Attention] = []
-        self.counted = 0
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
         open_attentions(self.backbone, family)
@@ -206,7 +208,7 @@ class _Tracer:
                     conv_frames(round(seconds * SAMPLE_RATE_HZ), self.kernels),
                     clocks,
                 )
-            self.attentions, self.counted = roles.attentions, roles.macs
+            self.attentions = roles.attentions
         else:
             roles = Roles(self.twin, self.family, self.prefix, self.convs, couplings, self.stored)
         groups = {
@@ -233,6 +235,14 @@ class _Tracer:
             itemsizes=self.itemsizes,
             not_pruned=couplings.not_reached | roles.not_pruned | tied,
         )
+
+    def counted_macs(self) -> int:
+        """Return the MACs that torch counts in the dense model for the example."""
+        counter = FlopCounterMode(display=False)
+        inputs = probe_input(self.twin, self.family, getattr(self.family.input, "seconds", 1.0))
+        with counter, torch.no_grad(), on_meta(self.family), sdpa_kernel(SDPBackend.MATH):
+            call(self.twin, inputs)
+        return counter.get_total_flops() // 2
 
     def without(self, graph: PruningGraph, broken: dict[str, str]) -> PruningGraph:
         """Return the graph without some groups, each with its reason."""

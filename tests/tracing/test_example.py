@@ -13,7 +13,9 @@ from tests.support.models import tiny_model
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 20}
 WORDS = {"input_ids": torch.arange(100)[None] % 30}
-pytestmark = pytest.mark.filterwarnings("ignore:a folder of this model could not be loaded again")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:a folder of this model could not be loaded again", "ignore:.* is written without a config.json"
+)
 
 
 def bert():
