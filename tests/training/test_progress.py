@@ -1,0 +1,75 @@
+"""The bar of a training: its phase, and where the budget stands."""
+
+from types import SimpleNamespace
+
+import pytest
+from transformers import PrinterCallback, ProgressCallback
+
+from prune_ssl.training.progress import BudgetProgress, close_bars, use_budget_progress
+
+
+class Bar:
+    """A bar that notes what it shows."""
+
+    def __init__(self) -> None:
+        self.shown: list[object] = []
+        self.closed = False
+
+    def set_postfix(self, shown: dict[str, str]) -> None:
+        self.shown.append(shown)
+
+    def set_description(self, words: str) -> None:
+        self.shown.append(words)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def progress(monkeypatch: pytest.MonkeyPatch) -> BudgetProgress:
+    def begin(self, args, state, control, **kwargs) -> None:
+        self.training_bar = Bar()
+
+    monkeypatch.setattr(ProgressCallback, "on_train_begin", begin)
+    made = BudgetProgress("pruning")
+    made.on_train_begin(None, None, None)
+    return made
+
+
+def test_the_bar_has_the_name_of_its_phase(progress: BudgetProgress) -> None:
+    assert progress.training_bar.shown == ["pruning"]
+
+
+def test_loss_and_budget_stand_behind_the_bar(progress: BudgetProgress) -> None:
+    logs = {"loss": 1.23456, "expected_macs": 0.712, "target_macs": 0.6, "learning_rate": 1e-3}
+    progress.on_log(None, None, None, logs=logs)
+    assert progress.training_bar.shown[-1] == {"loss": "1.235", "macs": "71% (target 60%)"}
+    progress.on_log(None, None, None, logs={"learning_rate": 1.0})
+    progress.on_log(None, None, None, logs=None)
+    assert len(progress.training_bar.shown) == 2
+
+
+def test_an_error_closes_all_bars(progress: BudgetProgress) -> None:
+    bars = progress.training_bar, Bar()
+    progress.prediction_bar = bars[1]
+    close_bars()
+    assert all(bar.closed for bar in bars)
+    assert progress.training_bar is progress.prediction_bar is None
+    close_bars()
+    progress.on_log(None, None, None, logs={"loss": 1.0})
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_trainer_gets_the_bar_unless_it_is_silent(silent: bool) -> None:
+    removed, added = [], []
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(disable_tqdm=silent),
+        remove_callback=removed.append,
+        add_callback=added.append,
+        title="",
+    )
+    use_budget_progress(trainer, "recovery")
+    assert trainer.title == "recovery"
+    assert removed == [PrinterCallback] if silent else [PrinterCallback, ProgressCallback]
+    assert [type(each) for each in added] == ([] if silent else [BudgetProgress])
+    assert all(each.phase == "recovery" for each in added)
