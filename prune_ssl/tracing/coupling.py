@@ -59,9 +59,8 @@ class Couplings:
 
     def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
         self.twin = twin
-        # torchaudio's LayerNorm over channels transposes around the norm, which the graph sees as two nodes.
-        own_norm = family.library == "torchaudio"
-        self.elementwise = ELEMENTWISE | ({"NativeLayerNorm"} if own_norm else set())
+        # A norm over channels transposes around the norm of torch, and the graph sees two nodes.
+        self.elementwise = ELEMENTWISE | ({"NativeLayerNorm"} if family.channel_norms else set())
         self.paths = {module: path for path, module in twin.named_modules()}
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             # torch-pruning warns of every plain parameter; prune_ssl accounts for them.
