@@ -45,7 +45,8 @@ from prune_ssl.models.origin import origin_of
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.rebuilding import obstacle_to_loading
 from prune_ssl.resizing import resize
-from prune_ssl.tracing import trace
+from prune_ssl.tracing import Example, trace
+from prune_ssl.tracing.example import Inputs
 from prune_ssl.tracing.graph import units_of
 from prune_ssl.version import VERSION
 from prune_ssl.writing import (
@@ -288,13 +289,19 @@ def _plan_of(data: object) -> Plan:
     return Plan(kept, {name: tuple(map(float, values)) for name, values in scales.items()})
 
 
-def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None = None) -> nn.Module:
+def load_pretrained(
+    folder: str | Path,
+    factory: Callable[[], nn.Module] | None = None,
+    *,
+    example: Inputs | Example | None = None,
+) -> nn.Module:
     """Load a folder that `save_pretrained` wrote, strictly, in float32 and in evaluation mode.
 
     Args:
         folder: The folder.
         factory: Only for a model that no config can rebuild: a function that makes the dense model, with any
             weights. The model is traced, cut to the folder's plan, and filled with the folder's weights.
+        example: The example with which the dense model was traced, if it was.
 
     Raises:
         ArtifactError: the folder is missing or holds no model, or its weights do not fit its config (or the
@@ -312,19 +319,19 @@ def load_pretrained(folder: str | Path, factory: Callable[[], nn.Module] | None 
             else f"{path} is loaded by its config, without a factory: leave the factory out."
         )
     try:
-        model = load_model(path) if factory is None else _refill(factory(), path)
+        model = load_model(path) if factory is None else _refill(factory(), path, example)
     except (PruneError, SafetensorError) as error:
         raise ArtifactError(f"cannot load {path}: {error}") from error
     model.eval()
     return model
 
 
-def _refill(model: nn.Module, path: Path) -> nn.Module:
+def _refill(model: nn.Module, path: Path, example: Inputs | Example | None) -> nn.Module:
     """Return a dense model cut to the folder's plan, with the folder's weights."""
     keep = load_plan(path).keep
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="a folder of this model could not be loaded again")
-        small = (resize(model, trace(model), keep) if keep else model).float()
+        small = (resize(model, trace(model, example=example), keep) if keep else model).float()
     try:
         load_weights(small, str(path / WEIGHTS_FILE), strict=True)
     except (OSError, RuntimeError) as error:

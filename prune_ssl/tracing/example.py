@@ -81,7 +81,7 @@ class Example:
         return 1 if self.time_axis is None else self.tensors[0].shape[self.time_axis]
 
     def at(self, seconds: float, device: str = "cpu") -> Inputs:
-        """Return one clip of this length: zeros, of the example's types."""
+        """Return one clip of this length: zeros, in single precision (as the twin) where they are floats."""
         entries = round(self.entries * seconds / self.seconds)
 
         def made(tensor: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,8 @@ class Example:
             axis = self.time_axis
             if axis is not None and len(shape) > axis and tensor.shape[axis] == self.entries:
                 shape[axis] = entries
-            return torch.zeros(shape, dtype=tensor.dtype, device=device)
+            dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+            return torch.zeros(shape, dtype=dtype, device=device)
 
         return self._each(made)
 

@@ -1,7 +1,7 @@
 """Finds the groups of an unknown model that its dependency graph alone justifies, and says why not others."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,7 +9,6 @@ from torch import nn
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family
-from prune_ssl.models.inputs import Kernels
 from prune_ssl.tracing.cost import Clock
 from prune_ssl.tracing.coupling import Couplings
 from prune_ssl.tracing.example import Example, Inputs, call
@@ -69,11 +68,11 @@ class GenericRoles:
         self.not_pruned: dict[str, str] = {}
         self.attentions: list[Attention] = []
 
-    def find_heads(self, inputs: Inputs, samples: int, clocks: dict[str, Clock], kernels: Kernels) -> None:
-        """Find the attentions of the rule that do what it predicts for an input of this length."""
+    def find_heads(self, inputs: Inputs, frames: Sequence[int], clocks: dict[str, Clock]) -> None:
+        """Find the attentions of the rule that do what it predicts for an input of so many frames."""
         rule = HeadRule(self.twin, self.couplings)
         found = list(rule.attentions())
-        wrong = miscounted(self.twin, inputs, samples, found, clocks, kernels) if found else {}
+        wrong = miscounted(self.twin, inputs, frames, found, clocks) if found else {}
         self.attentions = [each for each in found if each.path not in wrong]
         self.not_pruned |= rule.not_pruned | wrong
 

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from prune_ssl.errors import TraceError
-from prune_ssl.tracing.cost import Clock, conv_frames
+from prune_ssl.tracing.cost import Clock
 from prune_ssl.tracing.coupling import Couplings, producer, slice_of
 from prune_ssl.tracing.example import Inputs, call
 from prune_ssl.tracing.graph import Group
@@ -141,17 +141,15 @@ def product_clock(clock: Clock) -> Clock | None:
 def miscounted(
     twin: nn.Module,
     inputs: Inputs,
-    samples: int,
+    frames: Sequence[int],
     attentions: Sequence[Attention],
     clocks: dict[str, Clock],
-    kernels: Sequence[tuple[int, int]],
 ) -> dict[str, str]:
-    """Return path -> why, of attentions whose multiply-adds are not those that the rule predicts.
+    """Return path -> why, of attentions that do something else than the rule predicts.
 
-    The twin is run once, and torch counts what each attention does.
+    The twin is run once, and torch counts the multiply-adds of each attention.
     """
     done: dict[str, int] = {}
-    frames = conv_frames(samples, kernels)
     counter = FlopCounterMode(display=False)
     handles = []
     for each in attentions:

@@ -9,7 +9,10 @@ from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
 
+import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, PruneWarning, TraceError
@@ -19,9 +22,9 @@ from prune_ssl.models.inputs import SAMPLE_RATE_HZ
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.models.origin import written_dtypes
 from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
-from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
+from prune_ssl.tracing.cost import NEVER, Clock, CostTerm, conv_frames
 from prune_ssl.tracing.coupling import Couplings, stored_name
-from prune_ssl.tracing.example import Example, Inputs
+from prune_ssl.tracing.example import Example, Inputs, call
 from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order, unknown_with
 from prune_ssl.tracing.graph import Group, PruningGraph
 from prune_ssl.tracing.heads import Attention, product_clock
@@ -96,6 +99,8 @@ def trace(
     graph = tracer.run(only, ignore)
     if not known or strange_part(model):
         graph = tracer.without(graph, broken_by(model, graph, family))
+    if isinstance(family.input, Example):
+        _warn_of_uncounted(graph.cost(seconds=family.input.seconds).macs, tracer.counted_macs())
     if not graph.groups:
         asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
         path, why = next(iter(graph.not_pruned.items()), ("", ""))
@@ -121,6 +126,15 @@ def _family_for(model: nn.Module, example: Inputs | Example | None) -> Family:
     if example is not None:
         raise ModelError(f"example: what a {family.name} model takes is known; leave the example out.")
     return family
+
+
+def _warn_of_uncounted(found: int, counted: int) -> None:
+    if found != counted:
+        words = (
+            f"the costs of this model are {found:,} MACs for the example, and torch counts {counted:,}: the "
+            "model has products that are no Linear, no convolution and not the two of an attention"
+        )
+        warnings.warn(words, PruneWarning, stacklevel=3)
 
 
 def _unknown(example: Inputs | Example | None) -> Family:
@@ -191,9 +205,8 @@ class _Tracer:
             with on_meta(self.family):
                 roles.find_heads(
                     probe_input(self.twin, self.family, seconds),
-                    round(seconds * SAMPLE_RATE_HZ),
+                    conv_frames(round(seconds * SAMPLE_RATE_HZ), self.kernels),
                     clocks,
-                    self.kernels,
                 )
             self.attentions = roles.attentions
         else:
@@ -222,6 +235,14 @@ class _Tracer:
             itemsizes=self.itemsizes,
             not_pruned=couplings.not_reached | roles.not_pruned | tied,
         )
+
+    def counted_macs(self) -> int:
+        """Return the MACs that torch counts in the dense model for the example."""
+        counter = FlopCounterMode(display=False)
+        inputs = probe_input(self.twin, self.family, getattr(self.family.input, "seconds", 1.0))
+        with counter, torch.no_grad(), on_meta(self.family), sdpa_kernel(SDPBackend.MATH):
+            call(self.twin, inputs)
+        return counter.get_total_flops() // 2
 
     def without(self, graph: PruningGraph, broken: dict[str, str]) -> PruningGraph:
         """Return the graph without some groups, each with its reason."""
