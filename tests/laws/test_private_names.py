@@ -1,12 +1,15 @@
 """Private attributes of other libraries are used in the modules of internals only, and of our own nowhere."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.paths import ROOT
 
 INTERNALS = ("models/torch_internals.py", "models/transformers_internals.py")
+SUSPECT = re.compile(r"(?<!self)(?<!cls)(?<!super\(\))\._[a-zA-Z]")
+"""A line that may use a private attribute of another object; only files with one are parsed."""
 KNOWN = {
     # No public way: the count of a tensor's changes in place, and the models that a checkpoint covers.
     ("distillation/answers.py", "value._version"),
@@ -15,7 +18,10 @@ KNOWN = {
 
 
 def private_uses(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    text = file.read_text(encoding="utf-8")
+    if not SUSPECT.search(text):
+        return
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
             owner = ast.unparse(node.value)
             if owner not in ("self", "cls", "super()"):
