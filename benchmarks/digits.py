@@ -3,7 +3,7 @@
     python benchmarks/digits.py DATA --budgets 50 25 --seeds 0 1 2 --out out/digits
 
 DATA is an audiofolder such as FSDD's. A dense model is trained for each seed and pruned to every budget. Runs
-that have a report already are not repeated. About 5 minutes for each dense model and each budget on a core.
+that have a report are not repeated. Each dense model and each budget takes about 5 minutes on a core.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python benchmarks/distillation_claims.py DATA --out out/claims --write docs/distillation_claims.md
 
-DATA holds the folders fsdd_digits, noise and rirs. For every seed a dense model is trained from scratch (that
-of benchmarks/digits.py) and pruned to 25% of its MACs once for each variant, by Taylor scores or by learned
-gates: same steps and batches. Every model is judged on clean clips and on clips with noise and reverberation,
-of recordings and rooms that no training heard.
+DATA holds the folders fsdd_digits, noise and rirs. For every seed a dense model is trained from scratch (as
+in benchmarks/digits.py) and pruned to 25% of its MACs once for each variant, by Taylor scores or by learned
+gates, with the same steps and batches. Every model is judged on clean clips, and on clips with noise and
+reverberation from recordings and rooms that no training has used.
 Finished runs are not repeated. Choices (weights of losses, steps) are made with `--judge validation`.
 """
 
@@ -44,7 +44,7 @@ ENHANCEMENT_UNITS = 32  # beside 96 hidden dimensions, as the paper's 256 beside
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to prune: its losses, and what student and teacher hear."""
+    """One way to prune: its losses, and the audio of student and teacher."""
 
     title: str
     losses: dict[str, float] | None = None
@@ -88,7 +88,7 @@ ROBUST = ("hidden", "augmented", "robust", "enhanced")
 
 
 def train_all(args: argparse.Namespace) -> None:
-    """Make what is missing: a dense model for each seed, and a pruned one for each variant."""
+    """Train the missing models: a dense one for each seed, and a pruned one for each variant."""
     pruning = [*how_to_prune(args), f"pruning.budget={BUDGET}", f"batch_size={args.batch}"]
     for seed in args.seeds:
         dense = args.out / f"dense-s{seed}" / "dense"
@@ -135,8 +135,8 @@ def conditions() -> dict[str, tuple[tuple[str, ...], float]]:
 def heard(args: argparse.Namespace) -> dict[str, list[tuple[np.ndarray, str]]]:
     """Make the clips of each condition, the same for every model: samples (N,) and label.
 
-    The test clips meet recordings and rooms of the validation split, which no training heard; the validation
-    clips meet those of training, so that choices never see what the test is made with.
+    The test clips get recordings and rooms of the validation split, which no training has used. Validation
+    clips get those of training, so that no choice depends on the test's recordings.
     """
     clips: tuple[Clip, ...] = check_folder(args.data / "fsdd_digits", FolderConfig()).splits[args.judge]
     split = {"test": "validation", "validation": "train"}[args.judge]
@@ -156,7 +156,7 @@ def heard(args: argparse.Namespace) -> dict[str, list[tuple[np.ndarray, str]]]:
 
 @torch.no_grad()
 def judge(folder: Path, audio: dict[str, list[tuple[np.ndarray, str]]]) -> dict[str, list[bool]]:
-    """Return by condition which clips a saved model gets right, in batches of clips of like length."""
+    """Return for each condition which clips a saved model gets right, judged in batches of similar length."""
     model, collator = load_pretrained(folder).eval(), SpeechCollator(load_extractor(str(folder)))
     found = {}
     for name, clips in audio.items():

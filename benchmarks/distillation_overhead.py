@@ -1,13 +1,13 @@
-"""A distillation step against its floor, a student's step plus one teacher forward, in turns in one process.
+"""Compare a distillation step with its floor: a student's step plus one teacher forward, timed in turns.
 
     python benchmarks/distillation_overhead.py --batch 1 --seconds 5 --threads 1 --steps 10
 
-All kinds step one student, each with its own taps on while its turn lasts, and see the same batch; two
-students alike may differ in time by where their tensors lie. The floor does what any distillation must: the
-student's forward, backward and update, and the teacher's forward without gradients, with no loss on hidden
-states. `floor_again` is the floor once more: what it differs by is noise. `cached` is `hidden` with the
-teacher's answers in memory: it makes no teacher forward. Memory is the peak of the tensors that a step makes
-(torch's profiler on the CPU, its allocator's statistics on CUDA).
+All kinds of steps train the same student on the same batch, each with its own taps during its turn. (Two
+equal students may differ in time, depending on where their tensors lie.) The floor does what every
+distillation must do: the student's forward, backward and update, and the teacher's forward without
+gradients, without a loss on hidden states. `floor_again` repeats the floor, and its difference is noise.
+`cached` is `hidden` with the teacher's outputs in memory, so it has no teacher forward. Memory is the peak of
+the tensors that a step makes (torch's profiler on the CPU, its allocator's statistics on CUDA).
 """
 
 import argparse

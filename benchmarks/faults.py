@@ -33,7 +33,7 @@ SPACE = ("make", "write", "sync")
 
 
 def main() -> int:
-    """Try what was asked for; the exit status says whether something did not recover."""
+    """Run the chosen experiments. The exit status is 1 if one did not recover."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

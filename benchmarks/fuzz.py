@@ -1,10 +1,10 @@
-"""Give the tool a great many seeded inputs of each kind, and count what it does not answer well.
+"""Give the tool many seeded inputs of each kind, and count those that it handles wrongly.
 
     python benchmarks/fuzz.py                                # all kinds, the numbers below, seed 0
     python benchmarks/fuzz.py --kind budgets --count 1000 --seed 7
     python benchmarks/fuzz.py --kind keeps --only 17         # one case again, with its traceback
 
-A fault is an exception that is not a PruneError, a wrong result without a word, more than 20 s or 2 GiB.
+A fault is an exception other than a PruneError, a wrong result without an error, or over 20 s or 2 GiB.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SHOWN = 10
 
 
 def main() -> int:
-    """Run what was asked for; the exit status says whether there was a fault."""
+    """Run the chosen kinds. The exit status is 1 if there was a fault."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

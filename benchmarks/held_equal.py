@@ -1,6 +1,6 @@
-"""Six small seeded runs on two versions of the source: the same keep, weights and figures, bit for bit?
+"""Compare six small seeded runs of two versions of the source: keeps, weights and figures, bit for bit.
 
-For work that must change no output: run it before a merge, against the commit that the work began from.
+Use it for work that must not change outputs: run it before a merge, against the commit where work began.
 
     python benchmarks/held_equal.py 500cd9e          # the working tree against a commit
     python benchmarks/held_equal.py 500cd9e --only gates --only joint

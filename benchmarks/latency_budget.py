@@ -1,4 +1,4 @@
-"""What a latency budget gives on this machine, beside a MACs budget: measured latencies and what is kept.
+"""Compare a latency budget with a MACs budget on this machine: measured latencies and kept shares.
 
     python benchmarks/latency_budget.py --threads 1 2 --page docs/latency_budgets.md
 

@@ -1,4 +1,4 @@
-"""What a narrower or low-rank positional convolution saves and costs, beside FFN neurons of as many weights.
+"""Savings and costs of a narrower or low-rank positional convolution, compared with as many FFN weights.
 
     python benchmarks/position_kernel.py --recovery 40 --out out/position
 

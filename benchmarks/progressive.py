@@ -1,4 +1,4 @@
-"""One progressive run for four budgets beside four separate runs: accuracy by budget, and what each cost.
+"""Compare one progressive run for four budgets with four separate runs: accuracy by budget, and cost.
 
     python benchmarks/progressive.py --data PATH/TO/CORPORA --out out/methods --page docs/progressive.md
 

@@ -1,4 +1,4 @@
-"""Owns the stopwatch of the benchmarks that time training steps in turns."""
+"""The timer of benchmarks that time training steps in turns."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""torch-pruning's own high-level pruner and prune_ssl on the same models, cell by cell from this run.
+"""Compare torch-pruning's own high-level pruner with prune_ssl on the same models.
 
     python benchmarks/torch_pruning_side_by_side.py --layers 4 --out docs/torch_pruning.md
 
@@ -73,7 +73,7 @@ def build(family: Family, layers: int) -> Any:
 
 
 def theirs(model: Any, family: Family, seconds: float, folded: bool) -> list[str]:
-    """Prune with torch-pruning's BasePruner; return what came of it."""
+    """Prune with torch-pruning's BasePruner, and return the outcome."""
     for module in list(model.modules()) if folded else ():
         if parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight")
@@ -125,7 +125,7 @@ def projection_widths(layer: nn.Module, family: Family) -> list[int]:
 
 
 def ours(model: Any, seconds: float) -> list[str]:
-    """Prune with prune_ssl; return what came of it."""
+    """Prune with prune_ssl, and return the outcome."""
     start = time.perf_counter()
     graph = trace(model)
     keep = select(model, graph, "macs=50%", seconds=seconds)

@@ -1,13 +1,12 @@
-"""A gated training step against a plain fine-tuning step of the same model, in turns in one process.
+"""Compare a gated training step with a plain fine-tuning step of the same model, timed in turns.
 
     python benchmarks/training_overhead.py --batch 2 --seconds 5 --threads 1 --steps 30
 
 A step is forward, backward and an AdamW update of the weights; the gated one also draws gates, adds the
-penalty of the budget and updates gates and multipliers. One model takes all the steps, gates being attached
-to it and detached again outside the timed part: two copies of one model, in two places of memory, differ by
-up to 5% from each other. A second plain step is timed as the control: how far its ratio is from 1 is what
-this machine cannot tell apart. CPU seconds are printed beside wall-clock ones: on a shared machine they are
-steadier.
+penalty of the budget and updates gates and multipliers. One model takes all the steps, and gates are
+attached and detached outside the timed part, because two copies of a model in two places of memory differ by
+up to 5%. A second plain step is timed as the control: the difference of its ratio from 1 is the noise of this
+machine. CPU seconds are printed as well as wall-clock seconds, because they are steadier on a shared machine.
 """
 
 import argparse
@@ -22,8 +21,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForAudioClassification
 
 import prune_ssl
+from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring import describe_environment
-from prune_ssl.measuring.benchmark import ARCHITECTURES
 
 LABELS = 12
 

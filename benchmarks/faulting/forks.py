@@ -1,6 +1,6 @@
-"""Runs something in a forked process that is killed, or finds the disk full, at a step of its writing.
+"""Run a function in a forked process that is killed, or finds the disk full, at a step of its writing.
 
-What is imported before the fork need not be imported again: each try takes what the work takes.
+Modules imported before the fork need not be imported again, so a try takes only the time of its work.
 """
 
 import os
@@ -24,7 +24,7 @@ def forked(act: Callable[[], object], fault: str = "", said: Path | None = None)
 
     Args:
         act: what to run.
-        fault: what goes wrong, as `prune_ssl.writing.steps.FAULT` has it.
+        fault: the fault, in the form of `prune_ssl.writing.steps.FAULT`.
         said: file that gets what it prints, and its error or traceback (None: nothing).
     """
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What is tried: whole runs and replacements of a model, each disturbed at one step and then repaired."""
+"""The experiments: whole runs and replacements of a model, each disturbed at one step and then repaired."""
 
 import hashlib
 import json
@@ -65,7 +65,7 @@ TRAIN = "train"
 
 @dataclass
 class Outcome:
-    """What came of one try."""
+    """The outcome of one experiment."""
 
     step: int
     kind: str

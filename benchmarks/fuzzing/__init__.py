@@ -1,1 +1,1 @@
-"""Seeded cases of what people give the tool, one module per kind: `make(rng, place) -> Case`."""
+"""Seeded inputs like those of users, one module per kind: `make(rng, place) -> Case`."""

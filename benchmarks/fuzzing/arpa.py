@@ -1,4 +1,4 @@
-"""N-gram models as ARPA text: right ones of 2 to 4 orders, and such as no toolkit should believe."""
+"""N-gram models as ARPA text: correct ones of 2 to 4 orders, and ones that no toolkit should accept."""
 
 import bz2
 import gzip

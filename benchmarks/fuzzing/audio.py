@@ -1,4 +1,4 @@
-"""Audio files as they lie about: containers, damaged, mislabelled, forged headers, odd rates and levels."""
+"""Audio files of all kinds: several containers, damage, wrong names, forged headers, odd rates and levels."""
 
 import io
 import os
@@ -50,7 +50,7 @@ def make(rng: random.Random, place: Path) -> Case:
 
 
 def _sound(rng: random.Random, place: Path) -> Case:
-    """A file that is right: what is read must be what was written."""
+    """A correct file, from which exactly the written samples must be read."""
     container, subtype, rate = _format(rng)
     seconds, channels = rng.choice([0.02, 0.2, 0.7, 2.0]), rng.choice([1, 1, 1, 2, 6])
     if container in ("mp3", "nist", "ogg"):
@@ -159,7 +159,7 @@ def _forged_flac(rng: random.Random, place: Path) -> Case:
 
 
 def _odd_level(rng: random.Random, place: Path) -> Case:
-    """Floats that are no audio, or hardly; also as bytes of a streamed corpus."""
+    """Floats that are hardly audio, or none, also as bytes of a streamed corpus."""
     samples = _speechlike(rng, rng.choice([400, 8_000]), rng.choice([1, 2]))
     kind, scale = "scaled", rng.choice([1e-40, 1e-12, 1e-6, 0.1, 1.0, 1.5, 50, 32_768, 1e6, 1e12, 1e30, 3e38])
     with np.errstate(all="ignore"):
@@ -192,7 +192,7 @@ def _odd_level(rng: random.Random, place: Path) -> Case:
 
 
 def _no_file(rng: random.Random, place: Path) -> Case:
-    """What has a name, but no audio in it."""
+    """A name without audio behind it."""
     path = place / rng.choice(["a.wav", "a.flac", "a.raw", "a.mp3", "a.au", "a.vox", "a.gsm", "a", "a.SND"])
     makers: dict[str, Callable[[], object]] = {
         "missing": lambda: None,

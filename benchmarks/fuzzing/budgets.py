@@ -1,4 +1,4 @@
-"""Budgets as people type them, most of them wrong; those that are right are met on a tiny model."""
+"""Budgets as people type them, most of them wrong. Correct ones are met on a tiny model."""
 
 import random
 import string

@@ -1,4 +1,4 @@
-"""What a kind of fuzzing yields."""
+"""A case of fuzzing."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,8 +7,8 @@ from typing import NamedTuple
 class Case(NamedTuple):
     """One input.
 
-    `act` gives it to the tool. To return means: taken, and what came of it was checked to be right. A
-    PruneError means: refused. An AssertionError means: taken, and wrong. All else is a fault of the tool.
+    `act` gives the input to the tool. If it returns, the tool took the input, and the result was checked. A
+    PruneError means that the tool refused it. An AssertionError means a wrong result. All else is a fault.
     """
 
     label: str

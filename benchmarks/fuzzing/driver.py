@@ -1,4 +1,4 @@
-"""Runs the cases of a kind in worker processes with limits on time and memory, and sorts what happens."""
+"""Run the cases of a kind in worker processes with limits on time and memory, and sort the outcomes."""
 
 import importlib
 import multiprocessing
@@ -33,7 +33,7 @@ class TooLong(BaseException):
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one case: `taken`, `refused`, or a fault (`exception`, `wrong`, `slow`, `memory`)."""
+    """The outcome of one case: `taken`, `refused`, or a fault (`exception`, `wrong`, `slow`, `memory`)."""
 
     kind: str
     index: int
@@ -48,7 +48,7 @@ class Finding:
 
 
 def run_kind(kind: str, seed: int, indices: range, jobs: int) -> Iterator[Finding]:
-    """Yield what came of every case of a kind, in order of completion of whole chunks."""
+    """Yield the outcome of every case of a kind, in the order in which chunks are completed."""
     chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:

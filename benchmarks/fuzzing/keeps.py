@@ -1,7 +1,7 @@
-"""Keeps as people write them, for tiny models of every family and strangers: cut rightly, or refused.
+"""Keeps as people write them, for tiny models of every family and of none: they are cut correctly or refused.
 
-What is taken is compared with the gated model, which is the same function (double precision), and its cost
-with what is counted.
+A cut model is compared with the gated model, which computes the same function (double precision), and its
+predicted cost with the counted one.
 """
 
 import copy

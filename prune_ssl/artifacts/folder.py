@@ -260,7 +260,8 @@ def load_plan(place: str | Path) -> Plan:
     try:
         return _plan_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError, KeepError) as error:
-        raise ArtifactError(f"cannot read a pruning plan from {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"cannot read a pruning plan from {path}: {reason}") from error
 
 
 def _plan_of(data: object) -> Plan:

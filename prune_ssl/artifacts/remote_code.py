@@ -112,7 +112,9 @@ def _classes(kind: type[PreTrainedModel], family: Family) -> str:
     """Return the statements that define the classes of the config and the model, as prune_ssl makes them."""
     config = kind.config_class
     stock = _stock_class(kind)
-    made = f"transformers.{stock.__name__}"
+    names = () if family.classes is None else (name for name, _ in family.classes.models)
+    path = next(name for name in names if name.rpartition(".")[2] == stock.__name__)
+    made = f"transformers.{path}"
     if stock.__module__ == XVECTOR:  # transformers has no x-vector model of this family
         made = f"xvector_class(FAMILIES[{family.name!r}])"
     extra = f"    {SUPPORTS_SDPA} = True\n" if can_fuse(kind) and not can_fuse(stock) else ""

@@ -36,7 +36,7 @@ def apply_command(
     wanted: Wanted,
     loading: Loading,
 ) -> None:
-    """Cut a dense checkpoint by an existing plan, for example if pruned weights may not be passed on.
+    """Cut a dense checkpoint by an existing plan, for example if pruned weights may not be distributed.
 
     The result has the dense model's weights. A model that was trained after its cut has other weights.
     """

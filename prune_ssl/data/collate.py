@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
-from transformers import ProcessorMixin, Wav2Vec2FeatureExtractor
+from transformers import ProcessorMixin, SequenceFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from prune_ssl.data.audio import SAMPLE_RATE_HZ, Item
 from prune_ssl.errors import DataError
+from prune_ssl.models.registry import FAMILIES
 
 IGNORED = -100
 """The label value that every loss of transformers ignores."""
@@ -29,15 +32,19 @@ class SpeechCollator:
     Each clip is normalized by its own samples alone, so that its values do not depend on the other clips of
     the batch. (A feature extractor that makes no mask would include the padding.)
 
+    The feature extractor decides the names and shapes. Spectrograms of a fixed length are `input_features`
+    (B, F, T) without a mask; a mask may be called `padding_mask`.
+
     Args:
-        processor: A `Wav2Vec2FeatureExtractor`, or a processor that holds one. None means the extractor of
-            wav2vec2-base: zero mean, unit variance, no mask.
+        processor: The feature extractor of a family that recipes train, such as `Wav2Vec2FeatureExtractor`,
+            or a processor that holds one. None means the extractor of wav2vec2-base: zero mean, unit
+            variance, no mask.
         attention_mask: Overrides the feature extractor's `return_attention_mask`.
         sample_rate_hz: The rate of the clips.
         lengths: Whether batches hold `input_lengths`. DistillationTrainer takes them; models do not.
 
     Raises:
-        DataError: the processor has no Wav2Vec2FeatureExtractor, or was made for another rate.
+        DataError: the processor has no feature extractor of a family, or was made for another rate.
 
     >>> import numpy as np
     >>> short, long = np.ones(800, dtype=np.float32), np.ones(1600, dtype=np.float32)
@@ -48,7 +55,7 @@ class SpeechCollator:
 
     def __init__(
         self,
-        processor: Wav2Vec2FeatureExtractor | ProcessorMixin | None = None,
+        processor: SequenceFeatureExtractor | ProcessorMixin | None = None,
         *,
         attention_mask: bool | None = None,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
@@ -56,11 +63,13 @@ class SpeechCollator:
     ) -> None:
         if processor is None:
             processor = Wav2Vec2FeatureExtractor()
-        extractor = getattr(processor, "feature_extractor", processor)
-        if not isinstance(extractor, Wav2Vec2FeatureExtractor):
+        found: Any = getattr(processor, "feature_extractor", processor)
+        extractor = found
+        known = dict.fromkeys(each.input.extractor for each in FAMILIES.values() if each.input.extractor)
+        if not isinstance(extractor, SequenceFeatureExtractor) or type(extractor).__name__ not in known:
             raise DataError(
                 f"SpeechCollator: the processor is a {type(extractor).__name__}, "
-                "a Wav2Vec2FeatureExtractor is wanted: models that take spectrograms are not supported here"
+                f"one of {', '.join(known)} is wanted: other features are not made here"
             )
         if extractor.sampling_rate != sample_rate_hz:
             raise DataError(
@@ -72,32 +81,36 @@ class SpeechCollator:
         self.sample_rate_hz = sample_rate_hz
         self.lengths = lengths
         self.attention_mask = extractor.return_attention_mask if attention_mask is None else attention_mask
+        # By the names of the model's arguments: its audio, and the mask where it takes one.
+        self._extract: Callable[..., Mapping[str, torch.Tensor]] = found
+        self.name, *masks = found.model_input_names
+        self.mask = masks[0] if masks else ""
 
     def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
         """Collate the items into one batch."""
-        features = self.feature_extractor(
-            [item["input_values"] for item in items],
-            sampling_rate=self.sample_rate_hz,
-            padding=True,
-            return_attention_mask=True,  # always, so that the padding does not count in a clip's statistics
-            return_tensors="pt",
-        )
-        batch = {"input_values": features["input_values"]}
-        if self.attention_mask:
-            batch["attention_mask"] = features["attention_mask"].long()
+        features = self._features([item["input_values"] for item in items])
+        batch = {self.name: features[self.name]}
+        if self.attention_mask and self.mask:
+            batch[self.mask] = features[self.mask].long()
         if "teacher_input_values" in items[0]:
-            batch["teacher_input_values"] = self.feature_extractor(
-                [item["teacher_input_values"] for item in items],
-                sampling_rate=self.sample_rate_hz,
-                padding=True,
-                return_attention_mask=True,
-                return_tensors="pt",
-            )["input_values"]
+            teacher = self._features([item["teacher_input_values"] for item in items])
+            batch["teacher_input_values"] = teacher[self.name]
         if self.lengths:
-            batch["input_lengths"] = features["attention_mask"].sum(-1)
+            batch["input_lengths"] = torch.tensor([len(item["input_values"]) for item in items])
         if "labels" in items[0]:
             batch["labels"] = _labels([item["labels"] for item in items])
         return batch
+
+    def _features(self, clips: Sequence[object]) -> Mapping[str, torch.Tensor]:
+        # An extractor of models without a mask pads and cuts to their length unless it is told otherwise.
+        padding = {"padding": True} if self.mask else {}
+        return self._extract(
+            [np.asarray(clip) for clip in clips],
+            sampling_rate=self.sample_rate_hz,
+            return_attention_mask=True,  # always, so that the padding does not count in a clip's statistics
+            return_tensors="pt",
+            **padding,
+        )
 
 
 def _labels(given: Sequence[int | Sequence[int]]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from prune_ssl.distillation.cache import AnswerCache, Tensors
 from prune_ssl.distillation.loss import output_of
 from prune_ssl.distillation.taps import Stage, Tapped, Taps, stage_of
-from prune_ssl.models import backbone_of
+from prune_ssl.models import backbone_of, family_of
 
 MASKED = "mask_time_indices"  # transformers' name for frames to mask
 FORMAT = 1
@@ -47,6 +47,7 @@ class CachedTeacher:
         # The head runs only where a loss reads its output: bare and pre-training models have none.
         self.model = model if fields else backbone_of(model)[1]
         self.taps, self.fields, self.cache = taps, tuple(fields), cache
+        self.mask_name = family_of(model).input.mask
         self.found = 0
         self._fingerprint: tuple[object, bytes] | None = None
 
@@ -60,11 +61,11 @@ class CachedTeacher:
         """Run the teacher.
 
         Args:
-            audio: (B, N).
+            audio: (B, N), or in another form that the model takes.
             mask: (B, N), 1 on samples and 0 on padding; None for models that take none.
             hidden_frames: (B, T) bool, frames that the teacher is not to hear.
         """
-        optional = {"attention_mask": mask, MASKED: hidden_frames}
+        optional = {self.mask_name: mask, MASKED: hidden_frames}
         with self.taps.listening() as tapped:
             output = self.model(audio, **{key: value for key, value in optional.items() if value is not None})
         return Answer(tapped, {name: output_of(output, name) for name in self.fields})
@@ -76,12 +77,12 @@ class CachedTeacher:
         """Answer each clip of a batch as if it were alone, from the cache where it is there.
 
         Args:
-            audio: (B, N).
+            audio: (B, N), or in another form whose last axis is time.
             mask: (B, N) or None, as in `answer`.
             lengths: (B,), samples without padding; None: all N.
         """
         assert self.cache is not None
-        counts = [audio.shape[1]] * len(audio) if lengths is None else [int(each) for each in lengths]
+        counts = [audio.shape[-1]] * len(audio) if lengths is None else [int(each) for each in lengths]
         keys = self._keys(audio, counts)
         rows = [self.cache.get(key) for key in keys]
         self.found = sum(row is not None for row in rows)
@@ -89,7 +90,7 @@ class CachedTeacher:
         # Clips of one length need no padding, so they are heard together.
         for count in {counts[index] for index in missing}:
             alike = [index for index in missing if counts[index] == count]
-            given = self.answer(audio[alike, :count], None if mask is None else mask[alike, :count])
+            given = self.answer(audio[alike][..., :count], None if mask is None else mask[alike, :count])
             for place, index in enumerate(alike):
                 row = rows[index] = _row(given, place)
                 self.cache.put(keys[index], row)
@@ -104,7 +105,7 @@ class CachedTeacher:
         if rows[0].dim() > 1:
             stage, most = _stage(name), max(counts)
             # Batches may be wider than their longest clip.
-            beyond = self.taps.frames(audio.shape[1], stage) - self.taps.frames(most, stage)
+            beyond = self.taps.frames(audio.shape[-1], stage) - self.taps.frames(most, stage)
             frames = max(row.shape[-2] for row in rows) + beyond
             rows = [F.pad(row, (0, 0, 0, frames - row.shape[-2])) for row in rows]
         return torch.stack(list(rows)).to(audio.device)
@@ -113,7 +114,7 @@ class CachedTeacher:
         device = audio.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else audio.dtype
         start = self.fingerprint() + str((audio.dtype, precision)).encode()
-        clips = [row[:count] for row, count in zip(audio.detach().cpu(), counts, strict=True)]
+        clips = [row[..., :count] for row, count in zip(audio.detach().cpu(), counts, strict=True)]
         return [_digest(start, _raw(clip)).hex() for clip in clips]
 
     def fingerprint(self) -> bytes:

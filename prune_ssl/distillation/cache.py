@@ -61,7 +61,7 @@ class Folder:
     """
 
     def __init__(self, path: Path) -> None:
-        """Check that the folder can be made; that is done when there is something to keep.
+        """Check that the folder can be made; the first entry makes it.
 
         Raises:
             DistillationError: it cannot be made or written to.
@@ -73,7 +73,7 @@ class Folder:
             raise DistillationError(f"teacher_cache: {error} Or give 'memory'.") from error
 
     def size(self) -> int:
-        """Return the bytes that are kept now, and clear away what killed processes left."""
+        """Return the bytes that are kept now, and delete leftovers of killed processes."""
         clear_below(self.path)
         total = 0
         for file in self.path.rglob("*.safetensors"):
@@ -85,11 +85,11 @@ class Folder:
         """Return an entry, or None where there is no whole one."""
         try:
             return load(self._file(key).read_bytes())
-        except (OSError, SafetensorError):  # missing, damaged, not to be read: the teacher is asked
+        except (OSError, SafetensorError):  # missing, damaged or not readable: the teacher runs
             return None
 
     def put(self, key: str, tensors: Tensors, room: int) -> int | None:
-        """Keep an entry and return its bytes, or None: it takes more than `room`, or cannot be written."""
+        """Keep an entry and return its bytes; None if it takes more than `room` or cannot be written."""
         data = save(tensors)
         if len(data) > room:
             return None
@@ -106,8 +106,8 @@ class Folder:
 class AnswerCache:
     """A store with a limit.
 
-    When it is full, what comes is not kept. Were old entries given up for it, as training goes round and
-    round through the same clips, none would be there any more when it is asked for again.
+    A full cache keeps its entries and refuses new ones. Training goes through the same clips again and again:
+    if new entries replaced old ones, each would be gone before it is needed again.
 
     Attributes:
         full: an entry found no room.

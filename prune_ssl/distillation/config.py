@@ -125,9 +125,10 @@ LOSSES: dict[str, LossFactory] = {}
 def _pairs(name: str, layers: Sequence[Layer] | None) -> tuple[tuple[int, int], ...] | None:
     if layers is None:
         return None
-    pairs = tuple((each, each) if isinstance(each, int) else tuple(each) for each in layers)
-    if not pairs or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
+    given = [(each, each) if isinstance(each, int) else tuple(each) for each in layers]
+    pairs = tuple((pair[0], pair[1]) for pair in given if len(pair) == 2 and min(pair) >= 0)
+    if not pairs or len(pairs) < len(given):
         raise DistillationError(
             f"{name}: found {list(layers)}, wanted layer numbers from 0, or pairs (student's, teacher's)."
         )
-    return pairs  # type: ignore[return-value]
+    return pairs

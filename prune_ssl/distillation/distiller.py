@@ -15,6 +15,7 @@ from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.taps import Tapped, Taps, check_supported
 from prune_ssl.errors import DistillationError
+from prune_ssl.models import family_of
 from prune_ssl.models.arguments import shown
 
 TEACHER_AUDIO = "teacher_input_values"
@@ -44,6 +45,13 @@ class Distiller:
         for model in (teacher, student):
             check_supported(model)
         self.config = config
+        self.input = family_of(student).input
+        of_teacher = family_of(teacher).input
+        if of_teacher != self.input:
+            raise DistillationError(
+                f"the student reads {self.input.name} of a {self.input.extractor}, the teacher "
+                f"{of_teacher.name} of a {of_teacher.extractor}; wanted two models that one batch fits."
+            )
         self.teacher = teacher.eval().requires_grad_(False)
         models = Models(student, teacher)
         self.losses = {name: _made(name, config, models) for name in config.losses}
@@ -109,8 +117,8 @@ class Distiller:
         """
         if not any(loss.masks_input for loss in self.losses.values()):
             return dict(inputs)
-        audio, lengths = inputs["input_values"], _lengths(inputs)
-        frames = self._student_taps.frames(audio.shape[1])
+        audio, lengths = self.audio_of(inputs), self._lengths(inputs)
+        frames = self._student_taps.frames(audio.shape[-1])
         if lengths is None:
             counts = torch.full((len(audio),), frames)
         else:
@@ -128,9 +136,9 @@ class Distiller:
         """Return sum of weight * loss for the student's last forward pass inside `listening()`, a scalar.
 
         Args:
-            inputs: the batch: `input_values` (B, N); where it is padded `attention_mask` (B, N), or
-                `input_lengths` (B,) in samples; `teacher_input_values` (B, N) where the teacher hears other
-                audio.
+            inputs: the batch, by the names of the model's arguments: `input_values` (B, N); where it is
+                padded `attention_mask` (B, N), or `input_lengths` (B,) in samples; `teacher_input_values`,
+                of the same form, where the teacher hears other audio.
             outputs: what the student's forward returned.
         """
         batch = self._batch(inputs, outputs)
@@ -142,6 +150,15 @@ class Distiller:
             total = total + weight * part
         return total
 
+    def audio_of(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return what the student hears in a batch, samples or features; its first axis counts the clips."""
+        return inputs[self.input.name]
+
+    def _lengths(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """Return the samples of each clip without padding (B,); None where the batch does not say."""
+        mask = inputs.get(self.input.mask)
+        return inputs.get(LENGTHS) if mask is None else mask.sum(-1)
+
     def _batch(self, inputs: Mapping[str, torch.Tensor], outputs: object) -> Batch:
         """Run the teacher, and return both models' answers."""
         student, self._student_states = self._student_states, None
@@ -151,12 +168,14 @@ class Distiller:
             )
         _check_gradient(student)
         masked_frames = inputs.get(MASKED)
-        audio, mask = inputs.get(TEACHER_AUDIO, inputs["input_values"]), inputs.get("attention_mask")
-        lengths, teacher = _lengths(inputs), self.cached_teacher
+        audio, mask = inputs.get(TEACHER_AUDIO, self.audio_of(inputs)), inputs.get(self.input.mask)
+        lengths, teacher = self._lengths(inputs), self.cached_teacher
+        # The padding of a spectrogram of fixed length is a part of it.
+        alone = None if self.input.time_axis is None else lengths
         answer = (
             teacher.answer(audio, mask)
             if teacher.cache is None
-            else teacher.cached_answer(audio, mask, lengths)
+            else teacher.cached_answer(audio, mask, alone)
         )
         # Frames to mask are drawn anew each time, so this answer cannot be cached.
         masked = answer if masked_frames is None else teacher.answer(audio, mask, masked_frames)
@@ -167,7 +186,7 @@ class Distiller:
             predictions=self.projections(student.states),
             student_outputs=outputs,
             teacher_outputs=answer.outputs,
-            audio=inputs["input_values"],
+            audio=self.audio_of(inputs),
             clean_audio=inputs.get(TEACHER_AUDIO),
             masked_frames=masked_frames,
             lengths=lengths,
@@ -183,12 +202,6 @@ def _made(name: str, config: DistillationConfig, models: Models) -> Loss:
             "register_loss takes a function of (config, models), such as on_hidden_states(function)."
         )
     return loss
-
-
-def _lengths(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
-    """Return the samples of each clip without padding (B,); None where the batch does not say."""
-    mask = inputs.get("attention_mask")
-    return inputs.get(LENGTHS) if mask is None else mask.sum(-1)
 
 
 def _check_gradient(student: Tapped) -> None:

@@ -272,6 +272,8 @@ class Enhancement(Loss):
     """RobustDistiller's second task: the clean audio, from the corrupted one that the student hears."""
 
     def __init__(self, config: DistillationConfig, models: Models) -> None:
+        if family_of(models.student).input.time_axis is None:
+            raise DistillationError("enhancement: it compares samples, and this student reads spectrograms.")
         frontend = config.enhancement_input == "frontend"
         self.layer = FRONTEND if frontend else models.depths[STUDENT]
         self.width = models.frontend_width if frontend else models.widths[STUDENT]
@@ -297,6 +299,7 @@ class Enhancement(Loss):
                 "CorruptedDataset."
             )
         assert self.head is not None
+        noisy, clean = noisy.flatten(1), clean.flatten(1)  # some models want an axis of channels
         if lengths is None:
             lengths = torch.full((len(noisy),), noisy.shape[1], device=noisy.device)
         mask = self.head(batch.student.states[self.layer], spectrogram(noisy[:1]).shape[1])

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from prune_ssl.distillation.taps import depth_of
 from prune_ssl.errors import DistillationError
-from prune_ssl.models import backbone_of, family_of
+from prune_ssl.models import Family, backbone_of, family_of
 from prune_ssl.models.arguments import as_model, check_types, shown
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.models.pruned import PRUNED_CLASSES
@@ -100,7 +100,7 @@ def make_student(teacher: PreTrainedModel | str | Path, config: StudentConfig | 
     model = as_model(teacher, "make_student")
     backbone: Any = backbone_of(model)[1]
     chosen = _layers(config.layers, depth_of(model))
-    fields = _fields(config, backbone.config, len(chosen))
+    fields = _fields(config, backbone.config, len(chosen), family_of(model))
     special: dict[str, Any] = {"bare_projection": True} if config.thin_frontend else {}
     if config.reuse is not None:
         special |= _reuse_fields(config.reuse, len(chosen))
@@ -173,22 +173,23 @@ def _layers(layers: int | Sequence[int] | None, depth: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _fields(config: StudentConfig, teacher: Any, depth: int) -> dict[str, Any]:
+def _fields(config: StudentConfig, teacher: Any, depth: int, family: Family) -> dict[str, Any]:
     """Return the fields of transformers' config that differ from the teacher's."""
     hidden = config.hidden_size or teacher.hidden_size
     heads = config.num_attention_heads or teacher.num_attention_heads
-    groups = teacher.num_conv_pos_embedding_groups
+    groups = getattr(teacher, "num_conv_pos_embedding_groups", 1)
     if hidden % heads or hidden % groups:
         raise DistillationError(
             f"hidden_size: found {hidden}, wanted a multiple of {heads} heads and of {groups} groups of the "
             "positional convolution."
         )
-    fields: dict[str, Any] = {
-        "num_hidden_layers": depth,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "intermediate_size": config.intermediate_size or teacher.intermediate_size,
-    }
+    sizes = {"num_hidden_layers": depth, "hidden_size": hidden, "num_attention_heads": heads}
+    fields: dict[str, Any] = {teacher.attribute_map.get(name, name): size for name, size in sizes.items()}
+    fields[family.ffn_field] = config.intermediate_size or getattr(teacher, family.ffn_field)
+    if config.thin_frontend and not family.states_conv_widths:
+        raise DistillationError(
+            f"thin_frontend: the frontend of {type(teacher).__name__} has no widths of its own."
+        )
     if config.thin_frontend:
         fields["conv_dim"] = [*THIN_WIDTHS, *[hidden] * (len(THIN_KERNELS) - len(THIN_WIDTHS))]
         fields["conv_kernel"] = [kernel for kernel, _ in THIN_KERNELS]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of, family_of
@@ -44,8 +45,7 @@ class Taps:
         self.states = sorted(set(states))
         for layer in self.states:
             self._check(layer)
-            module = self.backbone.get_submodule(self._state_path(layer))
-            self._handles.append(module.register_forward_hook(self._state_hook(layer)))
+            self._handles.append(self._tap_state(layer))
         self.maps = [layer for layer in sorted(set(maps)) if self._tap_map(layer)]
 
     @contextmanager
@@ -79,17 +79,36 @@ class Taps:
         """Return what shortens time up to a stage: convolutions; squeezing; an adapter's strides."""
         convs = self._convs()
         kernels = kernels_of(self.backbone, self.family, convs)
-        encoder = len(convs) + bool(self.family.squeeze)
+        frontend = len(self.family.input.kernels()) + len(convs)
+        encoder = frontend + bool(self.family.squeeze)
         if stage == "output":  # an upsampling stretches time again
-            return kernels[: len(convs)] + kernels[encoder:]
-        return kernels[: encoder if stage == "encoder" else len(convs)]
+            return kernels[:frontend] + kernels[encoder:]
+        return kernels[: encoder if stage == "encoder" else frontend]
+
+    def _tap_state(self, layer: int) -> RemovableHandle:
+        path = self._state_path(layer)
+        if path:
+            return self.backbone.get_submodule(path).register_forward_hook(self._state_hook(layer))
+        # No module gives the state before the layers: it is the input of the first.
+        record = self._state_hook(layer)
+        first = self.family.layers(self.backbone)[0]
+        return first.register_forward_pre_hook(lambda module, args: record(module, args, args[0]))
 
     def _state_path(self, layer: int) -> str:
+        """Return the path of the module that gives a state, "" where none does."""
         if layer > 0:
             return self.family.layer_path(layer - 1)
-        wanted = "frontend" if layer == FRONTEND else "projection"
+        if layer == FRONTEND:
+            path = self.family.convs(self.backbone)[-1].rpartition(".")[0]
+            if not path:
+                raise DistillationError(
+                    f"{type(self.backbone).__name__} has no module for its frontend, whose output is asked "
+                    "for; use enhancement_input='last'."
+                )
+            return path
         known = {path for path, _ in self.backbone.named_modules()}
-        return next(path for path, section in self.family.sections if section == wanted and path in known)
+        found = (path for path, section in self.family.sections if section == "projection" and path in known)
+        return next(found, "")
 
     def _check(self, layer: int) -> None:
         if layer > self.depth:
@@ -151,14 +170,14 @@ def check_supported(model: nn.Module) -> None:
     """Refuse what cannot be tapped.
 
     Raises:
-        DistillationError: a model of filterbanks, or not of transformers.
+        DistillationError: a model whose input recipes do not make (filterbanks), or not of transformers.
         ModelError: no known speech SSL model.
     """
     family = family_of(model)
-    if not family.input.is_waveform or family.library != "transformers":
+    if not family.input.extractor or family.library != "transformers":
         raise DistillationError(
             f"{type(model).__name__} cannot be distilled: wanted a model of transformers that reads "
-            "waveforms."
+            "waveforms or log-mel spectrograms."
         )
 
 

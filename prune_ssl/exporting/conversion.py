@@ -40,7 +40,7 @@ def write_onnx(
     import onnx_ir
 
     exporters = _exporters()
-    config = exporters.OnnxConfig(dynamic_shapes=dynamic_axes(inputs), opset_version=OPSET)
+    config = exporters.OnnxConfig(dynamic_shapes=dynamic_axes(model, inputs), opset_version=OPSET)
     with _quiet(model):
         graph = exporters.OnnxExporter().export(model, dict(inputs), config=config).program
     graph.metadata_props.update(metadata)
@@ -56,7 +56,7 @@ def write_openvino(
     import openvino
 
     exporters = _exporters()
-    config = exporters.OpenVINOConfig(dynamic_shapes=dynamic_axes(inputs), stateful=False)
+    config = exporters.OpenVINOConfig(dynamic_shapes=dynamic_axes(model, inputs), stateful=False)
     with _quiet(model):
         graph = exporters.OpenVINOExporter().export(model, dict(inputs), config=config).program
     for name, text in metadata.items():
@@ -69,7 +69,7 @@ def write_pt2(
 ) -> None:
     """Write a program for `torch.export.load`, from which AOTInductor, ExecuTorch and others compile."""
     exporters = _exporters()
-    config = exporters.DynamoConfig(dynamic_shapes=dynamic_axes(inputs))
+    config = exporters.DynamoConfig(dynamic_shapes=dynamic_axes(model, inputs))
     with _quiet(model):
         program = exporters.DynamoExporter().export(model, dict(inputs), config=config).program
     torch.export.save(program, str(path), extra_files={"prune_ssl.json": json.dumps(dict(metadata))})

@@ -191,7 +191,8 @@ def _facts(model: PreTrainedModel, masked: bool, extractor: SequenceFeatureExtra
 
 def _labels(model: PreTrainedModel) -> list[str] | None:
     """Return the names of a classifier's outputs, or None for other heads."""
-    if not type(model).__name__.endswith(("ForSequenceClassification", "ForAudioFrameClassification")):
+    classifiers = ("ForSequenceClassification", "ForAudioClassification", "ForAudioFrameClassification")
+    if not type(model).__name__.endswith(classifiers):
         return None
     return list(labels_of(model))
 

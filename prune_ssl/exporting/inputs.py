@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 from prune_ssl.models import family_of
 from prune_ssl.models.registry import input_shape
 
-MASK = "attention_mask"
 Feeds = dict[str, NDArray[np.float32] | NDArray[np.int64]]
 
 
@@ -18,6 +17,8 @@ def example(
     model: PreTrainedModel, seconds: float, rows: int, masked: bool, seed: int = 0
 ) -> dict[str, torch.Tensor]:
     """Return clips of noise for a model. With a mask, every second clip is padded by a quarter.
+
+    A model that takes no mask gets none.
 
     Args:
         model: A model of a known family.
@@ -27,23 +28,31 @@ def example(
         seed: Seed of the noise.
 
     Returns:
-        input_values (B, N) or input_features (B, T, F), and attention_mask (B, N or T) of int64.
+        input_values (B, N) or input_features (B, T, F), as the model takes them, and a mask (B, N or T) of
+        int64 by the name that the model gives it.
     """
+    kind = family_of(model).input
     generator = torch.Generator().manual_seed(seed)
     shape = (rows, *input_shape(model, seconds, family_of(model))[1:])
     values = torch.randn(shape, generator=generator)
-    inputs = {model.main_input_name: values}
-    if masked:
-        mask = torch.ones(shape[:2], dtype=torch.long)
-        mask[1::2, shape[1] * 3 // 4 :] = 0
-        inputs = {model.main_input_name: values * mask.view(*mask.shape, *[1] * (len(shape) - 2)), MASK: mask}
-    return inputs
+    if not masked or kind.time_axis is None:
+        return {model.main_input_name: values}
+    length = shape[kind.time_axis]
+    mask = torch.ones(rows, length, dtype=torch.long)
+    mask[1::2, length * 3 // 4 :] = 0
+    spread = [rows] + [1] * (len(shape) - 1)
+    spread[kind.time_axis] = length
+    return {model.main_input_name: values * mask.view(spread), kind.mask: mask}
 
 
-def dynamic_axes(inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
+def dynamic_axes(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> dict[str, dict[int, object]]:
     """Return the dynamic axes of each input: batch and time."""
-    dynamic = torch.export.Dim.DYNAMIC
-    return {name: {0: dynamic, 1: dynamic} for name in inputs}
+    dynamic, kind = torch.export.Dim.DYNAMIC, family_of(model).input
+    axes: dict[str, dict[int, object]] = {name: {0: dynamic, 1: dynamic} for name in inputs}
+    axes[model.main_input_name] = {0: dynamic}
+    if kind.time_axis is not None:
+        axes[model.main_input_name][kind.time_axis] = dynamic
+    return axes
 
 
 def as_feeds(inputs: dict[str, torch.Tensor]) -> Feeds:

@@ -4,6 +4,7 @@ from prune_ssl.families.bert import BERT
 from prune_ssl.families.conformer import CONFORMER
 from prune_ssl.families.data2vec import DATA2VEC
 from prune_ssl.families.hubert import HUBERT
+from prune_ssl.families.omniasr import OMNIASR
 from prune_ssl.families.sew import SEW
 from prune_ssl.families.sew_d import SEW_D
 from prune_ssl.families.torchaudio import TORCHAUDIO, TORCHAUDIO_WAVLM
@@ -11,6 +12,7 @@ from prune_ssl.families.unispeech import UNISPEECH
 from prune_ssl.families.unispeech_sat import UNISPEECH_SAT
 from prune_ssl.families.wav2vec2 import WAV2VEC2
 from prune_ssl.families.wavlm import WAVLM
+from prune_ssl.families.whisper import WHISPER
 from prune_ssl.models.registering import register_family
 
 OURS = (
@@ -24,6 +26,8 @@ OURS = (
     SEW_D,
     CONFORMER,
     BERT,
+    OMNIASR,
+    WHISPER,
     TORCHAUDIO,
     TORCHAUDIO_WAVLM,
 )

@@ -1,4 +1,4 @@
-"""Attachment: gates put where the masks multiply, on the consumers of every group of one model."""
+"""Attachment: puts gates on the consumers of every group of one model."""
 
 import weakref
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
 
 class GroupGates(GateSource, Protocol):
-    """The gates that can be attached: those of some groups of a graph."""
+    """The gates of some groups of a graph, which can be attached to a model."""
 
     graph: PruningGraph
     groups: dict[str, Group]
@@ -39,14 +39,14 @@ class GroupGates(GateSource, Protocol):
         ...
 
     def detach(self) -> None:
-        """Take the gates off the model that they are on, if any."""
+        """Take the gates off their model, if they are on one."""
         ...
 
 
 class Attachment:
-    """Gates on one model: its modules of a gated class and its hooks. `detach` takes them off again.
+    """The gated classes and the hooks that gates have on one model; `detach` takes them off again.
 
-    As a context manager it does so at the end of the block.
+    As a context manager it detaches the gates at the end of the block.
     """
 
     def __init__(self, model: nn.Module, gates: GroupGates) -> None:
@@ -73,7 +73,7 @@ class Attachment:
 
     @property
     def training(self) -> bool | None:
-        """Whether the gated backbone is in training mode; None where it no longer exists."""
+        """Whether the gated backbone is in training mode; None if it no longer exists."""
         backbone = self._backbone()
         return None if backbone is None else backbone.training
 
@@ -117,14 +117,14 @@ class Attachment:
     def _gate_norm(self, path: str, group: Group) -> None:
         module = self._model.get_submodule(path)
         if not isinstance(module, nn.LayerNorm):
-            return  # norms of each channel alone need nothing
+            return  # a norm of each channel alone needs no gate
         _refuse_odd(module, path)
         width = module.normalized_shape[0]
         units = torch.arange(width) // (width // group.size) if width != group.size else None
         self._swapped.append((module, swap_class(module, AxisGate(self._gates, group.name, units))))
 
     def _weight_gate(self, path: str) -> WeightGate:
-        """Return the gate of a Linear or convolution, made on first use."""
+        """Return the gate of a Linear or convolution; the first call makes it."""
         module = self._model.get_submodule(path)
         gate = gate_of(module)
         if gate is None:
@@ -137,10 +137,10 @@ class Attachment:
 
 
 def attach(model: nn.Module, gates: GroupGates) -> Attachment:
-    """Take gates off the model that they are on and put them on `model`, of the same graph: a copy, say.
+    """Take gates off their model, and put them on another `model` of the same graph, such as a copy.
 
     Returns:
-        The attachment. `gates.detach()` takes it off again, and so does the end of a `with` block.
+        The attachment. `gates.detach()` takes the gates off again, and so does the end of a `with` block.
 
     Raises:
         ModelError: a module cannot be gated; the model is then as it was before.
@@ -158,7 +158,7 @@ def _mix_layer(
     kwargs: Mapping[str, torch.Tensor],
     output: torch.Tensor | tuple[torch.Tensor, ...],
 ) -> torch.Tensor | tuple[torch.Tensor, ...]:
-    """Return input + gate (output - input): 0 is the layer removed, 1 is the layer as it is."""
+    """Return input + gate (output - input): a gate of 0 removes the layer, and 1 leaves it as it is."""
     given = args[0] if args else kwargs["hidden_states"]
     made = output[0] if isinstance(output, tuple) else output
     gate = gates.values(group).to(made)

@@ -1,4 +1,4 @@
-"""PruningConfig: the budget of a run, and how the units to keep are learned or scored."""
+"""PruningConfig: the budget of a run, and the way in which the units to keep are learned or scored."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,22 +24,22 @@ from prune_ssl.tracing import PruningGraph
 
 @dataclass(frozen=True, kw_only=True)
 class PruningConfig:
-    """Settings of gate training and of the final cut; checked when made."""
+    """Settings of gate training and of the final cut; they are checked when the config is made."""
 
     budget: str | Budget
     """The cost to keep: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
     milestones: tuple[str | Budget, ...] = ()
-    """Larger budgets on the way to `budget`, each of which gives a model of its own (a progressive run)."""
+    """Larger budgets before `budget`; each gives a model of its own (a progressive run)."""
     method: Literal["gates", "iterative", "one_shot"] = "gates"
-    """Learned gates, or cuts by `criterion`: several with training between, or one before all training."""
+    """Learned gates, or cuts by `criterion`: several cuts with training between, or one before training."""
     criterion: str = "magnitude"
-    """Score of units for the methods without gates."""
+    """The score of units, for the methods without gates."""
     normalise: Normalise = "cost"
-    """Scores compare per cost saved, or (`none`) as they are."""
+    """`cost`: scores are divided by the cost saved before they are compared; `none`: they are not."""
     isomorphic: bool = False
-    """Scores compare by rank within a kind, so that kinds are cut about equally."""
+    """Whether units are compared by rank within their kind, so that kinds are cut about equally."""
     rounds: int = 5
-    """Cuts of the iterative method."""
+    """The number of cuts of the iterative method."""
     kinds: tuple[str, ...] = UNIT_KINDS
     """Kinds of units that may go, of `KINDS`."""
     round_to: int = 8
@@ -47,21 +47,21 @@ class PruningConfig:
     seconds: float = 10.0
     """Audio length at which MACs are counted."""
     steps: int | None = None
-    """Optimiser steps of gate training; PruningTrainer fills it in, other loops must say."""
+    """Optimiser steps of gate training. PruningTrainer fills it in; other loops must give it."""
     warmup: float | None = None
-    """Part of the steps over which the target falls from the start to the budget; None: from their number."""
+    """Part of the steps over which the target falls to the budget; None: it follows from the steps."""
     schedule: Literal["linear", "cubic", "sigmoid"] = "linear"
-    """The shape of the target's fall."""
+    """The shape in which the target falls."""
     gate_learning_rate: float | None = None
-    """Adam step of the gates' log_alpha; None: from the number of steps."""
+    """Learning rate of the gates' log_alpha; None: it follows from the number of steps."""
     initial_keep: float | None = None
-    """Probability that a gate is open at the start; None: from the number of steps."""
+    """Probability that a gate is open at the start; None: it follows from the number of steps."""
     recovery: float = 1.0
     """Steps of recovery fine-tuning after the cut, as a multiple of the gate training steps."""
     recovery_learning_rate: float | None = None
-    """Peak learning rate of recovery; None: that of the TrainingArguments."""
+    """Peak learning rate of recovery; None: the rate in the TrainingArguments."""
     layout: Layout = "hetero"
-    """`stock`: a model of the stock class, of which conv channels, one FFN width and whole layers may go."""
+    """`stock`: the result is of the stock class, and only conv channels, FFN neurons and layers may go."""
 
     def __post_init__(self) -> None:
         check_types(self, BudgetError, but=("budget", "milestones", "criterion"))
@@ -99,17 +99,17 @@ class PruningConfig:
 
         Args:
             graph: the traced model.
-            budget: another one in place of `self.budget`, such as one of `milestones`.
+            budget: the budget to resolve instead of `self.budget`, such as one of `milestones`.
 
         Raises:
-            BudgetError: it cannot be met; the message gives the reachable range.
+            BudgetError: the budget cannot be met; the message gives the reachable range.
         """
         asked = self.budget if budget is None else budget
         return bounds_of(graph, asked, self.round_to, self.kinds, self.layout, self.seconds)
 
 
 def _stock_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out kinds that a stock config cannot express; heads among them are no mistake but a default."""
+    """Return the kinds that a stock config can state; the default has heads too, so they are no mistake."""
     left = tuple(kind for kind in kinds if kind in STOCK_KINDS)
     if not left:
         raise BudgetError(

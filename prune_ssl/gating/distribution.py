@@ -1,4 +1,4 @@
-"""UnitGates: one hard-concrete gate for each unit of some groups, drawn, held, or at its likeliest."""
+"""UnitGates: a hard-concrete gate for each unit of some groups, drawn, held, or at its likeliest value."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,11 +15,11 @@ from prune_ssl.tracing import Group, PruningGraph
 class UnitGates(nn.Module):
     """The distribution of gates over units (docs/methods.md, "Gates").
 
-    All units share one parameter, `log_alpha` (units,); `spans` has the slice of each group in it. The module
-    is separate from the model: `attach` puts it on one, and its state_dict is its own.
+    One parameter, `log_alpha` (units,), holds all units; `spans` has the slice of each group. The gates are
+    no submodule of a model: `attach` puts them on one, and they have a state_dict of their own.
     """
 
-    group_of_unit: torch.Tensor  # (units,) number of each unit's group among all of the graph
+    group_of_unit: torch.Tensor  # (units,) index of the group of each unit among all groups of the graph
 
     def __init__(self, graph: PruningGraph, groups: Mapping[str, Group]) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class UnitGates(nn.Module):
         numbers = {name: number for number, name in enumerate(graph.groups)}
         owner = [numbers[name] for name, group in self.groups.items() for _ in range(group.size)]
         self.register_buffer("group_of_unit", torch.tensor(owner, dtype=torch.long), persistent=False)
-        # Gates have a stream of their own: processes that were seeded alike then draw the same gates, however
-        # much dropout and augmentation each of them draws in between.
+        # Gates have a random stream of their own. Processes with the same seed draw the same gates, whatever
+        # dropout and augmentation draw in between.
         self.seed = torch.initial_seed()
         self.learned = Learning()
         self.watch: Callable[[torch.Tensor], torch.Tensor] | None = None
-        """Gets the task's gradient on the drawn gates, (units,), and returns the one that they are to get."""
+        """Maps the gradient of the task on the drawn gates, (units,), to the gradient that the gates get."""
         self.attachment: Attachment | None = None
         self._generator: torch.Generator | None = None
         self._current: torch.Tensor | None = None
@@ -46,7 +46,7 @@ class UnitGates(nn.Module):
 
     @property
     def stream(self) -> torch.Generator:
-        """The random stream that the gates are drawn from, on their device."""
+        """The random stream of the gates, on their device."""
         device = self.log_alpha.device
         if self._generator is None or self._generator.device.type != device.type:
             self._generator = torch.Generator(device).manual_seed(self.seed)
@@ -59,7 +59,7 @@ class UnitGates(nn.Module):
         return self._current[self.spans[group]]
 
     def draw(self, training: bool) -> None:
-        """Set the gates of the coming forward pass: a new sample in training, the deterministic mask else."""
+        """Set the gates of the coming forward pass: in training a new sample, else the deterministic mask."""
         self.learned.note_pass(training, self._held is not None, torch.is_grad_enabled())
         if self._held is not None:
             self._current = self._held
@@ -76,7 +76,7 @@ class UnitGates(nn.Module):
 
     @torch.no_grad()
     def deterministic(self) -> torch.Tensor:
-        """Return the evaluation mask (units,): each group's likeliest round(sum P) units at E[z | z > 0]."""
+        """Return the mask in evaluation (units,): a group's likeliest round(sum P) units at E[z | z > 0]."""
         probabilities = hard_concrete.keep_probability(self.log_alpha)
         mask = self.open_means()
         for name, span in self.spans.items():
@@ -88,7 +88,7 @@ class UnitGates(nn.Module):
     def open_means(self) -> torch.Tensor:
         """Return E[z | z > 0] of every unit, (units,).
 
-        That of a layer is 1: a layer is there or not, and its gate cannot be folded anywhere.
+        For a layer it is 1: a layer is there or not, and no weight could take its scale.
         """
         means = hard_concrete.mean_when_open(self.log_alpha.detach())
         for name, group in self.groups.items():
@@ -98,7 +98,7 @@ class UnitGates(nn.Module):
 
     @torch.no_grad()
     def hold(self, plan: Plan | Mapping[str, Sequence[int]] | None) -> None:
-        """Fix the gates at a plan or a bare keep (scale 1), or let them go again with None."""
+        """Fix the gates at a plan, or at a bare keep with scale 1; None releases them."""
         if plan is None:
             self._held = self._current = None
             return
@@ -115,7 +115,7 @@ class UnitGates(nn.Module):
         self._held = self._current = mask
 
     def open_counts(self) -> torch.Tensor:
-        """Return the expected number of open units of every group of the graph, (groups,), differentiable."""
+        """Return the expected number of open units of each group of the graph, (groups,), differentiable."""
         probabilities = hard_concrete.keep_probability(self.log_alpha)
         whole = probabilities.new_tensor(
             [0.0 if name in self.spans else float(group.size) for name, group in self.graph.groups.items()]
@@ -133,7 +133,7 @@ class UnitGates(nn.Module):
         return each.new_zeros(len(self.graph.groups)).index_add(0, self.group_of_unit, each)
 
     def detach(self) -> None:
-        """Take the gates off the model: classes and hooks as they were before. The gates keep values."""
+        """Take the gates off the model: its classes and hooks are restored, the gates keep their values."""
         if self.attachment is not None:
             self.attachment.detach()
         self.attachment = None

@@ -1,4 +1,4 @@
-"""Gates: learned masks over the units of a model, under a budget, from `attach_gates` to their final plan."""
+"""Gates: masks over the units of a model that are learned under a budget and become a plan."""
 
 import warnings
 from typing import Any
@@ -22,15 +22,16 @@ from prune_ssl.selection import Bounds, Budget, Limit
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.arguments import check_graph, check_same_model
 
-BETAS = (0.9, 0.95)  # of Adam for gates and multipliers: a memory of 20 steps, not 1,000
+BETAS = (0.9, 0.95)
+"""Adam betas of gates and multipliers: a memory of 20 steps instead of 1,000."""
 
 
 class Gates(UnitGates):
     """Gates that learn which units to keep, pulled to a budget by a Lagrangian (docs/methods.md, "Gates").
 
-    Made by `attach_gates`. Beside `log_alpha` (units,) it has the parameter `multipliers` (limits, 2), which
-    holds lambda_1 and lambda_2 of each constraint. `lagrangian` makes the penalty of them; `attachment` is
-    where the gates are.
+    `attach_gates` makes them. They have two parameters: `log_alpha` (units,), and `multipliers` (limits, 2)
+    with lambda_1 and lambda_2 of each constraint. `lagrangian` computes the penalty; `attachment` holds the
+    gates on their model.
     """
 
     def __init__(self, graph: PruningGraph, config: PruningConfig, bounds: Bounds) -> None:
@@ -47,11 +48,11 @@ class Gates(UnitGates):
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The resolved budget."""
+        """The limits of the resolved budget."""
         return self.lagrangian.bounds.limits
 
     def plan_steps(self, steps: int) -> None:
-        """Fix the number of training steps, and with it the initial gates, learning rates and target ramp."""
+        """Fix the number of training steps, from which initial gates, learning rates and targets follow."""
         self.lagrangian.steps, self.learned = steps, Learning()
         with torch.no_grad():
             self.log_alpha.fill_(hard_concrete.log_alpha_for(initial_keep(self.lagrangian)))
@@ -60,9 +61,9 @@ class Gates(UnitGates):
             self.lagrangian.start = [float(value) for value in self.expected()]
 
     def parameter_groups(self, learning_rate: float | None = None) -> list[dict[str, Any]]:
-        """Return optimiser groups: gates, and multipliers (see `penalty`), without weight decay.
+        """Return optimiser groups without weight decay: the gates, and the multipliers of `penalty`.
 
-        Made for Adam-family optimisers, which move a parameter by about the learning rate a step.
+        They suit optimisers of the Adam family, which move a parameter by about the learning rate at a step.
         """
         rate = self.lagrangian.learning_rate if learning_rate is None else learning_rate
         slower = schedule.MULTIPLIER_RATE * rate
@@ -76,7 +77,7 @@ class Gates(UnitGates):
         return self.lagrangian.expected(self.open_counts())
 
     def penalty(self, step: int) -> torch.Tensor:
-        """Return the penalty that pulls the gates to the budget, to be added to the task's loss; a scalar.
+        """Return the penalty that pulls the gates to the budget, a scalar to add to the loss of the task.
 
         It is the augmented Lagrangian of docs/methods.md: over all constraints, the sum of
         K (lambda_1 v + lambda_2 v^2), where v is the expected cost less its target at `step`.
@@ -108,13 +109,13 @@ class Gates(UnitGates):
 
     @torch.no_grad()
     def clamp_(self) -> None:
-        """Bound log_alpha (beyond CoFi's bound a gate stops learning) and lambda_2; call after each step."""
+        """Bound log_alpha and lambda_2, after each step; a gate beyond the bound would stop learning."""
         self.log_alpha.clamp_(-hard_concrete.CLAMP, hard_concrete.CLAMP)
         self.multipliers[:, 1].clamp_(min=0)
 
     @torch.no_grad()
     def summary(self, step: int) -> dict[str, float]:
-        """Return figures to log at `step`: expected and target fractions, multipliers, kept share by kind."""
+        """Return figures to log at `step`: expected and target fractions, multipliers, kept parts by kind."""
         logged: dict[str, float] = {}
         expected, targets = self.expected().tolist(), self.lagrangian.target(step)
         for limit, fraction, target, (first, second) in zip(
@@ -137,17 +138,17 @@ class Gates(UnitGates):
         return state_of(self, self.lagrangian)
 
     def set_extra_state(self, state: GateState) -> None:
-        """Take up where `get_extra_state` was called, with the latencies that were measured there.
+        """Restore the state that `get_extra_state` returned, with the latencies in it.
 
-        On another machine they differ, and limits that move in mid-training would be a budget of their own.
+        Latencies differ on another machine, and limits that move during training would be another budget.
         """
         restore_(self, self.lagrangian, state)
 
     def constrain(self, budget: Budget) -> None:
-        """Take another budget of the same kind: with other amounts or tables.
+        """Take another budget of the same kind, with other amounts or tables.
 
         Raises:
-            BudgetError: it cannot be met; nothing has changed then.
+            BudgetError: the budget cannot be met; nothing is changed.
         """
         lagrangian = self.lagrangian
         lagrangian.bounds = lagrangian.bounds.under(budget, self.graph, self.config.seconds)
@@ -155,7 +156,7 @@ class Gates(UnitGates):
     def finalize(self, *, untrained: bool = False) -> Plan:
         """Project the gates to the exact budget: likeliest units, rounded widths, never above any limit.
 
-        Warns (`PruneWarning`) where training was stopped early or the gates are far from the budget.
+        A `PruneWarning` says that training was stopped early, or that the gates are far from the budget.
 
         Args:
             untrained: take the gates as they are, whether or not they have learned anything.
@@ -164,7 +165,7 @@ class Gates(UnitGates):
             The keep, and E[z | z > 0] of each kept unit, which `resize` folds into the consumers.
 
         Raises:
-            GatingError: the gates have learned nothing: no cut could follow from them.
+            GatingError: the gates have learned nothing, so that no cut can follow from them.
         """
         if not untrained:
             require_learned(self, self.lagrangian)
@@ -176,22 +177,22 @@ class Gates(UnitGates):
 def attach_gates(
     model: nn.Module, graph: PruningGraph, config: PruningConfig, bounds: Bounds | None = None
 ) -> Gates:
-    """Gate every group of `graph` on `model`; the model's parameters and state_dict keys stay as they are.
+    """Gate every group of `graph` on `model`; its parameters and state_dict keys stay as they are.
 
-    A gate multiplies the columns of the weights that read its unit, which costs a product the size of a
-    weight, not of an activation, and acts even where a weight is used by a functional call. Norms over gated
-    channels take kept-only statistics. New gates are drawn at each training forward of the backbone.
+    A gate multiplies the columns of the weights that read its unit. So it costs a product of a weight's size,
+    and acts in functional calls too. Norms over gated channels use the statistics of the kept channels. Each
+    training forward of the backbone draws new gates.
 
     Args:
         model: the model that was traced.
-        graph: the graph that `trace(model)` gave.
-        config: budget and settings; `config.steps` is needed for `penalty` and `parameter_groups`.
-        bounds: `config.bounds(graph)`, where it is known already.
+        graph: the result of `trace(model)`.
+        config: budget and settings; `penalty` and `parameter_groups` need `config.steps`.
+        bounds: `config.bounds(graph)`, if it is known already.
 
     Returns:
-        The gates: call `model.train()`, add `gates.parameter_groups()` to the optimiser and
-        `gates.penalty(step)` to the loss, call `gates.clamp_()` after each step, then `gates.finalize()` and
-        `gates.detach()`.
+        The gates. Call `model.train()`, add `gates.parameter_groups()` to the optimiser and
+        `gates.penalty(step)` to the loss, and call `gates.clamp_()` after each step; at the end call
+        `gates.finalize()` and `gates.detach()`.
 
     Raises:
         BudgetError: the budget cannot be met, or the config has milestones.
@@ -209,6 +210,17 @@ def attach_gates(
         True
         >>> gates.detach()
     """
+    model = _checked(model, graph, config)
+    gates = Gates(graph, config, config.bounds(graph) if bounds is None else bounds)
+    device = next(model.parameters()).device
+    if device.type != "meta":  # on the meta device, gates stay on the CPU, to plan with
+        gates.to(device)
+    attach(model, gates)
+    return gates
+
+
+def _checked(model: nn.Module, graph: PruningGraph, config: PruningConfig) -> nn.Module:
+    """Refuse arguments of `attach_gates` that are of other types, do not fit together, or are in use."""
     check_graph(model, graph, "attach_gates")
     model = as_own_model(model, "attach_gates", "gates are put on it and learn with it")
     if not isinstance(config, PruningConfig):
@@ -220,9 +232,4 @@ def attach_gates(
         raise BudgetError("milestones: only PruningTrainer has them; gates learn one budget at a time.")
     if any(gate_of(module) is not None for module in model.modules()):
         raise ModelError("gates are attached to this model already; call gates.detach() first.")
-    gates = Gates(graph, config, config.bounds(graph) if bounds is None else bounds)
-    device = next(model.parameters()).device
-    if device.type != "meta":  # a model without weights has gates all the same, to plan with
-        gates.to(device)
-    attach(model, gates)
-    return gates
+    return model

@@ -4,15 +4,18 @@ import math
 
 import torch
 
-LOW, HIGH = -0.1, 1.1  # stretch interval
+LOW, HIGH = -0.1, 1.1
+"""The interval to which the sigmoid is stretched."""
 TEMPERATURE = 2 / 3
 EPSILON = 1e-6
-SHIFT = TEMPERATURE * math.log(-LOW / HIGH)  # P(z > 0) = sigmoid(log_alpha - SHIFT)
-CLAMP = math.log(100.0)  # CoFi's bound on |log_alpha|: beyond it a gate would stop learning
+SHIFT = TEMPERATURE * math.log(-LOW / HIGH)
+"""P(z > 0) = sigmoid(log_alpha - SHIFT)."""
+CLAMP = math.log(100.0)
+"""The bound of CoFi on |log_alpha|, beyond which a gate would stop learning."""
 
 
 def gate_value(log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Return the gate for noise `uniform` in (0, 1): clamp(s (HIGH - LOW) + LOW, 0, 1). Any common shape."""
+    """Return the gate clamp(s (HIGH - LOW) + LOW, 0, 1) for noise `uniform` in (0, 1), of one shape."""
     logistic = torch.log(uniform) - torch.log1p(-uniform)
     stretched = torch.sigmoid((logistic + log_alpha) / TEMPERATURE) * (HIGH - LOW) + LOW
     return stretched.clamp(0, 1)
@@ -25,19 +28,23 @@ def sample(log_alpha: torch.Tensor, generator: torch.Generator | None = None) ->
 
 
 def keep_probability(log_alpha: torch.Tensor) -> torch.Tensor:
-    """Return P(z > 0) = sigmoid(log_alpha - TEMPERATURE log(-LOW / HIGH)), same shape."""
+    """Return P(z > 0) = sigmoid(log_alpha - TEMPERATURE log(-LOW / HIGH)), in the shape of log_alpha.
+
+    >>> round(float(keep_probability(torch.tensor(log_alpha_for(0.75)))), 4)
+    0.75
+    """
     return torch.sigmoid(log_alpha - SHIFT)
 
 
 def mean_when_open(log_alpha: torch.Tensor, points: int = 64) -> torch.Tensor:
-    """Return E[z | z > 0] by midpoint quantiles, same shape.
+    """Return E[z | z > 0] by midpoint quantiles, in the shape of log_alpha.
 
-    This is the scale that a surviving unit is folded with. (DPHuBERT's sigmoid(0.8 log_alpha / temperature)
-    is an empirical stand-in for it that never reaches 1.)
+    This is the scale of a unit that stays; a cut folds it into the weights. (DPHuBERT uses the empirical
+    sigmoid(0.8 log_alpha / temperature), which never reaches 1.)
     """
     closed = 1 - keep_probability(log_alpha)
     quantiles = (torch.arange(points, dtype=log_alpha.dtype, device=log_alpha.device) + 0.5) / points
-    # z grows with the noise, so that z > 0 is the upper part of the noise's range.
+    # z grows with the noise, so that z > 0 is the upper part of the range of the noise.
     noise = closed.unsqueeze(-1) + (1 - closed.unsqueeze(-1)) * quantiles
     values = gate_value(log_alpha.unsqueeze(-1), noise.clamp(EPSILON, 1 - EPSILON))
     return values.mean(-1)

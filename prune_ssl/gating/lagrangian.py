@@ -1,4 +1,4 @@
-"""Lagrangian: the penalty that pulls the expected cost of gates to a budget, as hard as the task pulls."""
+"""Lagrangian: the penalty that pulls the expected cost of the gates to a budget, as hard as the task does."""
 
 from math import sqrt
 
@@ -21,20 +21,20 @@ class Lagrangian:
     def __init__(self, config: PruningConfig, bounds: Bounds, units: int) -> None:
         self.config, self.bounds, self.units = config, bounds, units
         self.steps = 0
-        """Planned optimiser steps; 0: not planned yet."""
+        """Planned optimiser steps; 0 until they are planned."""
         self.start: list[float] = []
-        """Expected fraction of each constraint at the first step."""
+        """The expected fraction of each constraint at the first step."""
         self.pull = TaskPull()
 
     @property
     def learning_rate(self) -> float:
-        """The gates' learning rate: the config's, or one that follows from the number of steps."""
+        """The learning rate of the gates: the rate of the config, or one that follows from the steps."""
         steps = self._planned_steps()
         return self.config.gate_learning_rate or schedule.gate_learning_rate(steps)
 
     @property
     def warmup(self) -> float:
-        """The part of the steps over which the target falls: the config's, or one that follows from them."""
+        """The part of the steps over which the target falls: from the config, or from the number of steps."""
         steps = self._planned_steps()
         return schedule.warmup(steps) if self.config.warmup is None else self.config.warmup
 
@@ -57,10 +57,10 @@ class Lagrangian:
     def penalty(
         self, step: int, multipliers: torch.Tensor, counts: torch.Tensor, slopes: torch.Tensor
     ) -> torch.Tensor:
-        """Return sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
+        """Return the sum over constraints of K (lambda_1 v + lambda_2 v^2), v = expected - target, a scalar.
 
-        Minimise it: the multipliers, over which it is to be maximised, get the negated gradient, so that any
-        optimiser will do. K is `task_scale`.
+        Any optimiser minimises it. The multipliers, over which it is to be maximised, get the negated
+        gradient. K is `task_scale`.
 
         Args:
             step: optimiser step, from 0.
@@ -82,8 +82,8 @@ class Lagrangian:
     def task_scale(self, counts: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
         """Return K of each constraint, (limits,), without a gradient (docs/methods.md, "The scale K").
 
-        K scales the penalty so that a multiplier of 1 pulls on the gates as hard as the task loss does.
-        Arguments as in `penalty`.
+        K scales the penalty so that a multiplier of 1 pulls on the gates as hard as the task loss does. The
+        arguments are those of `penalty`.
         """
         if self.pull.smoothed is None or not torch.is_grad_enabled():
             return counts.new_full((len(self.bounds.limits),), sqrt(self.units)).detach()

@@ -1,4 +1,4 @@
-"""Learning: the evidence that gates were given, and the errors and warnings where it was too little."""
+"""Learning: counts the evidence that gates got, and refuses or doubts a cut after too little of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,14 @@ import torch
 
 from prune_ssl.errors import GatingError
 
-FAR = 0.05  # of the dense cost: further than this from its budget, the expected cost has not followed it
-EARLY = 0.9  # of the planned steps: with fewer, training was stopped
-MISSED = 0.1  # of the steps: with more of them in evaluation mode, somebody forgot model.train()
-STUCK = 10  # calls of penalty with moved gates and the same step
+FAR = 0.05
+"""Part of the dense cost; an expected cost further from its budget has not followed the target."""
+EARLY = 0.9
+"""Part of the planned steps; after fewer, training was stopped early."""
+MISSED = 0.1
+"""Part of the steps; with more of them in evaluation mode, somebody forgot model.train()."""
+STUCK = 10
+"""Calls of `penalty` with the same step though the gates have moved."""
 
 TRAIN_MODE = (
     "the gates were never drawn: the gated model ran in evaluation mode, as from_pretrained leaves it. Call "
@@ -26,7 +30,7 @@ class Learning:
     drawn: int = 0
     """Forward passes with gates drawn at random."""
     whole: int = 0
-    """Passes with gradients, but with the model in evaluation mode, so that no gates were drawn."""
+    """Passes with gradients and the model in evaluation mode, so that no gates were drawn."""
     held: int = 0
     """Training passes with gates that `hold` had fixed."""
     pulled: int = 0
@@ -34,15 +38,15 @@ class Learning:
     asked: int = 0
     """Calls of `penalty`."""
     returned: int = 0
-    """Backward passes through it."""
+    """Backward passes through the penalty."""
     first: int | None = None
-    """The step that it was first called with."""
+    """The step of the first call of `penalty`."""
     last: int = 0
-    """The latest."""
+    """The step of the latest call."""
     missed: int = 0
-    """Calls of `penalty` since whose predecessor the model ran in evaluation mode only."""
+    """Calls of `penalty` before which the model ran in evaluation mode only, since the call before."""
     stuck: int = 0
-    """Calls of `penalty` after moves of the gates, with the step of the call before."""
+    """Successive calls of `penalty` with the step of the call before, though the gates had moved."""
 
     def __post_init__(self) -> None:
         self._seen = (self.drawn, self.whole)  # at the last call of `penalty`; no field, so never saved
@@ -65,7 +69,7 @@ class Learning:
         """Count a call of `penalty`.
 
         Args:
-            step: that it was given.
+            step: the step that the call got.
             moved: whether the gates have changed since the last call.
         """
         drawn, whole = self._seen
@@ -76,15 +80,15 @@ class Learning:
         self.asked, self.last = self.asked + 1, step
 
     def require(self, moved: bool, steps: int) -> None:
-        """Refuse a cut by gates that had nothing to learn from; gates set by hand are taken as they are.
+        """Refuse a cut by gates that had nothing to learn from; gates that were set by hand pass.
 
         Args:
-            moved: whether a gate is elsewhere than at the start.
-            steps: that were planned.
+            moved: whether a gate has left its value of the start.
+            steps: the planned steps.
 
         Raises:
-            GatingError: they were never drawn, or the task or the budget never reached them, or they stand
-                where they started.
+            GatingError: the gates were never drawn, or the task or the budget never reached them, or none has
+                moved.
         """
         if moved and not self.drawn and not self.asked:
             return  # no optimiser can have moved them: they were set by hand, or loaded
@@ -110,13 +114,13 @@ class Learning:
             yield "penalty(step) was never called, so the gates know of no budget: add it to the loss"
         if not self.returned:
             yield (
-                f"penalty was called {self.asked} times, but no backward pass went through it: add what it "
-                "returns to the loss of which backward() is called, outside torch.no_grad()"
+                f"penalty was called {self.asked} times, but no backward pass went through it: add its "
+                "result to the loss of which backward() is called, outside torch.no_grad()"
             )
         if not self.pulled:
             yield (
-                "the task's loss never reached the gates, which know of the budget only: add the loss that "
-                "the gated model gives to what backward() is called on"
+                "the task's loss never reached the gates, which know of the budget only: add the loss of "
+                "the gated model to the loss of which backward() is called"
             )
         if not moved:
             yield (
@@ -133,7 +137,7 @@ class Learning:
         """Yield the reasons to doubt that gates have learned enough.
 
         Args:
-            steps: that were planned.
+            steps: the planned steps.
         """
         done = self.last + 1
         if done < EARLY * steps:
@@ -150,7 +154,7 @@ class Learning:
 
 
 def far_from_budget(name: str, expected: float, wanted: float) -> str | None:
-    """Return a warning where the expected cost did not follow its target, as fractions of the dense cost."""
+    """Return a warning if the expected cost is far from the budget; both are fractions of the dense cost."""
     if abs(expected - wanted) <= FAR:
         return None
     return (

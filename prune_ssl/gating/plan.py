@@ -16,10 +16,10 @@ class Plan:
     scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def then(self, second: "Plan") -> "Plan":
-        """Return the plan of one cut that does what this one and then another do.
+        """Return the plan of one cut that equals this cut and then another.
 
         Args:
-            second: the plan of a cut of the model that this plan leaves, whose units are numbered anew.
+            second: the plan of a cut of the smaller model, in which units are numbered from 0 again.
 
         Raises:
             KeepError: the second plan keeps a unit that this one does not leave.

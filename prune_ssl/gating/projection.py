@@ -1,4 +1,4 @@
-"""Projection: from learned gates to a plan that meets the budget exactly, and the doubts about such a cut."""
+"""Projection: makes a plan that meets the budget exactly from learned gates, and doubts about its cut."""
 
 from collections.abc import Iterator
 
@@ -14,12 +14,12 @@ from prune_ssl.selection import solve, unit_prices
 
 @torch.no_grad()
 def project(gates: UnitGates, lagrangian: Lagrangian) -> Plan:
-    """Return the likeliest units within the bounds, and E[z | z > 0] of each, whatever the gates learned."""
+    """Return the likeliest units within the bounds and E[z | z > 0] of each, whatever the gates learned."""
     probabilities = hard_concrete.keep_probability(gates.log_alpha)
     chances = {name: torch.ones(group.size) for name, group in gates.graph.groups.items()}
     chances |= {name: probabilities[span].cpu() for name, span in gates.spans.items()}
     start = {name: round(float(values.sum())) for name, values in chances.items()}
-    # A unit's worth is its probability for each MAC or parameter of it, so that kinds compare by probability.
+    # The worth of a unit is its probability per MAC or parameter, so that kinds compare by probability.
     prices = unit_prices(gates.graph, lagrangian.bounds.limits)
     scores = {name: values.double() * prices[name] for name, values in chances.items()}
     keep = solve(gates.graph, scores, lagrangian.bounds, start)
@@ -36,7 +36,7 @@ def require_learned(gates: UnitGates, lagrangian: Lagrangian) -> None:
     """Refuse gates that cannot have learned which units to cut.
 
     Raises:
-        GatingError: they cannot; the message gives the reason and the remedy.
+        GatingError: the gates cannot have learned it; the message gives the reason and the remedy.
     """
     start = hard_concrete.log_alpha_for(initial_keep(lagrangian))
     moved = bool((gates.log_alpha - start).abs().max() > 1e-6) if len(gates.log_alpha) else True
@@ -45,7 +45,7 @@ def require_learned(gates: UnitGates, lagrangian: Lagrangian) -> None:
 
 @torch.no_grad()
 def doubts(gates: UnitGates, lagrangian: Lagrangian) -> Iterator[str]:
-    """Yield, a line each, the reasons to doubt that the gates have learned enough for their cut."""
+    """Yield the reasons to doubt that the gates have learned enough for their cut, one line each."""
     yield from gates.learned.doubts(lagrangian.steps)
     expected = lagrangian.expected(gates.open_counts()).tolist()
     for limit, fraction in zip(lagrangian.bounds.limits, expected, strict=True):
@@ -55,5 +55,5 @@ def doubts(gates: UnitGates, lagrangian: Lagrangian) -> Iterator[str]:
 
 
 def initial_keep(lagrangian: Lagrangian) -> float:
-    """Return the probability that a gate is open at the start: the config's, or that of a run's length."""
+    """Return the probability that a gate is open at the start, from the config or the length of the run."""
     return lagrangian.config.initial_keep or schedule.initial_keep(lagrangian.steps or 1)

@@ -1,20 +1,22 @@
-"""How fast gates and targets move, as functions of the number of steps."""
+"""The speed of gates and targets as functions of the number of steps."""
 
 import math
 from collections.abc import Callable
 
-# A gate must be able to travel from open to closed well inside the run: about this far in log-odds, in this
-# part of the steps. With a fixed rate of 0.02 (DPHuBERT's, made for 50,000 steps) a run of 420 steps cannot
-# close one.
+# A gate must be able to travel from open to closed well inside the run: TRAVEL in log-odds, in TRAVEL_PART of
+# the steps. At the fixed rate of 0.02 of DPHuBERT, which is for 50,000 steps, a run of 420 steps cannot close
+# a gate.
 TRAVEL = 8.0
 TRAVEL_PART = 0.25
 SLOWEST, FASTEST = 0.02, 0.3
 
-# lambda_2 starts here and not at 0 (as in the papers): the quadratic term is then a proportional controller,
-# and lambda_1 only its slow integral. From 0, with a rate like the gates', the expected cost swings around
-# the target by 0.2 to 0.35 of the dense cost in runs of 60 to 500 steps; from here it stays within 0.03.
+# lambda_2 starts at this value; in the papers it starts at 0. So the quadratic term is a proportional
+# controller, and lambda_1 is its slow integral. From 0, at the rate of the gates, the expected cost swings
+# around the target by 0.2 to 0.35 of the dense cost in runs of 60 to 500 steps. From this value it stays
+# within 0.03.
 INITIAL_LAMBDA_2 = 50.0
-MULTIPLIER_RATE = 0.1  # of the gates' learning rate
+MULTIPLIER_RATE = 0.1
+"""The learning rate of the multipliers as a part of that of the gates."""
 
 SHORT_RUN, LONG_RUN = 500, 5_000
 SHORT_KEEP, LONG_KEEP = 0.95, 0.99
@@ -22,25 +24,25 @@ SHORT_WARMUP, LONG_WARMUP = 0.9, 0.6
 
 
 def gate_learning_rate(steps: int) -> float:
-    """Return the gates' Adam step size for a run of `steps`: log_alpha moves by about this much a step."""
+    """Return the learning rate of the gates for a run of `steps`: Adam moves log_alpha so far at a step."""
     return min(max(TRAVEL / (TRAVEL_PART * steps), SLOWEST), FASTEST)
 
 
 def initial_keep(steps: int) -> float:
-    """Return the keep probability to start from: nearer to 1 the longer the run.
+    """Return the keep probability at the start; it is nearer to 1 for a longer run.
 
-    A gate at 0.998 (DPHuBERT's heads and channels) is almost never sampled below 1, so the task says nothing
-    about it until the penalty has moved it; short runs cannot wait for that.
+    A gate at 0.998, as heads and channels of DPHuBERT, is almost never sampled below 1. So the task says
+    nothing about it until the penalty has moved it, and short runs cannot wait for that.
     """
     return SHORT_KEEP + (LONG_KEEP - SHORT_KEEP) * _length(steps)
 
 
 def warmup(steps: int) -> float:
-    """Return the part of a run of `steps` over which its target falls: the shorter the run, the more of it.
+    """Return the part of a run of `steps` over which its target falls; it is larger for a shorter run.
 
-    While few units are open and their gates still noisy, weights learn little; in a short run that time is
-    worth more before the cut (wide) or after it (without noise). The target stands still long enough for the
-    gates to come near it; the final projection takes the rest.
+    While few units are open and their gates are noisy, weights learn little. In a short run they learn more
+    before, in the wide model, or after the cut, without noise. The target stands still long enough for the
+    gates to come near it. The final projection does the rest.
     """
     return SHORT_WARMUP + (LONG_WARMUP - SHORT_WARMUP) * _length(steps)
 
@@ -51,7 +53,8 @@ def _length(steps: int) -> float:
     return min(max(position, 0.0), 1.0)
 
 
-STEEPNESS = 5.0  # of the sigmoid ramp: from sigmoid(5) to sigmoid(-5), stretched to end at 1 and 0
+STEEPNESS = 5.0
+"""The sigmoid ramp goes from sigmoid(5) to sigmoid(-5), stretched so that it ends at 1 and 0."""
 
 
 def _linear(time: float) -> float:
@@ -72,6 +75,10 @@ SHAPES: dict[str, Callable[[float], float]] = {"linear": _linear, "cubic": _cubi
 
 
 def ramp(step: int, steps: int, warmup: float, start: float, goal: float, shape: str = "linear") -> float:
-    """Return the target at `step`: from `start` to `goal` over the warm-up (a part of `steps`), then that."""
+    """Return the target at `step`: it goes from `start` to `goal` over the warm-up, a part of `steps`.
+
+    >>> [ramp(step, 10, 0.5, 1.0, 0.5) for step in (0, 4, 5, 10)]
+    [1.0, 0.6, 0.5, 0.5]
+    """
     time = min(step / max(warmup * steps, 1.0), 1.0)
     return goal + (start - goal) * SHAPES[shape](time)

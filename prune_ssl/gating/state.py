@@ -1,7 +1,7 @@
-"""GateState: the part of a gates' checkpoint that is no tensor, as plain data."""
+"""GateState: the part of a checkpoint of gates that is no tensor, as plain data."""
 
 from dataclasses import asdict, replace
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 
@@ -12,7 +12,7 @@ from prune_ssl.selection.latency import LatencyTable
 
 
 class GateState(TypedDict):
-    """Where schedule, measurements and random stream stand, the counts of learning, and the latencies."""
+    """The state of schedule, measurements and random stream, the counts of learning, and the latencies."""
 
     steps: int
     start: list[float]
@@ -20,15 +20,15 @@ class GateState(TypedDict):
     measured: float | None
     loss_scale: float
     seed: int
-    learned: dict[str, Any]
+    learned: dict[str, int]
     stream: str
-    """The generator's state, in hexadecimal digits."""
+    """The state of the random generator, in hexadecimal digits."""
     tables: list[str | None]
     """The latency table of each constraint, as its JSON text."""
 
 
 def state_of(gates: UnitGates, lagrangian: Lagrangian) -> GateState:
-    """Return the state of both."""
+    """Return the state of the gates and of their Lagrangian."""
     return {
         "steps": lagrangian.steps,
         "start": lagrangian.start,
@@ -46,10 +46,10 @@ def state_of(gates: UnitGates, lagrangian: Lagrangian) -> GateState:
 
 
 def restore_(gates: UnitGates, lagrangian: Lagrangian, state: GateState) -> None:
-    """Take up where `state_of` was called.
+    """Set the state that `state_of` returned.
 
     Raises:
-        BudgetError: the budget cannot be met with those latencies.
+        BudgetError: the budget cannot be met with the latencies in the state.
     """
     lagrangian.steps, lagrangian.start = int(state["steps"]), list(state["start"])
     pull = lagrangian.pull

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn, TypeGuard
 
 from transformers.activations import ACT2FN
@@ -42,6 +43,7 @@ MOST = {
     "max_position_embeddings": 1_000_000,
     "position_buckets": 1_000_000,
     "max_source_positions": 1_000_000,
+    "num_mel_bins": 65_536,
     "num_buckets": 1_000_000,
     "max_bucket_distance": 1_000_000_000,
     "conv_depthwise_kernel_size": 10_000,
@@ -72,7 +74,8 @@ LISTS = (("conv_dim", "conv_kernel", "conv_stride"), ("tdnn_dim", "tdnn_kernel",
 MOST_ENTRIES, MOST_IN_LIST = 100, 1_000_000
 SHARES = re.compile(r"\w*dropout|layerdrop|mask_(time|feature)_prob")
 """Names of the fields that hold a probability."""
-ACTIVATIONS = ("hidden_act", "feat_extract_activation", "adapter_act", "conformer_conv_act")
+ACTIVATION = re.compile(r"\w+_act|\w+_activation|activation_function")
+"""Names of the fields that hold the name of an activation."""
 DTYPE_FIELDS = ("dtype", "torch_dtype")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 FORMAT_VERSION = 1
@@ -96,9 +99,20 @@ class _Config:
         raise ModelError(f"{self.where}: {field}: found {shown}, wanted {wanted}. Correct the config.")
 
     def number(self, field: str, default: int = 0) -> int:
-        """Return a field's whole number, or the default if it holds none."""
-        value = self.fields.get(field)
+        """Return a field's whole number by its standard name, or the default if it holds none."""
+        value = self.fields.get(self.own(field))
         return value if _is_whole(value) else default
+
+    def own(self, standard: str) -> str:
+        """Return the name that the config of this family has for a size, such as `d_model` of Whisper's."""
+        return self._own_names.get(standard, standard)
+
+    @cached_property
+    def _own_names(self) -> Mapping[str, str]:
+        family = FAMILIES.get(str(self.fields.get("model_type")).removeprefix(PRUNED_PREFIX))
+        if family is None or family.classes is None:
+            return {}
+        return {**family.stock("config").attribute_map, "intermediate_size": family.ffn_field}
 
 
 def check_config(fields: Mapping[str, object], where: str) -> None:
@@ -150,18 +164,19 @@ def _check_names(config: _Config) -> None:
         value = config.fields.get(name)
         if value is not None and not (isinstance(value, str) and value.removeprefix("torch.") in DTYPES):
             config.refuse(name, f"one of {', '.join(DTYPES)}")
-    for name in ACTIVATIONS:
+    for name in filter(ACTIVATION.fullmatch, config.fields):
         value = config.fields.get(name)
         if value is not None and not (isinstance(value, str) and value in ACT2FN):
             config.refuse(name, "an activation of transformers, such as gelu or relu")
 
 
 def _check_numbers(config: _Config) -> None:
-    for name, most in MOST.items():
+    for standard, most in MOST.items():
+        name = config.own(standard)
         value = config.fields.get(name)
         if value is None:
             continue
-        least = -1 if name in MAY_BE_NEGATIVE else 0 if name in MAY_BE_ZERO else 1
+        least = -1 if standard in MAY_BE_NEGATIVE else 0 if standard in MAY_BE_ZERO else 1
         if not _is_whole(value) or not least <= value <= most:
             config.refuse(name, f"a whole number of {least} to {most:,}")
     for name, value in config.fields.items():
@@ -176,7 +191,8 @@ def _check_numbers(config: _Config) -> None:
         config.refuse("layer_norm_eps", "a small number above 0")
     hidden, heads = config.number("hidden_size"), config.number("num_attention_heads")
     if hidden and heads and not config.number("head_size") and hidden % heads:
-        config.refuse("num_attention_heads", f"a divisor of hidden_size ({hidden})")
+        wanted = f"a divisor of {config.own('hidden_size')} ({hidden})"
+        config.refuse(config.own("num_attention_heads"), wanted)
     groups = config.number("num_conv_pos_embedding_groups")
     if hidden and groups and hidden % groups:
         config.refuse("num_conv_pos_embedding_groups", f"a divisor of hidden_size ({hidden})")

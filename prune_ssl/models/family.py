@@ -1,5 +1,6 @@
 """What a family says of its architecture: classes, input, and where everything sits; paths as data."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -129,6 +130,9 @@ class Classes:
 class Family:
     """Where the roles of one architecture sit; paths are relative to the backbone, `{i}` counts layers.
 
+    In the path of convolutions `{i}` counts from 0, `{n}` from 1. Where a family has no projection, its last
+    convolution writes the residual stream.
+
     `sections` maps a path prefix to its section, the first match wins; everything outside the backbone is
     `head`. `position_convs` are grouped convolutions over the residual stream, `residual` further parameters
     that are as wide as it in their last axis. `lacks` names config fields that put the residual's width out
@@ -153,6 +157,7 @@ class Family:
     position_convs: str = ""
     position_table: str = ""  # module with the table of relative positions
     residual: tuple[str, ...] = ()
+    even_width: bool = False  # the stock constructor wants an even residual width, of 4 or more
     sections: tuple[tuple[str, Section], ...] = ()
     # Linears outside the backbone that read the (normalised) output of the last convolution through an
     # operation without a gradient, which a graph built from autograd cannot see (the quantiser's argmax).
@@ -190,9 +195,38 @@ class Family:
         """Return the paths of the positional convolutions that are there."""
         return _numbered(self.position_convs, backbone)
 
+    def writer(self, backbone: nn.Module) -> str:
+        """Return the path of the module whose output is the residual stream, "" where there is none."""
+        if self.projection or not self.conv:
+            return self.projection
+        return self.convs(backbone)[-1]
+
+    def part(self, path: str) -> str:
+        """Return `layer.{i}` or `conv.{i}` for what belongs to one of them, else ""."""
+        for pattern, name, first in (
+            (f"{self.layer}.", "layer", 0),
+            (f"{self.conv}.", "conv", int("{n}" in self.conv)),
+        ):
+            start = pattern.partition("{")[0]
+            found = re.match(re.escape(start) + r"(\d+)\.", f"{path}.") if start.strip(".") else None
+            if found:
+                return f"{name}.{int(found.group(1)) - first}"
+        return ""
+
     def section(self, path: str) -> Section:
         """Return the section of a module or parameter of the backbone."""
         return next((name for start, name in self.sections if path.startswith(start)), "head")
+
+    @property
+    def states_conv_widths(self) -> bool:
+        """Whether the stock config has a width for each convolution of the frontend."""
+        return bool(self.conv and self.classes) and hasattr(self.stock("config"), "conv_dim")
+
+    @property
+    def ffn_field(self) -> str:
+        """Field of the stock config with the width of all feed-forwards."""
+        own = self.ffns[0].field if self.ffns else ""
+        return own if own and hasattr(self.stock("config"), own) else "intermediate_size"
 
     def stock(self, which: Literal["config", "bare"]) -> Any:
         """Return the stock class of the config or of the bare model.
@@ -206,10 +240,10 @@ class Family:
 
 def _numbered(pattern: str, backbone: nn.Module) -> list[str]:
     known = {path for path, _ in backbone.named_modules()}
-    if "{i}" not in pattern:
+    if "{" not in pattern:
         return [pattern] if pattern and pattern in known else []
     found: list[str] = []
-    while (path := pattern.format(i=len(found))) in known:
+    while (path := pattern.format(i=len(found), n=len(found) + 1)) in known:
         found.append(path)
     return found
 

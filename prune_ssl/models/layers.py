@@ -1,5 +1,6 @@
 """Changes of one encoder layer: its own account of its sizes, emptied blocks, a layer that is gone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -118,6 +119,26 @@ def open_attention(layer: nn.Module, roles: AttentionRoles, config: Any, held: H
     block = layer.get_submodule(roles.path)
     made = roles.opened.opened(block, config, held)
     layer.set_submodule(roles.path, made.train(block.training))
+
+
+def widen_convolutions_(backbone: nn.Module, paths: Sequence[str], widths: Sequence[int]) -> None:
+    """Give convolutions that follow each other these numbers of channels, with untrained weights."""
+    read: int | None = None
+    for path, width in zip(paths, widths, strict=True):
+        old = backbone.get_submodule(path)
+        assert isinstance(old, nn.Conv1d)
+        made = nn.Conv1d(
+            old.in_channels if read is None else read,
+            width,
+            old.kernel_size[0],
+            old.stride[0],
+            old.padding if isinstance(old.padding, str) else old.padding[0],
+            bias=old.bias is not None,
+            device=old.weight.device,
+            dtype=old.weight.dtype,
+        )
+        backbone.set_submodule(path, made)
+        read = width
 
 
 def scale_last_convolution_(backbone: nn.Module, family: Family) -> None:

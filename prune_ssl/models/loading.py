@@ -1,7 +1,9 @@
 """Loading: makes a module in float32 from a folder, a hub name or a saved pruned model."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,14 +13,14 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models.architectures import Head, choose_class
+from prune_ssl.models.architectures import Head, choose_class, classes_of
 from prune_ssl.models.config_checks import check_config
 from prune_ssl.models.origin import make_origin, set_origin
 from prune_ssl.models.places import Place, locate
 from prune_ssl.models.pruned import is_pruned
 from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.skeleton import backbone_prefix
-from prune_ssl.models.weights import read_headers
+from prune_ssl.models.weights import Stored, read_headers
 
 ALIGNMENT_BYTES = 64
 """The alignment of memory from torch's CPU allocator."""
@@ -133,7 +135,7 @@ def load_model(
         raise ModelError(f"head: found {head!r}, wanted one of {', '.join(get_args(Head))}.")
     place = _place_of(source)
     config = _config_in(place, settings or {})
-    stored = read_headers(place.folder, allow_pickle)
+    stored = _from_backbone_on(read_headers(place.folder, allow_pickle), config)
     choice = choose_class(place.name, config, stored, head)
     more: dict[str, Any] = dict(settings or {})
     try:
@@ -143,6 +145,7 @@ def load_model(
             output_loading_info=True,
             use_safetensors=not stored.pickled,
             weights_only=True,
+            key_mapping=_key_mapping(choice.cls, config),
             **more,
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
@@ -156,6 +159,41 @@ def load_model(
     prefix = backbone_prefix(choice.cls)
     set_origin(model, make_origin(place, stored.shapes, stored.dtypes, prefix, choice.head))
     return model
+
+
+def _from_backbone_on(stored: Stored, config: PreTrainedConfig) -> Stored:
+    """Return what is stored by the names of a model with a head, where a larger model holds the backbone.
+
+    A whole Whisper names its encoder's tensors `model.encoder.`, one with a head `encoder.`.
+    """
+    outer, inside = _outer_names(config)
+    if not inside:
+        return stored
+
+    def named(name: str) -> str:
+        return name.removeprefix(outer) if name.startswith(outer + inside) else name
+
+    return replace(
+        stored,
+        shapes={named(name): shape for name, shape in stored.shapes.items()},
+        dtypes={named(name): dtype for name, dtype in stored.dtypes.items()},
+    )
+
+
+def _key_mapping(cls: type[PreTrainedModel], config: PreTrainedConfig) -> dict[str, str] | None:
+    """Return how the names of stored tensors become those of a class, None where transformers knows."""
+    outer, inside = _outer_names(config)
+    if not inside:
+        return None
+    bare = next(iter(classes_of(config).values()))
+    return {rf"^({re.escape(outer)})?{re.escape(inside)}": "" if cls is bare else inside}
+
+
+def _outer_names(config: PreTrainedConfig) -> tuple[str, str]:
+    """Return the prefixes of a backbone within a larger model and within one with a head."""
+    inside = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)].inside
+    bare = next(iter(classes_of(config).values()))
+    return f"{bare.base_model_prefix}.", f"{inside}." if inside else ""
 
 
 def _align(model: PreTrainedModel) -> None:

@@ -15,7 +15,7 @@ from prune_ssl.errors import ModelError
 from prune_ssl.models.attention import OpenAttention
 from prune_ssl.models.empty import NoMap
 from prune_ssl.models.family import Family
-from prune_ssl.models.layers import scale_last_convolution_, submodule_or_none
+from prune_ssl.models.layers import scale_last_convolution_, submodule_or_none, widen_convolutions_
 from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX, backbone_of, head_reader_of
 from prune_ssl.models.sharing import leave_out_projection_, share_maps_
 from prune_ssl.models.sizes import LayerSizes, widen
@@ -60,10 +60,13 @@ FIELDS: dict[str, tuple[object, object]] = {
 
 def _config_class(family: Family) -> type[PreTrainedConfig]:
     stock: type[PreTrainedConfig] = family.stock("config")
-    body: dict[str, object] = {name: default for name, (_, default) in FIELDS.items()}
+    fields = dict(FIELDS)
+    if family.conv and not family.states_conv_widths:  # the stock frontend is as wide as the residual stream
+        fields["conv_dim"] = (list[int] | None, None)
+    body: dict[str, object] = {name: default for name, (_, default) in fields.items()}
     body |= {
         "model_type": PRUNED_PREFIX + family.name,
-        "__annotations__": {name: kind for name, (kind, _) in FIELDS.items()},
+        "__annotations__": {name: kind for name, (kind, _) in fields.items()},
         "__module__": __name__,
         "__doc__": f"A {stock.__name__} whose layers have their own sizes.",
     }
@@ -87,6 +90,8 @@ def _widen_positions(backbone: PreTrainedModel, path: str, width: int) -> None:
 def _shape_around_layers(model: nn.Module, backbone: PreTrainedModel, family: Family) -> None:
     """Give the modules outside the layers the shapes that the fields of the config state."""
     config = backbone.config
+    if family.conv and not family.states_conv_widths and config.conv_dim is not None:
+        widen_convolutions_(backbone, family.convs(backbone), config.conv_dim)
     if config.project_features and not getattr(backbone, family.projection_flag):
         backbone.set_submodule(family.projection, nn.Linear(config.conv_dim[-1], config.hidden_size))
         setattr(backbone, family.projection_flag, True)
@@ -156,8 +161,11 @@ class PrunedLayers(OpenModel):
     @classmethod
     def recorded(cls, stock: Mapping[str, object]) -> dict[str, object]:
         """Return the recorded outputs: also the maps of prune_ssl's attentions, and None for those gone."""
-        ours = OutputRecorder(OpenAttention, index=1, layer_name="encoder")
-        gone = OutputRecorder(NoMap, layer_name="encoder")
+        if "attentions" not in stock or cls.config_class is None:
+            return dict(stock)
+        layers = FAMILIES[cls.config_class.model_type.removeprefix(PRUNED_PREFIX)].layers_path
+        ours = OutputRecorder(OpenAttention, index=1, layer_name=layers)
+        gone = OutputRecorder(NoMap, layer_name=layers)
         return dict(stock) | {"attentions": [stock["attentions"], ours, gone]}
 
     def check_attention(self, asked: str | None, found: str) -> None:

@@ -50,13 +50,11 @@ def backbone_of(model: nn.Module) -> tuple[str, nn.Module]:
     """
     family = family_of(model)
     prefix = str(getattr(model, "base_model_prefix", ""))
-    for path in (family.inside, prefix):
-        backbone = getattr(model, path, None) if path else None
-        if isinstance(backbone, nn.Module):
-            return path, backbone
     first = family.layers_path.partition(".")[0]
-    if isinstance(getattr(model, first, None), nn.Module):
-        return "", model
+    for path in (family.inside, prefix, ""):
+        backbone = getattr(model, path, None) if path else model
+        if isinstance(backbone, nn.Module) and isinstance(getattr(backbone, first, None), nn.Module):
+            return path, backbone
     raise ModelError(
         f"{type(model).__name__} has neither a backbone attribute {family.inside or prefix!r} nor "
         f"{family.layers_path} of its own, so its parts cannot be found. Give a speech SSL model of "

@@ -162,7 +162,8 @@ def leave_out_projection_(backbone: nn.Module, family: Family) -> None:
     path, _, leaf = family.projection.rpartition(".")
     stock = backbone.get_submodule(path or family.projection)
     linear = submodule_or_none(stock, leaf) if path else None
-    if not isinstance(linear, nn.Linear):
+    more = {name for name, _ in stock.named_children()} - {"layer_norm", "dropout", leaf}
+    if not isinstance(linear, nn.Linear) or more:
         raise ModelError(f"{type(stock).__name__} has no projection of its own that could be left out.")
     if linear.in_features != linear.out_features:
         raise ModelError(

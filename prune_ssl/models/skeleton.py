@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.weights import canonical
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -57,7 +58,11 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 def backbone_prefix(cls: type[PreTrainedModel]) -> str:
     """Return the start of the names of the backbone's tensors in a model with a head."""
-    prefix = str(cls.base_model_prefix)
+    inside = ""
+    if cls.config_class is not None:
+        family = FAMILIES.get(cls.config_class.model_type.removeprefix(PRUNED_PREFIX))
+        inside = "" if family is None else family.inside
+    prefix = inside or str(cls.base_model_prefix)
     return f"{prefix}." if prefix else ""
 
 

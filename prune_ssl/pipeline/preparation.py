@@ -14,8 +14,8 @@ from torch import nn
 from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
+    SequenceFeatureExtractor,
     TrainingArguments,
-    Wav2Vec2FeatureExtractor,
     set_seed,
 )
 
@@ -69,7 +69,7 @@ class Ready:
     task: Task
     model: PreTrainedModel
     """The model with the task's head, before any training."""
-    extractor: Wav2Vec2FeatureExtractor
+    extractor: SequenceFeatureExtractor
     graph: PruningGraph
     """The graph of the model before any cut."""
     arguments: Mapping[str, TrainingArguments]
@@ -324,7 +324,7 @@ def architecture(part: ModelPart) -> PreTrainedConfig:
         raise ModelError(f"model.config does not make a {part.family} config: {words}") from error
 
 
-def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     if part.name is not None:
         return _load_named(part, part.name, say)
     config = architecture(part)
@@ -336,12 +336,10 @@ def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, Wav2Vec2Fea
         start_as_filterbank_(model)
     if part.pass_on:
         pass_on_(model)
-    # As in transformers: models with a group norm were trained on padded audio without a mask.
-    masked = config.feat_extract_norm == "layer"
-    return model, Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked)
+    return model, FAMILIES[part.family].input.new_extractor(config)
 
 
-def _load_named(part: ModelPart, name: str, say: Say) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+def _load_named(part: ModelPart, name: str, say: Say) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     config = load_config(name)
     family = config.model_type.removeprefix(PRUNED_PREFIX)
     if "family" in part.model_fields_set and part.family != family:

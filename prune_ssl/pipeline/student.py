@@ -47,7 +47,7 @@ def new_student(part: StudentPart, teacher: PreTrainedModel, task: Task) -> PreT
 @torch.no_grad()
 def _copy_head(teacher: PreTrainedModel, student: PreTrainedModel) -> None:
     """Copy every parameter outside the backbone that has the same name and shape."""
-    backbone = f"{student.base_model_prefix}."
+    backbone = f"{backbone_of(student)[0]}."
     given = dict(teacher.named_parameters())
     for name, parameter in student.named_parameters():
         if not name.startswith(backbone) and name in given and given[name].shape == parameter.shape:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss
-from transformers import EvalPrediction, PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers import EvalPrediction, PreTrainedModel, SequenceFeatureExtractor
 
 from prune_ssl.data import Clip, FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import read_listings
@@ -62,7 +62,7 @@ class Probed:
 
 def probe(
     model: PreTrainedModel,
-    extractor: Wav2Vec2FeatureExtractor,
+    extractor: SequenceFeatureExtractor,
     data: str | Path,
     settings: ProbeSettings,
     *,

@@ -56,7 +56,7 @@ class FrozenStates:
 
     def _compute(self, clip: Clip) -> torch.Tensor:
         # One clip at a time, because in models without a mask padding would change the states.
-        audio = self.collator([{"input_values": clip.waveform()}])["input_values"]
+        audio = self.collator([{"input_values": clip.waveform()}])[self.collator.name]
         weights = next(self.encoder.parameters())
         with torch.no_grad():
             outputs = self.encoder(

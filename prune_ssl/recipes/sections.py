@@ -95,7 +95,7 @@ class ModelPart(Part):
     @field_validator("family")
     @classmethod
     def _is_known(cls, family: str) -> str:
-        known = [name for name, each in FAMILIES.items() if each.classes and each.input.is_waveform]
+        known = [name for name, each in FAMILIES.items() if each.classes and each.input.extractor]
         if family not in known:
             raise ValueError(f"found {family!r}, wanted one of {', '.join(known)}")
         return family

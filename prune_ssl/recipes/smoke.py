@@ -4,6 +4,8 @@ from dataclasses import replace
 from importlib import resources
 from typing import TypedDict
 
+from prune_ssl.models import FAMILIES
+from prune_ssl.recipes.model_config import fields_of
 from prune_ssl.recipes.schema import Recipe
 from prune_ssl.recipes.sections import StudentPart, TrainPart
 
@@ -59,7 +61,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
     The numbers of such a run show only that every stage has run.
     """
     words = resources.files("prune_ssl") / "assets" / "words"
-    sizes = TINY | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
+    sizes = _tiny(recipe.model.family) | (XVECTOR if recipe.task in ("speaker_verification", "joint") else {})
     corruption, augment = recipe.data.corruption, recipe.data.augment
     changes: dict[str, object] = {
         "model": recipe.model.model_copy(update={"name": None, "config": sizes, "tokenizer": None}),
@@ -90,6 +92,15 @@ def smoke_version(recipe: Recipe) -> Recipe:
         "bf16": False,
     }
     return recipe.model_copy(update=changes)
+
+
+def _tiny(name: str) -> dict[str, object]:
+    """Return the sizes of a tiny model that a family's config has, by the names that it has for them."""
+    family = FAMILIES[name]
+    own = {**family.stock("config").attribute_map, "intermediate_size": family.ffn_field}
+    known = fields_of(name)
+    sizes = {own.get(field, field): value for field, value in TINY.items()}
+    return {field: value for field, value in sizes.items() if field in known} | family.input.tiny()
 
 
 def _short(part: TrainPart | None) -> TrainPart:

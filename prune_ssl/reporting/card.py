@@ -18,6 +18,7 @@ INHERITED = ("language", "license", "datasets")
 PIPELINES = {
     "ForCTC": ("automatic-speech-recognition", "AutoModelForCTC"),
     "ForSequenceClassification": ("audio-classification", "AutoModelForAudioClassification"),
+    "ForAudioClassification": ("audio-classification", "AutoModelForAudioClassification"),
     "ForAudioFrameClassification": ("audio-classification", "AutoModelForAudioFrameClassification"),
     "ForXVector": ("audio-classification", "AutoModelForAudioXVector"),
     "ForPreTraining": ("feature-extraction", "AutoModelForPreTraining"),
@@ -86,7 +87,7 @@ def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER"
 
 
 def _kind(architecture: str) -> tuple[str, str]:
-    return next(found for end, found in PIPELINES.items() if architecture.endswith(end))
+    return next((found for end, found in PIPELINES.items() if architecture.endswith(end)), PIPELINES["Model"])
 
 
 def _origin(data: ReportData, source: Provenance) -> str:

@@ -224,6 +224,10 @@ def restructure(
 ) -> None:
     """Empty the parts and remove the layers that lost all their units; let modules state their new sizes."""
     restate_sizes(model, graph, kept)
+    for name, group in graph.groups.items():
+        for attribute, each in group.stated if name in kept else ():
+            path, _, leaf = attribute.rpartition(".")
+            setattr(model.get_submodule(path), leaf, each * len(kept[name]))
     if graph.family not in FAMILIES:
         return
     family, backbone = FAMILIES[graph.family], model.get_submodule(graph.backbone)

@@ -16,9 +16,11 @@ import torch
 from torch import nn
 
 from prune_ssl.gating import UnitGates, attach
+from prune_ssl.models import FAMILIES, Family
 from prune_ssl.models.registry import input_shape
 from prune_ssl.resizing.cutting import cut_tensors, restructure
 from prune_ssl.tracing import PruningGraph
+from prune_ssl.tracing.example import Example, call
 from prune_ssl.tracing.twin import shared_hooks
 
 Keep = dict[str, list[int]]
@@ -30,7 +32,7 @@ TOGETHER = (("conv", "heads", "ffn", "head_dim", "hidden"), ("block",), ("layer"
 """Kinds that are tried together; a unit whose layer is gone as well would show nothing."""
 
 
-def broken_groups(model: nn.Module, graph: PruningGraph, known: bool) -> dict[str, str]:
+def broken_groups(model: nn.Module, graph: PruningGraph, family: Family) -> dict[str, str]:
     """Return group -> why it breaks the law; the model, its hooks and the random state stay as they are.
 
     This costs a copy of the weights in double precision, and three forward passes over a second of noise for
@@ -38,7 +40,7 @@ def broken_groups(model: nn.Module, graph: PruningGraph, known: bool) -> dict[st
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:
-            trial = _Trial(model, graph, known)
+            trial = _Trial(model, graph, family)
         except Exception as error:  # the forward of a stranger may raise any kind
             why = f"the model could not be tried on a copy: {_said(error)}"
             return dict.fromkeys(graph.groups, why)
@@ -69,14 +71,17 @@ def _search(trial: "_Trial", names: Sequence[str]) -> dict[str, str]:
 class _Trial:
     """A copy of the model whose weights are moved away from special values, and noise as its input."""
 
-    def __init__(self, model: nn.Module, graph: PruningGraph, known: bool) -> None:
-        self.graph, self.known = graph, known
+    def __init__(self, model: nn.Module, graph: PruningGraph, family: Family) -> None:
+        self.graph, self.known = graph, family.name in FAMILIES
         self.random = np.random.default_rng(0)
         for dtype in TOLERANCES:
             self.tolerance = TOLERANCES[dtype]
             self.copy = _copy_of(model, dtype)
-            shape = input_shape(self.copy, SECONDS)
-            self.noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+            self.dtype, generator = dtype, torch.Generator().manual_seed(0)
+            if isinstance(family.input, Example):
+                self.noise = family.input.noise(dtype, generator)
+            else:
+                self.noise = torch.randn(input_shape(self.copy, SECONDS), generator=generator).to(dtype)
             try:
                 self.dense = self._run(self.copy)
                 break
@@ -109,7 +114,7 @@ class _Trial:
     def _masked(self, keep: Keep) -> list[torch.Tensor]:
         groups = {name: group for name, group in self.graph.groups.items() if name in keep}
         gates = UnitGates(replace(self.graph, groups=groups, terms=()), groups)
-        gates.to(self.noise.dtype)
+        gates.to(self.dtype)
         with attach(self.copy, gates):
             gates.hold(keep)
             return self._run(self.copy)
@@ -125,7 +130,7 @@ class _Trial:
 
     def _run(self, model: nn.Module) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        found = list(_tensors(model(self.noise)))
+        found = list(_tensors(call(model, self.noise)))
         if not found:
             raise ValueError("its output holds no tensor of floating point numbers")
         # The first output of a known backbone is enough: the later ones are outputs of the units themselves.

@@ -128,5 +128,6 @@ def _conv_dims(backbone: nn.Module, family: Family) -> list[int]:
     for path in family.convs(backbone):
         widths.append(attention_size(backbone, f"{path}.out_channels"))
         layer = backbone.get_submodule(path.rpartition(".")[0])
-        state(layer, in_conv_dim=widths[-2], out_conv_dim=widths[-1])
+        if hasattr(layer, "in_conv_dim"):
+            state(layer, in_conv_dim=widths[-2], out_conv_dim=widths[-1])
     return widths[1:]

@@ -44,7 +44,9 @@ def to_stock(model: nn.Module | str | Path) -> PreTrainedModel:
     if gone and getattr(config, "use_weighted_layer_sum", False):
         raise _refused("a weighted sum over all layers, of which some are gone")
     fields = {key: value for key, value in config.to_dict().items() if key not in OURS}
-    fields |= {"intermediate_size": width, "num_hidden_layers": len(alive)}
+    fields |= {family.ffn_field: width, "num_hidden_layers": len(alive)}
+    if not family.states_conv_widths:
+        fields.pop("conv_dim", None)
     stock_class = next(stock for stock, ours in PRUNED_CLASSES.items() if type(model) is ours)
     stock_config = family.stock("config")(**fields)
     state_attention(stock_config, attention_of(config) if can_fuse(stock_class) else "eager")
@@ -72,9 +74,13 @@ def _common_width(config: PreTrainedConfig, family: Family, layers: Mapping[int,
     for name in ("head_size", "bare_projection", "reused_maps"):
         if getattr(config, name) != FIELDS[name][1]:
             raise _refused(f"{name} {getattr(config, name)}")
+    own = getattr(config, "conv_dim", None) if family.conv and not family.states_conv_widths else None
+    if own is not None and {*own} != {config.hidden_size}:
+        raise _refused(f"convolutions of {own} channels")
     if config.project_features and config.conv_dim[-1] == config.hidden_size:
         raise _refused("a projection of the frontend between equal widths")  # no stock constructor makes one
-    widths = set() if layers else {config.intermediate_size}  # a stock model may have no layer at all
+    stated = getattr(config, family.ffn_field)
+    widths = set() if layers else {stated}  # a stock model may have no layer at all
     for index, sizes in layers.items():
         if sizes.gone:
             raise _refused(f"layer {index} without {', '.join(sizes.gone)}")
@@ -84,7 +90,7 @@ def _common_width(config: PreTrainedConfig, family: Family, layers: Mapping[int,
             raise _refused(
                 f"layer {index} with {sizes.channels} of {config.hidden_size} convolution channels"
             )
-        widths |= {sizes.neurons.get(ffn.field, config.intermediate_size) for ffn in family.ffns}
+        widths |= {sizes.neurons.get(ffn.field, stated) for ffn in family.ffns}
     if len(widths) > 1 or 0 in widths:
         raise _refused(f"FFNs of {', '.join(map(str, sorted(widths)))} neurons")
     return int(widths.pop())

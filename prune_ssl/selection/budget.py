@@ -1,4 +1,4 @@
-"""Budgets: the amounts that must be kept at most, read from text."""
+"""Budgets: reads from text the greatest amounts that a model may keep."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ UNITS: dict[Quantity, dict[str, int]] = {
 }
 """Quantity -> unit -> number of counts (parameters, MACs, bytes, ns) in it."""
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-OPTIONS = ("threads", "seconds", "dtype")  # may follow a latency (dtype a memory as well), after a comma
+OPTIONS = ("threads", "seconds", "dtype")
+"""Options that may follow a latency after a comma; dtype may follow a memory as well."""
 GRAMMAR = (
     "wanted what is KEPT: [SECTION.]macs=50%, [SECTION.]params=25M, memory=40MB[,dtype=float16] or "
     "latency=12ms[@cpu,threads=1,seconds=5], several separated by commas"
@@ -33,24 +34,26 @@ PATTERN = re.compile(
     rf"(?:(?P<section>\w+)\.)?(?P<metric>\w+)\s*=\s*(?P<number>{NUMBER})\s*(?P<unit>{UNIT})"
     r"(?:@(?P<device>\w+))?"
 )
-LONGEST = 400  # characters of a number; the least double in percent has 342
-MOST = 2**63  # more than any model has of anything; all counts fit into 64 bits
+LONGEST = 400
+"""Characters of a number at most; the least double in percent has 342."""
+MOST = 2**63
+"""No model has so many parameters, MACs, bytes or nanoseconds; all counts fit into 64 bits."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions under which a memory or a latency is meant."""
+    """The conditions of a memory or a latency."""
 
     device: str = "cpu"
     threads: int = 1
     seconds: float | None = None
-    """Audio length; None: that of the MACs."""
+    """Audio length; None stands for the length at which MACs are counted."""
     dtype: str = "float32"
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """One thing to keep at most: `fraction` of the dense model's, or an `absolute` amount."""
+    """The most that may be kept of one quantity: a `fraction` of the dense model, or an `absolute` amount."""
 
     metric: Quantity
     section: str | None = None
@@ -59,13 +62,13 @@ class Constraint:
     """Parameters, MACs, bytes, or nanoseconds."""
     at: Conditions = Conditions()
     names_dtype: bool = field(default=False, compare=False)
-    """Whether the dtype was asked for; a memory without it counts the dtypes that are saved."""
+    """Whether the budget names the dtype; a memory without one counts the dtypes of the saved tensors."""
     table: LatencyTable | None = field(default=None, repr=False, compare=False)
-    """The times of this machine at several widths; needed to resolve a latency."""
+    """The times of this machine at several widths, without which a latency cannot be resolved."""
 
     @property
     def name(self) -> str:
-        """Canonical left-hand side, such as `macs` or `frontend.macs`."""
+        """The left-hand side, such as `macs` or `frontend.macs`."""
         return f"{self.section}.{self.metric}" if self.section else self.metric
 
     @property
@@ -101,7 +104,7 @@ class Constraint:
 def _with_unit(amount: int, units: Mapping[str, int]) -> str:
     """Return an amount that reads back equal: in the largest unit that takes two decimals, or in full.
 
-    A bare number below 1000 would be refused, as nobody means so few parameters or MACs.
+    A bare number below 1000 would be refused, because nobody means so few parameters or MACs.
     """
     for unit, factor in sorted(units.items(), key=lambda pair: -pair[1]):
         if amount >= factor and amount * 100 % factor == 0 and (unit or amount >= 1000):
@@ -137,7 +140,7 @@ def parse_budget(text: str) -> Budget:
 
 @lru_cache(maxsize=64)
 def _read(text: str) -> Budget:
-    """Read a budget; the same text is read once."""
+    """Read a budget; the cache reads each text once."""
     if not text.strip():
         raise BudgetError(f"the budget is empty; {GRAMMAR}.")
     if re.search(rf"=\s*[0-9]+,[0-9]+\s*({UNIT})\s*(,|$)", text):
@@ -162,7 +165,7 @@ def as_budget(given: object) -> Budget:
     """Return the constraints of a budget that is given as text or as constraints.
 
     Raises:
-        BudgetError: it is something else, or the text does not follow the grammar.
+        BudgetError: `given` is something else, or the text does not follow the grammar.
     """
     if isinstance(given, str):
         return parse_budget(given)
@@ -175,14 +178,14 @@ def as_budget(given: object) -> Budget:
 
 
 def asked_dtype(budget: str | Budget) -> str | None:
-    """Return the dtype that a budget counts its memory in, where it names one."""
+    """Return the dtype in which a budget counts its memory; None if it names none."""
     terms = parse_budget(budget) if isinstance(budget, str) else budget
     named = (each.at.dtype for each in terms if each.metric == "memory" and each.names_dtype)
     return next(named, None)
 
 
 def split_budget(text: str) -> list[str]:
-    """Return the terms of a budget as they were written, each with its options."""
+    """Return the terms of a budget as the user wrote them, each with its options."""
     terms: list[str] = []
     for part in text.split(","):
         if terms and part.partition("=")[0].strip() in OPTIONS:
@@ -196,7 +199,7 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
     takes = {"latency": OPTIONS, "memory": ("dtype",)}
     name, _, value = (side.strip() for side in option.partition("="))
     if name not in takes.get(before.metric, ()):
-        raise BudgetError(f"{_in(option, text)} must follow what it belongs to: {GRAMMAR}.")
+        raise BudgetError(f"{_in(option, text)} must follow the term that it belongs to: {GRAMMAR}.")
     at = _conditions_with(before.at, name, value)
     if at is None:
         wanted = f"one of {', '.join(DTYPE_BYTES)}" if name == "dtype" else "a number above 0"
@@ -206,7 +209,7 @@ def _with_option(before: Constraint, option: str, text: str) -> Constraint:
 
 
 def _conditions_with(at: Conditions, name: str, value: str) -> Conditions | None:
-    """Return conditions with one option as it is written; None where the value is not one for it."""
+    """Return conditions with one option set from its text; None if the option cannot have the value."""
     if name == "threads":
         threads = int(value) if re.fullmatch("[0-9]{1,6}", value) else 0
         return replace(at, threads=threads) if threads else None
@@ -218,7 +221,7 @@ def _conditions_with(at: Conditions, name: str, value: str) -> Conditions | None
 
 def _parse_part(part: str, text: str) -> Constraint:
     if part.partition("=")[0].strip() in OPTIONS:
-        raise BudgetError(f"{_in(part, text)} must follow what it belongs to: {GRAMMAR}.")
+        raise BudgetError(f"{_in(part, text)} must follow the term that it belongs to: {GRAMMAR}.")
     match = PATTERN.fullmatch(part)
     if match is None or len(match["number"]) > LONGEST:
         raise BudgetError(f"cannot read {_in(part, text)}; {_did_you_mean(part)}{GRAMMAR}.")
@@ -250,7 +253,7 @@ def _amount(metric: Quantity, number: Fraction, unit: str) -> tuple[float | None
     """Return the fraction or the absolute amount.
 
     Raises:
-        ValueError: there is no such amount; it says why.
+        ValueError: there is no such amount; the message says why.
     """
     if unit == "%":
         fraction = float(number / 100) if number <= 100 else 0.0
@@ -268,7 +271,7 @@ def _amount(metric: Quantity, number: Fraction, unit: str) -> tuple[float | None
 
 
 def _did_you_mean(given: object) -> str:
-    """Return `did you mean macs=50%? ` where the meaning can be guessed, else nothing."""
+    """Return a question such as `did you mean macs=50%? ` if the meaning can be guessed; else ""."""
     likely = [each for each in likely_budgets(str(given), OPTIONS) if _can_be_read(each)]
     return f"did you mean {' or '.join(likely)}? " if likely else ""
 

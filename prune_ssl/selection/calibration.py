@@ -1,4 +1,4 @@
-"""Calibration: evidence about units from a few batches: gradients of the loss, or sizes of inputs."""
+"""Calibration: gathers evidence about units from a few batches: gradients of the loss, or sizes of inputs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ Batch = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence that a criterion may look at; parts that need data are empty unless it asked for them."""
+    """The evidence that a criterion may use; the fields that need data are empty unless it asked for them."""
 
     parameters: Mapping[str, torch.Tensor]
     first: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def unit_sums(group: Group, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 @contextmanager
 def evaluating(models: Iterable[nn.Module]) -> Iterator[None]:
-    """Put models in eval mode for the duration; afterwards every submodule has the mode that it had."""
+    """Put models in eval mode inside the block; afterwards every submodule has its old mode again."""
     modes = [(module, module.training) for model in models for module in model.modules()]
     for module, _ in modes:
         module.training = False
@@ -63,7 +63,7 @@ def evaluating(models: Iterable[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def _differentiable(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Let frozen parameters have gradients for the duration."""
+    """Let frozen parameters have gradients inside the block."""
     frozen = [parameter for parameter in parameters if not parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)
@@ -80,7 +80,7 @@ def gather_gradients(
     """Return `Evidence.first` and `Evidence.second` over `batches`; `.grad` fields are not touched.
 
     Raises:
-        BudgetError: there is no batch, or the model gives no loss for one.
+        BudgetError: there is no batch, or the model gives no loss for a batch.
     """
     known = dict(model.named_parameters())
     touched = {part.parameter for group in graph.groups.values() for part in group.slices}

@@ -1,13 +1,11 @@
-"""Choosing: a keep from a criterion and a budget, in one shot."""
+"""select(): makes a keep from a criterion and a budget, in one shot."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypedDict
 
 from torch import nn
-from typing_extensions import Unpack
 
 from prune_ssl.selection.budget import Budget
 from prune_ssl.selection.calibration import Batch
@@ -21,7 +19,7 @@ from prune_ssl.tracing.arguments import as_model_and_graph
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """How units are scored and compared."""
+    """The criterion that scores units, and the way in which their scores are compared."""
 
     criterion: str = "magnitude"
     """A key of `CRITERIA`."""
@@ -31,16 +29,6 @@ class Scoring:
     """Units are compared by rank within their kind, so that kinds are cut about equally."""
 
 
-class SelectSettings(TypedDict, total=False):
-    """Further keyword arguments of `select`, described there."""
-
-    seconds: float
-    batches: Iterable[Batch] | None
-    normalise: Normalise
-    isomorphic: bool
-    layout: Layout
-
-
 def select(
     model: nn.Module | str | Path,
     graph: PruningGraph,
@@ -48,36 +36,37 @@ def select(
     criterion: str = "magnitude",
     round_to: int = 8,
     kinds: Sequence[str] | None = None,
-    **settings: Unpack[SelectSettings],
+    *,
+    seconds: float = 10.0,
+    batches: Iterable[Batch] | None = None,
+    normalise: Normalise = "cost",
+    isomorphic: bool = False,
+    layout: Layout = "hetero",
 ) -> dict[str, tuple[int, ...]]:
     """Choose which units to keep, in one shot, without training.
 
     Args:
-        model: the dense model, or its folder or hub name; its parameters, gradients and modes stay as they
-            are.
-        graph: the graph that `trace(model)` gave.
+        model: the dense model, or its folder or hub name; it is not changed.
+        graph: the result of `trace(model)`.
         budget: the cost to keep, such as "macs=50%" or "params=25M,frontend.macs=40%".
-        criterion: a key of `CRITERIA`, such as a name given to `register_criterion`.
+        criterion: a key of `CRITERIA`.
         round_to: conv and FFN widths become multiples of this.
         kinds: kinds of units that may go, of `KINDS` (None: conv, heads and ffn).
-        **settings: by keyword only:
-            seconds=10.0: audio length at which MACs are counted.
-            batches=None: keyword arguments of the model's forward, a few of them, for criteria that look at
-            data (`taylor` and `fisher` need a loss, so labels as well).
-            normalise="cost": compares units by score per cost saved; "none": by score alone (`random` always
-            does).
-            isomorphic=False: True compares units by rank within their kind, so that kinds are cut about
-            equally.
-            layout="hetero": "stock" chooses only widths that a stock config can express (`to_stock` then
-            makes it a stock model).
+        seconds: audio length at which MACs are counted.
+        batches: a few batches of keyword arguments for the model's forward, for criteria that need data.
+            `taylor` and `fisher` need a loss, so the batches hold labels as well.
+        normalise: "cost" compares units by score per cost saved, "none" by score alone; `random` does that
+            always.
+        isomorphic: compare units by rank within their kind, so that kinds are cut about equally.
+        layout: "stock" chooses only widths that a stock config can express (`to_stock` then makes it a stock
+            model).
 
     Returns:
         group name -> kept units, for every group that lost one; never over the budget.
 
     Raises:
-        BudgetError: a malformed or unreachable budget, an unknown criterion, or one without its batches.
-        ModelError: the graph is another model's.
-        TypeError: a keyword that is none of these.
+        BudgetError: the budget cannot be read or reached, or the criterion is unknown or has no batches.
+        ModelError: the graph belongs to another model.
 
     Example:
         >>> import prune_ssl
@@ -89,18 +78,10 @@ def select(
         >>> graph.cost(keep).macs <= 0.6 * graph.cost().macs
         True
     """
-    unknown = [repr(name) for name in settings if name not in SelectSettings.__annotations__]
-    if unknown:
-        raise TypeError(f"select() got an unexpected keyword argument {unknown[0]}")
     given = as_model_and_graph(model, graph, "select")
-    layout, seconds = settings.get("layout", "hetero"), settings.get("seconds", 10.0)
     bounds = bounds_of(graph, budget, round_to, kinds, layout, seconds)
-    scoring = Scoring(
-        criterion=criterion,
-        normalise=settings.get("normalise", "cost"),
-        isomorphic=settings.get("isomorphic", False),
-    )
-    return choose(given, graph, bounds, scoring, settings.get("batches"))
+    scoring = Scoring(criterion=criterion, normalise=normalise, isomorphic=isomorphic)
+    return choose(given, graph, bounds, scoring, batches)
 
 
 def choose(
@@ -110,10 +91,10 @@ def choose(
     scoring: Scoring,
     batches: Iterable[Batch] | None = None,
 ) -> dict[str, tuple[int, ...]]:
-    """Choose which units to keep within bounds that are resolved already; else as `select`.
+    """Choose which units to keep, as `select` does, within bounds that are resolved already.
 
     Raises:
-        BudgetError: an unknown criterion, or one without its batches.
+        BudgetError: the criterion is unknown, or its batches are missing.
     """
     scores = score_units(model, graph, scoring.criterion, batches)
     criterion = CRITERIA[scoring.criterion]
@@ -127,7 +108,8 @@ def choose(
 def uniform_widths(graph: PruningGraph, bounds: Bounds) -> dict[str, int]:
     """Return widths of one common fraction, the largest that meets every limit.
 
-    Each is rounded down; then the groups that keep the least of themselves go one step up while that fits.
+    Each width is rounded down. Then, while it fits, the group that keeps the smallest part of itself goes one
+    step up.
     """
 
     def at(fraction: float) -> dict[str, int]:

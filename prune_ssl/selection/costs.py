@@ -1,4 +1,4 @@
-"""Cost functions: the quantity that a constraint counts, as a function of the groups' widths."""
+"""Cost functions: the quantity of a constraint as a function of the widths of the groups."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Widths = Mapping[str, int]
 
 
 class CostFunction(Protocol):
-    """A cost as the solver, the gates and the refusals read it; whole numbers for whole widths."""
+    """A cost for the solver, the gates and the refusals; it is a whole number for whole widths."""
 
     def value(self, widths: Widths) -> int:
         """Return the cost."""
@@ -27,7 +27,7 @@ class CostFunction(Protocol):
         ...
 
     def change(self, group: str, width: int, widths: Widths) -> int:
-        """Return by how much the cost changes when `group` goes from its width in `widths` to `width`."""
+        """Return the change of the cost when `group` goes from its width in `widths` to `width`."""
         ...
 
     def coupled(self, group: str) -> set[str]:
@@ -80,15 +80,20 @@ class PolynomialCost:
         return self.factor * self.polynomial.expected(widths) + self.constant
 
 
-BUFFER_BYTES = 8  # at most, of one entry of a buffer: a batch norm counts its batches in an int64
+BUFFER_BYTES = 8
+"""The most bytes of one entry of a buffer: a batch norm counts its batches in an int64."""
 
 
 def saved_overhead(graph: PruningGraph, itemsize: int | None = None) -> int:
-    """Return an upper bound of the bytes of a saved model that are no parameter's values.
+    """Return an upper bound of the bytes of a saved model beyond the values of its parameters.
 
-    A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. No
-    smaller model has a longer one: names stay or go, and numbers lose digits. Running statistics of norms are
-    counted as in the dense model. `itemsize` is that of every number; None: of each tensor as it is saved.
+    A safetensors file starts with 8 bytes and a JSON header (name, dtype, shape, offsets), padded to 8. A
+    smaller model has no longer header: names stay or go, and numbers lose digits. Running statistics of norms
+    are counted as in the dense model.
+
+    Args:
+        graph: the traced model.
+        itemsize: bytes of every number; None takes the dtype in which each tensor is saved.
     """
     kept = sum(BUFFER_BYTES * prod(shape) for shape in graph.buffers.values())
     shapes = {**graph.shapes, **graph.buffers}

@@ -1,4 +1,4 @@
-"""Criteria: one-shot scores of units, as a table name -> function and the evidence that it needs."""
+"""Criteria: the table of one-shot scores of units, each a function and the evidence that it needs."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,35 +25,36 @@ Normalise = Literal["cost", "none"]
 
 
 def magnitude(group: Group, evidence: Evidence) -> torch.Tensor:
-    """Squared L2 norm of a unit's weights, later made relative (see Criterion). Returns (units,) float64.
+    """Return the squared L2 norm of each unit's weights, (units,) float64; later it is made relative.
 
-    Norm slices do not count: the scale of a channel before a normalisation says nothing of its use.
+    The slices of norms do not count: the scale of a channel before a normalisation says nothing of its use.
     """
     squares = {path: weight.detach().double().square() for path, weight in _weights(group, evidence).items()}
     return unit_sums(group, squares)
 
 
 def taylor(group: Group, evidence: Evidence) -> torch.Tensor:
-    """First-order change of the loss when a unit goes: mean over batches of |sum of w g|, all its slices.
+    """Return the first-order change of the loss when a unit goes, (units,): the mean of |sum of w g|.
 
-    (Molchanov et al. 2019, eq. 8, group-wise.) Returns (units,).
+    The sum is over all slices of a unit, the mean over batches (Molchanov et al. 2019, eq. 8, group-wise).
     """
     return evidence.first[group.name]
 
 
 def fisher(group: Group, evidence: Evidence) -> torch.Tensor:
-    """Second-order change of the loss under the diagonal Fisher matrix: 1/2 sum of w^2 E[g^2], all slices.
+    """Return the second-order change of the loss when a unit goes, (units,): 1/2 sum of w^2 E[g^2].
 
-    (Theis et al. 2018, eq. 7, with the sum over a unit's weights.) The mean is over batches, so it is sharper
-    the smaller they are. Returns (units,).
+    The Fisher matrix is taken as diagonal, and the sum is over all slices of a unit (Theis et al. 2018,
+    eq. 7). The mean is over batches, so that smaller batches give a sharper estimate.
     """
     return 0.5 * evidence.second[group.name]
 
 
 def activation(group: Group, evidence: Evidence) -> torch.Tensor:
-    """Sum of |W_ij| rms(X_j) over the columns that read a unit (Sun et al. 2024, Wanda), later made relative.
+    """Return the sum of |W_ij| rms(X_j) over the columns that read a unit, (units,) float64.
 
-    Nothing reads a whole block or layer by columns: it scores as the mean one. Returns (units,) float64.
+    This is the score of Wanda (Sun et al. 2024); later it is made relative. No columns read a whole block or
+    layer, so that all of these have the same score.
     """
     readers = group.of_role("consumer")
     scores = torch.zeros(group.size, dtype=torch.float64) if readers else torch.ones(group.size).double()
@@ -65,9 +66,9 @@ def activation(group: Group, evidence: Evidence) -> torch.Tensor:
 
 
 def random(group: Group, evidence: Evidence) -> torch.Tensor:
-    """Uniform scores from torch's global generator: the baseline that any criterion must beat.
+    """Return uniform scores from torch's global generator: the baseline that any criterion must beat.
 
-    `select` compares them as they are, never by cost: a dear unit is as likely to go as a cheap one.
+    `select` never divides them by the cost, so that a dear unit is as likely to go as a cheap one.
     """
     return torch.rand(group.size, dtype=torch.float64)
 
@@ -82,10 +83,11 @@ def _weights(group: Group, evidence: Evidence) -> dict[str, torch.Tensor]:
 def _relative(
     graph: PruningGraph, scores: Mapping[str, torch.Tensor], evidence: Evidence
 ) -> dict[str, torch.Tensor]:
-    """Return scores over the mean of those they are compared with, times the number of weights of a unit.
+    """Return scores divided by the mean of their peers, times the number of weights of a unit.
 
-    A unit is compared with the others of its group, a whole block or layer with those of its kind. The count
-    makes a head worth more than a neuron, and a block about as much as its units together.
+    The peers of a unit are the units of its group. The peers of a whole block or layer are all blocks or
+    layers. The number of weights makes a head worth more than a neuron, and a block about as much as all its
+    units.
     """
     alone: dict[str, list[torch.Tensor]] = {}
     for name, group in graph.groups.items():
@@ -106,13 +108,13 @@ class Criterion:
     score: Callable[[Group, Evidence], torch.Tensor]
     """Returns a score for each unit of a group, (units,): finite, 0 or more, higher means keep."""
     needs: Literal["weights", "gradients", "inputs"] = "weights"
-    """Beside the weights: gradients of the loss, or sizes of the inputs of consumers, on some batches."""
+    """The evidence: weights alone, or also gradients of the loss, or input sizes of consumers, on batches."""
     relative: bool = False
-    """Scores of different groups cannot be compared until each is over its mean, times the weight count."""
+    """Whether scores of different groups compare only after division by the mean of their peers."""
     by_cost: bool = True
-    """Whether scores may be compared by cost saved."""
+    """Whether scores may be divided by the cost saved."""
     evenly: bool = False
-    """All groups are cut by one fraction; scores choose within a group only."""
+    """Whether all groups are cut by one fraction, so that scores choose within a group only."""
 
 
 CRITERIA: dict[str, Criterion] = {

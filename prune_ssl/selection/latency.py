@@ -1,4 +1,4 @@
-"""Latency as a cost: a table of measured times, interpolated between the widths that were measured."""
+"""Latency as a cost: a table of measured times, with interpolation between the measured widths."""
 
 import json
 from bisect import bisect_right
@@ -22,11 +22,11 @@ class Segment:
     name: str
     axes: tuple[str, ...]
     grid: tuple[tuple[int, ...], ...]
-    """The widths of each axis at which it was measured, ascending."""
+    """The measured widths of each axis, ascending."""
     times_ns: tuple[int, ...]
-    """One for each point of the grid, the last axis fastest; they do not fall when a width grows."""
+    """The time of each point of the grid, the last axis fastest; a time never falls when a width grows."""
     factors: tuple[str, ...] = ()
-    """Groups around it (whole blocks, layers): without one of them it takes no time."""
+    """The blocks and layers around the module; if one of them goes, the module takes no time."""
 
     def at(self, widths: Mapping[str, int]) -> int:
         """Return the time in ns, (bi)linear between the measured points."""
@@ -52,19 +52,19 @@ class LatencyTable:
     """The times of one model's modules on one machine, under one set of conditions. Plain data."""
 
     machine: dict[str, str]
-    """Processor, library versions; a table of another machine is not used."""
+    """Processor and library versions; a table of another machine is not used."""
     device: str
     threads: int
     seconds: float
     dtype: str
     dense_ns: int
-    """The whole dense model, measured."""
+    """The measured time of the whole dense model."""
     rest_ns: int
     """The part of the time that no group changes."""
     segments: tuple[Segment, ...]
 
     def without(self, gone: Collection[str]) -> "LatencyTable":
-        """Return the table of a model that has lost these groups whole, and their modules' time with them."""
+        """Return the table without the modules of groups that the model has lost as a whole."""
         left = tuple(part for part in self.segments if not set(gone) & {*part.axes, *part.factors})
         return replace(self, segments=left)
 
@@ -77,7 +77,7 @@ class LatencyTable:
         """Read a table that `to_json` wrote.
 
         Raises:
-            BudgetError: it is not a table, or one of another version.
+            BudgetError: the text is no table, or a table of another version.
         """
         try:
             data = json.loads(text)
@@ -96,12 +96,12 @@ class LatencyTable:
             return cls(**data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BudgetError(
-                f"not a latency table ({error}); delete it, it is then measured anew."
+                f"not a latency table ({error}); delete it, so that the next run measures it again."
             ) from error
 
 
 class LatencyCost:
-    """A LatencyTable as a cost in nanoseconds for the widths of one graph."""
+    """A LatencyTable as the cost, in nanoseconds, of the widths of one graph."""
 
     def __init__(self, table: LatencyTable, graph: PruningGraph) -> None:
         self.table = table
@@ -126,7 +126,7 @@ class LatencyCost:
         if not parts:
             return 0
         grids = [part.grid[part.axes.index(group)] for part in parts if group in part.axes]
-        low, high = (grids[0][0], grids[0][-1]) if grids else (0, 1)  # blocks and layers are there or not
+        low, high = (grids[0][0], grids[0][-1]) if grids else (0, 1)  # a block or layer is there or not
         return round(self.change(group, high, {**widths, group: low}) / (high - low))
 
     def change(self, group: str, width: int, widths: Mapping[str, int]) -> int:
@@ -142,8 +142,8 @@ class LatencyCost:
     def worthwhile(self, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
         """Drop allowed widths for which a wider one takes no longer on this machine.
 
-        Where a group is the only axis of its module, widths that were not measured go too. The smallest and
-        the largest are always kept.
+        If a group is the only axis of its module, widths without a measurement are dropped too. The smallest
+        and the largest are always kept.
         """
         return {name: self._worthwhile(name, list(options)) for name, options in widths.items()}
 
@@ -165,7 +165,7 @@ class LatencyCost:
 
 
 class _Arrays:
-    """The table as padded tensors, so that all segments are interpolated at once."""
+    """The table as padded tensors, in which all segments are interpolated at once."""
 
     def __init__(self, table: LatencyTable, groups: Sequence[str]) -> None:
         number = {name: index for index, name in enumerate(groups)}

@@ -1,4 +1,4 @@
-"""Limits: a budget resolved for one model, and the widths that its groups may end with."""
+"""Limits: resolves a budget for one model, with the widths that its groups may end with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from prune_ssl.tracing import PruningGraph
 
 @dataclass(frozen=True)
 class Limit:
-    """A constraint resolved for one model: an integer that the small model must not exceed."""
+    """A constraint of one model as a whole number that the small model must not exceed."""
 
     constraint: Constraint
     maximum: int
@@ -29,9 +29,9 @@ class Limit:
 
 @dataclass(frozen=True)
 class Bounds:
-    """All that a cut of one model must obey: made once by `bounds_of`, then handed on.
+    """The limits and widths of a cut of one model; `bounds_of` makes them once, and they are handed on.
 
-    `widths` are those that each group may end with; groups of one tie end with the same width.
+    `widths` has the widths that each group may end with. The groups of one tie end with the same width.
     """
 
     limits: tuple[Limit, ...]
@@ -40,7 +40,7 @@ class Bounds:
 
     @property
     def budget(self) -> Budget:
-        """The constraints that the limits were resolved from."""
+        """The constraints from which the limits were resolved."""
         return tuple(limit.constraint for limit in self.limits)
 
     def hold(self, widths: Widths) -> bool:
@@ -71,7 +71,7 @@ def bounds_of(
         budget: text or parsed constraints.
         round_to: conv and FFN widths become multiples of this.
         kinds: kinds of units that may go, of `KINDS` (None: `UNIT_KINDS`).
-        layout: "stock" leaves only the widths that a stock config can say.
+        layout: "stock" leaves only the widths that a stock config can state.
         seconds: audio length at which MACs are counted.
 
     Raises:
@@ -98,7 +98,7 @@ def resolve(
 
     Args:
         budget: text or parsed constraints.
-        graph: the traced model; percentages refer to its own (dense) cost, unprunable parts included.
+        graph: the traced model; percentages refer to its dense cost, in which parts that stay are counted.
         widths: allowed widths of every group, smallest first.
         seconds: audio length at which MACs are counted.
 
@@ -131,7 +131,7 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
     if constraint.metric == "latency":
         if constraint.table is None:
             raise BudgetError(
-                f"budget {constraint}: what widths cost on this machine is not known. Give "
+                f"budget {constraint}: the time that each width takes on this machine is not known. Give "
                 "prune_ssl.with_latency(model, graph, budget, seconds) as the budget, which measures it once "
                 "(PruningTrainer and the command line do so themselves)."
             )

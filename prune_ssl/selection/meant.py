@@ -1,4 +1,4 @@
-"""Meant: the likely meanings of a budget that breaks the grammar, as texts that may follow it."""
+"""Meant: guesses the meaning of a budget that breaks the grammar, as texts that may follow it."""
 
 import re
 import unicodedata
@@ -37,8 +37,8 @@ def likely_budgets(text: str, options: Iterable[str]) -> list[str]:
     """Return the likely meanings of a term of a budget: an option, several terms, or one.
 
     Args:
-        text: the term as it was given.
-        options: names of options, as `threads`.
+        text: the term as the user wrote it.
+        options: names of options, such as `threads`.
     """
     left, equals, value = text[:200].partition("=")
     option = get_close_matches(left.strip().lower(), list(options), n=1, cutoff=0.7)
@@ -76,7 +76,7 @@ def _likely_terms(term: str) -> list[str]:
 
 
 def _unit(written: str) -> tuple[str, str]:
-    """Return the unit, and the quantity that was written in one word with it (`gmacs`, `mparams`)."""
+    """Return the unit, and the quantity in one word with it, as in `gmacs` or `mparams`."""
     if written in OF_UNIT or not written:
         return written, ""
     for metric in sorted(METRICS, key=len, reverse=True):
@@ -104,7 +104,7 @@ def _amounts(kind: str, amount: Fraction, unit: str, negative: bool) -> Iterable
     if shown == "%" or (not shown and 0 < amount < 1):
         name = "macs" if kind in ("", "flops") else kind
         percent = value if shown == "%" else 100 * value
-        if negative:  # taken away, where a budget says what stays
+        if negative:  # the user wrote the part to remove, a budget says the part to keep
             yield name, 100 - percent, "%"
         yield name, percent, "%"
         return
@@ -132,9 +132,12 @@ def _kinds_of(unit: str) -> list[str]:
 
 
 def plain(value: Fraction) -> str:
-    """Return a fraction whose denominator divides a power of ten as a decimal without an exponent.
+    """Return a fraction as a decimal without an exponent.
 
-    Of another one, four digits behind the point.
+    If the denominator divides no power of ten, the decimal has four digits behind the point.
+
+    >>> plain(Fraction(3, 8)), plain(Fraction(1, 3))
+    ('0.375', '0.3333')
     """
     places = 0
     while places < 400 and (value * 10**places).denominator > 1:

@@ -1,4 +1,4 @@
-"""The solver: from scores of units to a keep that meets every limit exactly and leaves no room unused."""
+"""The solver: makes a keep from scores of units; it meets every limit and leaves no room unused."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,8 @@ from prune_ssl.tracing import PruningGraph
 
 FORCED_STEPS = (-1, 1, -2, 2)
 """Local search tries each of these steps on one group and repairs the others."""
-LEAST_GAIN = 1e-9  # relative; below it a gain is rounding, and taking it could go round in circles
+LEAST_GAIN = 1e-9
+"""A smaller gain, relative to the total, is rounding; a search that took it could go round in circles."""
 
 
 def solve(
@@ -21,20 +22,20 @@ def solve(
     start: Mapping[str, int] | None = None,
     improve: bool = True,
 ) -> dict[str, tuple[int, ...]]:
-    """Choose the units to keep: the best-scored ones, within every limit, no allowed step up still fitting.
+    """Choose the best-scored units within every limit, so that no allowed step up would fit.
 
-    A knapsack over groups whose cost is a product of widths. Greedy on worth lost per cost saved: from
-    `start` (default: everything) it lowers widths until every limit holds, then raises widths, best worth per
-    cost first, while anything fits. Then it forces single groups a step or two up or down, repairs the others
-    greedily, and takes the outcome where it keeps more worth, until none does. The result is never over a
-    limit; tests of the solver measure how near to the optimum it is where that can be enumerated.
+    The problem is a knapsack over groups, and the cost is a product of widths. The search is greedy on worth
+    lost per cost saved. From `start` (default: everything) it lowers widths until every limit holds. Then it
+    raises widths, best worth per cost first, while anything fits. At last it forces single groups a step or
+    two up or down, repairs the others greedily, and takes each outcome that keeps more worth. The result is
+    never over a limit. The tests enumerate small problems to see how near it is to the optimum.
 
     Args:
         graph: the traced model.
         scores: group -> (units,) scores, non-negative, comparable across groups.
-        bounds: limits, allowed widths and ties; the smallest widths must meet the limits (`resolve` checks
-            that).
-        start: group -> width to start from (rounded to an allowed one), such as expected gate counts.
+        bounds: limits, allowed widths and ties. The smallest widths must meet the limits; `resolve` checks
+            that.
+        start: group -> width to start from, such as expected gate counts; it is rounded to an allowed width.
         improve: False stops after the greedy part, which stays near `start`.
 
     Returns:
@@ -54,7 +55,7 @@ def solve(
     best = max(met, key=Point.total)
     if best.violated():
         raise BudgetError(
-            "the budget is below what the least allowed widths cost: raise it, or allow more kinds, a "
+            "the budget is below the cost of the least allowed widths: raise it, or allow more kinds, a "
             "smaller round_to or layout 'hetero'."
         )
     return {
@@ -72,7 +73,7 @@ def _solved_from(problem: Problem, start: Indices, improve: bool) -> Point:
 
 
 def _lower_until_met(point: Point, but: str = "") -> bool:
-    """Lower widths until every limit holds, leaving group `but` alone; say whether that was possible."""
+    """Lower widths of all groups except `but` until every limit holds; return whether that was possible."""
     while point.violated():
         best: tuple[float, str, int, list[int]] | None = None
         for name in point.problem.moves:
@@ -88,8 +89,8 @@ def _lower_until_met(point: Point, but: str = "") -> bool:
 def _least_saving_step(point: Point, name: str) -> tuple[float, int, list[int]] | None:
     """Return (worth lost per cost saved, step, changes) of the least step down that saves anything.
 
-    A measured cost may stay the same over several steps; where the whole way down saves nothing, no part
-    of it does.
+    A measured cost may stay the same over several steps. If the whole way down saves nothing, no part of it
+    does.
     """
     steps = point.at[name]
     if not steps or not (point.saved(name, -1) or point.saved(name, -steps)):
@@ -100,7 +101,7 @@ def _least_saving_step(point: Point, name: str) -> tuple[float, int, list[int]] 
 
 
 def _raise_while_fits(point: Point, but: str = "") -> None:
-    """Raise widths, best worth per cost first, while anything fits, leaving group `but` alone."""
+    """Raise widths of all groups except `but`, best worth per cost first, while anything fits."""
     while True:
         best: tuple[float, str, list[int]] | None = None
         for name in point.problem.moves:
@@ -117,7 +118,7 @@ def _raise_while_fits(point: Point, but: str = "") -> None:
 
 
 def _improved(point: Point) -> Point:
-    """Force one group a few steps, repair the others, keep the outcome if it is worth more; until none is."""
+    """Force one group a few steps and repair the others; repeat while an outcome is worth more."""
     found: Point | None = point
     while found is not None:
         found = None
@@ -129,7 +130,7 @@ def _improved(point: Point) -> Point:
 
 
 def _forced(point: Point, name: str, by: int) -> Point | None:
-    """Return the repaired point after a forced step of one group, where it is worth more; else None."""
+    """Return the repaired point after a forced step of one group if it is worth more; else None."""
     step = point.step(name, by)
     if step is None:
         return None

@@ -1,4 +1,4 @@
-"""Steps: one solve as data, and a point of its search with the cost and the worth of each step from there."""
+"""Steps: the data of one solve, and a point of its search with cost and worth of each step from there."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -27,7 +27,7 @@ def worth(group: Group, scores: torch.Tensor, widths: Sequence[int]) -> NDArray[
 
 
 def worthwhile_widths(bounds: Bounds) -> dict[str, list[int]]:
-    """Return the allowed widths without those that a limit's cost drops, and equal ones for tied groups."""
+    """Return the allowed widths that the cost of no limit drops; tied groups get the same widths."""
     widths = {name: list(options) for name, options in bounds.widths.items()}
     for limit in bounds.limits:
         widths = limit.cost.worthwhile(widths)
@@ -100,11 +100,11 @@ class Point:
         self.problem, self.at = problem, dict(at)
         self.widths = {name: problem.widths[name][index] for name, index in self.at.items()}
         self.costs = [limit.cost.value(self.widths) for limit in problem.limits]
-        # Steps cost the same until a coupled group moves: most are looked up, by the first group that moves.
+        # A step keeps its cost until a coupled group moves, so that most steps are looked up here.
         self.known: dict[str, dict[int, tuple[float, list[int]] | None]] = {}
 
     def copy(self) -> "Point":
-        """Return the same point, which moves apart from this one."""
+        """Return a copy of the point that moves on its own."""
         made = copy(self)
         made.at, made.widths, made.known = dict(self.at), dict(self.widths), dict(self.known)
         return made
@@ -114,7 +114,7 @@ class Point:
         return float(sum(self.problem.worth[name][index] for name, index in self.at.items()))
 
     def step(self, name: str, by: int) -> tuple[float, list[int]] | None:
-        """Return (worth, cost change for each limit) of moving groups by steps, or None beyond their end."""
+        """Return (worth, cost change for each limit) of a move by steps; None if there is no such width."""
         known = self.known.setdefault(name, {})
         if by not in known:
             index = self.at[name] + by
@@ -130,7 +130,7 @@ class Point:
             each = [limit.cost.change(name, width, now) for limit in problem.limits]
             changes = [total + change for total, change in zip(changes, each, strict=True)]
             gain += float(problem.worth[name][index] - problem.worth[name][self.at[name]])
-            now = {**now, name: width} if len(tied) > 1 else now  # the next one's change may depend on it
+            now = {**now, name: width} if len(tied) > 1 else now  # the next change may depend on it
         return abs(gain), changes
 
     def move(self, name: str, by: int, changes: Sequence[int]) -> None:

@@ -1,8 +1,8 @@
-"""The stock layout: the sizes that the config of a transformers class has, as allowed widths and ties.
+"""The stock layout: the sizes in the config of a transformers class, as allowed widths and ties.
 
 A stock config has a width for every convolution, one FFN width for all layers, and a number of layers. Its
 heads are hidden size / head count wide, so heads and hidden size stay; so does a conformer's convolution
-module.
+module, and a frontend whose config has no widths for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ STOCK_KINDS = ("conv", "ffn", "layer")
 
 
 def stock_widths(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-    """Return those of the allowed widths that a stock config can express."""
+    """Return the allowed widths that a stock config can state."""
     return {
         name: [width for width in options if width or not _must_stay(graph, name)]
         if _may_shrink(graph, name)
@@ -26,7 +26,7 @@ def stock_widths(graph: PruningGraph, widths: Mapping[str, Sequence[int]]) -> di
 
 
 def stock_ties(graph: PruningGraph) -> list[list[str]]:
-    """Return the groups that a stock config gives one width."""
+    """Return the groups for which a stock config has one width."""
     tied = [name for name, group in graph.groups.items() if group.kind == "ffn"]
     return [tied] if len(tied) > 1 else []
 
@@ -37,12 +37,15 @@ def ties_of(graph: PruningGraph, layout: Layout) -> list[list[str]]:
 
 
 def _may_shrink(graph: PruningGraph, name: str) -> bool:
-    kind = graph.groups[name].kind
-    return kind in STOCK_KINDS and (kind != "conv" or name.startswith("conv."))
+    kind, family = graph.groups[name].kind, FAMILIES.get(graph.family)
+    if kind != "conv":
+        return kind in STOCK_KINDS
+    stated = family is None or family.classes is None or family.states_conv_widths
+    return stated and name.startswith("conv.")
 
 
 def _must_stay(graph: PruningGraph, name: str) -> bool:
-    """FFNs cannot be empty in a stock model; a first layer may hold the position bias of all."""
+    """Return whether a group cannot be empty: an FFN, or a first layer with the position bias of all."""
     if graph.groups[name].kind == "ffn":
         return True
     family = FAMILIES.get(graph.family)

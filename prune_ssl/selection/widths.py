@@ -6,9 +6,11 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.selection.stock import Layout, stock_widths
 from prune_ssl.tracing import Group, PruningGraph
 
-UNIT_KINDS = ("conv", "heads", "ffn")  # pruned by default
+UNIT_KINDS = ("conv", "heads", "ffn")
+"""The kinds that are pruned by default."""
 KINDS = (*UNIT_KINDS, "hidden", "head_dim", "block", "layer")
-ROUNDED_KINDS = ("conv", "ffn", "head_dim")  # heads are whole by nature
+ROUNDED_KINDS = ("conv", "ffn", "head_dim")
+"""The kinds whose widths are rounded."""
 
 AllowedWidths = Mapping[str, Sequence[int]]
 """Group -> the widths that it may end with, ascending."""
@@ -22,12 +24,12 @@ def allowed_widths(
 ) -> dict[str, list[int]]:
     """Return the widths that each group may end with, smallest first.
 
-    Widths of convolutions, FFNs and heads' dimensions are multiples of `round_to`, or the full width; zero
-    where a group may empty. A kind that is not in `kinds` (None: `UNIT_KINDS`) keeps its full width, and so
-    does a group that layout `stock` cannot make narrower.
+    Widths of convolutions, FFNs and head dimensions are multiples of `round_to`, or the full width. Zero is
+    among them if the group may become empty. A kind that is not in `kinds` (None: `UNIT_KINDS`) keeps its
+    full width, and so does a group that layout `stock` cannot make narrower.
 
     Raises:
-        BudgetError: a kind that is none of `KINDS`.
+        BudgetError: a kind is not in `KINDS`.
     """
     prunable = UNIT_KINDS if kinds is None else check_kinds(kinds)
     widths = {
@@ -38,7 +40,7 @@ def allowed_widths(
 
 
 def check_kinds(kinds: Sequence[str]) -> Sequence[str]:
-    """Return `kinds`; raise BudgetError where they are none or not of `KINDS`."""
+    """Return `kinds`; raise BudgetError if there are none, or one is not in `KINDS`."""
     if not kinds or set(kinds) - set(KINDS):
         raise BudgetError(f"kinds: found {list(kinds)}, wanted some of {', '.join(KINDS)}.")
     return kinds

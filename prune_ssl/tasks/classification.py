@@ -154,7 +154,7 @@ def require_distinct(labels: Sequence[str], task: str) -> None:
 
 def has_classifier(model: PreTrainedModel) -> bool:
     """Return whether `model` classifies whole clips."""
-    return type(model).__name__.endswith("ForSequenceClassification")
+    return type(model).__name__.endswith(("ForSequenceClassification", "ForAudioClassification"))
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:

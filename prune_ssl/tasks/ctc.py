@@ -17,7 +17,7 @@ from transformers import (
     AutoModelForCTC,
     EvalPrediction,
     PreTrainedModel,
-    Wav2Vec2FeatureExtractor,
+    SequenceFeatureExtractor,
     Wav2Vec2Processor,
 )
 from typing_extensions import Self
@@ -194,7 +194,7 @@ class Recognition(Task):
         known = np.where(indices < len(self.tokenizer), indices, self.tokenizer.pad_token_id)
         return plain(self.tokenizer.decode(known.tolist()))
 
-    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+    def processor(self, extractor: SequenceFeatureExtractor) -> Processor:
         """Return a processor of the feature extractor and the tokenizer."""
         return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=self.tokenizer)
 

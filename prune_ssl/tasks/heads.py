@@ -13,11 +13,13 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models import backbone_of
 from prune_ssl.models.origin import hand_on_origin, origin_of
 
 NAMES = {
     "ForCTC": "a CTC head",
     "ForSequenceClassification": "a classification head",
+    "ForAudioClassification": "a classification head",
     "ForAudioFrameClassification": "a head for frames",
     "ForXVector": "an x-vector head",
     "ForPreTraining": "a pre-training head",
@@ -185,7 +187,7 @@ def with_fresh_head(
             f"{type(model).__name__}: transformers cannot put a {kind} head on it "
             f"({str(error).splitlines()[0]}): choose a model of a family that has one, such as wav2vec2"
         ) from error
-    setattr(fresh, fresh.base_model_prefix, model.base_model)
+    fresh.set_submodule(backbone_of(fresh)[0], backbone_of(model)[1])
     hand_on_origin(model, fresh)
     # Each submodule of transformers holds the config, and all must hold the same object.
     for module in fresh.modules():

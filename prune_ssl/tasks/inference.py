@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoFeatureExtractor, PreTrainedModel, Wav2Vec2FeatureExtractor, pipeline
+from transformers import AutoFeatureExtractor, PreTrainedModel, SequenceFeatureExtractor, pipeline
 
 from prune_ssl.data import SpeechCollator, Waveform, read_waveform, waveform_problem
 from prune_ssl.errors import DataError, ModelError
@@ -105,7 +105,7 @@ def _labels_clips(model: PreTrainedModel) -> bool:
 
 def _fill(
     model: PreTrainedModel,
-    extractor: Wav2Vec2FeatureExtractor,
+    extractor: SequenceFeatureExtractor,
     slots: Slots,
     files: Sequence[Path],
     best: int,
@@ -164,14 +164,14 @@ def verify(
         yield path, float(cosines(pair, np.array([[0, 1]]))[0])
 
 
-def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
+def load_extractor(source: str) -> SequenceFeatureExtractor:
     """Load a model's feature extractor.
 
     Raises:
         ModelError: `source` has no feature extractor that can be read.
     """
     try:
-        found: Wav2Vec2FeatureExtractor = AutoFeatureExtractor.from_pretrained(
+        found: SequenceFeatureExtractor = AutoFeatureExtractor.from_pretrained(
             str(locate(source).folder), trust_remote_code=False
         )
     except ModelError:
@@ -186,7 +186,7 @@ def load_extractor(source: str) -> Wav2Vec2FeatureExtractor:
 
 @torch.inference_mode()
 def _logits(
-    model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, samples: Waveform
+    model: PreTrainedModel, extractor: SequenceFeatureExtractor, samples: Waveform
 ) -> npt.NDArray[np.float32]:
     """Return the logits (T, V) of a recording (N,). A long one is cut into pieces with margins of a sixth.
 
@@ -211,7 +211,7 @@ def _logits(
 
 def _load(
     source: str, fits: Callable[[PreTrainedModel], bool], wanted: str, allow_pickle: bool
-) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
+) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     model = load_model(source, allow_pickle=allow_pickle)
     if not fits(model):
         raise ModelError(f"{source} is a {type(model).__name__}: wanted a model that {wanted}")
@@ -227,7 +227,7 @@ def _require_embedding(path: Path, samples: Waveform, model: PreTrainedModel) ->
         )
 
 
-def _read(files: Sequence[Path], extractor: Wav2Vec2FeatureExtractor) -> Iterator[tuple[Path, Waveform]]:
+def _read(files: Sequence[Path], extractor: SequenceFeatureExtractor) -> Iterator[tuple[Path, Waveform]]:
     for path in files:
         samples = read_waveform(path, extractor.sampling_rate)
         problem = waveform_problem(samples)

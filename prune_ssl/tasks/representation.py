@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import ModelError
+from prune_ssl.models import backbone_of
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.tasks.heads import Head, kind_of_head
 from prune_ssl.tasks.task import Task, TaskSettings, TaskSpec
@@ -40,7 +40,7 @@ class NoHead(Head):
         Raises:
             ModelError: the backbone is not a model of transformers.
         """
-        backbone: nn.Module = model.base_model
+        backbone = backbone_of(model)[1]
         if not isinstance(backbone, PreTrainedModel):
             raise ModelError(f"{type(model).__name__}: its backbone is not a model of transformers")
         hand_on_origin(model, backbone)

@@ -56,7 +56,7 @@ def start_(
     model.eval()
     try:
         with torch.no_grad():
-            model(batch["input_values"].to(device=model.device, dtype=model.dtype))
+            model(batch[collator.name].to(device=model.device, dtype=model.dtype))
     finally:
         for handle in handles:
             handle.remove()

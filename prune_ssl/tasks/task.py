@@ -9,7 +9,7 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
-from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, Wav2Vec2FeatureExtractor
+from transformers import EvalPrediction, PreTrainedModel, ProcessorMixin, SequenceFeatureExtractor
 from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
@@ -18,7 +18,7 @@ from prune_ssl.models.arguments import check_types
 from prune_ssl.tasks.beam import BeamSettings
 from prune_ssl.tasks.heads import AutoClass, Head
 
-Processor = Wav2Vec2FeatureExtractor | ProcessorMixin
+Processor = SequenceFeatureExtractor | ProcessorMixin
 Judge = Callable[[EvalPrediction], dict[str, float]]
 """A function for `Trainer(compute_metrics=...)`."""
 Label = int | list[int] | None
@@ -127,7 +127,7 @@ class Task(ABC):
         """Sizes of the parts of a clip's logits that have their own softmax. None: one softmax for all."""
         return None
 
-    def processor(self, extractor: Wav2Vec2FeatureExtractor) -> Processor:
+    def processor(self, extractor: SequenceFeatureExtractor) -> Processor:
         """Return the processor to save with the model, so that `transformers.pipeline` loads the folder."""
         return extractor
 

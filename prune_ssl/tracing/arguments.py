@@ -1,6 +1,4 @@
-"""What people give the verbs that take a model and its graph: in this order, and of one model."""
-
-from typing import Any
+"""Checks the arguments of the verbs that take a model and its graph, in this order and of one model."""
 
 from torch import nn
 
@@ -9,35 +7,36 @@ from prune_ssl.models.arguments import as_model, shown
 from prune_ssl.tracing.graph import PruningGraph
 
 
-def as_model_and_graph(model: Any, graph: Any, verb: str) -> nn.Module:
-    """Return the model of `verb(model, graph, ...)`, loaded where a folder or name is given.
+def as_model_and_graph(model: object, graph: object, verb: str) -> nn.Module:
+    """Return the model of `verb(model, graph, ...)`; it is loaded if a folder or a name is given.
 
     Raises:
-        ModelError: one of both is something else, they are exchanged, or the graph is another model's.
+        ModelError: an argument is something else, both are exchanged, or the graph belongs to another model.
     """
-    check_graph(model, graph, verb)
+    traced = check_graph(model, graph, verb)
     made = as_model(model, verb)
-    check_same_model(made, graph)
+    check_same_model(made, traced)
     return made
 
 
-def check_graph(model: Any, graph: Any, verb: str) -> None:
-    """Refuse what is no graph, and a graph in the model's place.
+def check_graph(model: object, graph: object, verb: str) -> PruningGraph:
+    """Return the graph; refuse another object, and a graph in the place of the model.
 
     Raises:
-        ModelError: so it is.
+        ModelError: `graph` is no graph, or `model` is one.
     """
     if isinstance(model, PruningGraph):
         raise ModelError(f"{verb}: the model comes first, then its graph: {verb}(model, graph, ...).")
     if not isinstance(graph, PruningGraph):
         raise ModelError(
-            f"{verb}: found {shown(graph)} in the graph's place, wanted what prune_ssl.trace(model) gives: "
-            f"{verb}(model, graph, ...)."
+            f"{verb}: found {shown(graph)} in the graph's place, wanted the result of "
+            f"prune_ssl.trace(model): {verb}(model, graph, ...)."
         )
+    return graph
 
 
 def check_same_model(model: nn.Module, graph: PruningGraph) -> None:
-    """Refuse a model whose parameters are not those that `graph` was traced on.
+    """Refuse a model whose parameters differ from those of the traced model.
 
     Raises:
         ModelError: a parameter is missing, new, or of another shape.

@@ -1,10 +1,9 @@
-"""Couplings: what torch-pruning's dependency graph of the twin says goes together, checked op by op."""
+"""Couplings: the slices that torch-pruning's dependency graph of the twin couples, checked op by op."""
 
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,10 +52,9 @@ STRUCTURAL = (tp.ops.OPTYPE.RESHAPE, tp.ops.OPTYPE.EXPAND)
 
 
 class Couplings:
-    """The dependency graph of the twin's backbone, asked for the slices that go with a layer's outputs.
+    """The dependency graph of the twin's backbone, which gives the slices that go with a layer's outputs.
 
-    Heads read the residual stream (and x-vector's pooling cannot be traced), so the graph covers the backbone
-    only.
+    It covers the backbone only: heads read the residual stream, and x-vector pooling cannot be traced.
     """
 
     def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
@@ -66,9 +64,9 @@ class Couplings:
         self.elementwise = ELEMENTWISE | ({"NativeLayerNorm"} if own_norm else set())
         self.paths = {module: path for path, module in twin.named_modules()}
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            # torch-pruning warns of every plain parameter, which we account for.
+            # torch-pruning warns of every plain parameter; prune_ssl accounts for them.
             warnings.simplefilter("ignore")
-            inputs = probe_input(backbone, family, 1.0)
+            inputs = probe_input(backbone, family, getattr(family.input, "seconds", 1.0))
             with on_meta(family):
                 self.graph = tp.DependencyGraph().build_dependency(
                     backbone, inputs, output_transform=_tensors, verbose=False
@@ -81,9 +79,9 @@ class Couplings:
         }
 
     def take_apart(self) -> None:
-        """Unlink the graph, whose nodes hold one another, and the twin, until Python looks for such circles.
+        """Unlink the graph, whose nodes hold one another and the twin.
 
-        In a process that traces many models that is late: 7,000 objects of each trace would wait for it.
+        Python looks for such circles late, and 7,000 objects of each trace would wait for it.
         """
         for node in [*self.graph.module2node.values()]:
             vars(node).clear()
@@ -94,11 +92,11 @@ class Couplings:
 
         Args:
             root_path: path of a Linear or convolution.
-            group: name to call the units by.
-            attention: the units are values on their way through an attention that is known.
+            group: the name of the units.
+            attention: whether the units are values on their way through a known attention.
 
         Raises:
-            TraceError: the units pass through what is not known to keep them apart.
+            TraceError: the units pass through an operation that may mix them.
         """
         root = self.twin.get_submodule(root_path)
         cut = tp.prune_conv_out_channels if isinstance(root, nn.Conv1d) else tp.prune_linear_out_channels
@@ -129,10 +127,10 @@ class Couplings:
 
 @contextmanager
 def _nothing_pruned_since() -> Iterator[None]:
-    """Keep torch-pruning from mapping the indices of the whole graph anew for every group.
+    """Keep torch-pruning from mapping the indices of the whole graph again for every group.
 
-    It maps them when it builds the graph, and again as pruning changes sizes, which here nothing does. For a
-    model of 48 layers that is a third of the time of tracing.
+    It does so because pruning changes sizes, which does not happen here. For a model of 48 layers the mapping
+    takes a third of the time of tracing.
     """
     index_mapping.update_index_mapping = lambda graph: None
     try:
@@ -141,15 +139,15 @@ def _nothing_pruned_since() -> Iterator[None]:
         index_mapping.update_index_mapping = MAP_INDICES
 
 
-def _tensors(outputs: Any) -> list[torch.Tensor]:
-    """Return the tensors of a model's output, be it a mapping or a tuple with gaps."""
+def _tensors(outputs: torch.Tensor | Mapping[str, object] | Iterable[object]) -> list[torch.Tensor]:
+    """Return the tensors in the output of a model: a tensor, a mapping, or a tuple with gaps."""
     if isinstance(outputs, torch.Tensor):
         return [outputs]
-    values = outputs.values() if hasattr(outputs, "values") else outputs
+    values = outputs.values() if isinstance(outputs, Mapping) else outputs
     return [value for value in values if isinstance(value, torch.Tensor)]
 
 
-def _check_transparent(node: Any, group: str, known: set[str]) -> None:
+def _check_transparent(node: tp.dependency.Node, group: str, known: set[str]) -> None:
     if node.type in STRUCTURAL:
         return
     found = re.search(r"\((\w+?)Backward\d*\)", node.name)

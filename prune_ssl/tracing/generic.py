@@ -1,27 +1,36 @@
-"""Unknown models: the groups that the dependency graph alone can justify, and a reason for every refusal."""
+"""Finds the groups of an unknown model that its dependency graph alone justifies, and says why not others."""
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from prune_ssl.errors import ModelError, TraceError
 from prune_ssl.models import Family
+from prune_ssl.models.inputs import Kernels
+from prune_ssl.tracing.cost import Clock
 from prune_ssl.tracing.coupling import Couplings
+from prune_ssl.tracing.example import Example, Inputs, call
 from prune_ssl.tracing.graph import Group
+from prune_ssl.tracing.heads import Attention, HeadRule, miscounted
 from prune_ssl.tracing.roles import norms_of
-from prune_ssl.tracing.twin import probe_input
+from prune_ssl.tracing.twin import on_meta, probe_input
 
 UNKNOWN = Family(name="unknown", library="none")
 
 
-def convolutions_in_order(twin: nn.Module) -> list[str]:
-    """Return the paths of the convolutions as a waveform meets them.
+def unknown_with(example: Example) -> Family:
+    """Return the table of a model of which only an example of its input is known."""
+    return replace(UNKNOWN, input=example, makes_constants=True)
+
+
+def convolutions_in_order(twin: nn.Module, family: Family) -> list[str]:
+    """Return the paths of the convolutions in the order in which the input passes them.
 
     Raises:
-        ModelError: the model does not run on a waveform.
+        ModelError: the model does not run on a waveform, or not on the example that is given.
     """
     paths = {module: path for path, module in twin.named_modules() if isinstance(module, nn.Conv1d)}
     met: list[str] = []
@@ -29,12 +38,18 @@ def convolutions_in_order(twin: nn.Module) -> list[str]:
         module.register_forward_pre_hook(lambda each, _args: met.append(paths[each])) for module in paths
     ]
     try:
-        with torch.no_grad():
-            twin(probe_input(twin, UNKNOWN, 1.0))
-    except Exception as error:  # whatever a stranger's forward raises
+        with torch.no_grad(), on_meta(family):
+            call(twin, probe_input(twin, family, getattr(family.input, "seconds", 1.0)))
+    except Exception as error:  # the forward of a stranger may raise any kind
+        if isinstance(family.input, Example):
+            raise ModelError(
+                f"{type(twin).__name__} does not run on the example's shapes: {error}. Give what its forward "
+                "takes: a tensor, a tuple by position, or a dict by name."
+            ) from error
         raise ModelError(
             f"{type(twin).__name__} is not a speech SSL model that can be traced: it has no Hugging Face "
-            f"config of a known family, and does not run on a waveform of shape (1, 16000): {error}"
+            f"config of a known family, and does not run on a waveform of shape (1, 16000): {error}. Give "
+            "example= with what it takes."
         ) from error
     finally:
         for handle in handles:
@@ -43,21 +58,37 @@ def convolutions_in_order(twin: nn.Module) -> list[str]:
 
 
 class GenericRoles:
-    """Finds every Conv1d and Linear whose outputs go to readers only: frontend channels, FFN neurons."""
+    """Finds every Conv1d and Linear whose outputs go to readers only, and heads by a general rule.
+
+    Attributes:
+        attentions: those that the rule found, whose products count.
+    """
 
     def __init__(self, twin: nn.Module, convs: list[str], couplings: Couplings) -> None:
         self.twin, self.convs, self.couplings = twin, convs, couplings
         self.not_pruned: dict[str, str] = {}
+        self.attentions: list[Attention] = []
+
+    def find_heads(self, inputs: Inputs, samples: int, clocks: dict[str, Clock], kernels: Kernels) -> None:
+        """Find the attentions of the rule that do what it predicts for an input of this length."""
+        rule = HeadRule(self.twin, self.couplings)
+        found = list(rule.attentions())
+        wrong = miscounted(self.twin, inputs, samples, found, clocks, kernels) if found else {}
+        self.attentions = [each for each in found if each.path not in wrong]
+        self.not_pruned |= rule.not_pruned | wrong
 
     def groups(self) -> Iterator[Group]:
-        """Yield the groups, frontend first; name in `not_pruned` what stands in the way of the others."""
+        """Yield the groups, frontend first; `not_pruned` maps every other module to the reason."""
         reached = set(self.couplings.graph.module2node)
         fused = [
             f"{path}." for path, each in self.twin.named_modules() if isinstance(each, nn.MultiheadAttention)
         ]
         linears = [path for path, each in self.twin.named_modules() if isinstance(each, nn.Linear)]
-        for path in [*self.convs, *linears]:
-            module: Any = self.twin.get_submodule(path)
+        heads = [each.group for each in self.attentions if each.group is not None]
+        in_heads = {part.module for group in heads for part in group.of_role("producer")}
+        yield from heads
+        for path in [*self.convs, *(path for path in linears if path not in in_heads)]:
+            module = self.twin.get_submodule(path)
             if path.startswith(tuple(fused)):
                 self.not_pruned[path.rpartition(".")[0]] = (
                     "the graph cannot see through nn.MultiheadAttention"
@@ -67,7 +98,7 @@ class GenericRoles:
                 if group is not None:
                     yield group
 
-    def _group(self, path: str, module: Any) -> Group | None:
+    def _group(self, path: str, module: nn.Module) -> Group | None:
         try:
             slices = self.couplings.coupled(path, path)
         except TraceError as error:
@@ -84,7 +115,7 @@ class GenericRoles:
             self.not_pruned[path] = "a convolution in groups ties its channels together"
         else:
             conv = isinstance(module, nn.Conv1d)
-            units = module.out_channels if conv else module.out_features
+            units = len(module.get_parameter("weight"))
             name = self._name(path)
             return Group(
                 name,

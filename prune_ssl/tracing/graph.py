@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import islice
 from numbers import Integral
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,16 +20,16 @@ Role = Literal["producer", "norm", "consumer", "factor"]
 Kind = Literal["conv", "heads", "ffn", "hidden", "head_dim", "block", "layer"]
 
 
-def units_of(name: str, units: Any, most: int | None = None) -> tuple[int, ...]:
-    """Return the numbers of units that a person, an array or a file gives for a group, as they stand there.
+def units_of(name: str, units: object, most: int | None = None) -> tuple[int, ...]:
+    """Return the units that a person, an array or a file gives for a group, in their order.
 
     Args:
-        name: of the group, for the message.
+        name: the name of the group, for the message.
         units: a list, tuple, range, set or one-dimensional array of whole numbers.
-        most: no more than one beyond so many are read.
+        most: the number of units of the group; at most one more is read.
 
     Raises:
-        KeepError: anything else: a width, a mask, text, fractions, nested lists.
+        KeepError: `units` is something else, such as a width, a mask, text, fractions or nested lists.
     """
     if type(units) is tuple and set(map(type, units)) <= {int}:
         return units
@@ -54,8 +54,8 @@ def units_of(name: str, units: Any, most: int | None = None) -> tuple[int, ...]:
     return tuple(map(int, read))
 
 
-def _entries_of(keep: Any) -> Iterable[tuple[str, Any]]:
-    """Return the groups that a keep names, with their units."""
+def _entries_of(keep: object) -> Iterable[tuple[str, object]]:
+    """Return the groups that a keep names, each with its units."""
     if not isinstance(keep, Mapping):
         raise KeepError(
             f"a keep says which units of which groups stay, such as {{'layer.0.ffn': [0, 1, 2]}}; found "
@@ -67,7 +67,7 @@ def _entries_of(keep: Any) -> Iterable[tuple[str, Any]]:
     return keep.items()
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = " ".join(repr(value).split())
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
 
@@ -127,6 +127,7 @@ class Group:
     norms: tuple[str, ...] = field(default=(), repr=False)  # norms over the units, with parameters or without
     splits: tuple[SplitReader, ...] = field(default=(), repr=False)
     size_scales: tuple[str, ...] = ()  # Linears whose rows take sqrt(kept / size)
+    stated: tuple[tuple[str, int], ...] = ()  # attributes of modules that state so much for each kept unit
 
     def of_role(self, role: Role) -> tuple[ParameterSlice, ...]:
         """Return the slices of one role."""
@@ -146,10 +147,14 @@ class PruningGraph:
     not_pruned: dict[str, str]  # module path -> why nothing of it is in a group
     buffers: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)  # saved beside parameters
     itemsizes: dict[str, int] = field(default_factory=dict, repr=False)  # bytes of a number, as it is saved
+    fixed_samples: int | None = None  # all audio is padded or cut to so many
 
     def frames(self, seconds: float) -> list[int]:
-        """Return the frames after each frontend layer for `seconds` of 16 kHz audio."""
-        return conv_frames(round(seconds * SAMPLE_RATE_HZ), self.kernels)
+        """Return the frames after each frontend layer for `seconds` of 16 kHz audio.
+
+        A model that pads or cuts all audio to one length has that length's frames, whatever is asked.
+        """
+        return conv_frames(self.fixed_samples or round(seconds * SAMPLE_RATE_HZ), self.kernels)
 
     @property
     def receptive_field(self) -> int:
@@ -195,7 +200,8 @@ class PruningGraph:
 
         Args:
             keep: group name -> kept units.
-            seconds: audio length; batch 1, 16 kHz.
+            seconds: audio length; batch 1, 16 kHz. A model that pads or cuts all audio to one length costs
+                the same for any; the result states that length as its `seconds`.
 
         Raises:
             KeepError: the keep does not fit this graph, or the audio is shorter than the receptive field.
@@ -206,7 +212,8 @@ class PruningGraph:
                 f"{seconds} s of audio is shorter than the frontend's receptive field "
                 f"({self.receptive_field} samples at 16 kHz); ask for a longer audio."
             )
-        return evaluate(self.terms, self.widths(keep), frames, seconds)
+        counted = seconds if self.fixed_samples is None else self.fixed_samples / SAMPLE_RATE_HZ
+        return evaluate(self.terms, self.widths(keep), frames, counted)
 
     def polynomial(self, metric: Metric, section: str | None = None, seconds: float = 10.0) -> Polynomial:
         """Return the cost as a polynomial in the groups' widths, of one section or (None) of the whole."""

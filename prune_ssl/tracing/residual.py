@@ -27,8 +27,9 @@ class Residual:
     def __init__(self, twin: nn.Module, family: Family, prefix: str, stored: Collection[str]) -> None:
         self.twin, self.family, self.prefix, self.stored = twin, family, prefix, stored
         self.backbone = twin.get_submodule(prefix.rstrip("."))
-        projection = submodule_or_none(self.backbone, family.projection)
-        self.width = 0 if projection is None else len(projection.get_parameter("weight"))
+        self.writer = family.writer(self.backbone)
+        writer = submodule_or_none(self.backbone, self.writer)
+        self.width = 0 if writer is None else len(writer.get_parameter("weight"))
         self.why = ""
 
     def groups(self) -> Iterator[Group]:
@@ -38,7 +39,7 @@ class Residual:
             return
         units = self._units()
         self.stream = StreamSlices(self.twin, self.stored, self.width, units)
-        self.stream.add_writer(self.prefix + self.family.projection)
+        self.stream.add_writer(self.prefix + self.writer)
         for name in self.family.residual:
             if self.prefix + name in self.stored:
                 axis = self.backbone.get_parameter(name).dim() - 1
@@ -57,7 +58,7 @@ class Residual:
             "hidden",
             units,
             tuple(self.stream.slices),
-            minimum=1,
+            minimum=2 if self.family.even_width else 1,
             norms=tuple(self.stream.norms),
             splits=tuple(self.stream.splits),
         )
@@ -79,8 +80,9 @@ class Residual:
         config = getattr(self.backbone, "config", None)
         positions = self.family.attention.kind(config)
         if positions == "rotary":
-            return gcd(units, attention_size(self.backbone, "config.num_attention_heads"))
-        if positions == "relative":  # the stock constructor of their table wants an even width
+            return gcd(units, int(getattr(config, "num_attention_heads", units)))
+        # The stock constructor of a table of relative or sinusoidal positions wants an even width.
+        if positions == "relative" or self.family.even_width:
             return gcd(units, self.width // 2)
         return units
 

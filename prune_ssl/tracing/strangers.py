@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from prune_ssl.models import Family
+
 if TYPE_CHECKING:
     from prune_ssl.tracing.graph import PruningGraph
 
@@ -19,12 +21,12 @@ PLAIN = {
 ACTIVATIONS = {nn.GELU, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.ELU}
 ACTIVATIONS |= {nn.Hardtanh, nn.Hardswish, nn.Softplus}
 
-Law = Callable[[nn.Module, "PruningGraph", bool], dict[str, str]]
+Law = Callable[[nn.Module, "PruningGraph", Family], dict[str, str]]
 _LAW: list[Law] = []
 
 
 def judge_with(law: Law) -> None:
-    """Name the function (model, graph, known family) -> group -> why it fails, by which strangers are judged.
+    """Name the function (model, graph, family) -> group -> why it fails, by which strangers are judged.
 
     It takes gates and cutting, which are built on tracing: the room that has both names it here.
     """
@@ -43,6 +45,6 @@ def strange_part(model: nn.Module) -> str:
     return ""
 
 
-def broken_by(model: nn.Module, graph: "PruningGraph", known: bool) -> dict[str, str]:
+def broken_by(model: nn.Module, graph: "PruningGraph", family: Family) -> dict[str, str]:
     """Return group -> reason for the groups of a model with strange parts that break the law."""
-    return _LAW[0](model, graph, known)
+    return _LAW[0](model, graph, family)

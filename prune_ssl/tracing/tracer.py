@@ -8,29 +8,42 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ModelError, PruneWarning, TraceError
-from prune_ssl.models import Family, backbone_of, family_of
+from prune_ssl.models import FAMILIES, Family, backbone_of, family_of
 from prune_ssl.models.arguments import as_model
+from prune_ssl.models.inputs import SAMPLE_RATE_HZ
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.models.origin import written_dtypes
 from prune_ssl.models.rebuilding import obstacle_to_loading, require_plain
 from prune_ssl.tracing.cost import NEVER, Clock, CostTerm
 from prune_ssl.tracing.coupling import Couplings, stored_name
-from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order
+from prune_ssl.tracing.example import Example, Inputs
+from prune_ssl.tracing.generic import UNKNOWN, GenericRoles, convolutions_in_order, unknown_with
 from prune_ssl.tracing.graph import Group, PruningGraph
+from prune_ssl.tracing.heads import Attention, product_clock
 from prune_ssl.tracing.roles import Roles
 from prune_ssl.tracing.strangers import broken_by, strange_part
-from prune_ssl.tracing.twin import encoder_kernel, find_clocks, kernels_of, make_twin, open_attentions
+from prune_ssl.tracing.twin import (
+    encoder_kernel,
+    find_clocks,
+    kernels_of,
+    make_twin,
+    on_meta,
+    open_attentions,
+    probe_input,
+)
 
 
 def trace(
-    model: nn.Module | str | Path, *, only: Sequence[str] = ("*",), ignore: Sequence[str] = ()
+    model: nn.Module | str | Path,
+    *,
+    only: Sequence[str] = ("*",),
+    ignore: Sequence[str] = (),
+    example: Inputs | Example | None = None,
 ) -> PruningGraph:
     """Find the groups of coupled units of a speech SSL model and the cost of any keep of them.
 
@@ -39,8 +52,11 @@ def trace(
     (conformers: `.ffn1`, `.ffn2`, `.conv`), whole blocks `layer.{i}.attention` and `layer.{i}.feed_forward`,
     whole layers `layer.{i}`, dimensions inside the heads `layer.{i}.head_dim`, and `hidden`.
 
-    A module of no known family that maps a waveform (1, N) gets the groups that the graph alone justifies
-    (convolution channels, FFN neurons); `not_pruned` names what stands in the way of the others.
+    A module of no known family gets the groups that the graph alone justifies (convolution channels, FFN
+    neurons), and heads where three Linears make queries, keys and values, one reads the result, and the
+    module states their number; `not_pruned` names what stands in the way of the others. It maps a waveform
+    (1, N), or takes the `example`; then the costs are those of the example's length, unless `Example` names
+    the axis of time.
 
     A model with a part that no table describes (one of no known family, a subclass or module of one's own,
     an activation that was exchanged) is copied and the copy is run on a second of noise: every group is gated
@@ -51,6 +67,8 @@ def trace(
             torchaudio; any module that maps a waveform; or a folder or hub name of one.
         only: patterns (`*` as in file names) of the groups to find.
         ignore: patterns of groups to leave out.
+        example: what a model takes whose input nothing knows: a tensor, a tuple or dict of tensors, or an
+            `Example` of them.
 
     Raises:
         ModelError: no known family, or gates are attached; adapters (LoRA) that are not merged, quantised
@@ -59,20 +77,25 @@ def trace(
     """
     model = as_model(model, "trace")
     only, ignore = ((each,) if isinstance(each, str) else tuple(each) for each in (only, ignore))
-    known = isinstance(model, PreTrainedModel) or type(model).__module__.startswith("torchaudio.models.")
     require_plain(model)
-    family = family_of(model) if known else UNKNOWN
+    family = _family_for(model, example)
+    known = family.name in FAMILIES
     if any(hasattr(module, "prune_ssl_gate") for module in model.modules()):
         raise ModelError("gates are attached to this model; call gates.detach() before tracing it.")
+    prefix = backbone_of(model)[0] if known else ""
+    try:
+        tracer = _Tracer(model, family, f"{prefix}." if prefix else "")
+    except ModelError:
+        if family is UNKNOWN and isinstance(model, PreTrainedModel):
+            family_of(model)  # says which families there are
+        raise
     obstacle = obstacle_to_loading(model)
     if obstacle is not None:
         words = f"a folder of this model could not be loaded again: {obstacle.words}"
         warnings.warn(words, PruneWarning, stacklevel=2)
-    prefix = backbone_of(model)[0] if known else ""
-    tracer = _Tracer(model, family, f"{prefix}." if prefix else "")
     graph = tracer.run(only, ignore)
-    if family is UNKNOWN or strange_part(model):
-        graph = tracer.without(graph, broken_by(model, graph, family is not UNKNOWN))
+    if not known or strange_part(model):
+        graph = tracer.without(graph, broken_by(model, graph, family))
     if not graph.groups:
         asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
         path, why = next(iter(graph.not_pruned.items()), ("", ""))
@@ -81,6 +104,29 @@ def trace(
             asked if named or not why else f"nothing of {type(model).__name__} can be pruned: {path}: {why}."
         )
     return graph
+
+
+def _family_for(model: nn.Module, example: Inputs | Example | None) -> Family:
+    """Return the family of a model, or a table that knows its input alone.
+
+    Raises:
+        ModelError: an example of what a known family takes; or neither the family nor the input is known.
+    """
+    try:
+        family = family_of(model)
+    except ModelError:
+        return _unknown(example)
+    if not isinstance(model, PreTrainedModel) and family.library == "transformers":
+        return _unknown(example)
+    if example is not None:
+        raise ModelError(f"example: what a {family.name} model takes is known; leave the example out.")
+    return family
+
+
+def _unknown(example: Inputs | Example | None) -> Family:
+    if example is None:
+        return UNKNOWN
+    return unknown_with(example if isinstance(example, Example) else Example(example))
 
 
 class _Tracer:
@@ -97,26 +143,37 @@ class _Tracer:
             name: tuple(value.shape) for name, value in model.state_dict().items() if name not in self.stored
         }
         self.itemsizes = {name: dtype.itemsize for name, dtype in written_dtypes(model).items()}
+        self.attentions: list[Attention] = []
         self.twin = make_twin(model)
         self.backbone = self.twin.get_submodule(prefix.rstrip("."))
         open_attentions(self.backbone, family)
         self.convs = self._convs(type(model).__name__)
-        modules: list[Any] = [self.twin.get_submodule(path) for path in self.convs]
-        self.kernels = kernels_of(self.backbone, family, modules)
+        modules = [self.twin.get_submodule(path) for path in self.convs]
+        convs = [module for module in modules if isinstance(module, nn.Conv1d)]
+        self.kernels = kernels_of(self.backbone, family, convs)
 
     def _convs(self, name: str) -> list[str]:
-        if self.family is UNKNOWN:
-            return convolutions_in_order(self.twin)
+        if self.family.name == UNKNOWN.name:
+            return convolutions_in_order(self.twin, self.family)
         if not self.family.conv:
             return []
         paths = [self.prefix + path for path in self.family.convs(self.backbone)]
         if not paths:
-            raise ModelError(f"{name} has no {self.prefix}{self.family.conv.format(i=0)}: no conv frontend.")
+            raise ModelError(
+                f"{name} has no {self.prefix}{self.family.conv.format(i=0, n=1)}: no conv frontend."
+            )
         return paths
 
     def run(self, only: Sequence[str], ignore: Sequence[str]) -> PruningGraph:
         """Build groups and cost terms."""
-        clocks = find_clocks(self.twin, self.backbone, self.family, self.kernels, self.convs)
+        try:
+            clocks = find_clocks(self.twin, self.backbone, self.family, self.kernels, self.convs)
+        except (TypeError, ValueError) as error:  # a forward that wants more than audio, such as a decoder's
+            inside = f", such as its {self.prefix.rstrip('.')}" if self.prefix else ""
+            raise ModelError(
+                f"{type(self.twin).__name__} does not run on {self.family.input.name} alone: "
+                f"{str(error).splitlines()[0]}. Trace a part that does{inside}."
+            ) from error
         couplings = Couplings(self.twin, self.backbone, self.family, self.prefix)
         try:
             return self._graph(couplings, clocks, only, ignore)
@@ -127,8 +184,18 @@ class _Tracer:
         self, couplings: Couplings, clocks: dict[str, Clock], only: Sequence[str], ignore: Sequence[str]
     ) -> PruningGraph:
         roles: Roles | GenericRoles
-        if self.family is UNKNOWN:
+        self.clocks = clocks
+        if self.family.name == UNKNOWN.name:
+            seconds = getattr(self.family.input, "seconds", 1.0)
             roles = GenericRoles(self.twin, self.convs, couplings)
+            with on_meta(self.family):
+                roles.find_heads(
+                    probe_input(self.twin, self.family, seconds),
+                    round(seconds * SAMPLE_RATE_HZ),
+                    clocks,
+                    self.kernels,
+                )
+            self.attentions = roles.attentions
         else:
             roles = Roles(self.twin, self.family, self.prefix, self.convs, couplings, self.stored)
         groups = {
@@ -143,13 +210,13 @@ class _Tracer:
             if not self.tied.isdisjoint(_touched(group))
         }
         groups = {name: group for name, group in groups.items() if name not in tied}
-        self.clocks = clocks
         return PruningGraph(
             family=self.family.name,
             backbone=self.prefix.rstrip("."),
             groups=groups,
             terms=tuple(self._terms(groups, clocks)),
             kernels=self.kernels,
+            fixed_samples=self.family.input.fixed_samples(getattr(self.backbone, "config", None)),
             shapes=self.parameters,
             buffers=self.buffers,
             itemsizes=self.itemsizes,
@@ -180,7 +247,7 @@ class _Tracer:
             count, widths = self._share(prod(shape), owners.get(name, []))
             yield CostTerm(name, *self._place(name), count, 0, NEVER, widths, tuple(needs.get(name, ())))
         for path, clock in clocks.items():
-            weight: torch.Tensor = self.twin.get_submodule(path).weight  # type: ignore[assignment]
+            weight = self.twin.get_parameter(f"{path}.weight")
             name = stored_name(self.stored, path)
             by_head = self._runs_per_head(path, groups)
             if by_head:
@@ -206,7 +273,12 @@ class _Tracer:
 
     def _products(self, groups: dict[str, Group]) -> Iterator[CostTerm]:
         """QK^T, AV and what relative positions add: products of activations in every attention."""
-        if self.family is UNKNOWN:
+        if self.family.name == UNKNOWN.name:
+            for each in self.attentions:
+                own = [groups[each.group.name]] if each.group and each.group.name in groups else []
+                count, widths = self._share(each.width, own)
+                clock = product_clock(self.clocks[each.values]) or NEVER
+                yield CostTerm(f"{each.path}.map", *self._place(each.path), 0, count, clock, widths)
             return
         roles, index = self.family.attention, encoder_kernel(self.family, self.convs)
         pattern = self.prefix + self.family.layer.format(i=r"(\d+)").replace(".", r"\.")
@@ -253,17 +325,13 @@ class _Tracer:
         """Return (section, layer) of a module or parameter path."""
         if not path.startswith(self.prefix):
             return "head", "head"
-        if self.family is UNKNOWN:
+        if self.family.name == UNKNOWN.name:
             return (
                 "frontend" if path.removesuffix(".weight").removesuffix(".bias") in self.convs else "encoder",
             ) * 2
         inner = path.removeprefix(self.prefix)
         section = self.family.section(inner)
-        for pattern, name in ((self.family.layer + ".", "layer"), (self.family.conv, "conv")):
-            found = re.match(re.escape(pattern.partition("{i}")[0]) + r"(\d+)\.", inner) if pattern else None
-            if found:
-                return section, f"{name}.{found.group(1)}"
-        return section, section
+        return section, self.family.part(inner) or section
 
 
 def _touched(group: Group) -> set[str]:

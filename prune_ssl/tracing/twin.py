@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import UnionType
 from typing import TypeAlias
 
 import torch
@@ -18,6 +19,7 @@ from prune_ssl.models.layers import attention_size, is_alive, open_attention
 from prune_ssl.models.registry import input_shape
 from prune_ssl.models.torch_internals import drop_hooks, hooks_of
 from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
+from prune_ssl.tracing.example import Example, Inputs, call
 
 PROBE_SECONDS = (1.0, 1.37, 2.21)
 """Two lengths fix a clock that is linear in the frames, and the third one checks it."""
@@ -144,8 +146,10 @@ def _fold_weight_norm(module: nn.Module) -> None:
         module.register_parameter(name, nn.Parameter(torch.empty_like(value)))
 
 
-def probe_input(backbone: nn.Module, family: Family, seconds: float) -> torch.Tensor:
+def probe_input(backbone: nn.Module, family: Family, seconds: float) -> Inputs:
     """Return the input for `seconds` of audio on the meta device: (1, N) samples or (1, T, F) features."""
+    if isinstance(family.input, Example):
+        return family.input.at(seconds, "meta")
     return torch.empty(input_shape(backbone, seconds, family), device="meta")
 
 
@@ -159,7 +163,7 @@ def _count_positions(
     backbone: nn.Module,
     family: Family,
     leaves: Sequence[tuple[str, Counted]],
-    inputs: torch.Tensor,
+    inputs: Inputs,
 ) -> dict[str, int]:
     """Run the twin once and return the number of positions at which each Linear or convolution ran."""
     counts: dict[str, int] = {}
@@ -180,7 +184,7 @@ def _count_positions(
         # The pretraining model of torchaudio wants labels. Its head does not run in inference.
         runs = backbone if family.library == "torchaudio" else twin
         with torch.no_grad(), on_meta(family):
-            runs(inputs)
+            call(runs, inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -199,23 +203,29 @@ def find_clocks(
     Raises:
         ModelError: the count of a module is not linear in any frames, so that its cost would be a guess.
     """
-    leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, Counted)]
+    known: UnionType = Counted | nn.Conv2d if isinstance(family.input, Example) else Counted
+    leaves = [(path, leaf) for path, leaf in twin.named_modules() if isinstance(leaf, known)]
+    fixed = family.input.fixed_samples(getattr(backbone, "config", None)) is not None
+    lengths = family.input.probes() if isinstance(family.input, Example) else PROBE_SECONDS
     counts = [
         _count_positions(twin, backbone, family, leaves, probe_input(backbone, family, seconds))
-        for seconds in PROBE_SECONDS
+        for seconds in lengths[: 1 if fixed else None]
     ]
-    frames = [conv_frames(round(seconds * SAMPLE_RATE_HZ), kernels) for seconds in PROBE_SECONDS]
+    if fixed:
+        return {path: Clock(0, (counts[0].get(path, 0), 0, 0)) for path, _ in leaves}
+    frames = [conv_frames(round(seconds * SAMPLE_RATE_HZ), kernels) for seconds in lengths]
+    before = len(family.input.kernels())
     clocks: dict[str, Clock] = {}
     for path, leaf in leaves:
         seen = [count.get(path, 0) for count in counts]
-        own = [convs.index(path)] if path in convs else []
-        places = [*own, *range(len(convs) - 1 if convs else 1, len(kernels))]
+        own = [before + convs.index(path)] if path in convs else []
+        places = [*own, *range(max(before + len(convs) - 1, 0), len(kernels))]
         found = (_linear_clock(seen, [each[place] for each in frames], place) for place in places)
         clock = next((clock for clock in found if clock is not None), None)
         if clock is None:
             raise ModelError(
                 f"{path} ({type(leaf).__name__}) runs {', '.join(map(str, seen))} times for "
-                f"{', '.join(map(str, PROBE_SECONDS))} s of audio, which is not linear in the frames that "
+                f"{', '.join(map(str, lengths))} s of audio, which is not linear in the frames that "
                 "prune_ssl knows; its MACs cannot be counted truthfully. Prune the backbone without "
                 "this head."
             )

@@ -16,7 +16,7 @@ from prune_ssl.selection import Budget
 from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.training.cutting import Cut
 from prune_ssl.training.finite import require_finite_resumed
-from prune_ssl.training.manifest import told_as_damaged
+from prune_ssl.training.manifest import naming_damage
 from prune_ssl.training.record import Progress
 from prune_ssl.training.sharding import gathered
 from prune_ssl.writing import new_file, write_text
@@ -44,13 +44,13 @@ def load_gates(folder: Path, gates: Gates) -> Progress:
     for name in (GATES_FILE, PROGRESS_FILE):
         if not (folder / name).is_file():
             raise PruneError(f"{folder} holds no gates: it is no checkpoint of PruningTrainer. Start anew.")
-    with told_as_damaged(folder / GATES_FILE):
+    with naming_damage(folder / GATES_FILE):
         state = load_file(folder / GATES_FILE)
     require_finite_resumed(state, folder / GATES_FILE)
-    with told_as_damaged(folder / PROGRESS_FILE):
+    with naming_damage(folder / PROGRESS_FILE):
         progress: Progress = json.loads((folder / PROGRESS_FILE).read_text())
         extra, _ = progress.pop("gates"), (progress["results"], progress["history"])
-    with told_as_damaged(folder / GATES_FILE):
+    with naming_damage(folder / GATES_FILE):
         gates.load_state_dict(state | {"_extra_state": extra})
     return progress
 
@@ -66,18 +66,18 @@ def _write(path: Path, state: dict[str, torch.Tensor], said: Progress | None = N
 
 
 def save_fit(path: Path, fit: Fit) -> None:
-    """Put aside what latencies were measured at a cut."""
+    """Write the latency that was measured at a cut, with the corrected tables."""
     tables = [None if each.table is None else each.table.to_json() for each in fit.budget]
     write_text(path, json.dumps({"share": fit.share, "tables": tables}) + "\n")
 
 
 def load_fit(path: Path, budget: Budget) -> Fit:
-    """Return a budget with the tables that were put aside.
+    """Return the budget with the tables that `save_fit` wrote.
 
     Raises:
         ArtifactError: the file is damaged.
     """
-    with told_as_damaged(path):
+    with naming_damage(path):
         said = json.loads(path.read_text())
         tables = [None if text is None else LatencyTable.from_json(text) for text in said["tables"]]
         both = zip(budget, tables, strict=True)
@@ -85,7 +85,7 @@ def load_fit(path: Path, budget: Budget) -> Fit:
 
 
 def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: Progress) -> None:
-    """Put a cut aside, with what is learned beside its model and `progress`."""
+    """Write a cut: its model, what is learned beside it, and `progress`."""
     beside = {} if learned is None else _copied(learned, LEARNED_OF_CUT)
     _write(path, _copied(made.model) | beside, {"keep": made.keep, **progress})
 
@@ -93,12 +93,12 @@ def save_cut(path: Path, made: Cut, learned: nn.Module | None, progress: Progres
 def load_cut(
     path: Path, learned: nn.Module | None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, torch.Tensor], Progress]:
-    """Return the keep of a cut, its weights and its progress; put back what was learned beside it.
+    """Return the keep, the weights and the progress of a cut; load into `learned` what was learned beside it.
 
     Raises:
         ArtifactError: the file is damaged.
     """
-    with told_as_damaged(path):
+    with naming_damage(path):
         with safe_open(path, "pt") as file:
             said = json.loads(file.metadata()[PROGRESS_FILE])
         weights = load_file(path)

@@ -15,7 +15,7 @@ from prune_ssl.resizing import resize
 from prune_ssl.selection import Budget, Limit, select
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training.sharding import check_alike
+from prune_ssl.training.sharding import require_alike
 
 CALIBRATION_BATCHES = 8
 
@@ -120,5 +120,5 @@ def agreed(plan: Plan, accelerator: Accelerator) -> Plan:
         PruneError: they differ.
     """
     text = json.dumps([sorted(plan.keep.items()), sorted(plan.scales.items())])
-    check_alike(hashlib.sha256(text.encode()).digest(), "cuts", accelerator)
+    require_alike(hashlib.sha256(text.encode()).digest(), "cuts", accelerator)
     return plan

@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prune_ssl.distillation import Distiller
 from prune_ssl.errors import DistillationError
-from prune_ssl.training.manifest import told_as_damaged
+from prune_ssl.training.manifest import naming_damage
 from prune_ssl.training.part import ComputeLoss, Inputs, LossAndOutputs, ParameterGroup, Part
 from prune_ssl.training.parts_trainer import NOT_FOR_THE_MODEL
 from prune_ssl.writing import new_file
@@ -78,7 +78,7 @@ class DistilledPart(Part):
         if self.args.world_size > 1:
             learned = learned + _nothing_of(outputs)
         if model.training:
-            self._count({"task": task.detach()} | distiller.parts, len(inputs["input_values"]))
+            self._count({"task": task.detach()} | distiller.parts, len(distiller.audio_of(inputs)))
         return task_weight * task + learned, outputs
 
     def _count(self, losses: Mapping[str, torch.Tensor], clips: int) -> None:
@@ -139,7 +139,7 @@ class DistilledPart(Part):
                 f"cannot resume from {folder}: there is no {LEARNED}, so its run learned without "
                 "distillation. Give a checkpoint of this run, or start anew."
             )
-        with told_as_damaged(folder / LEARNED):
+        with naming_damage(folder / LEARNED):
             self.distiller.learned.load_state_dict(load_file(folder / LEARNED))
 
 

@@ -1,4 +1,4 @@
-"""FiniteTrainer: stops at the first number that is not finite, and says which clips it heard then."""
+"""FiniteTrainer: stops at the first number that is not finite, and names the clips of that step."""
 
 import inspect
 import math
@@ -43,10 +43,10 @@ class _AfterOptimizer(TrainerCallback):
 class FiniteTrainer(PartsTrainer):
     """A PartsTrainer whose training ends with an error at the first number that is not finite.
 
-    Transformers goes on: its log shows such a loss as 0, and its checkpoints hold what became of the weights.
-    Here the loss of every batch, the norm of every gradient, all that is learned after every step, and the
-    last model's answers are looked at before a state is written or handed on. Under fp16 the gradient scaler
-    may skip steps whose gradients overflow, as it is made to.
+    Trainer goes on: its log shows such a loss as 0, and its checkpoints hold the spoilt weights. This class
+    checks the loss of every batch, the norm of every gradient, every learned parameter after every step, and
+    the outputs of the trained model. Under fp16 the gradient scaler may skip steps whose gradients overflow;
+    that is its job.
 
     Attributes:
         title: what messages call this training.
@@ -128,10 +128,10 @@ class FiniteTrainer(PartsTrainer):
         )
 
     def require_finite_weights(self) -> None:
-        """Stop where something that is learned is not finite any more.
+        """Stop if a learned parameter is not finite.
 
         Raises:
-            TrainingError: so it is.
+            TrainingError: a parameter is not finite.
         """
         learned = self._learned()
         if not all_finite(learned.values()):
@@ -149,7 +149,7 @@ class FiniteTrainer(PartsTrainer):
         return outcome
 
     def require_finite_state(self, when: str) -> None:
-        """Look at the whole model: a callback may have changed what no optimiser does.
+        """Check the whole model: a callback may have changed values that no optimiser changes.
 
         Raises:
             TrainingError: a number of it is not finite.
@@ -164,10 +164,10 @@ class FiniteTrainer(PartsTrainer):
             self._stop(f"{shown_names(not_finite(state))} is not finite {when}", named=False)
 
     def require_finite_answers(self) -> None:
-        """Let the trained model hear its last batch: weights of 1e30 are finite, what they give is not.
+        """Run the trained model on its last batch: weights of 1e30 are finite, but its outputs are not.
 
         Raises:
-            TrainingError: what it gives is not.
+            TrainingError: an output is not finite.
         """
         inputs, model = self._last_inputs, self.model
         self._last_inputs = None
@@ -237,7 +237,7 @@ def _masks_too_long(trainer: FiniteTrainer, error: ValueError) -> TrainingError:
 
 
 def require_finite_resumed(weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse to go on from weights that were put aside and are not finite.
+    """Refuse to resume from weights that are not finite.
 
     Raises:
         TrainingError: the message names the tensors.

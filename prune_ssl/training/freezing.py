@@ -1,4 +1,4 @@
-"""Freezing: a part of a model that does not learn while the rest is trained."""
+"""Owns freezing: a part of a model does not learn while the rest is trained."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,9 @@ Frozen = Literal["backbone", "frontend"]
 
 @contextmanager
 def frozen(model: nn.Module, part: Frozen | None) -> Iterator[None]:
-    """Keep a part of a model as it is for a while, statistics of batch norms included; None: nothing.
+    """Keep a part of a model unchanged inside the context, with its batch norm statistics; None: no part.
 
-    As s3prl has it in downstream training, it stays in evaluation mode too: what is frozen drops and masks
-    nothing.
+    The part stays in evaluation mode, without dropout and masking, as in s3prl's downstream training.
 
     Raises:
         ModelError: the model has no such part.

@@ -35,7 +35,7 @@ def _facts(path: Path) -> dict[str, object]:
 
 
 def damage(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint, naming the file; None: it is whole."""
+    """Return the fault of a checkpoint, with the name of the file; None if it is whole."""
     path = folder / MANIFEST_FILE
     try:
         listed = json.loads(path.read_text())["files"].items()
@@ -55,10 +55,10 @@ def damage(folder: Path) -> str | None:
 
 
 def find_checkpoint(folder: Path, resume: str | bool | None) -> Path | None:
-    """Return the checkpoint that is meant: for True the newest whole one of `folder`, or the one named.
+    """Return the checkpoint to resume from: the one that `resume` names, or for True the newest whole one.
 
     Raises:
-        ArtifactError: it is damaged, or all are.
+        ArtifactError: the named checkpoint is damaged, or all of the folder are.
     """
     if not resume:
         return None
@@ -92,8 +92,8 @@ def drop_older(folder: Path, limit: int | None, best: str | None = None) -> None
 
 
 @contextmanager
-def told_as_damaged(file: Path) -> Iterator[None]:
-    """Turn what goes wrong inside, while a file of a checkpoint is read, into one error that names it.
+def naming_damage(file: Path) -> Iterator[None]:
+    """Turn any error while a file of a checkpoint is read into one that names the file.
 
     Raises:
         ArtifactError: the file does not hold what this package writes there.

@@ -13,6 +13,8 @@ from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO
 from prune_ssl.training.part import ComputeLoss, Inputs, LossAndOutputs, ParameterGroup, Part
 
 NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
+SAMPLES = "input_values"
+"""What an item of a data set of clips calls its samples."""
 """In batches, for parts only."""
 
 
@@ -136,8 +138,8 @@ class PartsTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
     def _set_signature_columns_if_needed(self) -> None:
-        # Trainer drops what the model's forward does not take from every item; this is for the teacher.
+        # Trainer drops what the model's forward does not take from every item. Samples are for the teacher,
+        # and for a collator that makes features of them.
         super()._set_signature_columns_if_needed()
         columns = cast("list[str]", self._signature_columns)
-        if TEACHER_AUDIO not in columns:
-            columns.append(TEACHER_AUDIO)
+        columns += [name for name in (SAMPLES, TEACHER_AUDIO) if name not in columns]

@@ -26,7 +26,7 @@ from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.record import PRUNING, Finished, PruningRecord, budget_text
 from prune_ssl.training.resumable import ResumableTrainer
 from prune_ssl.training.settings import restore_layerdrop
-from prune_ssl.training.sharding import agreed_weights
+from prune_ssl.training.sharding import require_same_weights
 from prune_ssl.writing import remove
 
 LATENCY_FILE = "latency.json"
@@ -159,7 +159,9 @@ def cut_by_gates(run: PruningRun) -> nn.Module:
     run.trainer.detach_parts()
     run.record.latency_share = _fit_latency(run, model)
     run.record.plan = agreed(project(gates, gates.lagrangian), run.trainer.accelerator)
-    return agreed_weights(resize(model, run.graph, run.record.plan, inplace=True), run.trainer.accelerator)
+    return require_same_weights(
+        resize(model, run.graph, run.record.plan, inplace=True), run.trainer.accelerator
+    )
 
 
 def recover(run: PruningRun, model: nn.Module, steps: int | None = None) -> nn.Module:

@@ -15,7 +15,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
 from prune_ssl.data import StreamedClips
-from prune_ssl.training.manifest import drop_older, find_checkpoint, told_as_damaged, write_manifest
+from prune_ssl.training.manifest import drop_older, find_checkpoint, naming_damage, write_manifest
 from prune_ssl.training.processes import from_first, on_first, wait_for_all
 from prune_ssl.training.seeded_items import PROGRESS, FollowEpoch, Placed, SeededItems
 from prune_ssl.training.sharding import apart, gather_into, load_groups, save_groups, shardable
@@ -76,9 +76,9 @@ class ResumableTrainer(SpeechTrainer):
         return outcome
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Judge as Trainer does; a model that is not sharded yet is judged whole, by every process."""
+        """Evaluate as Trainer does; every process evaluates the whole of a model that is not sharded yet."""
         if self.is_fsdp_enabled and not self.accelerator._models:
-            # Trainer would have accelerate shard it, which that refuses without an optimiser.
+            # Trainer would ask accelerate to shard it, and accelerate refuses without an optimiser.
             self.accelerator._models.append(cast(nn.Module, self.model).to(self.args.device))
         return super().evaluation_loop(*args, **kwargs)
 
@@ -92,7 +92,7 @@ class ResumableTrainer(SpeechTrainer):
             with self._training_on(plain.seeded(self.args.seed, self.phase)):
                 return super().get_train_dataloader()
         if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):
-            return super().get_train_dataloader()  # what they draw at random differs after resuming
+            return super().get_train_dataloader()  # their random numbers differ after resuming
         seeded = SeededItems(plain, self.args.seed, self.phase)
         with self._training_on(seeded):
             loader = super().get_train_dataloader()
@@ -148,15 +148,15 @@ class ResumableTrainer(SpeechTrainer):
             super()._save_optimizer_and_scheduler(output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        with told_as_damaged(Path(resume_from_checkpoint)):
+        with naming_damage(Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with told_as_damaged(Path(checkpoint or "")):
+        with naming_damage(Path(checkpoint or "")):
             super()._load_rng_state(checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with self._of_the_model_only(), told_as_damaged(Path(checkpoint or "")):
+        with self._of_the_model_only(), naming_damage(Path(checkpoint or "")):
             super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
@@ -188,7 +188,7 @@ def finished_state(checkpoint: Path, max_steps: int = -1) -> TrainerState | None
     Raises:
         ArtifactError: its file is damaged.
     """
-    with told_as_damaged(checkpoint / TRAINER_STATE_NAME):
+    with naming_damage(checkpoint / TRAINER_STATE_NAME):
         state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         last = max_steps if max_steps > 0 else state.max_steps
         return state if state.global_step >= last else None

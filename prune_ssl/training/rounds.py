@@ -14,7 +14,7 @@ from prune_ssl.selection.calibration import Batch
 from prune_ssl.training import phases
 from prune_ssl.training.checkpoints import load_cut, save_cut
 from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, budget_of_round, cut, rounds_of
-from prune_ssl.training.manifest import told_as_damaged
+from prune_ssl.training.manifest import naming_damage
 from prune_ssl.training.phases import PruningRun
 from prune_ssl.training.resumable import ResumableTrainer
 from prune_ssl.training.step_clips import require_finite_batch
@@ -97,7 +97,7 @@ def _load_saved_cut(run: PruningRun, path: Path) -> tuple[Cut, int]:
     """Return the cut that was saved last, and the index of the round that trains it."""
     learned = None if run.distiller is None else run.distiller.learned
     keep, weights, progress = load_cut(path, learned)
-    with told_as_damaged(path):
+    with naming_damage(path):
         model = resize(run.model, run.graph, keep, inplace=True)
         model.load_state_dict(weights)
         run.record.results, run.record.history = progress["results"], progress["history"]

@@ -3,7 +3,7 @@
 import dataclasses
 
 from torch import nn
-from transformers import TrainingArguments
+from transformers import PretrainedConfig, TrainingArguments
 
 from prune_ssl.errors import PruneError
 from prune_ssl.gating import PruningConfig
@@ -45,12 +45,13 @@ def without_layerdrop(model: nn.Module) -> float | None:
     """Switch LayerDrop off while gates train (a dropped layer tells its gates nothing); return its value."""
     config = getattr(model, "config", None)
     value = getattr(config, "layerdrop", None)
-    if value is not None:
-        config.layerdrop = 0.0  # type: ignore[union-attr]
+    if isinstance(config, PretrainedConfig) and value is not None:
+        config.update({"layerdrop": 0.0})
     return value
 
 
 def restore_layerdrop(model: nn.Module, value: float | None) -> None:
     """Put back what `without_layerdrop` gave."""
-    if value is not None:
-        model.config.layerdrop = value  # type: ignore[union-attr]
+    config = getattr(model, "config", None)
+    if isinstance(config, PretrainedConfig) and value is not None:
+        config.update({"layerdrop": value})

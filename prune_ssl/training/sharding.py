@@ -1,4 +1,4 @@
-"""FSDP: a model is sharded while it trains and whole before and after: cutting knows nothing of it."""
+"""Owns FSDP: a model is sharded only while it trains, and whole before and after; cuts see whole models."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from prune_ssl.writing import new_file
 
 
 def refuse_unsupported_sharding(trainer: Trainer) -> None:
-    """Refuse FSDP where it would do something else than asked.
+    """Refuse FSDP settings that would not shard the model.
 
     Raises:
-        PruneError: FSDP was asked for, and would not shard, or is of the first version.
+        PruneError: the processes have no accelerator, or FSDP is of version 1.
     """
     plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
     if plugin is None:
@@ -54,12 +54,12 @@ def gather_into(whole: nn.Module, sharded: nn.Module) -> None:
 
 @contextmanager
 def shardable(model: nn.Module) -> Iterator[None]:
-    """Let accelerate shard a model that has no embeddings of tokens: it asks for them."""
-    asked = getattr(model, "get_input_embeddings", None)
+    """Let accelerate, which asks for token embeddings, shard a model that has none."""
+    embeddings = getattr(model, "get_input_embeddings", None)
     try:
-        if asked is not None:
-            asked()
-    except NotImplementedError:  # what transformers' speech models answer
+        if embeddings is not None:
+            embeddings()
+    except NotImplementedError:  # transformers' speech models raise it
         model.get_input_embeddings = lambda: None  # type: ignore[assignment]
     try:
         yield
@@ -106,7 +106,7 @@ def load_groups(path: Path, optimizer: torch.optim.Optimizer, groups: int) -> No
             optimizer.state[each][rest[1]] = value.to(device)
 
 
-def agreed_weights(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+def require_same_weights(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     """Return the model; under several processes only if all hold the same weights, by checksum.
 
     Raises:
@@ -117,12 +117,12 @@ def agreed_weights(model: nn.Module, accelerator: Accelerator) -> nn.Module:
         for name, value in model.state_dict().items():
             total.update(name.encode())
             total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        check_alike(total.digest(), "weights", accelerator)
+        require_alike(total.digest(), "weights", accelerator)
     return model
 
 
-def check_alike(digest: bytes, what: str, accelerator: Accelerator) -> None:
-    """Refuse to go on where the processes of a run have come to different results.
+def require_alike(digest: bytes, what: str, accelerator: Accelerator) -> None:
+    """Require that all processes of a run have come to the same result.
 
     Raises:
         PruneError: the digests differ.

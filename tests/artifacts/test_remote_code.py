@@ -50,7 +50,8 @@ def saved(model, folder: Path):
     given = batch(model, 6000)
     save_file(given, folder / "given.safetensors")
     save_file({"wanted": first_output(model, **given).contiguous()}, folder / "wanted.safetensors")
-    auto = next((auto for suffix, auto in HEADS if type(model).__name__.endswith(suffix)), "AutoModel")
+    heads = (*HEADS, ("ForAudioClassification", "AutoModelForAudioClassification"))
+    auto = next((auto for suffix, auto in heads if type(model).__name__.endswith(suffix)), "AutoModel")
     (folder / "auto.txt").write_text(auto)
     return folder
 

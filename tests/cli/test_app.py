@@ -196,7 +196,7 @@ def test_every_option_that_takes_a_value_is_in_the_table():
         (("prune", "no-model", "taken.json/out", "--budget", "macs=50%"), "taken.json"),
         (("trace", "tiny", "--ignore", "layers.0.ffn"), "similar ones: layer.0.ffn"),
         (("trace", "tiny", "--only", "conv"), "similar ones: conv.0"),
-        (("report", "tiny", "--save", "a.md", "--save", "a.md"), "written twice"),
+        (("report", "tiny", "--save", "a.md", "--save", "a.md"), "given twice"),
         (("superb", "probe", "no-model", "kss", "."), "did you mean 'ks'?"),
         (("superb", "probe", "no-model", "ks", "taken.json"), "is not a folder"),
         (("recipes", "taken.json"), "wanted a folder of recipes"),

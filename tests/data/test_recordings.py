@@ -41,9 +41,9 @@ def test_all_audio_of_subfolders_counts_and_nothing_else(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda folder: folder.rmdir(), "no such folder"),
-        (lambda folder: None, r"no audio file \(.*\.wav"),
-        (lambda folder: write(folder / "x.wav", 0), r"x\.wav: .*no samples: remove it"),
+        (lambda folder: folder.rmdir(), "no such folder: give a folder of recordings"),
+        (lambda folder: None, r"found no audio file \(.*\.wav.*\)"),
+        (lambda folder: write(folder / "x.wav", 0), r"x\.wav: the file has no samples: remove it"),
         (lambda folder: (folder / "x.wav").write_text("no audio"), r"x\.wav: broken"),
     ],
 )

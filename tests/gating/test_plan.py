@@ -6,7 +6,15 @@ import pytest
 from prune_ssl import Plan, resize, trace
 from prune_ssl.errors import KeepError
 from tests.support.keeps import ALL, random_keep
-from tests.support.models import FORMS, ONE_OF_EACH, batch, first_output, relative_difference, tiny_model
+from tests.support.models import (
+    FORMS,
+    ONE_OF_EACH,
+    a_head_of,
+    batch,
+    first_output,
+    relative_difference,
+    tiny_model,
+)
 
 
 def random_plan(graph, seed):
@@ -19,7 +27,7 @@ def random_plan(graph, seed):
 
 @pytest.mark.parametrize("family", [*(family for family, _, _ in ONE_OF_EACH), *FORMS])
 def test_two_cuts_are_the_cut_of_the_composed_plan(family):
-    dense = tiny_model(family, "ForCTC").double()
+    dense = tiny_model(family, a_head_of(family)).double()
     graph, inputs = trace(dense), batch(dense)
     first = random_plan(graph, 1)
     between = resize(dense, graph, first)

@@ -15,6 +15,7 @@ from tests.support.models import (
     ALL_CASES,
     FORMS,
     ONE_OF_EACH,
+    a_head_of,
     batch,
     first_output,
     relative_difference,
@@ -60,7 +61,7 @@ def test_masked_equals_resized_in_single_precision_over_many_keeps(family, padde
 
 @pytest.mark.parametrize("family", [*(family for family, _, _ in ONE_OF_EACH), *FORMS])
 def test_every_kind_takes_scales_and_what_was_cut_is_cut_again(family):
-    model = tiny_model(family, "ForCTC").double()
+    model = tiny_model(family, a_head_of(family)).double()
     for seed in (1, 2):
         graph, inputs = trace(model), batch(model, 8000, seed == 1)
         keep = {name: tuple(units) for name, units in random_keep(graph, seed, "random", ALL).items()}

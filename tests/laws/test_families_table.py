@@ -7,7 +7,7 @@ import torch
 from prune_ssl import trace
 from prune_ssl.models.registry import FAMILIES
 from tests.support.keeps import masked_and_resized
-from tests.support.models import FORMS, batch, tiny_model
+from tests.support.models import FORMS, a_head_of, batch, tiny_model
 from tests.support.paths import ROOT
 from tests.support.torchaudio_models import masked_and_resized as masked_and_resized_torchaudio
 from tests.support.torchaudio_models import tiny as tiny_torchaudio
@@ -27,11 +27,13 @@ START = """# What can be cut out of which model
 
 Made by `python -m tests.laws.test_families_table`, which builds a tiny random model of each family, cuts
 about half of each kind of unit, and compares it with the gated model: **exact** is a difference below 1e-9
-of the output's scale in float64, with a padded batch (none for torchaudio's WavLM, which takes no lengths).
+of the output's scale in float64, with a padded batch (none for torchaudio's WavLM, which takes no lengths,
+and for Whisper, which pads all audio to one length: its costs are those of that length, whatever is asked).
 As a test it fails when this page and the code disagree.
 
 Units of the residual width are groups of the positional convolution (48 dimensions in Base), single
-dimensions where there is none, whole slices of a head's size with rotary positions. WavLM's position gates
+dimensions where there is none (pairs in Whisper, whose table of positions wants an even width), whole slices
+of a head's size with rotary positions. WavLM's position gates
 go on reading the original slices, with zeros for what is gone; tables of relative positions keep their
 width; behind the upsampling of SEW and SEW-D the head's input is a group of its own, `upsampled`. Head
 dimensions go from the queries, keys, values and output of a layer alike, the same in all its heads, so that
@@ -85,7 +87,7 @@ def document():
         if family.startswith("torchaudio"):
             model = tiny_torchaudio(outputs=7, wavlm="wavlm" in family).double()
         else:
-            model = tiny_model(family, "ForCTC").double()
+            model = tiny_model(family, a_head_of(family)).double()
         graph = trace(model)
         lines.append(
             f"| {family} | " + " | ".join(cell(model, graph, kind, notes) for kind in COLUMNS) + " |"

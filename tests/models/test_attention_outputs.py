@@ -8,7 +8,7 @@ from prune_ssl import load_pretrained, resize, save_pretrained, trace
 from prune_ssl.distillation.students import reuse_attention
 from prune_ssl.errors import ArtifactError, ModelError
 from prune_ssl.models.loading import load_model
-from tests.support.models import ONE_OF_EACH, batch, tiny_model
+from tests.support.models import ONE_OF_EACH, a_head_of, batch, tiny_model
 
 FAMILIES = [family for family, _, _ in ONE_OF_EACH]
 GONE = ("heads", "attention", "layer")
@@ -30,7 +30,8 @@ def recorded(model, inputs, implementation="eager", **more):
 
 @pytest.mark.parametrize("gone", GONE)
 @pytest.mark.parametrize(
-    ("family", "head"), [*((each, "ForCTC") for each in FAMILIES), ("wavlm", "Model"), ("hubert", "Model")]
+    ("family", "head"),
+    [*((each, a_head_of(each)) for each in FAMILIES), ("wavlm", "Model"), ("hubert", "Model")],
 )
 def test_a_block_that_is_gone_leaves_none_in_its_maps_place(family, head, gone, tmp_path):
     for index in (0, 1):
@@ -49,7 +50,7 @@ def test_a_block_that_is_gone_leaves_none_in_its_maps_place(family, head, gone, 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "wavlm"])
 def test_the_maps_that_are_left_are_those_of_the_dense_model(family):
-    dense = tiny_model(family, "ForCTC").double()
+    dense = tiny_model(family, a_head_of(family)).double()
     small = resize(dense, trace(dense), {"layer.0.heads": [1, 3]})
     inputs = batch(dense, padded=True)
     found, wanted = recorded(small, inputs).attentions[0], recorded(dense, inputs).attentions[0]
@@ -68,7 +69,7 @@ def test_the_maps_of_wavlm_average_to_those_of_the_stock_module():
 
 @pytest.mark.parametrize("family", ["wav2vec2", "wavlm", "sew-d"])
 def test_a_tuple_is_given_where_no_dict_is_wanted(family):
-    _, small = cut(family, "ForCTC", "heads")
+    _, small = cut(family, a_head_of(family), "heads")
     inputs = batch(small)
     wanted = recorded(small, inputs)
     found = recorded(small, inputs, return_dict=False)
@@ -79,7 +80,7 @@ def test_a_tuple_is_given_where_no_dict_is_wanted(family):
 
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert"])
 def test_a_fused_kernel_records_no_map_at_all(family):
-    _, small = cut(family, "ForCTC", "heads")
+    _, small = cut(family, a_head_of(family), "heads")
     assert recorded(small, batch(small), "sdpa").attentions == ()
 
 
@@ -114,7 +115,7 @@ def test_layers_that_reuse_maps_give_them_when_all_layers_do():
 
 
 def ours(tmp_path, family="wavlm"):
-    small = cut(family, "ForCTC", "heads")[1]
+    small = cut(family, a_head_of(family), "heads")[1]
     save_pretrained(small, tmp_path / "small")
     return small, tmp_path / "small"
 

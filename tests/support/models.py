@@ -4,11 +4,10 @@ import hashlib
 from typing import Any
 
 import torch
-import transformers
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from prune_ssl.models.registry import FAMILIES
-from prune_ssl.models.xvector import XVECTOR_CLASSES
+from prune_ssl.models.registry import FAMILIES, family_of
+from prune_ssl.models.xvector import model_class
 from tests.support.slow import slow_but
 
 EXTRACTOR = Wav2Vec2FeatureExtractor()
@@ -19,23 +18,19 @@ SUFFIXES = (
     "ForAudioFrameClassification",
     "ForXVector",
     "ForPreTraining",
+    "ForAudioClassification",
 )
 
 
-def class_named(name: str) -> Any:
-    """A model class of transformers, or one of ours: the x-vector models that it lacks."""
-    return getattr(transformers, name, XVECTOR_CLASSES.get(name))
+def class_named(family: str, suffix: str) -> Any:
+    """A model class of a family by its suffix, or None; of x-vector models it may be one of ours."""
+    classes = FAMILIES[family].classes
+    if suffix == "Model" or classes is None:
+        return None if classes is None else model_class(classes.bare)
+    return next((model_class(name) for name, _ in classes.heads if name.endswith(suffix)), None)
 
 
-def stem_of(family: str) -> str:
-    """The start of the names of a family's classes."""
-    return FAMILIES[family].classes.config.removesuffix("Config")
-
-
-HEADS = {
-    name: [suffix for suffix in SUFFIXES if family.classes and class_named(stem_of(name) + suffix)]
-    for name, family in FAMILIES.items()
-}
+HEADS = {name: [suffix for suffix in SUFFIXES if class_named(name, suffix) is not None] for name in FAMILIES}
 HEADS["unispeech-sat"].remove(
     "ForPreTraining"
 )  # transformers' forward only hands out the frontend's features
@@ -49,8 +44,6 @@ CASES = [
     for norm in ("group", "layer")
     if norm == "group" or family in WITH_NORMS[:2] or (family in WITH_NORMS and head == "Model")
 ]
-# One of every family, for what does not depend on the head.
-ONE_OF_EACH = [(family, "ForCTC", "group") for family in HEADS if "ForCTC" in HEADS[family]]
 # Forms of a family that its config switches between.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2-conformer-rotary": ("wav2vec2-conformer", {"position_embeddings_type": "rotary"}),
@@ -63,6 +56,15 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "sew-d-own-positions": ("sew-d", {"share_att_key": False}),
 }
 
+
+def a_head_of(family: str) -> str:
+    """The head that a family is tried with where any will do: CTC where there is one."""
+    family = FORMS.get(family, (family, {}))[0]
+    return "ForCTC" if "ForCTC" in HEADS[family] else HEADS[family][-1]
+
+
+# One of every family, for what does not depend on the head.
+ONE_OF_EACH = [(family, a_head_of(family), "group") for family, heads in HEADS.items() if heads]
 OF_FORMS = [(form, "ForCTC", "group") for form in FORMS]
 # Every family, head and form; in the fast suite all families, one head of each, all of one family.
 ALL_CASES = slow_but(
@@ -89,6 +91,13 @@ TINY: dict[str, Any] = {
     "mask_time_prob": 0.0,
 }
 MORE: dict[str, dict[str, Any]] = {
+    "whisper": {
+        "encoder_ffn_dim": 24,
+        "num_mel_bins": 10,
+        "max_source_positions": 50,
+        "decoder_layers": 1,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 0),
+    },
     "wav2vec2": {
         "codevector_dim": 8,
         "proj_codevector_dim": 8,
@@ -134,15 +143,17 @@ def tiny_model(
 ) -> PreTrainedModel:
     """A random tiny model whose parameters are all away from zero, in eval mode."""
     family, form = FORMS.get(family, (family, {}))
-    stem = stem_of(family)
+    table = FAMILIES[family]
     fields = TINY | MORE.get(family, {}) | form
+    if table.conv and not table.states_conv_widths:
+        del fields["conv_dim"]
     if family in WITH_NORMS:
         large = norm == "layer"
         fields |= {"feat_extract_norm": norm, "conv_bias": large} | (
             {} if "do_stable_layer_norm" in form else {"do_stable_layer_norm": large}
         )
-    config = getattr(transformers, stem + "Config")(**(fields | more))
-    model: PreTrainedModel = class_named(stem + head)(config)
+    config = table.stock("config")(**(fields | more))
+    model: PreTrainedModel = class_named(family, head)(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -153,17 +164,18 @@ def batch(
     model: torch.nn.Module, samples: int = 8000, padded: bool = False, rows: int = 2
 ) -> dict[str, torch.Tensor]:
     """Random audio for a model (features for one that takes them), the second row padded on demand."""
-    dtype = next(model.parameters()).dtype
-    width = getattr(model.config, "feature_projection_input_dim", None)
-    length = samples if width is None else -(-((samples - 400) // 160 + 1) // 2)
-    shape = (rows, length) if width is None else (rows, length, width)
-    audio = torch.randn(shape, dtype=dtype)
-    name = model.main_input_name
-    if not padded:
+    dtype, family = next(model.parameters()).dtype, family_of(model)
+    shape = family.input.shape(samples / 16_000, model.config)[1:]
+    audio = torch.randn((rows, *shape), dtype=dtype)
+    name, mask_name, time = model.main_input_name, family.input.mask, family.input.time_axis
+    if not padded or time is None:
         return {name: audio}
+    length = audio.shape[time]
     mask = torch.ones(rows, length, dtype=torch.long)
     mask[1, length * 3 // 4 :] = 0
-    return {name: audio * (mask if width is None else mask[..., None]), "attention_mask": mask}
+    spread = [rows] + [1] * (audio.dim() - 1)
+    spread[time] = length
+    return {name: audio * mask.view(spread), mask_name: mask}
 
 
 def first_output(model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:

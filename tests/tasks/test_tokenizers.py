@@ -43,7 +43,7 @@ def test_a_letter_that_train_does_not_have_is_unknown() -> None:
 
 
 def test_the_delimiter_in_a_text_is_refused() -> None:
-    with pytest.raises(DataError, match=r"holds '\|', which stands for the space"):
+    with pytest.raises(DataError, match=r"holds '\|', which stands for the space: remove it"):
         character_tokenizer(["a|b"])
 
 
@@ -87,7 +87,7 @@ def test_what_is_no_tokenizer_of_ctc_is_refused(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path / "empty"))
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
     BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
-    with pytest.raises(ModelError, match="does not decode CTC"):
+    with pytest.raises(ModelError, match="does not decode CTC: wanted a Wav2Vec2CTCTokenizer"):
         load_tokenizer(str(tmp_path / "bert"))
 
 

@@ -99,7 +99,7 @@ def test_where_nothing_can_be_locked_only_what_is_old_is_cleared_away(tmp_path, 
     os.utime(tmp_path / ".thing.partial-00000000", (0, 0))
     write_folder(tmp_path / "thing", "x")
     assert hidden(tmp_path) == [".thing.partial-00000001"]
-    with pytest.warns(UserWarning, match="knows no locks"), lock(tmp_path / "thing"):
+    with pytest.warns(UserWarning, match="does not support locks"), lock(tmp_path / "thing"):
         pass
 
 

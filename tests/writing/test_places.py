@@ -84,9 +84,9 @@ def test_a_link_to_a_folder_is_followed_and_stays(tmp_path):
 
 def test_what_is_no_plain_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ArtifactError, match="no plain file"):
+    with pytest.raises(ArtifactError, match="not a plain file"):
         write_text(tmp_path / "pipe", "x")
-    with pytest.raises(ArtifactError, match="no plain file"):
+    with pytest.raises(ArtifactError, match="not a plain file"):
         write_text("/dev/null", "x")
     assert Path("/dev/null").is_char_device()
 
