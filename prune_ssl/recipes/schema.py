@@ -191,6 +191,9 @@ def pruning_part(recipe: Recipe) -> PruningPart:
 
     Raises:
         RecipeError: the recipe distils a student instead.
+
+    >>> pruning_part(load_recipe("ks_digits_hj_mac")).method
+    'gates'
     """
     if recipe.pruning is None:
         raise RecipeError(f"{recipe.name}: the recipe distils a student, so it has no `pruning`.")
