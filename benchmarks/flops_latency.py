@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring import Timing, bench_table, benchmark_models, write_rows
-from prune_ssl.measuring.benchmark import ARCHITECTURES
 
 
 def main() -> int:

@@ -21,8 +21,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForAudioClassification
 
 import prune_ssl
+from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring import describe_environment
-from prune_ssl.measuring.benchmark import ARCHITECTURES
 
 LABELS = 12
 

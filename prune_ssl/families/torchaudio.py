@@ -3,11 +3,15 @@
 from dataclasses import replace
 
 from torch import nn
+from torchaudio.models.wav2vec2.components import LayerNorm
 from torchaudio.models.wav2vec2.wavlm_attention import WavLMSelfAttention
 
 from prune_ssl.families.wav2vec2 import WAV2VEC2
 from prune_ssl.families.wavlm_attention import FusedWavLMAttention, PositionBias
 from prune_ssl.models.family import AttentionRoles, Family
+
+TransposedLayerNorm = LayerNorm
+"""A layer norm over the second axis of (B, C, T), which only these frontends have."""
 
 
 def _has_position_bias(model: nn.Module) -> bool:

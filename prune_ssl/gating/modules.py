@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
-from torchaudio.models.wav2vec2.components import LayerNorm as TransposedLayerNorm
+
+from prune_ssl.families.torchaudio import TransposedLayerNorm
 
 GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so state_dict never sees it
 

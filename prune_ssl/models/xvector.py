@@ -7,9 +7,11 @@ import torch
 import transformers
 from torch import nn
 from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel, Wav2Vec2ForXVector
-from transformers.models.wav2vec2.modeling_wav2vec2 import AMSoftmaxLoss, TDNNLayer
 
 from prune_ssl.models.family import Family, stock_class
+
+STOCK: Any = sys.modules[Wav2Vec2ForXVector.__module__]
+"""The module of transformers with the head's layers and loss."""
 
 XVECTOR_FIELDS: dict[str, Any] = {
     "tdnn_dim": [512, 512, 512, 512, 1500],
@@ -35,17 +37,15 @@ class XVectorHead(PreTrainedModel):
             states = config.num_hidden_layers + 1
             self.layer_weights = nn.Parameter(torch.ones(states) / states)
         self.projector = nn.Linear(config.hidden_size, config.tdnn_dim[0])
-        self.tdnn = nn.ModuleList(TDNNLayer(config, index) for index in range(len(config.tdnn_dim)))
+        self.tdnn = nn.ModuleList(STOCK.TDNNLayer(config, index) for index in range(len(config.tdnn_dim)))
         self.feature_extractor = nn.Linear(config.tdnn_dim[-1] * 2, config.xvector_output_dim)
         self.classifier = nn.Linear(config.xvector_output_dim, config.xvector_output_dim)
-        self.objective = AMSoftmaxLoss(config.xvector_output_dim, config.num_labels)
+        self.objective = STOCK.AMSoftmaxLoss(config.xvector_output_dim, config.num_labels)
         self.post_init()  # type: ignore[no-untyped-call]
 
-    @property
-    def wav2vec2(self) -> nn.Module:
-        """The backbone, under the name that the borrowed forward calls it by."""
-        backbone: nn.Module = getattr(self, self.base_model_prefix)
-        return backbone
+
+def _backbone_of(model: XVectorHead) -> nn.Module:
+    return model.get_submodule(model.base_model_prefix)
 
 
 def xvector_class(family: Family) -> type[PreTrainedModel]:
@@ -56,6 +56,8 @@ def xvector_class(family: Family) -> type[PreTrainedModel]:
     body = {
         **{name: vars(Wav2Vec2ForXVector)[name] for name in borrowed},
         "backbone_class": backbone,
+        # The borrowed forward calls the backbone by this name.
+        Wav2Vec2ForXVector.base_model_prefix: property(_backbone_of),
         "__module__": __name__,
         "__doc__": f"{stem}Model with the x-vector head of Wav2Vec2ForXVector.",
     }

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypedDict
 
 from torch import nn
-from typing_extensions import Unpack
 
 from prune_ssl.selection.budget import Budget
 from prune_ssl.selection.calibration import Batch
@@ -31,24 +29,6 @@ class Scoring:
     """Units are compared by rank within their kind, so that kinds are cut about equally."""
 
 
-class SelectSettings(TypedDict, total=False):
-    """Further keyword arguments of `select`."""
-
-    seconds: float
-    """Audio length at which MACs are counted (10.0)."""
-    batches: Iterable[Batch] | None
-    """A few batches of keyword arguments for the model's forward, for criteria that need data (None).
-
-    `taylor` and `fisher` need a loss, so the batches hold labels as well.
-    """
-    normalise: Normalise
-    """"cost" compares units by score per cost saved, "none" by score alone; `random` does that always."""
-    isomorphic: bool
-    """Whether units are compared by rank within their kind, so that kinds are cut about equally (False)."""
-    layout: Layout
-    """"stock" chooses only widths that a stock config can state, so that `to_stock` works ("hetero")."""
-
-
 def select(
     model: nn.Module | str | Path,
     graph: PruningGraph,
@@ -56,7 +36,12 @@ def select(
     criterion: str = "magnitude",
     round_to: int = 8,
     kinds: Sequence[str] | None = None,
-    **settings: Unpack[SelectSettings],
+    *,
+    seconds: float = 10.0,
+    batches: Iterable[Batch] | None = None,
+    normalise: Normalise = "cost",
+    isomorphic: bool = False,
+    layout: Layout = "hetero",
 ) -> dict[str, tuple[int, ...]]:
     """Choose which units to keep, in one shot, without training.
 
@@ -67,7 +52,14 @@ def select(
         criterion: a key of `CRITERIA`.
         round_to: conv and FFN widths become multiples of this.
         kinds: kinds of units that may go, of `KINDS` (None: conv, heads and ffn).
-        **settings: keywords of `SelectSettings`: seconds, batches, normalise, isomorphic and layout.
+        seconds: audio length at which MACs are counted.
+        batches: a few batches of keyword arguments for the model's forward, for criteria that need data.
+            `taylor` and `fisher` need a loss, so the batches hold labels as well.
+        normalise: "cost" compares units by score per cost saved, "none" by score alone; `random` does that
+            always.
+        isomorphic: compare units by rank within their kind, so that kinds are cut about equally.
+        layout: "stock" chooses only widths that a stock config can express (`to_stock` then makes it a stock
+            model).
 
     Returns:
         group name -> kept units, for every group that lost one; never over the budget.
@@ -75,7 +67,6 @@ def select(
     Raises:
         BudgetError: the budget cannot be read or reached, or the criterion is unknown or has no batches.
         ModelError: the graph belongs to another model.
-        TypeError: a keyword is not in `SelectSettings`.
 
     Example:
         >>> import prune_ssl
@@ -87,18 +78,10 @@ def select(
         >>> graph.cost(keep).macs <= 0.6 * graph.cost().macs
         True
     """
-    unknown = [repr(name) for name in settings if name not in SelectSettings.__annotations__]
-    if unknown:
-        raise TypeError(f"select() got an unexpected keyword argument {unknown[0]}")
     given = as_model_and_graph(model, graph, "select")
-    layout, seconds = settings.get("layout", "hetero"), settings.get("seconds", 10.0)
     bounds = bounds_of(graph, budget, round_to, kinds, layout, seconds)
-    scoring = Scoring(
-        criterion=criterion,
-        normalise=settings.get("normalise", "cost"),
-        isomorphic=settings.get("isomorphic", False),
-    )
-    return choose(given, graph, bounds, scoring, settings.get("batches"))
+    scoring = Scoring(criterion=criterion, normalise=normalise, isomorphic=isomorphic)
+    return choose(given, graph, bounds, scoring, batches)
 
 
 def choose(

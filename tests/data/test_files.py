@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_ssl.data import files
@@ -61,6 +61,7 @@ def test_a_folder_is_one_also_through_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+@settings(max_examples=15)
 @given(text=TEXT)
 def test_text_comes_back_from_every_encoding_with_a_mark(tmp_path_factory, encoding: str, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "encoded.txt"
@@ -106,6 +107,7 @@ def test_what_may_not_be_read_is_one_error(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@settings(max_examples=30)
 @given(lines=st.lists(TEXT.filter(lambda text: not {"\n", "\r"} & set(text)), max_size=6))
 def test_lines_have_their_numbers_whatever_ends_them(end: str, lines: list[str]) -> None:
     wanted = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -44,6 +44,7 @@ def weight_gate(open_units: set[int], width: int = 1, blocks: tuple[float, ...] 
 OPEN = st.sets(st.integers(0, UNITS - 1), min_size=1)
 
 
+@settings(max_examples=30)
 @given(open_units=OPEN, width=st.integers(1, 3), rows=st.sampled_from([1, 50]))
 def test_a_gated_linear_is_the_cut_linear(open_units: set[int], width: int, rows: int) -> None:
     linear = nn.Linear(UNITS * width, 4).double()
@@ -54,6 +55,7 @@ def test_a_gated_linear_is_the_cut_linear(open_units: set[int], width: int, rows
     torch.testing.assert_close(linear(values), wanted, rtol=0, atol=1e-12)
 
 
+@settings(max_examples=20)
 @given(open_units=OPEN)
 def test_a_gated_convolution_is_the_cut_one(open_units: set[int]) -> None:
     conv = nn.Conv1d(UNITS, 3, 4, stride=2).double()
@@ -74,6 +76,7 @@ def test_a_block_scales_the_whole_output_with_its_bias(blocks: tuple[float, ...]
     torch.testing.assert_close(linear(values), wanted, rtol=0, atol=1e-12)
 
 
+@settings(max_examples=20)
 @given(open_units=OPEN)
 def test_a_gated_norm_takes_its_statistics_over_open_channels(open_units: set[int]) -> None:
     kept = sorted(open_units)

@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -65,6 +66,7 @@ HEADS = st.integers(0, 4)
 LAYER = st.tuples(HEADS, st.integers(0, 24), st.booleans(), st.booleans())
 
 
+@hypothesis_settings(max_examples=40)
 @given(layers=st.lists(LAYER, min_size=1, max_size=4).filter(lambda each: any(layer[1] for layer in each)))
 def test_layers_that_are_not_whole_are_written_and_no_others(layers) -> None:
     heads, widths, attends, feeds = map(list, zip(*layers, strict=True))

@@ -122,7 +122,7 @@ def test_exchanged_arguments_are_named(verb, model, graph):
 @pytest.mark.parametrize("verb", WITH_GRAPH)
 @pytest.mark.parametrize("wrong", [None, BUDGET, {"layer.0.ffn": [0]}, 3])
 def test_what_is_no_graph_is_refused(verb, wrong, model):
-    with pytest.raises(ModelError, match=r"in the graph's place, wanted what prune_ssl\.trace"):
+    with pytest.raises(ModelError, match=r"in the graph's place, wanted the result of prune_ssl\.trace"):
         WITH_GRAPH[verb](model, wrong)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_ssl.errors import ModelError
@@ -13,6 +13,7 @@ FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_one_odd_number_is_found_wherever_it_stands(dtype: torch.dtype, data: st.DataObject) -> None:
     shapes = data.draw(st.lists(st.lists(st.integers(1, 4), max_size=3), min_size=1, max_size=4))

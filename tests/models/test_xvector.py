@@ -7,12 +7,12 @@ from transformers import AutoConfig, AutoModelForAudioXVector, Wav2Vec2ForXVecto
 
 from prune_ssl.models.registry import FAMILIES
 from prune_ssl.models.xvector import XVECTOR_CLASSES, XVECTOR_FIELDS, XVectorHead, model_class
-from tests.support.models import batch, stem_of, tiny_model
+from tests.support.models import batch, tiny_model
 
 OURS = [
     name
     for name, family in FAMILIES.items()
-    if family.classes and f"{stem_of(name)}ForXVector" in XVECTOR_CLASSES
+    if family.classes and any(head in XVECTOR_CLASSES for head, _ in family.classes.heads)
 ]
 
 

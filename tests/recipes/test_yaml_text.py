@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_ssl.errors import RecipeError
@@ -23,11 +23,13 @@ def nested(values: st.SearchStrategy) -> st.SearchStrategy:
     )
 
 
+@settings(max_examples=40)
 @given(data=nested(st.floats(-1000, 1000).map(lambda value: round(value, 3))))
 def test_json_is_read_as_it_is_meant(data: object) -> None:
     assert read_text(json.dumps(data, ensure_ascii=False), "it").data == data
 
 
+@settings(max_examples=40)
 @given(data=nested(st.floats(allow_nan=False, allow_infinity=False)))
 def test_what_yaml_writes_is_read_back(data: object) -> None:
     assert read_text(yaml.safe_dump(data, allow_unicode=True), "it").data == data
@@ -96,7 +98,7 @@ def test_too_many_levels_and_values_are_refused() -> None:
     with pytest.raises(RecipeError, match="nested too deeply; wanted at most 20 levels"):
         read_text("[" * deep + "]" * deep, "it")
     with pytest.raises(RecipeError, match="nested too deeply"):
-        read_text("[" * 50_000 + "]" * 50_000, "it")
+        read_text("[" * 3_000 + "]" * 3_000, "it")
     with pytest.raises(RecipeError, match="more than 10,000 values"):
         read_text("[" + "1," * (MOST_VALUES + 1) + "]", "it")
 

@@ -6,9 +6,10 @@ import pytest
 
 from prune_ssl.reporting import RunFacts, report
 from prune_ssl.selection import parse_budget
+from prune_ssl.tracing import Traced
 from tests.support.models import tiny_model
 
-MODEL = tiny_model()
+MODEL = Traced.of(tiny_model(), "report")
 
 
 def test_every_fact_may_be_left_out() -> None:

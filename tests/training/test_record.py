@@ -10,6 +10,8 @@ from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.training.record import Finished, PruningRecord, budget_text
 from tests.support.models import tiny_model
 
+GRAPH = trace(tiny_model())
+
 
 def test_losses_of_another_log_follow_its_steps() -> None:
     record = PruningRecord(history=[{"phase": "pruning", "step": 3, "loss": 1.0}])
@@ -30,8 +32,7 @@ def test_records_share_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["macs=50%", "params=60%,macs=70%", "memory=80%,dtype=float16"])
 def test_a_budget_is_written_in_its_grammar(text: str) -> None:
-    graph = trace(tiny_model())
-    limits = resolve(text, graph, allowed_widths(graph, 1), 1.0)
+    limits = resolve(text, GRAPH, allowed_widths(GRAPH, 1), 1.0)
     assert parse_budget(budget_text(limits)) == parse_budget(text)
     assert budget_text([]) == ""
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prune_ssl.training.seeded_items import PROGRESS, FollowEpoch, Placed, SeededItems
@@ -32,6 +32,7 @@ def drawn(seed: int, phase: str, epoch: int, index: int) -> dict[str, float]:
     return items[index]
 
 
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**31),
     phase=st.sampled_from(["", "recovery"]),
