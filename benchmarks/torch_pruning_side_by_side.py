@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from prune_ssl import resize, select, trace
 from prune_ssl.cli.console import quiet_libraries
 from prune_ssl.models import FAMILIES, Family, backbone_of
-from prune_ssl.models.layers import attention_size, is_alive
+from prune_ssl.models.layers import is_alive, stated_size
 from prune_ssl.models.registry import input_shape
 
 COLUMNS = (
@@ -113,7 +113,7 @@ def declared_heads(backbone: nn.Module, family: Family) -> dict[nn.Module, int]:
         block = layer.get_submodule(family.attention.path)
         for leaf in family.attention.projections:
             linear: Any = block.get_submodule(leaf)
-            heads[linear] = linear.out_features // attention_size(block, family.attention.head_size)
+            heads[linear] = linear.out_features // stated_size(block, family.attention.head_size)
     return heads
 
 

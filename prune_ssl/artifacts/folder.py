@@ -306,6 +306,11 @@ def load_pretrained(
     Raises:
         ArtifactError: the folder is missing or holds no model, or its weights do not fit its config (or the
             factory's model) exactly.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> path = save_pretrained(layer, "linear", plan={})
+    >>> load_pretrained(path, factory=lambda: nn.Linear(2, 3)).weight.equal(layer.weight)
+    True
     """
     path = Path(folder)
     put_back(path)

@@ -21,7 +21,7 @@ def with_groups(command: Callable[P, R]) -> Callable[..., R]:
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
-            parameters += _of_fields(groups[name])
+            parameters += _parameters_of(groups[name])
         else:
             parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
 
@@ -41,7 +41,7 @@ def with_groups(command: Callable[P, R]) -> Callable[..., R]:
     return wrapped
 
 
-def _of_fields(kind: type) -> list[inspect.Parameter]:
+def _parameters_of(kind: type) -> list[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
     return [
         inspect.Parameter(

@@ -85,6 +85,10 @@ def read_header(path: Path) -> AudioHeader:
     Raises:
         DataError: the file is missing, empty, truncated or not audio that libsndfile knows; or its header
             states no length, a length that the file cannot hold, or a rate outside RATES_HZ.
+
+    >>> soundfile.write("stereo.wav", [[0.1, 0.3]] * 8_000, 8_000)
+    >>> read_header(Path("stereo.wav"))
+    AudioHeader(frames=8000, sample_rate_hz=8000, channels=2)
     """
     with _opened(path) as (_, header):
         return header
@@ -110,6 +114,10 @@ def read_waveform(
     Raises:
         DataError: the file is missing or broken, it is shorter than its header says, or the wanted part has
             more than MOST_SAMPLES samples.
+
+    >>> soundfile.write("stereo.wav", [[0.1, 0.3]] * 8_000, 8_000)
+    >>> read_waveform(Path("stereo.wav")).shape
+    (16000,)
     """
     with _opened(path) as (sound, header):
         start = min(round(start_seconds * header.sample_rate_hz), max(header.frames - 1, 0))

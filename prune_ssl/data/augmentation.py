@@ -100,7 +100,7 @@ class Augmentation(AugmentConfig):
         speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
         if speed != 1.0:
             audio = torch.from_numpy(resampled(samples, int(speed * SAMPLE_RATE_HZ), SAMPLE_RATE_HZ))
-        audio = self._in_a_room(self._shifted(audio))
+        audio = self._reverberated(self._shifted(audio))
         audio = audio * 10 ** (_uniform(-self.max_gain_db, self.max_gain_db) / 20)
         if _uniform(0.0, 1.0) < self.noise_probability:
             noise = torch.randn_like(audio) if self._noises is None else self._noises.piece(len(audio))
@@ -109,7 +109,7 @@ class Augmentation(AugmentConfig):
                 audio = torchaudio.functional.add_noise(audio, noise, snr_db)
         return np.asarray(audio.numpy(), dtype=np.float32)
 
-    def _in_a_room(self, audio: torch.Tensor) -> torch.Tensor:
+    def _reverberated(self, audio: torch.Tensor) -> torch.Tensor:
         # No number is drawn if reverberation is off, so that it does not alter the other draws of a seed.
         if self.reverb_probability == 0 or _uniform(0.0, 1.0) >= self.reverb_probability:
             return audio

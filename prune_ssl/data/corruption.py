@@ -231,6 +231,10 @@ class CorruptedDataset(Dataset[Item]):
     Attributes:
         training_progress: The share of training that is over, 0 to 1, for a curriculum. The trainers of this
             package set it. None means that nobody has set it.
+
+    >>> clean = [{"input_values": np.ones(16_000, dtype=np.float32), "labels": 0}]
+    >>> sorted(CorruptedDataset(clean, Corruption(cases=("noise",)))[0])
+    ['input_values', 'labels', 'teacher_input_values']
     """
 
     def __init__(self, clean: Items, corruption: Corruption, clean_teacher: bool = True) -> None:

@@ -134,7 +134,7 @@ def survey(
             clip = listing.locate(row)
             try:
                 _require_inside(listing, clip, row, confinement)
-                seconds[split] += _look_at(clip, row, limits, seen, found)
+                seconds[split] += _inspect(clip, row, limits, seen, found)
             except DataError as error:
                 found.append(Finding(clip, "broken", str(error).removeprefix(f"{clip}: ")))
             done += 1
@@ -152,7 +152,7 @@ def _require_inside(listing: Listing, clip: Path, row: Row, confinement: Confine
         raise DataError(escape)
 
 
-def _look_at(clip: Path, row: Row, limits: SurveyConfig, seen: Duplicates, found: list[Finding]) -> float:
+def _inspect(clip: Path, row: Row, limits: SurveyConfig, seen: Duplicates, found: list[Finding]) -> float:
     """Add the findings on one clip to `found`, and return its length in seconds."""
     header = read_header(clip)
     seconds = header.frames / header.sample_rate_hz

@@ -60,6 +60,9 @@ def find_trials(root: Path, name: str | None = None) -> tuple[Trial, ...] | None
 
     Raises:
         DataError: the named list is missing, or the list cannot be read.
+
+    >>> find_trials(Path(".")) is None
+    True
     """
     if name is not None:
         return read_trials(root / name, root)

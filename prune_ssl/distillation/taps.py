@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of, family_of
-from prune_ssl.models.layers import attention_size, submodule_or_none
+from prune_ssl.models.layers import stated_size, submodule_or_none
 from prune_ssl.tracing.cost import conv_frames
 from prune_ssl.tracing.twin import kernels_of
 
@@ -143,7 +143,7 @@ class Taps:
         parts = {} if attention is None else dict(attention.named_modules())
         if attention is None or not {roles.queries, roles.keys} <= parts.keys():
             return False
-        head_dim = attention_size(attention, roles.head_size)
+        head_dim = stated_size(attention, roles.head_size)
 
         def record(into: str, factor: float) -> Any:
             def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:

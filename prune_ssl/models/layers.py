@@ -32,9 +32,13 @@ def _owner(module: nn.Module, path: str) -> tuple[Any, str]:
     return module.get_submodule(parent), leaf
 
 
-def attention_size(attention: nn.Module, path: str) -> int:
-    """Return the size that the attention's module states at a dotted attribute path."""
-    owner, leaf = _owner(attention, path)
+def stated_size(module: nn.Module, path: str) -> int:
+    """Return a size that a module, or a submodule of it, states as an attribute.
+
+    >>> stated_size(nn.Sequential(nn.Linear(2, 3)), "0.out_features")
+    3
+    """
+    owner, leaf = _owner(module, path)
     return int(getattr(owner, leaf))
 
 

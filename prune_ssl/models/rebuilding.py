@@ -173,8 +173,8 @@ def _obstacles(model: PreTrainedModel) -> Iterator[Obstacle]:
 
 
 FACTORY = (
-    "save_pretrained wants plan= with it (what `resize` was given, {} for none), and load_pretrained(folder, "
-    "factory) then loads it, where factory makes the dense model with this module"
+    "save_pretrained wants plan= with it (the keep or plan of `resize`, {} for none), and "
+    "load_pretrained(folder, factory) then loads it, where factory makes the dense model with this module"
 )
 
 
@@ -216,8 +216,8 @@ def _other_activations(model: nn.Module, rebuilt: nn.Module) -> Iterator[Obstacl
         other = there.get(path)
         if other is not None and type(module) is not type(other) and {type(module), type(other)} <= known:
             yield Obstacle(
-                f"{path} is a {type(module).__name__}, its config makes a {type(other).__name__}: what is "
-                "loaded would compute something else. Set the field of model.config that says it "
+                f"{path} is a {type(module).__name__}, its config makes a {type(other).__name__}: the "
+                "loaded model would compute something else. Set the field of model.config that says it "
                 f"(hidden_act, feat_extract_activation); or {FACTORY}.",
                 True,
             )

@@ -12,7 +12,6 @@ from prune_ssl.models.attention import HeldHeads, OpenAttention, ResidualLeft
 from prune_ssl.models.empty import RemovedLayer
 from prune_ssl.models.family import AttentionRoles, ConvolutionRoles, Family
 from prune_ssl.models.layers import (
-    attention_size,
     empty_attention,
     empty_convolution,
     empty_feed_forward,
@@ -20,6 +19,7 @@ from prune_ssl.models.layers import (
     open_attention,
     remove_layer,
     state_heads,
+    stated_size,
     submodule_or_none,
 )
 
@@ -121,7 +121,7 @@ class LayerSizes:
             empty = _gives_nothing(layer, f"{roles.path}.{roles.output}")
             return cls(heads=0, gone=("attention",) if empty else ())
         block = layer.get_submodule(roles.path)
-        size = attention_size(block, roles.head_size)
+        size = stated_size(block, roles.head_size)
         output = block.get_submodule(roles.output)
         assert isinstance(output, nn.Linear)
         kept = block.heads if isinstance(block, OpenAttention) else None

@@ -194,14 +194,14 @@ def require_replaceable(folder: Path) -> None:
             f"{folder} holds the working directory, so --overwrite does not delete it. Give another output "
             "folder."
         )
-    if not _is_of_a_run(folder):
+    if not _was_written_by_a_run(folder):
         raise ArtifactError(
             f"{folder} has no {RECIPE_FILE} of an earlier run, so --overwrite does not delete it. Give "
             "another output folder, or empty this one yourself."
         )
 
 
-def _is_of_a_run(folder: Path) -> bool:
+def _was_written_by_a_run(folder: Path) -> bool:
     """Return whether a run wrote the recipe in a folder. It may be a run of another version of prune_ssl."""
     try:
         written = yaml.safe_load((folder / RECIPE_FILE).read_text(encoding="utf-8"))

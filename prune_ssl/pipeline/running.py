@@ -103,7 +103,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
     say = say if is_first() else _ignore
     recipe = smoke_version(recipe) if recipe.smoke else recipe
     if resume and from_first(lambda: is_finished(recipe)):
-        return _found_finished(recipe, say)
+        return _finished_outcome(recipe, say)
     with held(recipe.folder) as watch:
         on_first(lambda: tidy(recipe.folder))
         begun = resume and is_begun(recipe)
@@ -147,7 +147,7 @@ def _run_stages(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> Outcome:
     return outcomes[-1]
 
 
-def _found_finished(recipe: Recipe, say: Say) -> Outcome:
+def _finished_outcome(recipe: Recipe, say: Say) -> Outcome:
     """Return the outcome of a finished run, and delete the files that it had no time to delete."""
     folder = recipe.folder
     if not from_first(lambda: is_clear(folder)):

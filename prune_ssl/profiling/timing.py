@@ -175,6 +175,14 @@ def measure_interleaved(
     Raises:
         ModelError: a model fails on the waveform, for example because its frontend needs a longer one; or
             the models are on different devices or have different dtypes.
+
+    >>> from transformers import HubertConfig, HubertModel
+    >>> sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "conv_dim": [8] * 7}
+    >>> model = HubertModel(HubertConfig(num_hidden_layers=1, **sizes))
+    >>> quick = Timing(seconds=0.1, threads=1, min_iterations=2, min_seconds=0)
+    >>> (latency,) = measure_interleaved({"tiny": model}, quick)["tiny"]
+    >>> latency.n, latency.threads
+    (2, 1)
     """
     _check_alike(models)
     timing = Timing.of(timing)

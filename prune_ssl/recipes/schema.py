@@ -133,7 +133,7 @@ class Recipe(Part):
         return output
 
     @field_serializer("student", mode="wrap")
-    def _only_what_is_said(
+    def _without_fields_of_the_name(
         self, student: StudentPart | None, handler: SerializerFunctionWrapHandler
     ) -> dict[str, object] | None:
         """Write null for fields that equal the named student's, so that another name brings its own."""
@@ -143,7 +143,7 @@ class Recipe(Part):
         return data
 
     @model_validator(mode="after")
-    def _is_one_way_to_get_small(self) -> "Recipe":
+    def _has_pruning_or_student(self) -> "Recipe":
         if (self.pruning is None) == (self.student is None):
             raise ValueError("wanted either `pruning` or `student`, found both or none")
         if self.distillation is None and (self.student is not None or self.task == "representation"):
@@ -157,7 +157,7 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
-    def _says_nothing_for_other_tasks(self) -> "Recipe":
+    def _has_no_key_of_other_tasks(self) -> "Recipe":
         given = {
             "decoding": self.decoding is not None,
             "model.tokenizer": self.model.tokenizer is not None,
@@ -191,6 +191,9 @@ def pruning_part(recipe: Recipe) -> PruningPart:
 
     Raises:
         RecipeError: the recipe distils a student instead.
+
+    >>> pruning_part(load_recipe("ks_digits_hj_mac")).method
+    'gates'
     """
     if recipe.pruning is None:
         raise RecipeError(f"{recipe.name}: the recipe distils a student, so it has no `pruning`.")

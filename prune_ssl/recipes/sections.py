@@ -85,7 +85,7 @@ class ModelPart(Part):
     """The dtype of the written weights. `stored` is the dtype of the named model. Training uses float32."""
 
     @model_serializer(mode="wrap")
-    def _without_unsaid_family(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+    def _without_default_family(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Leave out a default family if the model has a name: read back, it could contradict the model."""
         fields: dict[str, object] = handler(self)
         if self.name is not None and "family" not in self.model_fields_set:
@@ -159,7 +159,7 @@ class DataPart(Part):
 
     @field_validator("augment", mode="before")
     @classmethod
-    def _in_a_word(cls, augment: object) -> object:
+    def _from_bool(cls, augment: object) -> object:
         return {True: {}, False: None}[augment] if isinstance(augment, bool) else augment
 
     @field_validator("path")
@@ -192,7 +192,7 @@ class DataPart(Part):
         return self
 
     @model_validator(mode="after")
-    def _is_one_noise(self) -> "DataPart":
+    def _has_one_source_of_noise(self) -> "DataPart":
         augment = self.augment
         if self.corruption and augment and (augment.noise or augment.rirs or augment.reverb_probability):
             raise ValueError(
@@ -274,13 +274,13 @@ def last_of_budgets(data: object) -> object:
     given = data["budgets"]
     if not isinstance(given, (list, tuple)):
         raise ValueError(f"budgets: found {given!r:.60}, wanted a list such as [80%, 60%]")
-    texts = [_of_macs(text) for text in given]
+    texts = [_with_macs(text) for text in given]
     if data.get("budget", texts[-1]) != texts[-1]:
         raise ValueError(f"budget is {data['budget']}, but the last of budgets is {texts[-1]}; leave it out")
     return data | {"budgets": tuple(texts), "budget": texts[-1]}
 
 
-def _of_macs(text: object) -> object:
+def _with_macs(text: object) -> object:
     """Return a budget in which a bare `80%` is written as `macs=80%`."""
     return f"macs={text}" if isinstance(text, str) and BARE_PERCENT.fullmatch(text) else text
 

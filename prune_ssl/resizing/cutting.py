@@ -16,7 +16,6 @@ from prune_ssl.gating import Plan
 from prune_ssl.models import FAMILIES, Family
 from prune_ssl.models.attention import HeldHeads, OpenAttention, ResidualLeft
 from prune_ssl.models.layers import (
-    attention_size,
     empty_attention,
     empty_convolution,
     empty_feed_forward,
@@ -24,6 +23,7 @@ from prune_ssl.models.layers import (
     open_attention,
     remove_layer,
     state_heads,
+    stated_size,
 )
 from prune_ssl.resizing.restate import restate_config, restate_sizes, state
 from prune_ssl.tracing import Group, PruningGraph
@@ -250,13 +250,13 @@ def _restate_heads(
             continue
         block = layer.get_submodule(roles.path)
         if hasattr(block, "embed_dim"):
-            state(block, embed_dim=attention_size(block, f"{roles.output}.out_features"))
-        size = attention_size(block, roles.head_size)
+            state(block, embed_dim=stated_size(block, f"{roles.output}.out_features"))
+        size = stated_size(block, roles.head_size)
         size = len(kept.get(f"layer.{index}.head_dim", range(size)))
-        count = attention_size(block, f"{roles.output}.in_features") // size
+        count = stated_size(block, f"{roles.output}.in_features") // size
         if roles.opened is not None and count:
             opened = isinstance(block, OpenAttention)
-            original = attention_size(block, "original_heads" if opened else roles.head_count)
+            original = stated_size(block, "original_heads" if opened else roles.head_count)
             before = block.heads if isinstance(block, OpenAttention) else list(range(original))
             heads = [before[unit] for unit in kept.get(f"layer.{index}.heads", range(len(before)))]
             residual = _residual_left(block, graph, kept, scales)

@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from prune_ssl.models import Family
 from prune_ssl.models.attention import OpenAttention
 from prune_ssl.models.empty import BiasOnly
-from prune_ssl.models.layers import attention_size, is_alive
+from prune_ssl.models.layers import is_alive, stated_size
 from prune_ssl.models.pruned import to_pruned_class
 from prune_ssl.models.sizes import LayerSizes, stated_head_size
 from prune_ssl.tracing import PruningGraph
@@ -90,7 +90,7 @@ def restate_config(
     if family.projection_flag and getattr(backbone, family.projection_flag):
         fields["project_features"] = True
     if family.upsampling:
-        rows = attention_size(backbone, f"{family.upsampling}.out_features")
+        rows = stated_size(backbone, f"{family.upsampling}.out_features")
         fields["upsampled_size"] = rows // getattr(config, family.squeeze)
     to_pruned_class(model, fields)
 
@@ -109,7 +109,7 @@ def _residual_fields(backbone: nn.Module, config: PreTrainedConfig, family: Fami
     else:
         fields["head_size"] = size
     if positions == "relative":
-        fields["position_size"] = attention_size(backbone, f"{family.position_table}.d_model")
+        fields["position_size"] = stated_size(backbone, f"{family.position_table}.d_model")
     opened = [block for block in alive if isinstance(block, OpenAttention)]
     if roles.by_slices and opened:
         left = opened[0].residual
@@ -118,7 +118,7 @@ def _residual_fields(backbone: nn.Module, config: PreTrainedConfig, family: Fami
     if getattr(config, "output_hidden_size", None) == config.hidden_size:
         fields["output_hidden_size"] = width
     for path in family.position_convs_of(backbone)[:1]:
-        fields["num_conv_pos_embedding_groups"] = attention_size(backbone, f"{path}.groups")
+        fields["num_conv_pos_embedding_groups"] = stated_size(backbone, f"{path}.groups")
     return fields
 
 
@@ -126,7 +126,7 @@ def _conv_dims(backbone: nn.Module, family: Family) -> list[int]:
     """Return the widths of the frontend; its layers state them too."""
     widths = [1]
     for path in family.convs(backbone):
-        widths.append(attention_size(backbone, f"{path}.out_channels"))
+        widths.append(stated_size(backbone, f"{path}.out_channels"))
         layer = backbone.get_submodule(path.rpartition(".")[0])
         if hasattr(layer, "in_conv_dim"):
             state(layer, in_conv_dim=widths[-2], out_conv_dim=widths[-1])

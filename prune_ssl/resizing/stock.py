@@ -98,8 +98,8 @@ def _common_width(config: PreTrainedConfig, family: Family, layers: Mapping[int,
 
 def _refused(found: str) -> ModelError:
     return ModelError(
-        f"a stock config cannot say what this model has: {found}. Prune with layout='stock', or save it as "
-        "it is: prune_ssl loads it."
+        f"a stock config cannot state a part of this model: {found}. Prune with layout='stock', or save it "
+        "as it is: prune_ssl loads it."
     )
 
 

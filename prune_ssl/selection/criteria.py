@@ -190,8 +190,8 @@ def score_units(
     chosen = CRITERIA[criterion]
     if chosen.needs != "weights" and batches is None:
         raise BudgetError(
-            f"criterion {criterion!r} looks at {chosen.needs} on data: give batches=, a few batches of "
-            "what the model is trained on."
+            f"criterion {criterion!r} looks at {chosen.needs} on data: give batches=, a few batches "
+            "of the training data."
         )
     evidence = Evidence(dict(model.named_parameters()))
     if chosen.needs == "gradients":

@@ -29,6 +29,9 @@ _COMPARED_ENTRIES = 2_000_000  # in longer sections only adjacent entries are co
 
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
 
+Opened = BinaryIO | gzip.GzipFile
+"""A file of bytes, plain or gzipped."""
+
 Entries = dict[bytes, None]
 """N-grams, in order."""
 
@@ -51,7 +54,7 @@ def read_words(path: Path) -> list[str]:
                 return _Reader(path, file, None).words()
             with gzip.open(file) as unpacked:
                 most = max(_SMALL, _GROWTH * path.stat().st_size)
-                return _Reader(path, unpacked, most).words()  # type: ignore[arg-type]
+                return _Reader(path, unpacked, most).words()
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path}: not ARPA text in UTF-8 ({error}): instead of a binary file of KenLM give the ARPA file"
@@ -61,7 +64,7 @@ def read_words(path: Path) -> list[str]:
 class _Reader:
     """Reads and checks the lines of one file from first to last."""
 
-    def __init__(self, path: Path, file: BinaryIO, most_bytes: int | None) -> None:
+    def __init__(self, path: Path, file: Opened, most_bytes: int | None) -> None:
         self.path, self.number, self.line = path, 0, b""
         self._lines = self._counted(file, most_bytes)
 
@@ -86,7 +89,7 @@ class _Reader:
             raise DataError(f"{self.path}: broken: no words under \\1-grams:; wanted a model of words")
         return words
 
-    def _counted(self, file: BinaryIO, most_bytes: int | None) -> Iterator[bytes]:
+    def _counted(self, file: Opened, most_bytes: int | None) -> Iterator[bytes]:
         """Yield the lines that are not blank, and keep the last one's number and text in the attributes."""
         total = blank = 0
         while line := file.readline(_LONGEST_LINE):

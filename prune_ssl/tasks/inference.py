@@ -91,7 +91,7 @@ def classify(
     model, extractor = _load(source, _labels_clips, wanted, allow_pickle)
     slots = slots_of(model)
     if slots is not None:
-        yield from _fill(model, extractor, slots, files, best)
+        yield from _slot_values(model, extractor, slots, files, best)
         return
     classifier = pipeline("audio-classification", model=model, feature_extractor=extractor)
     for path, samples in _read(files, extractor):
@@ -103,7 +103,7 @@ def _labels_clips(model: PreTrainedModel) -> bool:
     return has_classifier(model) or speaker_part(model) is not None
 
 
-def _fill(
+def _slot_values(
     model: PreTrainedModel,
     extractor: SequenceFeatureExtractor,
     slots: Slots,

@@ -158,7 +158,7 @@ class Joint(Slots):
         """
         given = settings or TaskSettings()
         require_tdnn_frames(folder, model, given)
-        yield from self._filled(folder, folder.judged_split(given.judged))
+        yield from self._count_filled(folder, folder.judged_split(given.judged))
         known = {label.partition("=")[2] for label in self.labels[self.segments[SPEAKER]]}
         splits = {split: self._by_speaker(clips)[1] for split, clips in folder.splits.items()}
         yield from describe_trials(replace(folder, splits=splits), given.judged, self.trials, known)
@@ -210,7 +210,7 @@ class Joint(Slots):
         rows = [row for row, speaker in enumerate(known) if speaker or self.trials is not None]
         return rows, tuple(replace(clips[row], target=known[row]) for row in rows)
 
-    def _filled(self, folder: SpeechFolder, judged: str) -> Iterator[str]:
+    def _count_filled(self, folder: SpeechFolder, judged: str) -> Iterator[str]:
         """Yield the count of filled values of each column for every split that has blanks.
 
         Raises:

@@ -140,7 +140,11 @@ class WordErrorRate(_EditRate):
 
 
 class CharacterErrorRate(_EditRate):
-    """`cer`: character edits over reference characters, spaces included."""
+    """`cer`: character edits over reference characters, spaces included.
+
+    >>> CharacterErrorRate().compute(predictions=["on"], references=["off"])["cer"]
+    0.6666666666666666
+    """
 
     about = "Character edits over reference characters, spaces included."
     key = "cer"
@@ -148,7 +152,11 @@ class CharacterErrorRate(_EditRate):
 
 
 class PhonemeErrorRate(_EditRate):
-    """`per`: phoneme edits over reference phonemes, of strings with a space between phonemes."""
+    """`per`: phoneme edits over reference phonemes, of strings with a space between phonemes.
+
+    >>> PhonemeErrorRate().compute(predictions=["n ow"], references=["n aw"])
+    {'per': 0.5}
+    """
 
     about = "Phoneme edits over reference phonemes."
     key = "per"
@@ -174,7 +182,11 @@ class EqualErrorRate(_TrialMetric):
 
 
 class MinDetectionCost(_TrialMetric):
-    """`min_dcf` of trial scores, normalised, with both costs 1. It takes the inputs of `EqualErrorRate`."""
+    """`min_dcf` of trial scores, normalised, with both costs 1. It takes the inputs of `EqualErrorRate`.
+
+    >>> MinDetectionCost().compute(predictions=[0.1, 0.9], references=[0, 1])
+    {'min_dcf': 0.0}
+    """
 
     about = "Smallest normalised detection cost over all thresholds."
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from torch import nn
 
 from prune_ssl.models import Family
-from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
+from prune_ssl.models.layers import is_alive, stated_size, submodule_or_none
 from prune_ssl.models.sharing import SharedMapAttention
 from prune_ssl.tracing.coupling import (
     Couplings,
@@ -52,7 +52,7 @@ class AttentionGroups:
             self.not_pruned[path] = "its heads share their maps with another layer's"
             return
         block = layer.get_submodule(self.roles.path)
-        size = attention_size(block, self.roles.head_size)
+        size = stated_size(block, self.roles.head_size)
         members = members_under(self.twin, path, self.family, but=self._post_norm_part(path))
         yield self._heads(f"layer.{index}.heads", path, size, members)
         yield from self._dimensions(f"layer.{index}.head_dim", path, block, size)

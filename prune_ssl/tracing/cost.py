@@ -61,7 +61,7 @@ class CostTerm:
 
     The parameters are `params * prod(widths)`, the MACs `macs * clock * prod(widths)`, where a width is the
     number of kept units of the group that is named (methods 1.4 written as data). All is zero when a group of
-    `needs` is empty: what only serves its units goes with the last of them.
+    `needs` is empty: a part that only serves its units goes with the last of them.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Polynomial:
         return sum(value * prod(widths[name] for name in names) for names, value in self.coefficients.items())
 
     def marginal(self, group: str, widths: Mapping[str, int]) -> int:
-        """Return what one unit of `group` costs while the other groups have these widths."""
+        """Return the cost of one unit of `group` while the other groups have these widths."""
         return sum(
             value * prod(widths[name] for name in others) for value, others in self.by_group.get(group, [])
         )

@@ -38,7 +38,7 @@ ELEMENTWISE = {
     *("Mul", "Div", "Add", "Sub", "Rsub", "Addcmul", "Where", "MaskedFill", "ToCopy"),
     *("NativeDropout", "Dropout", "FusedDropout", "Transpose", "T", "Permute", "Clone", "Alias", "Detach"),
     *("Unsqueeze", "Squeeze", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Expand", "Contiguous"),
-    *("Addmm", "Mm"),  # what a Linear does with a batch, which the graph has beside the module itself
+    *("Addmm", "Mm"),  # a Linear over a batch: the graph has these nodes and the module itself
 }
 # What an attention does with queries, keys and values: whole heads pass through it. A softmax or a product of
 # matrices anywhere else mixes units.

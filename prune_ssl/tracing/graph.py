@@ -98,10 +98,10 @@ class ParameterSlice:
 
 @dataclass(frozen=True)
 class SplitReader:
-    """A Linear that reads the units head by head: row h of `units` is what its input for head h is made of.
+    """A Linear that reads the units head by head: row h of `units` has the units of its input for head h.
 
-    It loses no column with a unit; what it reads of a unit that is gone is zero. -1 marks what was gone
-    before.
+    It loses no column with a unit: the columns of a unit that is gone read zeros. -1 marks the columns of
+    units that were gone before.
     """
 
     module: str

@@ -8,7 +8,7 @@ from torch import nn
 from prune_ssl.models import Family
 from prune_ssl.models.attention import OpenAttention
 from prune_ssl.models.empty import Nothing
-from prune_ssl.models.layers import attention_size, is_alive, submodule_or_none
+from prune_ssl.models.layers import is_alive, stated_size, submodule_or_none
 from prune_ssl.models.registry import head_reader_of
 from prune_ssl.tracing.coupling import producer, slice_of
 from prune_ssl.tracing.graph import Group, ParameterSlice
@@ -75,7 +75,7 @@ class Residual:
     def _units(self) -> int:
         units = 0
         for path in self.family.position_convs_of(self.backbone):
-            units = gcd(units, attention_size(self.backbone, f"{path}.groups"))
+            units = gcd(units, stated_size(self.backbone, f"{path}.groups"))
         units = units or self.width
         config = getattr(self.backbone, "config", None)
         positions = self.family.attention.kind(config)

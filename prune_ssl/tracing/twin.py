@@ -15,7 +15,7 @@ from prune_ssl.errors import ModelError
 from prune_ssl.models import Family
 from prune_ssl.models.attention import HeldHeads, OpenAttention
 from prune_ssl.models.inputs import SAMPLE_RATE_HZ
-from prune_ssl.models.layers import attention_size, is_alive, open_attention
+from prune_ssl.models.layers import is_alive, open_attention, stated_size
 from prune_ssl.models.registry import input_shape
 from prune_ssl.models.torch_internals import drop_hooks, hooks_of
 from prune_ssl.tracing.cost import NEVER, Clock, conv_frames
@@ -78,7 +78,7 @@ def open_attentions(backbone: nn.Module, family: Family) -> None:
     for layer in family.layers(backbone):
         if is_alive(layer, roles) and not isinstance(layer.get_submodule(roles.path), OpenAttention):
             block = layer.get_submodule(roles.path)
-            count, size = (attention_size(block, name) for name in (roles.head_count, roles.head_size))
+            count, size = (stated_size(block, name) for name in (roles.head_count, roles.head_size))
             config = getattr(backbone, "config", None)
             open_attention(layer, roles, config, HeldHeads(range(count), count, size))
 

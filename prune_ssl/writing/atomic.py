@@ -52,6 +52,9 @@ def copy_file(source: str | Path, path: str | Path) -> Path:
 
     Raises:
         ArtifactError: the file cannot be written.
+
+    >>> copy_file(write_text("a.txt", "text"), "folder/b.txt").read_text()
+    'text'
     """
     with new_file(path) as new:
         steps.copy(Path(source), new)
@@ -100,6 +103,11 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
 
     Raises:
         ArtifactError: the folder cannot be written, or it exists and `replace` is not set.
+
+    >>> with new_folder("model") as new:
+    ...     _ = (new / "config.json").write_text("{}")
+    >>> [path.name for path in Path("model").iterdir()]
+    ['config.json']
     """
     check_place(path, as_whole=True)
     with as_artifact_error(path):
@@ -124,6 +132,9 @@ def make_folder(path: str | Path) -> Path:
 
     Raises:
         ArtifactError: the folder cannot be made, or somebody deleted a guarded folder during this run.
+
+    >>> make_folder("runs/small").is_dir()
+    True
     """
     folder = Path(path)
     with as_artifact_error(path, "made"):
@@ -144,6 +155,10 @@ def remove(path: str | Path) -> None:
 
     Raises:
         ArtifactError: the path cannot be deleted.
+
+    >>> remove(make_folder("runs"))
+    >>> Path("runs").exists()
+    False
     """
     target = Path(path)
     with as_artifact_error(path, "deleted"):

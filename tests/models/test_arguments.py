@@ -41,7 +41,7 @@ RIGHT = {
     "sizes": [(), (1, 2), [3], range(4)],
     "weights": [{"l1": 1.0}, {}, None],
     "on": [True, False],
-    "free": [object()],
+    "free": [{"any": "thing"}],
 }
 WRONG = {
     "count": [1.0, True, "1", None],
