@@ -14,7 +14,7 @@ from torch_pruning.dependency import index_mapping
 from prune_ssl.errors import TraceError
 from prune_ssl.models import Family
 from prune_ssl.tracing.graph import ParameterSlice, Role
-from prune_ssl.tracing.twin import on_meta, probe_input
+from prune_ssl.tracing.twin import on_meta, probe_input, probe_seconds
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d)
 LEAVES = (nn.Linear, nn.Conv1d, *NORMS)
@@ -65,7 +65,7 @@ class Couplings:
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             # torch-pruning warns of every plain parameter; prune_ssl accounts for them.
             warnings.simplefilter("ignore")
-            inputs = probe_input(backbone, family, getattr(family.input, "seconds", 1.0))
+            inputs = probe_input(backbone, family, probe_seconds(family))
             with on_meta(family):
                 self.graph = tp.DependencyGraph().build_dependency(
                     backbone, inputs, output_transform=_tensors, verbose=False
