@@ -20,6 +20,7 @@ from prune_ssl.models.places import Place, locate
 from prune_ssl.models.pruned import is_pruned
 from prune_ssl.models.registry import FAMILIES, PRUNED_PREFIX
 from prune_ssl.models.skeleton import backbone_prefix
+from prune_ssl.models.transformers_internals import keep_names
 from prune_ssl.models.weights import Stored, read_headers
 
 ALIGNMENT_BYTES = 64
@@ -155,6 +156,7 @@ def load_model(
     info: Mapping[str, Iterable[str]] = loaded[1]
     _check_complete(place.name, info, is_pruned(model) and head == "keep")
     _align(model)
+    keep_names(model)
     model.name_or_path = model.config.name_or_path = place.name
     prefix = backbone_prefix(choice.cls)
     set_origin(model, make_origin(place, stored.shapes, stored.dtypes, prefix, choice.head))

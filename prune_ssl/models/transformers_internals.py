@@ -108,6 +108,14 @@ class OpenModel(PreTrainedModel):
         return found
 
 
+def keep_names(model: PreTrainedModel) -> None:
+    """Let transformers save a loaded model by the names of its own tensors.
+
+    After `from_pretrained(key_mapping=...)` it would save them by the names that they had in the file.
+    """
+    vars(model)["_weight_conversions"] = []
+
+
 def record_anew(model: PreTrainedModel) -> None:
     """Let transformers learn the recorded outputs of a model whose class was changed.
 

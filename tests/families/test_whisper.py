@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperModel
 
 from prune_ssl import load_pretrained, resize, save_pretrained, trace
@@ -11,7 +12,7 @@ from prune_ssl.errors import ModelError
 from prune_ssl.families.whisper import WHISPER
 from prune_ssl.models import load_model
 from prune_ssl.tasks.classification import ClassificationHead
-from tests.support.models import batch, checksum, first_output
+from tests.support.models import batch, checksum, first_output, tiny_model
 
 
 def whole(kind=WhisperForConditionalGeneration):
@@ -50,6 +51,21 @@ def test_the_encoder_of_a_whole_whisper_is_loaded_and_gets_a_head(tmp_path):
     again = load_pretrained(save_pretrained(with_head, tmp_path / "small"))
     assert torch.equal(first_output(again, **batch(again)).isnan(), torch.zeros(2, 2, dtype=torch.bool))
     assert checksum(load_model(tmp_path / "small", head="drop")) == kept
+
+
+def test_a_model_that_was_loaded_is_saved_by_its_own_names_whole_and_pruned(tmp_path):
+    model = tiny_model("whisper", "ForAudioClassification", num_labels=3)
+    model.save_pretrained(tmp_path / "dense")
+    loaded = load_model(tmp_path / "dense")
+    loaded.save_pretrained(tmp_path / "again")
+    files = [load_file(tmp_path / name / "model.safetensors") for name in ("dense", "again")]
+    assert files[0].keys() == files[1].keys()
+    small = resize(loaded, trace(loaded), {"layer.0.ffn": range(3), "conv.0": range(5)})
+    assert checksum(load_pretrained(save_pretrained(small, tmp_path / "small"))) == checksum(small)
+    whole().save_pretrained(tmp_path / "whole")
+    encoder = load_model(tmp_path / "whole", head="drop")
+    encoder.save_pretrained(tmp_path / "encoder")
+    assert load_file(tmp_path / "encoder" / "model.safetensors").keys() == encoder.state_dict().keys()
 
 
 @pytest.mark.parametrize(
