@@ -52,5 +52,5 @@ def apply_command(
     small = to_stock(small) if wanted.layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(kept.keep, seconds)
     save_pretrained(small, out, overwrite=wanted.overwrite, plan=whole)
-    say_costs(before, after, seconds)
+    say_costs(before, after)
     say(f"model: {out}")

@@ -34,5 +34,5 @@ def import_command(
     save_pretrained(found.model, out, overwrite=overwrite, processor=found.extractor)
     for note in found.notes:
         say(f"note: {note}")
-    say(f"{type(found.model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s")
+    say(f"{type(found.model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {cost.seconds:g} s")
     say(f"model: {out}")

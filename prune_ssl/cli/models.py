@@ -63,7 +63,8 @@ def load_and_say(name: str, loading: Loading, to_stderr: bool = False) -> PreTra
     return model
 
 
-def say_costs(before: Cost, after: Cost, seconds: float) -> None:
-    """Print parameters and MACs before and after a cut, at an audio length."""
+def say_costs(before: Cost, after: Cost) -> None:
+    """Print parameters and MACs before and after a cut, at the audio length that they were counted for."""
     say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")
-    say(f"MACs at {seconds:g} s {before.macs:,} -> {after.macs:,} ({100 * after.macs / before.macs:.1f}%)")
+    share = f"{100 * after.macs / before.macs:.1f}%"
+    say(f"MACs at {before.seconds:g} s {before.macs:,} -> {after.macs:,} ({share})")

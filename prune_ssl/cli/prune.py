@@ -163,7 +163,7 @@ def prune_command(
     save_pretrained(small, out, overwrite=written.overwrite, plan=plan)
     for line in _notes(dense):
         say(line)
-    say_costs(before, after, seconds)
+    say_costs(before, after)
     say(f"model: {out}")
 
 

@@ -58,7 +58,8 @@ def trace_command(
         }
         print(json.dumps(data, indent=1))
         return
-    table = Table(title=f"{model}: {cost.params:,} parameters, {cost.macs / 1e9:.3f} G MACs at {seconds:g} s")
+    macs = f"{cost.macs / 1e9:.3f} G MACs at {cost.seconds:g} s"
+    table = Table(title=f"{model}: {cost.params:,} parameters, {macs}")
     for name in ("group", "kind", "units", "params/unit", "MACs/unit", "tensors"):
         table.add_column(
             name, justify="left" if name in ("group", "kind") else "right", no_wrap=name == "group"

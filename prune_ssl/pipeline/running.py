@@ -301,7 +301,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
         model = task_class(recipe.task).spec.auto_class.from_config(config)
     traced, seconds = Traced(model, trace(model)), recipe.reference_seconds
     cost = traced.graph.cost(seconds=seconds)
-    say(_cost_line(model, cost, seconds))
+    say(_cost_line(model, cost))
     if recipe.student is None:
         require_dense(recipe.model, model)
         check_budget(traced, pruning_config(pruning_part(recipe)), say)
@@ -313,12 +313,12 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
             check_losses(losses, model, student)
     graph = trace(student)
     small = graph.cost(seconds=seconds)
-    say(f"student {_cost_line(student, small, seconds)} ({100 * small.macs / cost.macs:.1f}%)")
+    say(f"student {_cost_line(student, small)} ({100 * small.macs / cost.macs:.1f}%)")
     return graph
 
 
-def _cost_line(model: nn.Module, cost: Cost, seconds: float) -> str:
-    return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {seconds:g} s"
+def _cost_line(model: nn.Module, cost: Cost) -> str:
+    return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {cost.seconds:g} s"
 
 
 def _train_dense(ready: Ready, part: TrainPart, resume: bool) -> None:
