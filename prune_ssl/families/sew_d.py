@@ -1,5 +1,6 @@
 """SEW-D: SEW with DeBERTa's layers, whose attention has disentangled relative positions."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from torch import nn
@@ -11,14 +12,15 @@ from prune_ssl.models.family import AttentionRoles, Coefficients, FeedForwardRol
 
 def _disentangled_products(attention: nn.Module) -> Coefficients:
     """Content-to-position and position-to-content each add T times the rows of the position table."""
-    inner: nn.Module = attention.self  # type: ignore[assignment]
-    kinds = len(set(inner.pos_att_type) & {"c2p", "p2c"}) if inner.relative_attention else 0  # type: ignore[arg-type]
+    inner = attention.get_submodule("self")
+    told: Collection[str] = getattr(inner, "pos_att_type", ())
+    kinds = len({*told} & {"c2p", "p2c"}) if getattr(inner, "relative_attention", False) else 0
     return (0, kinds * 2 * int(getattr(inner, "pos_ebd_size", 0)), 2)
 
 
 def _disentangled_keys(attention: nn.Module) -> tuple[str, ...]:
     """Content to content, content to position, position to content; one Linear may serve two of them."""
-    own = hasattr(attention.self, "pos_key_proj")
+    own = hasattr(attention.get_submodule("self"), "pos_key_proj")
     return ("self.key_proj", "self.pos_key_proj") if own else ("self.key_proj",)
 
 

@@ -10,9 +10,6 @@ from prune_ssl.families.wav2vec2 import WAV2VEC2
 from prune_ssl.families.wavlm_attention import FusedWavLMAttention, PositionBias
 from prune_ssl.models.family import AttentionRoles, Family
 
-TransposedLayerNorm = LayerNorm
-"""A layer norm over the second axis of (B, C, T), which only these frontends have."""
-
 
 def _has_position_bias(model: nn.Module) -> bool:
     return any(isinstance(module, WavLMSelfAttention | PositionBias) for module in model.modules())
@@ -40,6 +37,7 @@ TORCHAUDIO = Family(
         ("encoder", "encoder"),
     ),
     head_readers=(("", "aux"),),
+    channel_norms=(LayerNorm,),
     layers_return_bias=True,
 )
 TORCHAUDIO_WAVLM = replace(

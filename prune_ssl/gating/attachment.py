@@ -13,13 +13,13 @@ from torch.utils.hooks import RemovableHandle
 
 from prune_ssl.errors import ModelError
 from prune_ssl.gating.modules import (
-    GATED,
     AxisGate,
     FactorLinear,
     GateSource,
     SplitLinear,
     WeightGate,
     gate_of,
+    gated_class,
     restore_class,
     swap_class,
 )
@@ -173,7 +173,7 @@ def _unit_of_entry(part: ParameterSlice, units: int) -> torch.Tensor:
 
 
 def _refuse_odd(module: nn.Module, path: str) -> None:
-    if type(module) not in GATED:
+    if gated_class(type(module)) is None:
         raise ModelError(
             f"{path} is a {type(module).__name__}; gates can be attached to plain Linear, Conv1d and "
             "LayerNorm modules. Merge adapters or parametrizations into it first."

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
-from prune_ssl.families.torchaudio import TransposedLayerNorm
+from prune_ssl.models import FAMILIES
 
 GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so state_dict never sees it
 
@@ -175,8 +175,8 @@ class GatedLayerNorm(nn.LayerNorm):
         return normed.to(input.dtype if self.weight is None else self.weight.dtype)
 
 
-class GatedTransposedLayerNorm(GatedLayerNorm, TransposedLayerNorm):  # type: ignore[misc]
-    """The same over the second axis of (B, C, T), as torchaudio's convolutional frontends have it."""
+class GatedChannelNorm(GatedLayerNorm):
+    """The same over the second axis of (B, C, T), for the `channel_norms` of a family."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (B, C, T) to (B, C, T)."""
@@ -235,8 +235,19 @@ GATED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: GatedConv1d,
     nn.LayerNorm: GatedLayerNorm,
     nn.MultiheadAttention: GatedAttention,
-    TransposedLayerNorm: GatedTransposedLayerNorm,
 }
+"""Class of a module -> its gated class; the norms over channels are in the table of families."""
+
+
+def gated_class(original: type[nn.Module]) -> type[nn.Module] | None:
+    """Return the gated class for a class of modules, None where there is none.
+
+    >>> gated_class(nn.Linear).__name__
+    'GatedLinear'
+    """
+    if any(original in family.channel_norms for family in FAMILIES.values()):
+        return GatedChannelNorm
+    return GATED.get(original)
 
 
 def swap_class(
@@ -244,8 +255,10 @@ def swap_class(
 ) -> type[nn.Module]:
     """Give `module` its gated class and gate; return the class it had. Undo with `restore_class`."""
     original = type(module)
+    made = gated or gated_class(original)
+    assert made is not None  # attaching has refused the others
     setattr(module, GATE, gate)
-    module.__class__ = gated or GATED[original]
+    module.__class__ = made
     return original
 
 

@@ -170,6 +170,7 @@ class Family:
     adapter: str = ""  # module behind the encoder whose strided convolutions shorten time
     lacks: tuple[tuple[str, str], ...] = ()
     makes_constants: bool = False  # the forward makes tensors on the default device, whatever its input's
+    channel_norms: tuple[type[nn.LayerNorm], ...] = ()  # norms over the second axis of (B, C, T)
     layers_return_bias: bool = False  # (output, position bias), not the output alone
 
     @property

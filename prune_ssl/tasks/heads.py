@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
-from prune_ssl.models import backbone_of
+from prune_ssl.models import FAMILIES, backbone_of
 from prune_ssl.models.origin import hand_on_origin, origin_of
 
 NAMES = {
@@ -165,6 +165,16 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
+def _families_with(auto_class: object) -> list[str]:
+    """Return the families that have a model of an Auto class."""
+    name = getattr(auto_class, "__name__", "")
+    return [
+        family.name
+        for family in FAMILIES.values()
+        if family.classes is not None and any(auto == name for _, auto in family.classes.heads)
+    ]
+
+
 def with_fresh_head(
     model: PreTrainedModel, auto_class: AutoClass, overrides: Mapping[str, object], kind: str
 ) -> PreTrainedModel:
@@ -185,7 +195,8 @@ def with_fresh_head(
     except ValueError as error:
         raise ModelError(
             f"{type(model).__name__}: transformers cannot put a {kind} head on it "
-            f"({str(error).splitlines()[0]}): choose a model of a family that has one, such as wav2vec2"
+            f"({str(error).splitlines()[0]}): choose a model of a family that has one, such as "
+            f"{', '.join(_families_with(auto_class)[:SHOWN])}"
         ) from error
     fresh.set_submodule(backbone_of(fresh)[0], backbone_of(model)[1])
     hand_on_origin(model, fresh)

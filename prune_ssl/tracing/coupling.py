@@ -14,7 +14,7 @@ from torch_pruning.dependency import index_mapping
 from prune_ssl.errors import TraceError
 from prune_ssl.models import Family
 from prune_ssl.tracing.graph import ParameterSlice, Role
-from prune_ssl.tracing.twin import on_meta, probe_input
+from prune_ssl.tracing.twin import on_meta, probe_input, probe_seconds
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d)
 LEAVES = (nn.Linear, nn.Conv1d, *NORMS)
@@ -59,14 +59,13 @@ class Couplings:
 
     def __init__(self, twin: nn.Module, backbone: nn.Module, family: Family, prefix: str) -> None:
         self.twin = twin
-        # torchaudio's LayerNorm over channels transposes around the norm, which the graph sees as two nodes.
-        own_norm = family.library == "torchaudio"
-        self.elementwise = ELEMENTWISE | ({"NativeLayerNorm"} if own_norm else set())
+        # A norm over channels transposes around the norm of torch, and the graph sees two nodes.
+        self.elementwise = ELEMENTWISE | ({"NativeLayerNorm"} if family.channel_norms else set())
         self.paths = {module: path for path, module in twin.named_modules()}
         with warnings.catch_warnings(), torch.enable_grad(), torch.random.fork_rng(devices=[]):
             # torch-pruning warns of every plain parameter; prune_ssl accounts for them.
             warnings.simplefilter("ignore")
-            inputs = probe_input(backbone, family, getattr(family.input, "seconds", 1.0))
+            inputs = probe_input(backbone, family, probe_seconds(family))
             with on_meta(family):
                 self.graph = tp.DependencyGraph().build_dependency(
                     backbone, inputs, output_transform=_tensors, verbose=False

@@ -15,7 +15,7 @@ from prune_ssl.tracing.example import Example, Inputs, call
 from prune_ssl.tracing.graph import Group
 from prune_ssl.tracing.heads import Attention, HeadRule, miscounted
 from prune_ssl.tracing.roles import norms_of
-from prune_ssl.tracing.twin import on_meta, probe_input
+from prune_ssl.tracing.twin import on_meta, probe_input, probe_seconds
 
 UNKNOWN = Family(name="unknown", library="none")
 
@@ -38,7 +38,7 @@ def convolutions_in_order(twin: nn.Module, family: Family) -> list[str]:
     ]
     try:
         with torch.no_grad(), on_meta(family):
-            call(twin, probe_input(twin, family, getattr(family.input, "seconds", 1.0)))
+            call(twin, probe_input(twin, family, probe_seconds(family)))
     except Exception as error:  # the forward of a stranger may raise any kind
         if isinstance(family.input, Example):
             raise ModelError(

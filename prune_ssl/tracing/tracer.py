@@ -38,6 +38,7 @@ from prune_ssl.tracing.twin import (
     on_meta,
     open_attentions,
     probe_input,
+    probe_seconds,
 )
 
 
@@ -102,12 +103,7 @@ def trace(
     if isinstance(family.input, Example):
         _warn_of_uncounted(graph.cost(seconds=family.input.seconds).macs, tracer.counted_macs())
     if not graph.groups:
-        asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
-        path, why = next(iter(graph.not_pruned.items()), ("", ""))
-        named = tuple(only) != ("*",) or bool(ignore)
-        raise TraceError(
-            asked if named or not why else f"nothing of {type(model).__name__} can be pruned: {path}: {why}."
-        )
+        raise TraceError(_nothing_found(model, graph, only, ignore))
     return graph
 
 
@@ -126,6 +122,13 @@ def _family_for(model: nn.Module, example: Inputs | Example | None) -> Family:
     if example is not None:
         raise ModelError(f"example: what a {family.name} model takes is known; leave the example out.")
     return family
+
+
+def _nothing_found(model: nn.Module, graph: PruningGraph, only: Sequence[str], ignore: Sequence[str]) -> str:
+    asked = f"no group of units matches only={list(only)}, ignore={list(ignore)}."
+    path, why = next(iter(graph.not_pruned.items()), ("", ""))
+    named = tuple(only) != ("*",) or bool(ignore)
+    return asked if named or not why else f"nothing of {type(model).__name__} can be pruned: {path}: {why}."
 
 
 def _warn_of_uncounted(found: int, counted: int) -> None:
@@ -200,7 +203,7 @@ class _Tracer:
         roles: Roles | GenericRoles
         self.clocks = clocks
         if self.family.name == UNKNOWN.name:
-            seconds = getattr(self.family.input, "seconds", 1.0)
+            seconds = probe_seconds(self.family)
             roles = GenericRoles(self.twin, self.convs, couplings)
             with on_meta(self.family):
                 roles.find_heads(
@@ -239,7 +242,7 @@ class _Tracer:
     def counted_macs(self) -> int:
         """Return the MACs that torch counts in the dense model for the example."""
         counter = FlopCounterMode(display=False)
-        inputs = probe_input(self.twin, self.family, getattr(self.family.input, "seconds", 1.0))
+        inputs = probe_input(self.twin, self.family, probe_seconds(self.family))
         with counter, torch.no_grad(), on_meta(self.family), sdpa_kernel(SDPBackend.MATH):
             call(self.twin, inputs)
         return counter.get_total_flops() // 2

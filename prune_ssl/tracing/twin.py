@@ -153,6 +153,11 @@ def probe_input(backbone: nn.Module, family: Family, seconds: float) -> Inputs:
     return torch.empty(input_shape(backbone, seconds, family), device="meta")
 
 
+def probe_seconds(family: Family) -> float:
+    """Return the length of the input with which a model is traced."""
+    return family.input.seconds if isinstance(family.input, Example) else PROBE_SECONDS[0]
+
+
 def on_meta(family: Family) -> AbstractContextManager[object]:
     """Return a context in which new tensors are meta tensors, for the families that need it: it is slow."""
     return torch.device("meta") if family.makes_constants else nullcontext()
