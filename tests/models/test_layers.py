@@ -8,13 +8,13 @@ from torch import nn
 
 from prune_ssl.models.empty import BiasOnly, RemovedLayer
 from prune_ssl.models.layers import (
-    attention_size,
     empty_attention,
     empty_feed_forward,
     is_alive,
     remove_layer,
     scale_last_convolution_,
     state_heads,
+    stated_size,
     submodule_or_none,
     what_is_left,
 )
@@ -36,11 +36,11 @@ def test_an_attention_states_its_sizes_and_can_be_told_others(family: str) -> No
     roles = FAMILIES[family].attention
     model = tiny_model(family, "Model")
     attention = FAMILIES[family].layers(model)[0].get_submodule(roles.path)
-    assert attention_size(attention, roles.head_count) == 4
-    assert attention_size(attention, roles.head_size) == 4
+    assert stated_size(attention, roles.head_count) == 4
+    assert stated_size(attention, roles.head_size) == 4
     state_heads(attention, roles, 2, 3)
-    assert attention_size(attention, roles.head_size) == 3
-    assert attention_size(attention, roles.head_count) == 2
+    assert stated_size(attention, roles.head_size) == 3
+    assert stated_size(attention, roles.head_count) == 2
 
 
 @pytest.mark.parametrize("keep_bias", [True, False])

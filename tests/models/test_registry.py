@@ -17,7 +17,8 @@ def test_a_model_is_of_its_family_and_has_its_backbone(family: str, head: str, n
     assert family_of(model) is FAMILIES[family]
     path, backbone = backbone_of(model)
     assert model.get_submodule(path) is backbone
-    assert path == model.base_model_prefix
+    assert path in ("", FAMILIES[family].inside, model.base_model_prefix)
+    assert path or head == "Model"
     assert backbone_of(backbone) == ("", backbone)
 
 

@@ -76,7 +76,7 @@ def test_a_cache_of_a_teacher_that_never_hears_a_clip_twice_is_refused(override,
 
 def test_groups_of_logits_that_are_not_the_task_s_are_refused_before_any_training(tmp_path):
     distilled = ["distillation={losses: {logits: 1.0}, logit_groups: [3, 300]}", "smoke=true"]
-    with pytest.raises(DistillationError, match=r"logit_groups: found \[3, 300\].*one group; leave it out"):
+    with pytest.raises(DistillationError, match=r"logit_groups: found \[3, 300\].*one group: leave it out"):
         dry_run(recipe_of(*distilled, f"output={tmp_path}/out"), say=lambda line: None)
 
 

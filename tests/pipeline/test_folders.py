@@ -153,7 +153,7 @@ def test_a_finished_run_that_lost_a_product_is_not_finished(finished, gone):
 
 def test_another_recipe_does_not_take_a_finished_folder_for_its_own(finished, corpus):
     folder, _ = finished
-    with pytest.raises(ArtifactError, match=r"differs from this recipe: seed was 0, is 1\. .*begin anew"):
+    with pytest.raises(ArtifactError, match=r"differs from this recipe: seed was 0, is 1\. .*start again"):
         run(recipe_of(folder, corpus, seed=1), resume=True)
     pruning = METHODS["one_shot"]["pruning"]
     other = recipe_of(folder, corpus, pruning=pruning | {"learning_rate": 0.5}, seed=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from prune_ssl.models import FAMILIES
 from prune_ssl.resizing.law import broken_groups
 from prune_ssl.tracing import trace
 from tests.support.models import tiny_model
@@ -17,7 +18,7 @@ def test_no_group_of_a_known_model_breaks_it(family: str) -> None:
     graph = trace(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random, hooks = torch.random.get_rng_state(), [len(each._forward_hooks) for each in model.modules()]
-    assert broken_groups(model, graph, known=True) == {}
+    assert broken_groups(model, graph, FAMILIES[family]) == {}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), random)
     assert [len(each._forward_hooks) for each in model.modules()] == hooks
@@ -36,7 +37,7 @@ def crossed(graph, name: str):
 @pytest.mark.parametrize("name", ["layer.0.ffn", "conv.2"])
 def test_a_group_that_reads_other_units_is_found_and_no_other(name: str) -> None:
     model = tiny_model("hubert", "Model", num_hidden_layers=2)
-    broken = broken_groups(model, crossed(trace(model), name), known=True)
+    broken = broken_groups(model, crossed(trace(model), name), FAMILIES["hubert"])
     assert set(broken) == {name}
     assert broken[name].startswith("masked and cut differ by")
 
@@ -49,6 +50,6 @@ def test_a_model_that_does_not_run_has_a_reason_for_every_group() -> None:
         raise OSError("no disk\nand more")
 
     model.forward = refuse
-    broken = broken_groups(model, graph, known=True)
+    broken = broken_groups(model, graph, FAMILIES["hubert"])
     assert set(broken) == set(graph.groups)
     assert set(broken.values()) == {"the model could not be tried on a copy: OSError: no disk"}
