@@ -107,6 +107,7 @@ class PartsTrainer(Trainer):
     ) -> Outcome:
         """Return the loss that a training step goes backward from: `compute_loss`, and the parts' penalties.
 
+        `FiniteTrainer.training_step` calls it in place of `compute_loss`.
         A penalty does not depend on `compute_loss`, which a subclass may have replaced.
 
         Args:
