@@ -34,6 +34,7 @@ def test_the_plan_of_a_pruned_folder_makes_it_again(dense: Path, tmp_path: Path)
     assert checksum(load_pretrained(again)) == checksum(load_pretrained(small))
 
 
+@pytest.mark.slow
 def test_a_model_that_is_cut_twice_has_the_plan_of_one_cut(dense: Path, tmp_path: Path) -> None:
     first, second, again = tmp_path / "first", tmp_path / "second", tmp_path / "again"
     run("prune", dense, first, "--budget", "macs=70%", "--round-to", "1")

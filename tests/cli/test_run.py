@@ -159,6 +159,7 @@ def test_a_bad_setting_ends_a_run_with_one_message_before_training(recipe, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_pruned_model_is_refused_until_it_is_allowed(recipe, tmp_path):
     assert run_cli("run", recipe).exit_code == 0
     pruned = tmp_path / "out" / "model"
@@ -170,6 +171,7 @@ def test_a_pruned_model_is_refused_until_it_is_allowed(recipe, tmp_path):
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.slow
 def test_the_global_thread_count_is_left_alone(recipe):
     before = torch.get_num_threads()
     run_cli("run", recipe)

@@ -253,6 +253,7 @@ def test_what_streaming_cannot_do_is_refused(more: dict[str, object], words: str
         make_recipe(recipe | {"data": data | {"stream": {"trian": "x"}}})
 
 
+@pytest.mark.slow
 def test_a_recipe_runs_on_a_stream(tmp_path: Path) -> None:
     for split in ("train", "validation"):
         rows = (WORDS / split / "metadata.csv").read_text().splitlines()[1:41]

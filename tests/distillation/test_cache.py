@@ -296,6 +296,7 @@ def trained(folder, cache, data, epochs=3, **more):
     return trainer, sum(counts)
 
 
+@pytest.mark.slow
 def test_the_teacher_hears_every_clip_once_and_the_student_learns_the_same(tmp_path):
     plain, all_heard = trained(tmp_path, None, Unlabelled(8))
     cached, once = trained(tmp_path, "memory", Unlabelled(8))

@@ -178,6 +178,7 @@ def test_reuse_saves_what_the_paper_says():
     assert counter.get_total_flops() == 2 * cost.macs
 
 
+@pytest.mark.slow
 def test_what_reuses_maps_is_pruned_saved_and_loaded(tmp_path):
     model = reuse_attention(tiny_model(num_labels=2, num_hidden_layers=4), layers=[1])
     graph = trace(model)

@@ -16,6 +16,7 @@ from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
 from tests.support.models import a_head_of, batch, first_output, tiny_model
 from tests.support.paths import ROOT
+from tests.support.slow import slow_but
 from tests.support.training import Tones, quiet_arguments
 
 OTHERS = ("omniasr_audio", "whisper")
@@ -40,7 +41,7 @@ def test_a_family_is_one_short_file(name):
     assert len(text.splitlines()) <= 30
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("cached", slow_but([False], [False, True]))
 @pytest.mark.parametrize("family", OTHERS)
 def test_gates_and_a_teacher_train_it_to_a_budget(tmp_path, family, cached):
     head = a_head_of(family)

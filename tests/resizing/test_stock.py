@@ -73,6 +73,7 @@ def test_a_stock_model_may_have_no_layer_at_all(family, head, norm):
     assert (found.params, found.macs) == (wanted.params, wanted.macs)
 
 
+@pytest.mark.slow
 def test_a_saved_stock_model_loads_without_prune_ssl(tmp_path):
     model = tiny_model("wav2vec2", "ForSequenceClassification")
     graph = trace(model)

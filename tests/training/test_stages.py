@@ -81,6 +81,7 @@ def test_the_history_of_a_progressive_run_is_of_the_dense_model(tmp_path):
     assert trainer.history == last.history
 
 
+@pytest.mark.slow
 def test_finalize_of_a_progressive_run_gives_its_last_model(tmp_path):
     ends = []
     for name in ("all", "last"):
