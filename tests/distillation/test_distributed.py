@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,7 +56,7 @@ def main(folder, stop_at):
 
 
 def launch(folder, world, stop_at=STEPS):
-    start(main, world, folder, stop_at)
+    start(__file__, world, folder, stop_at)
     names = [folder / str(rank) for rank in range(world)]
     return [
         (load_file(name.with_suffix(".safetensors")), json.loads(name.with_suffix(".json").read_text()))
@@ -80,3 +82,7 @@ def test_two_processes_learn_what_one_learns_and_resume(tmp_path):
             assert torch.equal(both[rank][0][name], both[0][0][name]), name
             assert torch.equal(resumed[rank][0][name], both[0][0][name]), name
     assert len(list((tmp_path / "two" / "kept").rglob("*.safetensors"))) == 12
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -23,7 +23,6 @@ from prune_ssl import (
     save_pretrained,
     trace,
 )
-from tests.support.cli import run_cli
 from tests.support.models import tiny_model
 from tests.support.processes import NO_DROPOUT, start
 from tests.support.training import Tones, arguments
@@ -122,7 +121,7 @@ def main(folder, accumulate, sharded, stop):
 
 
 def launch(folder, world, accumulate=1, sharded=False, stop=0):
-    start(main, world, folder, accumulate, sharded, stop)
+    start(__file__, world, folder, accumulate, int(sharded), stop)
     return [] if stop else [read(folder / f"rank-{rank}") for rank in range(world)]
 
 
@@ -177,20 +176,20 @@ def test_prune_ssl_run_under_torchrun_leaves_what_one_process_leaves(recipe, tmp
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": "1",
     }
-    changes = [[f"output={tmp_path / str(world)}", f"batch_size={4 // world}"] for world in (1, 2)]
-    alone = run_cli("run", recipe, *changes[0], "data.augment=false")
-    assert alone.exit_code == 0, alone.output
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "prune_ssl"]
-    both = subprocess.run(
-        [sys.executable, *launcher, "run", str(recipe), *changes[1], "data.augment=false"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert both.returncode == 0, both.stderr[-3000:]
-    for output in (alone.output, both.stdout):
-        assert output.count("report: ") == 1  # one process speaks
+    for world, launcher in (
+        (1, []),
+        (2, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]),
+    ):
+        changes = [f"output={tmp_path / str(world)}", f"batch_size={4 // world}", "data.augment=false"]
+        ended = subprocess.run(
+            [sys.executable, *launcher, "-m", "prune_ssl", "run", str(recipe), *changes],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        assert ended.stdout.count("report: ") == 1  # one process speaks
     one, two = (sorted(p.name for p in (tmp_path / world).iterdir()) for world in ("1", "2"))
     assert one == two
     reports = [json.loads((tmp_path / world / "report.json").read_text()) for world in ("1", "2")]
@@ -200,3 +199,7 @@ def test_prune_ssl_run_under_torchrun_leaves_what_one_process_leaves(recipe, tmp
         trace(small).cost(seconds=1.0).macs
         <= 0.7 * trace(load_pretrained(tmp_path / "2" / "dense")).cost(seconds=1.0).macs
     )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1", int(sys.argv[4]))
