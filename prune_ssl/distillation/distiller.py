@@ -14,7 +14,7 @@ from prune_ssl.distillation.losses import Relation, hidden_pairs
 from prune_ssl.distillation.projections import Projections
 from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.taps import Tapped, Taps, check_supported
-from prune_ssl.errors import DistillationError
+from prune_ssl.errors import DistillationError, PruneError
 from prune_ssl.models import family_of
 from prune_ssl.models.arguments import shown
 
@@ -195,11 +195,18 @@ class Distiller:
 
 
 def _made(name: str, config: DistillationConfig, models: Models) -> Loss:
-    loss = LOSSES[name](config, models)
+    advice = "register_loss takes a function of (config, models), such as on_hidden_states(function)."
+    try:
+        loss = LOSSES[name](config, models)
+    except PruneError:
+        raise
+    except Exception as error:  # a user's factory may raise any kind
+        raise DistillationError(
+            f"losses.{name}: its factory raised {type(error).__name__}: {error}; {advice}"
+        ) from error
     if not isinstance(loss, Loss):
         raise DistillationError(
-            f"losses.{name}: its factory returned {shown(loss)}, wanted a prune_ssl.distillation.Loss; "
-            "register_loss takes a function of (config, models), such as on_hidden_states(function)."
+            f"losses.{name}: its factory returned {shown(loss)}, wanted a prune_ssl.distillation.Loss; {advice}"
         )
     return loss
 

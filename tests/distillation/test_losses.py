@@ -82,6 +82,13 @@ def test_a_factory_that_returns_no_loss_is_refused_before_training():
         of_two_models({"mine": 1.0})
 
 
+@pytest.mark.parametrize("plain", [l1, lambda student, teacher, valid: student])
+def test_a_plain_function_in_the_place_of_a_factory_is_refused_before_training(plain):
+    register_loss("mine", plain)
+    with pytest.raises(DistillationError, match=r"losses\.mine: its factory raised .*on_hidden_states"):
+        of_two_models({"mine": 1.0})
+
+
 def test_an_unknown_loss_is_told_with_the_registered_ones():
     register_loss("huber", on_hidden_states(l1))
     with pytest.raises(DistillationError, match="did you mean 'huber'"):
