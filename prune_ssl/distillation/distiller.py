@@ -206,7 +206,8 @@ def _made(name: str, config: DistillationConfig, models: Models) -> Loss:
         ) from error
     if not isinstance(loss, Loss):
         raise DistillationError(
-            f"losses.{name}: its factory returned {shown(loss)}, wanted a prune_ssl.distillation.Loss; {advice}"
+            f"losses.{name}: its factory returned {shown(loss)}, wanted a prune_ssl.distillation.Loss; "
+            f"{advice}"
         )
     return loss
 

@@ -1,5 +1,6 @@
-"""What an attention of ours must be that stands where the stock one cannot hold any subset of its heads."""
+"""Owns the base of attentions that replace stock ones which cannot hold any subset of their heads."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class HeldHeads:
     residual: ResidualLeft | None = None
 
 
-class OpenAttention(nn.Module):
+class OpenAttention(nn.Module, ABC):
     """An attention that holds any subset of the original heads; it reads the original residual by slices."""
 
     heads: list[int]
@@ -37,11 +38,11 @@ class OpenAttention(nn.Module):
     residual: ResidualLeft | None
 
     @classmethod
+    @abstractmethod
     def opened(cls, block: nn.Module, config: PreTrainedConfig | None, held: HeldHeads) -> "OpenAttention":
         """Return an attention of these heads with the submodules of a stock (or opened) one."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def emptied(cls, block: nn.Module, left: BiasOnly) -> nn.Module:
         """Return what stands in the place of an attention whose heads are all gone."""
-        raise NotImplementedError
