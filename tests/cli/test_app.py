@@ -231,6 +231,7 @@ def test_a_benchmark_of_which_a_part_failed_says_so_in_its_status(place, monkeyp
     assert (place / "rows.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_dry_run_looks_at_all_but_the_output_folder(place, tmp_path):
     recipe = CliRunner().invoke(app, ["recipes", "--copy", RECIPE])
     assert recipe.exit_code == 0

@@ -124,6 +124,7 @@ def test_recipe_keys() -> None:
     assert small.data.augment.reverb_probability == 0.3
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_before_any_training(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown key 'data\.augment\.noice'; did you mean 'noise'"):
         recipe_of("data.augment={noice: musan}")

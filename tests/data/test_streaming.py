@@ -203,6 +203,7 @@ def test_unusable_clips_are_left_out_and_named_until_there_are_too_many(
         places(StreamedClips(bad, lambda text: 0), 100)
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     folder = str(both_splits(tmp_path / "data"))
     with pytest.raises(DataError, match=r"split 'trian' cannot be streamed"):

@@ -2,6 +2,7 @@
 
 import sys
 
+import pytest
 import torch
 
 from prune_ssl import trace
@@ -96,6 +97,7 @@ def document():
     return "\n".join([START, *lines, "", "Refused, and why:", "", *reasons, ""])
 
 
+@pytest.mark.slow
 def test_the_page_says_what_cutting_shows():
     page = document()
     assert "NOT EXACT" not in page

@@ -96,6 +96,7 @@ def one_round(base):
     return resize(base, graph, plan)
 
 
+@pytest.mark.slow
 def test_the_number_of_objects_is_flat():
     base = tiny_model()
     select(base, trace(base), "macs=60%")

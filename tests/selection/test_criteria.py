@@ -218,6 +218,7 @@ def test_blocks_and_layers_do_not_go_before_every_unit(batches, criterion):
     assert gone["units"] > 0
 
 
+@pytest.mark.slow
 def test_random_takes_units_of_every_kind_alike():
     model = tiny_model()
     graph, kept = trace(model), {"conv": [], "heads": [], "ffn": []}

@@ -185,6 +185,7 @@ def test_clips_too_short_for_their_text_are_counted_or_refused() -> None:
         list(task.check(hopeless, model))
 
 
+@pytest.mark.slow
 def test_a_trainer_learns_to_spell_two_tones(tmp_path: Path) -> None:
     time = np.arange(1_600) / 16_000
     clips = tuple(

@@ -91,6 +91,7 @@ def test_both_tasks_are_judged() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_one_encoder_learns_both_and_is_cut(tmp_path: Path) -> None:
     task = Joint.from_folder(FOLDER, settings=SETTINGS)
     model = task.head.put_on(small_model())

@@ -25,6 +25,7 @@ def as_before():
     TASKS.update(known)
 
 
+@pytest.mark.slow
 def test_the_page_adds_a_task_and_runs_a_recipe_of_it(tmp_path):
     names = {"OUTPUT": str(tmp_path / "out"), "__name__": "example"}
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/add_a_task.md").read_text(), re.DOTALL):

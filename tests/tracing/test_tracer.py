@@ -68,6 +68,7 @@ def test_old_style_weight_norm_is_traced_too():
     )
 
 
+@pytest.mark.slow
 def test_a_base_model_is_traced_without_copying_its_weights():
     # Peak memory is a property of a process, so this runs in one of its own.
     code = (

@@ -89,6 +89,7 @@ def test_a_run_that_was_stopped_hears_the_same_batches(tmp_path):
     assert all(map(torch.equal, [*first[:6], *resumed], whole))
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_on_batches_by_seconds(recipe, tmp_path):
     result = run_cli("run", recipe, "data.batch_seconds=1.0")
     assert result.exit_code == 0, result.output

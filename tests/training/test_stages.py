@@ -48,6 +48,7 @@ def test_one_run_gives_a_model_for_each_budget(tmp_path):
     assert made.model is trainer.model
 
 
+@pytest.mark.slow
 def test_every_stage_goes_on_from_what_the_one_before_left(tmp_path):
     """Neither the shapes nor the weights of a later model come from the dense one; earlier ones stay put."""
     trainer = progressive(tmp_path, max_steps=6)
@@ -140,6 +141,7 @@ def test_stages_cut_all_kinds(tmp_path, kinds, layout):
         assert made.model(torch.randn(1, 8000)).logits.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "step"),
     slow_but(

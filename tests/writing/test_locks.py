@@ -31,6 +31,7 @@ def holding(path):
     return process
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_by_name_until_the_first_is_dead(tmp_path):
     path = tmp_path / "runs" / "out"
     process = holding(path)
