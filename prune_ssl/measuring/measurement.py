@@ -10,6 +10,7 @@ from torch import nn
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
+from prune_ssl.models.origin import written_dtypes
 from prune_ssl.profiling.timing import Latency, Timing, measure_interleaved
 from prune_ssl.tracing import Source, Traced
 
@@ -156,10 +157,12 @@ def measured_size_bytes(source: nn.Module | str | Path) -> int:
 
 
 def _bytes_when_saved(model: nn.Module) -> int:
-    """Return the size of the file that safetensors would write: a header in JSON, then each tensor once.
+    """Return the size of the file that `save_pretrained` would write: a JSON header, then each tensor once.
 
+    Weights that were stored as half floats count as half floats, though the model computes in float32.
     Nothing is written, so that a long run cannot fail because the disk has no space for a copy.
     """
+    dtypes = written_dtypes(model)
     seen, header, end = dict[tuple[object, ...], str](), dict[str, object](), 0
     same = dict[str, str]()
     state = sorted(model.state_dict().items(), key=lambda each: (-each[1].element_size(), each[0]))
@@ -170,11 +173,7 @@ def _bytes_when_saved(model: nn.Module) -> int:
             same[name] = seen[where]
             continue
         seen[where] = name
-        header[name] = {
-            "dtype": "F32",
-            "shape": list(value.shape),
-            "data_offsets": [end, end + value.nbytes],
-        }
-        end += value.nbytes
+        start, end = end, end + value.numel() * dtypes[name].itemsize
+        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [start, end]}
     text = json.dumps(({"__metadata__": same} if same else {}) | header, separators=(",", ":"))
     return 8 + -(-len(text.encode()) // 8) * 8 + end

@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from prune_ssl.artifacts import save_pretrained
 from prune_ssl.errors import ArtifactError, ModelError, PruneError
 from prune_ssl.measuring import Timing, measure, measured_size_bytes
+from prune_ssl.models import load_model
 from prune_ssl.reporting import report
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import Traced, trace, traced
@@ -64,6 +66,17 @@ def test_a_resized_model_measures_smaller() -> None:
     assert after.params < before.params
     assert after.macs[1.0] < before.macs[1.0]
     assert (after.size_bytes or 0) < (before.size_bytes or 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_size_of_a_loaded_model_is_that_of_the_file_that_it_came_from(tmp_path: Path, dtype) -> None:
+    save_pretrained(tiny_model(), tmp_path / "model", dtype=dtype)
+    model = load_model(tmp_path / "model")
+    assert next(model.parameters()).dtype == torch.float32  # it computes so
+    small = resize(model, trace(model), {"layer.0.ffn": range(3)})
+    again = save_pretrained(small, tmp_path / "small")
+    for each, folder in ((model, tmp_path / "model"), (small, again)):
+        assert measured_size_bytes(each) == pytest.approx(measured_size_bytes(folder), abs=1024)
 
 
 def test_size_on_disk_is_that_of_the_saved_folder(tmp_path: Path) -> None:
