@@ -70,9 +70,10 @@ class ModelPart(Part):
     fields that change its training apply (dropouts, LayerDrop, SpecAugment), and replace its own."""
     tokenizer: str | None = None
     """CTC and phonemes: folder or hub name of a tokenizer. None: the model's own, or one made from train."""
-    filterbank: bool = False
-    """Do not train the first convolution. With random weights it becomes a bank of mel-spaced band-pass
-    filters, and the other layers of the frontend are scaled by the statistics of a few clips."""
+    filterbank: bool | Literal["fixed"] = False
+    """With random weights: start the first convolution as a bank of mel-spaced band-pass filters, and scale
+    the other layers of the frontend by the statistics of a few clips. `fixed` keeps the first convolution,
+    also that of a named model, as it is in all phases."""
     pass_on: bool = False
     """With random weights: the other convolutions start as means over time of their channels."""
     allow_pruned: bool = False
