@@ -125,7 +125,8 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     with first_before_others():  # the other processes read the latency table that the first one measured
         pruning = None if pruning is None else check_budget(traced, pruning, say)
     _check_clips(recipe.name, corpus, task, settings, traced, say)
-    fresh = {"backbone": recipe.model.name is None and bool(recipe.model.filterbank), "head": model is not loaded}
+    starts = recipe.model.name is None and bool(recipe.model.filterbank)
+    fresh = {"backbone": starts, "head": model is not loaded}
     if any(fresh.values()):
         start_(model, corpus.clips.splits["train"], task.collator(task.processor(extractor)), **fresh)
     losses, teacher = _losses_and_teacher(recipe, task, model)
@@ -213,8 +214,8 @@ def _written_dtype(part: ModelPart, pruning: PruningConfig | None) -> torch.dtyp
 def set_up_(recipe: Recipe, model: nn.Module) -> None:
     """Apply the recipe's training settings that the model's config does not hold, in place.
 
-    A fixed filterbank is frozen, the objective gets the recipe's margin, and a model without labels does not mask
-    frames unless a loss needs masking.
+    A fixed filterbank is frozen, the objective gets the recipe's margin, and a model without labels does not
+    mask frames unless a loss needs masking.
     """
     whole: Any = model
     if recipe.model.filterbank == "fixed":
