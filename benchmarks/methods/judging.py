@@ -24,7 +24,7 @@ from prune_ssl.tasks.metrics import edit_counts
 from prune_ssl.tasks.verification import Verification, cosines, trials_of
 
 BATCH = 32
-DIGITS = 4
+DIGITS = 5
 """Decimals of the scores of trials."""
 Vectors = list[npt.NDArray[np.float32]]
 

@@ -12,11 +12,12 @@ from prune_ssl.tasks.verification_metrics import equal_error_rate
 
 Mask = npt.NDArray[np.bool_]
 FORMULA = (
-    "With d_s the difference of seed s on all clips and d_s(-k) the same without speaker k, the square of "
-    "the standard error is the jackknife variance over the K speakers, (K - 1)/K times the sum over k of "
-    "(mean over s of d_s(-k), less its mean over k)^2, plus the variance over the S seeds, the sum of "
-    "(d_s - d)^2 over S(S - 1), less the jackknife variance over the SK pairs of both, which those two "
-    "count twice; it is never less than either."
+    "With d_s the difference of seed s on all clips and d_sk the same without speaker k, the square of the "
+    "standard error is the jackknife variance over the K speakers, (K - 1)/K times the sum over k of (mean "
+    "over s of d_sk, less its mean over k)^2, plus the variance over the S seeds, the sum over s of "
+    "(d_s - mean d_s)^2 over S(S - 1), less that of their interaction, which both count: "
+    "(K - 1)/(K S(S - 1)) times the sum over s and k of (d_sk - d_s, less its mean over s)^2; it is never "
+    "less than either of the first two."
 )
 
 
@@ -101,11 +102,12 @@ def two_way_variance(whole: npt.NDArray[np.float64], without: npt.NDArray[np.flo
         whole: The statistic of each seed on all clips (S,).
         without: The same without each speaker (K, S).
     """
-    seeds = len(whole)
-    speakers = jackknife_variance(without.mean(axis=1)) if len(without) > 1 else 0.0
+    speakers, seeds = without.shape
+    over_speakers = jackknife_variance(without.mean(axis=1)) if speakers > 1 else 0.0
     if seeds == 1:
-        return speakers
-    of_seeds = float(((whole - whole.mean()) ** 2).sum() / (seeds * (seeds - 1)))
-    pairs = without.size
-    both = (pairs - 1) / pairs * float((((without - whole) / seeds) ** 2).sum())
-    return max(speakers + of_seeds - both, speakers, of_seeds)
+        return over_speakers
+    over_seeds = float(((whole - whole.mean()) ** 2).sum() / (seeds * (seeds - 1)))
+    changes = without - whole
+    both = float(((changes - changes.mean(axis=1, keepdims=True)) ** 2).sum())
+    both *= (speakers - 1) / (speakers * seeds * (seeds - 1))
+    return max(over_speakers + over_seeds - both, over_speakers, over_seeds)

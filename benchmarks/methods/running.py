@@ -146,7 +146,7 @@ def _gates(history: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _versions() -> dict[str, str]:
-    asked = ("git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD")
+    asked = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     return {"commit": found.stdout.strip(), **{name: version(name) for name in PACKAGES}}
 
