@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
+from textwrap import fill
 
 from methods.paired import FORMULA, Difference, paired_difference
 from methods.plot import Point, plot_svg
@@ -26,7 +27,10 @@ processor time of one cell with loading and judging, on one thread.
 
 def write_page(path: Path, command: str, table: Table) -> None:
     """Write the page, and beside it a plot for each study that has rows of a method."""
-    parts = [f"# Methods compared\n\nMade by `{command}`\nfrom `benchmarks/results/methods.jsonl`.\n", SAID]
+    parts = [
+        f"# Methods compared\n\nMade by `{command}`\nfrom `benchmarks/results/methods.jsonl`.\n",
+        *map(_wrapped, SAID.split("\n\n")),
+    ]
     for study in STUDIES.values():
         if study.name in table.judged:
             drawing = study_plot(table, study)
@@ -39,12 +43,16 @@ def write_page(path: Path, command: str, table: Table) -> None:
     write_text(path, "\n".join(parts))
 
 
+def _wrapped(text: str) -> str:
+    return fill(" ".join(text.split()), 110, break_on_hyphens=False) + "\n"
+
+
 def study_text(table: Table, study: Study, picture: str = "") -> str:
     """Return the section of a study."""
     if study.name not in table.judged:
         return f"## {study.name}\n\nNo cell was run.\n"
     name, better = NAMES[study.metric], "lower" if study.lower_is_better else "higher"
-    parts = [f"## {study.name}: {name}, {better} is better\n\n{study.setting}\n"]
+    parts = [f"## {study.name}: {name}, {better} is better\n\n{_wrapped(study.setting)}"]
     if picture:
         parts.append(
             f"![{name} against MACs kept]({picture})\n\nThe bars are one standard error of the difference to "

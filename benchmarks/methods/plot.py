@@ -21,7 +21,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "methods",  # the same file each time
 }
-APART = 0.3
+APART = 0.15
 """The points of one budget are moved apart by so many percent of the MACs, so that bars can be seen."""
 
 
