@@ -122,7 +122,7 @@ def _ahead(found: Difference | None) -> tuple[str, str]:
 
 
 def _mean(found: BySeed, name: str) -> float:
-    return mean(getattr(row, name) for row in found.values())
+    return float(mean(getattr(row, name) for row in found.values()))
 
 
 def _minutes(seconds: Iterable[float | None]) -> str:

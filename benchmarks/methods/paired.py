@@ -110,4 +110,4 @@ def two_way_variance(whole: npt.NDArray[np.float64], without: npt.NDArray[np.flo
     changes = without - whole
     both = float(((changes - changes.mean(axis=1, keepdims=True)) ** 2).sum())
     both *= (speakers - 1) / (speakers * seeds * (seeds - 1))
-    return max(over_speakers + over_seeds - both, over_speakers, over_seeds)
+    return float(max(over_speakers + over_seeds - both, over_speakers, over_seeds))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from methods.judging import judge
 from methods.paired import metric_of
@@ -32,7 +31,8 @@ PACKAGES = ("torch", "transformers", "torch-pruning")
 class Made:
     """The model of a cell."""
 
-    model: PreTrainedModel
+    model: Any
+    """It is of a class of transformers, or of one made from it."""
     source: Path
     """A folder with its feature extractor."""
     results: dict[str, dict[str, float]]

@@ -35,7 +35,7 @@ def macs_of(model: nn.Module, seconds: float) -> int:
 
 def _pruned(model: nn.Module, percent: int, seconds: float) -> nn.Module:
     model = copy.deepcopy(model)
-    name, backbone = backbone_of(model)  # type: ignore[arg-type]
+    name, backbone = backbone_of(model)
     pruner = tp.pruner.BasePruner(
         model,
         torch.randn(1, round(seconds * 16_000)),
