@@ -140,7 +140,8 @@ def report(
     models = {"pruned": small} if dense is None else {"dense": dense, "pruned": small}
     for name, each in models.items():
         require_finite(each.model, f"report: the {name} model", NOT_FINITE)
-    seconds = _reference_seconds(facts, timing)
+    given = facts.reference_seconds
+    seconds = timing.reference_seconds if given is None else float(given)
     measured = measure_side_by_side(
         models,
         timing,
@@ -156,12 +157,6 @@ def report(
         counted = _counted(dense_graph, measured["pruned"].macs)
         found["dense"] = _model_facts(type(small.model), dense_graph, counted, seconds)
     return Report(_data(found, facts, results or {}, notes, seconds))
-
-
-def _reference_seconds(facts: RunFacts, timing: Timing) -> float:
-    if facts.reference_seconds is not None:
-        return float(facts.reference_seconds)
-    return 10.0 if 10.0 in timing.lengths else max(timing.lengths)
 
 
 def _data(

@@ -12,10 +12,11 @@ STAGES = {
     "recovered": "after recovery",
     "student": "before distillation",
     "distilled": "after distillation",
+    "fine_tuned": "after fine-tuning",
 }
 """The title of each stage of the results, in order."""
 
-LAST_STAGES = ("distilled", "recovered", "cut")
+LAST_STAGES = ("distilled", "recovered", "cut", "fine_tuned")
 """Candidates for the final stage. The first one that has results counts."""
 
 CONVENTIONS = (
@@ -76,7 +77,8 @@ def summary(data: ReportData) -> Table:
     """Return the main numbers of both models: task metrics, parameters, MACs, latency and size."""
     dense, small = data.baseline, data.model
     if dense is None:
-        return Table(["", "model"], [[name, value] for name, value in _summary_values(data, small)])
+        metrics = [[name, after] for name, _, after, _ in _summary_metrics(data)]
+        return Table(["", "model"], [*metrics, *map(list, _summary_values(data, small))])
     before = _summary_values(data, dense)
     after = dict(_summary_values(data, small))
     ratios = _summary_ratios(data, dense, small)

@@ -25,7 +25,7 @@ class RunFacts:
     settings: Mapping[str, object] = field(default_factory=dict)
     """How the model was made. The report shows these settings as they are."""
     made: str = "pruned"
-    """The word for the model that is compared with the dense one."""
+    """The word for the model: pruned, student or fine-tuned."""
     folder: str | Path | None = None
     """The folder where the model was saved. The report reads the size on disk there."""
     reference_seconds: float | None = None

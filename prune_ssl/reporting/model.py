@@ -13,6 +13,10 @@ FULL_ITERATIONS = 50
 """The number of timed calls that the convention of measurement demands. With fewer calls the report warns."""
 
 
+FINE_TUNED = "fine-tuned"
+"""The word for a model that was only trained. It is reported alone."""
+
+
 class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,11 +101,12 @@ class ReportData(_Facts):
     comparisons: list[Comparison] = Field(default_factory=list)
     budget: list[BudgetFacts] = Field(default_factory=list)
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """The metrics of each stage: `dense`, `cut`, `recovered`, or for a student `student`, `distilled`."""
+    """The metrics of each stage: `dense`, `cut`, `recovered`; of a student `student`, `distilled`; of a model
+    that was only trained `fine_tuned`."""
     notes: list[str] = Field(default_factory=list)
     """Facts that a reader must know before comparing the two models."""
     made: str = "pruned"
-    """The word for the model that is compared with the dense one."""
+    """The word for the model: pruned, student or fine-tuned."""
     history: list[StepRecord] = Field(default_factory=list)
     """The logged steps of gate training."""
     settings: dict[str, str] = Field(default_factory=dict)
