@@ -15,6 +15,7 @@ from prune_ssl.measuring import Timing, measure_interleaved
 from prune_ssl.pipeline.folders import RECIPE_FILE
 from prune_ssl.pipeline.preparation import Ready, Say, set_masking_
 from prune_ssl.recipes import Recipe
+from prune_ssl.recipes.written import shareable_data
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.reporting.card import Provenance, model_card
 from prune_ssl.reporting.model import FINE_TUNED
@@ -97,6 +98,7 @@ def _report(
         budget=tuple(limit.constraint for limit in made.limits),
         history=made.history,
         made=_kind(recipe),
+        recipe=shareable_data(recipe),
         folder=model_folder,
         reference_seconds=recipe.reference_seconds,
     )

@@ -175,11 +175,12 @@ def _data(
         baseline=dense,
         comparisons=[] if dense is None else _comparisons(dense, small),
         budget=_budget_terms(facts.budget, dense, small, seconds),
-        results={stage: _task_metrics(stage, values) for stage, values in results.items()},
+        results={stage: task_metrics(stage, values) for stage, values in results.items()},
         history=[StepRecord.model_validate(dict(record)) for record in facts.history],
         notes=notes,
         made=facts.made,
         settings={name: str(value) for name, value in facts.settings.items()},
+        recipe=dict(facts.recipe),
     )
 
 
@@ -250,8 +251,12 @@ def _amount(constraint: Constraint, facts: ModelFacts, seconds: float) -> float 
     return found.macs if constraint.metric == "macs" else found.params
 
 
-def _task_metrics(stage: str, values: Mapping[str, object]) -> dict[str, float]:
-    """Return a stage's metrics under plain names, without a trainer's own values (runtime, epoch)."""
+def task_metrics(stage: str, values: Mapping[str, object]) -> dict[str, float]:
+    """Return a stage's metrics under plain names, without a trainer's own values (runtime, epoch).
+
+    >>> task_metrics("dense", {"dense_accuracy": 0.9, "dense_runtime": 2.0})
+    {'accuracy': 0.9}
+    """
     plain = {metric_name(name.removeprefix(f"{stage}_")): value for name, value in values.items()}
     return {
         name: float(value)

@@ -24,6 +24,8 @@ class RunFacts:
     by section or kind of unit."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """How the model was made. The report shows these settings as they are."""
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    """The recipe of the run that made the model, as plain data. The report's JSON holds it."""
     made: str = "pruned"
     """The word for the model: pruned, student or fine-tuned."""
     folder: str | Path | None = None

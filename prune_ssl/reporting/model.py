@@ -2,7 +2,7 @@
 
 from datetime import datetime, timezone
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from prune_ssl.measuring import Latency, Measurement, SpeedUp
 
@@ -110,7 +110,9 @@ class ReportData(_Facts):
     history: list[StepRecord] = Field(default_factory=list)
     """The logged steps of gate training."""
     settings: dict[str, str] = Field(default_factory=dict)
-    """How the model was made: recipe entries, seed, command."""
+    """How the model was made, in a few words each."""
+    recipe: dict[str, JsonValue] = Field(default_factory=dict)
+    """The recipe of the run that made the model, as plain data. Empty: no run of a recipe made it."""
 
     @property
     def warnings(self) -> list[str]:
