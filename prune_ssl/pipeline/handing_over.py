@@ -12,6 +12,7 @@ from torch import nn
 from prune_ssl.artifacts import plan_from_dense, save_pretrained
 from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
 from prune_ssl.measuring import Timing, measure_interleaved
+from prune_ssl.pipeline.dense_losses import kept_losses
 from prune_ssl.pipeline.folders import RECIPE_FILE
 from prune_ssl.pipeline.preparation import Ready, Say, set_masking_
 from prune_ssl.recipes import Recipe
@@ -96,7 +97,8 @@ def _report(
     facts = RunFacts(
         title=recipe.name,
         budget=tuple(limit.constraint for limit in made.limits),
-        history=made.history,
+        history=[*kept_losses(recipe.folder), *made.history],
+        settings=made.schedule,
         made=_kind(recipe),
         recipe=shareable_data(recipe),
         folder=model_folder,

@@ -17,6 +17,7 @@ from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError, PruneWarning
 from prune_ssl.gating import Plan, PruningConfig
+from prune_ssl.pipeline.dense_losses import keep_losses
 from prune_ssl.pipeline.fine_tuning import judged_alone
 from prune_ssl.pipeline.folders import (
     DENSE_FOLDER,
@@ -56,6 +57,7 @@ from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
+from prune_ssl.training.planning import AtStart, schedule_of
 from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
@@ -194,6 +196,11 @@ def _run_pruning(
     trainer = PruningTrainer(
         model=ready.model, graph=ready.graph, pruning=pruning, **_trainer_arguments(ready)
     )
+    if pruning.method == "gates":
+        trainer.add_callback(AtStart(lambda: _say_schedule(trainer, say)))
+        use_budget_progress(trainer, trainer.phase)  # so that its bar opens after that line
+    else:
+        _say_schedule(trainer, say)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PruneWarning)  # they are printed below, one line each
         trainer.train(resume_from_checkpoint=resume)
@@ -201,9 +208,14 @@ def _run_pruning(
             for line in made.warnings:
                 say(f"  warning: {line}")
             name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
+            made = replace(made, schedule=schedule_of(trainer))
             hand_over(recipe, ready, dense, made, say, name)
             outcomes.append(_outcome_of(ready, made, name))
     return outcomes
+
+
+def _say_schedule(trainer: PruningTrainer, say: Say) -> None:
+    say("  " + "; ".join(f"{name} {value}" for name, value in schedule_of(trainer).items()))
 
 
 def _run_student(
@@ -347,3 +359,4 @@ def _train_dense(ready: Ready, part: TrainPart, resume: bool) -> None:
         trainer.add_callback(MarginRamp(objective))
     with frozen(ready.model, part.freeze):
         trainer.train(resume_from_checkpoint=resume)
+    on_first(lambda: keep_losses(ready.folder, trainer.state.log_history))

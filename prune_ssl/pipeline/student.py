@@ -14,6 +14,7 @@ from prune_ssl.tasks import Task
 from prune_ssl.training import DistillationTrainer, Finished
 from prune_ssl.training.freezing import Frozen, frozen
 from prune_ssl.training.progress import use_budget_progress
+from prune_ssl.training.record import losses_of
 
 
 def student_part(recipe: Recipe) -> StudentPart:
@@ -90,9 +91,5 @@ def distil(
     results["distilled"] = trainer.evaluate(metric_key_prefix="distilled")
     if trainer.distiller is not None:
         trainer.distiller.detach()
-    history = [
-        {"phase": "distillation", "step": entry["step"], "loss": entry["loss"]}
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
+    history = losses_of(trainer.state.log_history, "distillation")
     return Finished("", student.eval(), None, results, history=history)

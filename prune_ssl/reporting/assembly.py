@@ -87,7 +87,7 @@ class Report:
         return shown
 
     def plot(self, name: str) -> str:
-        """Return one plot (`sections`, `units`, `budget`) as the text of an SVG file, black on white."""
+        """Return one plot (`sections`, `units`, `budget`, `losses`) as an SVG file's text, black on white."""
         return plots.draw(self.data, name, standalone=True)
 
 

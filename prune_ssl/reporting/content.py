@@ -67,6 +67,7 @@ def sections(data: ReportData) -> list[Section]:
         _latency(data),
         _speed(data),
         _structure(data),
+        _training(data),
         _environment(data),
         Section("Conventions", notes=list(CONVENTIONS)),
     ]
@@ -163,7 +164,8 @@ def _task(data: ReportData) -> Section | None:
 
 
 def _budget(data: ReportData) -> Section | None:
-    if not data.budget and not data.history:
+    drawn = any(record.expected is not None for record in data.history)  # only gates have an expected cost
+    if not data.budget and not drawn:
         return None
     rows = [
         [
@@ -175,7 +177,6 @@ def _budget(data: ReportData) -> Section | None:
     ]
     tables = [Table(["asked to keep", "kept", "amount"], rows)] if rows else []
     notes = [f"MACs at {data.reference_seconds:g} s of audio."] if rows else []
-    drawn = any(record.expected is not None for record in data.history)  # only gates have an expected cost
     return Section("Budget", tables, notes, ["budget"] if drawn else [])
 
 
@@ -270,9 +271,23 @@ def _structure(data: ReportData) -> Section | None:
     return Section("Kept units", [Table(columns, rows)], plots=["units"])
 
 
-def _environment(data: ReportData) -> Section:
-    rows = [[name.replace("_", " "), value] for name, value in data.model.measurement.environment.items()]
-    tables = [Table(["", "measured on"], rows)]
+def _training(data: ReportData) -> Section | None:
+    """Return how the model was made: its settings, and the losses of each training phase."""
+    tables = []
     if data.settings:
         tables.append(Table(["setting", "value"], [[name, value] for name, value in data.settings.items()]))
-    return Section("Environment", tables)
+    rows = []
+    for phase, records in data.phases.items():
+        rates = [record.learning_rate for record in records if record.learning_rate is not None]
+        rate = f"{max(rates):.3g}" if rates else "-"
+        losses = [f"{record.loss:.4g}" for record in (records[0], records[-1])]
+        rows.append([phase, str(records[-1].step), *losses, rate])
+    if rows:
+        columns = ["phase", "steps", "first loss", "last loss", "highest learning rate"]
+        tables.append(Table(columns, rows))
+    return Section("Training", tables, plots=["losses"] if rows else []) if tables else None
+
+
+def _environment(data: ReportData) -> Section:
+    rows = [[name.replace("_", " "), value] for name, value in data.model.measurement.environment.items()]
+    return Section("Environment", [Table(["", "measured on"], rows)])

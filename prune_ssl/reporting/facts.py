@@ -20,8 +20,8 @@ class RunFacts:
     budget: str | Budget | None = None
     """The budget, such as `macs=50%`."""
     history: Iterable[Mapping[str, object]] = ()
-    """The logged steps of training: step, expected and target (fractions of the dense cost), phase, and keeps
-    by section or kind of unit."""
+    """The logged steps of training: phase, step, loss, learning rate; of gate training also expected and
+    target (fractions of the dense cost), and keeps by section or kind of unit."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """How the model was made. The report shows these settings as they are."""
     recipe: Mapping[str, object] = field(default_factory=dict)

@@ -48,7 +48,7 @@ class ModelFacts(_Facts):
 
 
 class StepRecord(BaseModel):
-    """One logged step of gate training. Fractions are of the dense model's cost."""
+    """One logged step of a training phase. Fractions are of the dense model's cost."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -56,6 +56,11 @@ class StepRecord(BaseModel):
     expected: float | None = None
     target: float | None = None
     phase: str = ""
+    """dense, pruning, recovery or distillation."""
+    loss: float | None = None
+    """The mean training loss since the logged step before, with all its terms."""
+    learning_rate: float | None = None
+    """The learning rate of the weights."""
     keeps: dict[str, float] = Field(default_factory=dict)
     """The expected fraction kept of each section, or of each kind of unit."""
     warnings: list[str] = Field(default_factory=list)
@@ -108,11 +113,20 @@ class ReportData(_Facts):
     made: str = "pruned"
     """The word for the model: pruned, student or fine-tuned."""
     history: list[StepRecord] = Field(default_factory=list)
-    """The logged steps of gate training."""
+    """The logged steps of all training phases, in order."""
     settings: dict[str, str] = Field(default_factory=dict)
     """How the model was made, in a few words each."""
     recipe: dict[str, JsonValue] = Field(default_factory=dict)
     """The recipe of the run that made the model, as plain data. Empty: no run of a recipe made it."""
+
+    @property
+    def phases(self) -> dict[str, list[StepRecord]]:
+        """The logged steps that have a loss, by their phase."""
+        found: dict[str, list[StepRecord]] = {}
+        for record in self.history:
+            if record.loss is not None:
+                found.setdefault(record.phase, []).append(record)
+        return found
 
     @property
     def warnings(self) -> list[str]:
