@@ -14,16 +14,18 @@ from prune_ssl.tasks import Task
 from prune_ssl.training import DistillationTrainer, Finished
 from prune_ssl.training.freezing import Frozen, frozen
 from prune_ssl.training.progress import use_budget_progress
+from prune_ssl.training.record import losses_of
 
 
 def student_part(recipe: Recipe) -> StudentPart:
     """Return the section `student` of a recipe.
 
     Raises:
-        RecipeError: the recipe prunes instead.
+        RecipeError: the recipe has no student.
     """
     if recipe.student is None:
-        raise RecipeError(f"{recipe.name}: the recipe prunes a model, so it has no `student`.")
+        does = "only fine-tunes" if recipe.only_fine_tunes else "prunes"
+        raise RecipeError(f"{recipe.name}: the recipe {does} a model, so it has no `student`.")
     return recipe.student
 
 
@@ -89,9 +91,5 @@ def distil(
     results["distilled"] = trainer.evaluate(metric_key_prefix="distilled")
     if trainer.distiller is not None:
         trainer.distiller.detach()
-    history = [
-        {"phase": "distillation", "step": entry["step"], "loss": entry["loss"]}
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
+    history = losses_of(trainer.state.log_history, "distillation")
     return Finished("", student.eval(), None, results, history=history)

@@ -89,7 +89,7 @@ class GatedPart(Part):
             {
                 "phase": PRUNING,
                 "step": step,
-                "loss": logs["loss"],
+                **{key: logs[key] for key in ("loss", "learning_rate") if key in logs},
                 "expected": summary[f"expected_{first}"],
                 "target": summary[f"target_{first}"],
                 "open": summary[f"open_{first}"],
