@@ -21,18 +21,16 @@ def schedule_of(trainer: PruningTrainer) -> dict[str, str]:
     """
     config, steps = trainer.pruning, planned_steps(trainer)
     recoveries = [stage.recovery for stage in trainer.stages] or [round(config.recovery * steps)]
-    grows = " / sqrt(part of the MACs that is kept)" if config.preset == "tuned" else ""
-    rate = f"{trainer.args.learning_rate:.3g}{grows}"
+    tuned, base = config.preset == "tuned", f"{trainer.args.learning_rate:.3g}"
+    rate = f"{base} / sqrt(kept MACs / dense MACs)" if tuned else base
     after = rate if config.recovery_learning_rate is None else f"{config.recovery_learning_rate:.3g}"
     last = {"recovery steps": _joined(recoveries), "recovery learning rate": after}
     if config.method != "gates":
         rounds = _joined(rounds_of(config, steps))
         method = f"{config.method}, by {config.criterion}"
         return {"method": method, "steps after each cut": rounds, "learning rate": rate} | last
-    found = {
-        "preset": config.preset,
-        "learning rate": rate.replace("part of the MACs that is kept", "target, a part of the dense cost"),
-    }
+    falling = f"{base} / sqrt(target)" if tuned else base
+    found = {"preset": config.preset, "learning rate": falling}
     found |= {"gate steps": _joined([stage.steps for stage in trainer.stages] or [steps])}
     lagrangian = trainer.gates.lagrangian
     if lagrangian.steps:
