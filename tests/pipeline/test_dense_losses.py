@@ -24,7 +24,7 @@ def test_a_report_tells_how_its_model_was_made(recipe, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             run(loaded, say=said.append)
     planned = (
-        "  preset tuned; learning rate 0.001 / sqrt(target); gate steps 4; target falls over the first 90%"
+        "  preset tuned; learning rate 0.001 / sqrt(target); gate steps 4; target falls over the first"
     )
     (line,) = [line for line in said if line.startswith(planned)]
     rate = "0.001 / sqrt(kept MACs / dense MACs)"
