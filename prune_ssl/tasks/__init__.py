@@ -15,6 +15,7 @@ from prune_ssl.tasks.metrics import (
     SlotF1,
     WordErrorRate,
 )
+from prune_ssl.tasks.outcomes import ClipJudge, Outcomes, PairedDifference, paired_difference
 from prune_ssl.tasks.representation import Representation
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.table import TASKS, register_task, task_class
@@ -29,12 +30,15 @@ __all__ = [
     "CharacterErrorRate",
     "Classification",
     "ClassificationHead",
+    "ClipJudge",
     "EqualErrorRate",
     "Head",
     "Joint",
     "Judge",
     "Label",
     "MinDetectionCost",
+    "Outcomes",
+    "PairedDifference",
     "PhonemeErrorRate",
     "Phonemes",
     "Processor",
@@ -51,6 +55,7 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_ratio",
     "classification_metrics",
+    "paired_difference",
     "register_task",
     "task_class",
 ]
