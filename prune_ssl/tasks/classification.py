@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import DataError
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.heads import (
     Head,
     LabelledHead,
@@ -30,7 +31,7 @@ from prune_ssl.tasks.heads import (
     wrong_kind,
 )
 from prune_ssl.tasks.intervals import bootstrap_interval
-from prune_ssl.tasks.outcomes import ClipJudge, Outcomes
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 

@@ -25,10 +25,11 @@ from typing_extensions import Self
 from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.tasks.beam import BeamDecoder
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.frames import frame_counts
 from prune_ssl.tasks.heads import Head, kept, new, replace_last_layer_, with_fresh_head, wrong_kind
 from prune_ssl.tasks.metrics import EditCounts, edit_counts
-from prune_ssl.tasks.outcomes import ClipJudge, Outcomes
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Array, Judge, Processor, Task, TaskSettings, TaskSpec
 from prune_ssl.tasks.tokenizers import (
     CASES,

@@ -22,13 +22,14 @@ from typing_extensions import Self
 from prune_ssl.data import SLOT_MARK, Clip, SpeechFolder, Trial, find_trials
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models.xvector import XVECTOR_FIELDS
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.heads import (
     Head,
     labels_in_order,
     labels_of,
     replace_last_layer_,
 )
-from prune_ssl.tasks.outcomes import ClipJudge, Outcomes
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.task import Judge, TaskSettings, TaskSpec
 from prune_ssl.tasks.verification import (
@@ -192,7 +193,7 @@ class Joint(Slots):
                     for index, row in zip(best, labelled, strict=True)
                 ]
             outcomes = Outcomes.on([clips[row] for row in labelled], "accuracy", right)
-            found = outcomes.metrics() | rates(centred(logits[rows, speakers]))
+            found = outcomes.metrics() | rates(centred(logits[rows, speakers]))[0]
             return found | {"clips": float(len(labelled))}, outcomes
 
         return ClipJudge(measured)

@@ -1,4 +1,4 @@
-"""What a model did on each clip of an evaluation, and the difference of two models on the same clips.
+"""What a model did on each clip of an evaluation, for a metric that is a ratio of sums over clips.
 
 Letters: B clips, U units that a bootstrap draws (speakers, or clips where no speakers are known).
 """
@@ -6,17 +6,17 @@ Letters: B clips, U units that a bootstrap draws (speakers, or clips where no sp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from transformers import EvalPrediction
 
 from prune_ssl.data import Clip
 from prune_ssl.errors import DataError
-from prune_ssl.tasks.intervals import Indices, bootstrap_ratio, clusters_of, percentiles, resampled, widened
+from prune_ssl.tasks.intervals import Indices, bootstrap_ratio, clusters_of
 
 Numbers = tuple[float, ...]
 
@@ -38,6 +38,9 @@ class Outcomes:
     >>> Outcomes("accuracy", (1, 0, 1, 1)).value
     0.75
     """
+
+    resamples: ClassVar[int] = 2_000
+    """The number of bootstrap draws of an interval."""
 
     metric: str
     numerators: Numbers
@@ -71,8 +74,8 @@ class Outcomes:
         clusters = clusters_of([clip.speaker for clip in clips])
         return cls(
             metric,
-            _plain(numerators),
-            () if denominators is None else _plain(denominators),
+            plain_numbers(numerators),
+            () if denominators is None else plain_numbers(denominators),
             () if clusters is None else tuple(clusters.tolist()),
             checksum=checksum_of(clips),
         )
@@ -81,6 +84,16 @@ class Outcomes:
     def value(self) -> float:
         """The metric on all clips."""
         return self.drawn(np.arange(self.units))
+
+    @property
+    def by_speaker(self) -> bool:
+        """Whether a bootstrap draws speakers. Else it draws clips."""
+        return bool(self.speakers)
+
+    @property
+    def judged(self) -> tuple[object, ...]:
+        """What two models must share to be compared: metric, clips and speakers."""
+        return self.metric, self.checksum, len(self.numerators), self.speakers
 
     @cached_property
     def units(self) -> int:
@@ -130,9 +143,9 @@ class Outcomes:
         return {
             "metric": self.metric,
             "checksum": self.checksum,
-            "numerators": _packed(self.numerators),
-            "denominators": _packed(self.denominators),
-            "speakers": _packed(self.speakers),
+            "numerators": packed(self.numerators),
+            "denominators": packed(self.denominators),
+            "speakers": packed(self.speakers),
         }
 
     @classmethod
@@ -149,9 +162,9 @@ class Outcomes:
         try:
             return cls(
                 data["metric"],
-                _unpacked(data["numerators"]),
-                _unpacked(data["denominators"]),
-                tuple(map(int, _unpacked(data["speakers"]))),
+                unpacked(data["numerators"]),
+                unpacked(data["denominators"]),
+                tuple(map(int, unpacked(data["speakers"]))),
                 checksum=data["checksum"],
             )
         except (KeyError, ValueError, TypeError) as error:
@@ -160,128 +173,19 @@ class Outcomes:
             ) from error
 
 
-class ClipJudge:
-    """A `compute_metrics` that also keeps the outcomes on each clip of its last evaluation.
-
-    Args:
-        measure: Returns the metrics of a prediction, and the outcomes of the main metric.
-    """
-
-    def __init__(self, measure: Callable[[EvalPrediction], tuple[dict[str, float], Outcomes]]) -> None:
-        self.measure = measure
-        self.outcomes: Outcomes | None = None
-
-    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Return the metrics, and keep the outcomes."""
-        metrics, self.outcomes = self.measure(prediction)
-        return metrics
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """The difference of a metric between two models on the same clips."""
-
-    metric: str
-    difference: float
-    """The second model's metric minus the first one's, the mean over seeds."""
-    low: float
-    """The lower end of the interval."""
-    high: float
-    """The upper end of the interval."""
-    standard_error: float
-    """The standard error over the units that were drawn."""
-    units: int
-    """The number of drawn units."""
-    by_speaker: bool
-    """Whether speakers were drawn. Else clips were drawn."""
-
-    @property
-    def drawn(self) -> str:
-        """How the interval was drawn, such as `by speaker, 3 speakers`."""
-        return drawn_by(self.units if self.by_speaker else None)
-
-
-def drawn_by(speakers: float | None) -> str:
-    """Return how an interval was drawn, in words.
-
-    >>> drawn_by(3.0), drawn_by(None)
-    ('by speaker, 3 speakers', 'by clip')
-    """
-    return "by clip" if speakers is None else f"by speaker, {speakers:g} speakers"
-
-
-def paired_difference(
-    first: Outcomes | Sequence[Outcomes],
-    second: Outcomes | Sequence[Outcomes],
-    confidence: float = 0.95,
-    resamples: int = 2_000,
-    seed: int = 0,
-) -> PairedDifference:
-    """Return how much the metric of the second model differs from that of the first on the same clips.
-
-    Both models are judged on the same draws of a bootstrap over speakers (over clips where no speakers are
-    known), so that what is hard for both does not count as noise. With several seeds, the metric is the mean
-    over them on the same clips. The interval then holds for these seeds: it is not one over seeds.
-
-    Args:
-        first: The outcomes of one model, or of its seeds.
-        second: The outcomes of the other, or of its seeds.
-        confidence: The confidence level, between 0 and 1.
-        resamples: The number of resamples.
-        seed: The same seed gives the same interval.
-
-    Raises:
-        DataError: the outcomes are not of the same metric on the same clips, or there are none.
-
-    >>> found = paired_difference(Outcomes("accuracy", (1, 1, 0, 1)), Outcomes("accuracy", (1, 0, 0, 1)))
-    >>> found.difference, found.low, found.high, found.drawn
-    (-0.25, -0.75, 0.0, 'by clip')
-    """
-    one, other = ([each] if isinstance(each, Outcomes) else list(each) for each in (first, second))
-    _require_comparable(one, other)
-    clips = one[0]
-
-    def change(drawn: Indices) -> float:
-        after, before = (np.mean([each.drawn(drawn) for each in models]) for models in (other, one))
-        return float(after - before)
-
-    value, found = change(np.arange(clips.units)), resampled(change, clips.units, resamples, seed)
-    by_speaker = bool(clips.speakers)
-    low, high = (
-        widened(found, value, clips.units, confidence) if by_speaker else percentiles(found, confidence)
-    )
-    spread = float(np.nanstd(found)) * np.sqrt(clips.units / max(clips.units - 1, 1))
-    return PairedDifference(clips.metric, value, low, high, float(spread), clips.units, by_speaker)
-
-
-def _require_comparable(first: Sequence[Outcomes], second: Sequence[Outcomes]) -> None:
-    """Refuse outcomes of different metrics, clips or speakers, and none at all.
-
-    Raises:
-        DataError: they are refused.
-    """
-    judged = [(each.metric, each.checksum, len(each.numerators), each.speakers) for each in (*first, *second)]
-    if not first or not second or any(each != judged[0] for each in judged):
-        kinds = sorted({f"{metric} on {clips} clips" for metric, _, clips, _ in judged})
-        raise DataError(
-            f"paired_difference: found {' and '.join(kinds) or 'no outcomes'}, wanted outcomes of two "
-            "models, of one metric on the same clips in the same order"
-        )
-
-
 def checksum_of(clips: Iterable[Clip]) -> str:
     """Return a checksum of names, targets and speakers of the clips in their order."""
     lines = [f"{clip.path.parent.name}/{clip.path.name}\t{clip.target}\t{clip.speaker}" for clip in clips]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _plain(values: npt.ArrayLike) -> Numbers:
+def plain_numbers(values: npt.ArrayLike) -> Numbers:
     """Return numbers of Python, whole ones as int."""
     array = np.asarray(values, dtype=np.float64)
     return tuple(int(each) if each.is_integer() else each for each in array.tolist())
 
 
-def _packed(values: Iterable[float]) -> str:
+def packed(values: Iterable[float]) -> str:
     """Return digits without spaces if each number is one digit, else numbers with spaces."""
     words = [str(each) for each in values]
     if all(len(word) == 1 for word in words):
@@ -289,6 +193,7 @@ def _packed(values: Iterable[float]) -> str:
     return " ".join(words) + " " * (len(words) == 1)
 
 
-def _unpacked(text: str) -> Numbers:
+def unpacked(text: str) -> Numbers:
+    """Return the numbers that `packed` wrote."""
     words = text.split() if " " in text else list(text)
-    return _plain([float(word) for word in words])
+    return plain_numbers([float(word) for word in words])

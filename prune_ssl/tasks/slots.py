@@ -20,9 +20,10 @@ from typing_extensions import Self
 from prune_ssl.data import IGNORED, SLOT_MARK, Clip, SpeechFolder
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.classification import ClassificationHead, has_classifier, require_distinct
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.heads import Head, labels_in_order, labels_of
 from prune_ssl.tasks.metrics import slot_counts
-from prune_ssl.tasks.outcomes import ClipJudge, Outcomes
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 
