@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from prune_ssl.data.audio import MIN_SAMPLES, SAMPLE_RATE_HZ, Item, Waveform, read_waveform, waveform_problem
 from prune_ssl.data.augmentation import Augmentation
@@ -32,10 +32,15 @@ class Clip:
     speaker: str | None = None
     """The speaker, if the corpus names one."""
     samples: Waveform | None = field(default=None, repr=False, compare=False)
-    """Decoded samples (N,) at the model's rate, if the corpus is small enough to keep them in memory."""
+    """Decoded samples (N,) at the model's rate. None: the clip has not been decoded, or it is not kept."""
+    keeps: bool = field(default=False, compare=False)
+    """Whether `waveform` keeps the samples in memory once it has decoded them."""
 
     def waveform(self, sample_rate_hz: int = SAMPLE_RATE_HZ, min_samples: int = MIN_SAMPLES) -> Waveform:
         """Return the samples, shape (N,), from memory or by decoding and checking the file.
+
+        The worker process of a DataLoader uses the samples that were kept before the process was forked. It
+        keeps none of its own, because they would be held once per worker and lost with it.
 
         Raises:
             DataError: the file cannot be used. This happens only if `check_folder` read its header alone.
@@ -46,6 +51,8 @@ class Clip:
         problem = waveform_problem(samples, min_samples)
         if problem is not None:
             raise DataError(f"{self.path}: {problem}: remove it from metadata.csv or replace it")
+        if self.keeps and get_worker_info() is None:
+            object.__setattr__(self, "samples", samples)  # a cached value, as `cached_property` stores one
         return samples
 
 

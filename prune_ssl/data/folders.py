@@ -10,14 +10,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from prune_ssl.data.audio import (
     MIN_SAMPLES,
     SAMPLE_RATE_HZ,
     AudioHeader,
-    Waveform,
     read_header,
     read_waveform,
     too_short,
@@ -36,9 +35,12 @@ from prune_ssl.models.arguments import check_types
 logger = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
+CACHE_LIMIT_BYTES = 1 << 30
+"""The default size of the decoded clips in memory: 1 GiB, 4.7 hours of audio at 16 kHz."""
 LONGEST_WHOLE_SECONDS = 3_600.0
 """The longest clip that may stay whole: attention takes memory by the square of the length."""
 
+_SAMPLE_BYTES = 4  # of a float32 sample
 _LISTED = 10  # an error names so many bad files; the rest are counted
 
 
@@ -74,11 +76,14 @@ class FolderConfig:
     """Whether a `file_name` may lead out of the corpus by an absolute path, `..` or a link. Lists of paths
     (manifests in the root, Kaldi's wav.scp) always may."""
     decode_limit_clips: int = 2_000
-    """A corpus of up to so many clips is decoded whole. In a larger corpus one clip in several of train is
-    decoded, and all clips of the other splits, because judging cannot skip a clip. All headers are always
-    read."""
-    cache_limit_bytes: int = 1 << 30
-    """Decoded clips stay in memory (as float32) if all clips were decoded and fit into this size."""
+    """The check decodes all clips of a corpus of up to so many clips. In a larger corpus it decodes one clip
+    in several of train, and all clips of the other splits, because judging cannot skip a clip. All headers
+    are always read. This number limits the time of the check, not the memory: see `cache_limit_bytes`."""
+    cache_limit_bytes: int = CACHE_LIMIT_BYTES
+    """Decoded clips stay in memory up to this size: four bytes per sample, as the headers state the lengths.
+    The clips of train come first, so that a training step decodes as little as possible. A clip that the
+    check did not decode is decoded when it is first used. Clips beyond the limit are decoded at each use. 0
+    keeps no clip. Each training process has its own memory."""
 
     def __post_init__(self) -> None:
         check_types(self, DataError)
@@ -86,6 +91,10 @@ class FolderConfig:
             found = getattr(self, name)
             if found is not None and found <= 0:
                 raise DataError(f"FolderConfig: {name}: found {found}, wanted a number above 0.")
+        if self.cache_limit_bytes < 0:
+            raise DataError(
+                f"FolderConfig: cache_limit_bytes: found {self.cache_limit_bytes}, wanted 0 or more."
+            )
         unknown = [name for name in self.required_splits if name not in SPLITS]
         if unknown:
             raise DataError(
@@ -133,8 +142,8 @@ def check_folder(
         on_progress: Called as `(clips done, clips in all)`.
 
     Returns:
-        The clips of each split, with their samples if the corpus is small, and notes on conversions. The
-        notes are logged too.
+        The clips of each split, with the samples that were decoded and fit into memory, and notes on
+        conversions. The notes are logged too.
 
     Raises:
         DataError: the folder or a clip cannot be used. One message names the first ten bad files and counts
@@ -152,7 +161,7 @@ def check_folder(
     listings = _read_splits(root, config)
     total = sum(len(listing.rows) for listing in listings.values())
     stride = max(1, -(-total // config.decode_limit_clips))
-    inspector = _Inspector(root, config, keep_samples=stride == 1)
+    inspector = _Inspector(root, config)
     splits: dict[str, tuple[Clip, ...]] = {}
     done = 0
     for split, listing in listings.items():
@@ -168,10 +177,6 @@ def check_folder(
     inspector.require_train(splits)
     if config.closed_labels:
         _require_known_labels(root, splits)
-    if not inspector.keep_samples:  # the cache limit was reached: drop the samples, half a cache helps little
-        splits = {
-            name: tuple(replace(clip, samples=None) for clip in clips) for name, clips in splits.items()
-        }
     notes = (*inspector.notes(stride, total), *_unlisted_notes(listings), *shared_files(splits))
     for note in notes:
         logger.info("%s: %s", root, note)
@@ -179,11 +184,10 @@ def check_folder(
 
 
 class _Inspector:
-    """Checks one clip after another, and collects problems, counts of conversions, and the cached bytes."""
+    """Checks one clip after another, and collects problems, counts of conversions, and the bytes to keep."""
 
-    def __init__(self, root: Path, config: FolderConfig, keep_samples: bool) -> None:
+    def __init__(self, root: Path, config: FolderConfig) -> None:
         self.root, self.config = root, config
-        self.keep_samples = keep_samples
         self.problems: list[tuple[Path, str]] = []
         self.rates: Counter[int] = Counter()
         self._confinements: dict[str, Confinement] = {}
@@ -226,12 +230,14 @@ class _Inspector:
         if problem is not None:
             return self._refuse(path, problem)
         seconds = self._count(header)
+        keeps = self._fits(seconds)
         return Clip(
             path=path,
             target=target,
             seconds=seconds,
             speaker=row.get(SPEAKER_COLUMN) or None,
-            samples=self._cached(samples),
+            samples=samples if keeps else None,
+            keeps=keeps,
         )
 
     def notes(self, stride: int, total: int) -> Iterable[str]:
@@ -291,12 +297,12 @@ class _Inspector:
             seconds = self.config.max_seconds
         return seconds
 
-    def _cached(self, samples: Waveform | None) -> Waveform | None:
-        if samples is None or not self.keep_samples:
-            return None
-        self.cached_bytes += samples.nbytes
-        self.keep_samples = self.cached_bytes <= self.config.cache_limit_bytes
-        return samples if self.keep_samples else None
+    def _fits(self, seconds: float) -> bool:
+        """Return whether a clip of this length still fits into the memory, and count its bytes if it does."""
+        size = _SAMPLE_BYTES * round(seconds * self.config.sample_rate_hz)
+        fits = self.cached_bytes + size <= self.config.cache_limit_bytes
+        self.cached_bytes += size * fits
+        return fits
 
 
 def _read_splits(root: Path, config: FolderConfig) -> dict[str, Listing]:

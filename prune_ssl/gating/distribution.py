@@ -76,8 +76,11 @@ class UnitGates(nn.Module):
 
     @torch.no_grad()
     def deterministic(self) -> torch.Tensor:
-        """Return the mask in evaluation (units,): a group's likeliest round(sum P) units at E[z | z > 0]."""
-        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        """Return the mask in evaluation (units,): a group's likeliest units at E[z | z > 0].
+
+        How many are open is the rounded sum of `open_share`, and at least the group's minimum.
+        """
+        probabilities = hard_concrete.open_share(self.log_alpha)
         mask = self.open_means()
         for name, span in self.spans.items():
             count = max(round(float(probabilities[span].sum())), self.groups[name].minimum)
@@ -115,21 +118,26 @@ class UnitGates(nn.Module):
         self._held = self._current = mask
 
     def open_counts(self) -> torch.Tensor:
-        """Return the expected number of open units of each group of the graph, (groups,), differentiable."""
-        probabilities = hard_concrete.keep_probability(self.log_alpha)
-        whole = probabilities.new_tensor(
-            [0.0 if name in self.spans else float(group.size) for name, group in self.graph.groups.items()]
-        )
-        return whole.index_add(0, self.group_of_unit, probabilities)
+        """Return the expected number of open units of each group of the graph, (groups,), differentiable.
+
+        It is the sum of `open_share`, and at least the group's minimum. If all gates are closed, the cost is
+        that of the smallest model that can be cut.
+        """
+        shares = hard_concrete.open_share(self.log_alpha)
+        groups = self.graph.groups.items()
+        whole = [0.0 if name in self.spans else float(group.size) for name, group in groups]
+        counts = shares.new_tensor(whole).index_add(0, self.group_of_unit, shares)
+        return counts.clamp(min=shares.new_tensor([float(group.minimum) for _, group in groups]))
 
     def expected_widths(self) -> dict[str, torch.Tensor]:
         """Return the expected number of open units of every group, scalars, differentiable."""
         return dict(zip(self.graph.groups, self.open_counts().unbind(), strict=True))
 
     def slopes(self) -> torch.Tensor:
-        """Return the sum over each group's units of d P(open) / d log_alpha, (groups,), in float64."""
+        """Return the sum over each group's units of d open_share / d log_alpha, (groups,), in float64."""
         probabilities = hard_concrete.keep_probability(self.log_alpha.detach())
-        each = (probabilities * (1 - probabilities)).double()
+        scale = hard_concrete.CEILING - hard_concrete.FLOOR
+        each = (probabilities * (1 - probabilities)).double() / scale
         return each.new_zeros(len(self.graph.groups)).index_add(0, self.group_of_unit, each)
 
     def detach(self) -> None:

@@ -126,9 +126,9 @@ class Gates(UnitGates):
             logged |= {f"lambda1_{name}": first, f"lambda2_{name}": second}
         penalty = self.lagrangian.penalty(step, self.multipliers, self.open_counts(), self.slopes())
         logged["penalty"] = float(penalty)
-        probabilities = hard_concrete.keep_probability(self.log_alpha)
+        shares = hard_concrete.open_share(self.log_alpha)
         for kind in self.config.kinds:
-            parts = [probabilities[self.spans[n]] for n, group in self.groups.items() if group.kind == kind]
+            parts = [shares[self.spans[n]] for n, group in self.groups.items() if group.kind == kind]
             if parts:
                 logged[f"keep_{kind}"] = float(torch.cat(parts).mean())
         return logged

@@ -36,6 +36,19 @@ def keep_probability(log_alpha: torch.Tensor) -> torch.Tensor:
     return torch.sigmoid(log_alpha - SHIFT)
 
 
+FLOOR, CEILING = (1 / (1 + math.exp(SHIFT - end)) for end in (-CLAMP, CLAMP))
+"""P(z > 0) of a gate at either bound: 0.047 and 0.998."""
+
+
+def open_share(log_alpha: torch.Tensor) -> torch.Tensor:
+    """Return P(z > 0) scaled so that it is 0 at the lower bound of log_alpha and 1 at the upper, same shape.
+
+    The bounds keep P between FLOOR and CEILING. Without this scale a closed gate would count as 0.047 units:
+    1,152 closed neurons as 54, which no step of training can remove.
+    """
+    return (keep_probability(log_alpha.clamp(-CLAMP, CLAMP)) - FLOOR) / (CEILING - FLOOR)
+
+
 def mean_when_open(log_alpha: torch.Tensor, points: int = 64) -> torch.Tensor:
     """Return E[z | z > 0] by midpoint quantiles, in the shape of log_alpha.
 

@@ -15,7 +15,7 @@ from prune_ssl.selection import solve, unit_prices
 @torch.no_grad()
 def project(gates: UnitGates, lagrangian: Lagrangian) -> Plan:
     """Return the likeliest units within the bounds and E[z | z > 0] of each, whatever the gates learned."""
-    probabilities = hard_concrete.keep_probability(gates.log_alpha)
+    probabilities = hard_concrete.open_share(gates.log_alpha)
     chances = {name: torch.ones(group.size) for name, group in gates.graph.groups.items()}
     chances |= {name: probabilities[span].cpu() for name, span in gates.spans.items()}
     start = {name: round(float(values.sum())) for name, values in chances.items()}

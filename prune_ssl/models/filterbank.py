@@ -1,8 +1,8 @@
 """Starts a frontend without pre-training: mel-spaced band-pass filters first, and means of them behind.
 
 A random first convolution needs more audio than a small corpus has to become a filterbank, which this one is
-from the first step. It stays an ordinary layer and is pruned like any other. A recipe does not train
-it, which also saves a third of the time of a step of a small model.
+from the first step. It stays an ordinary layer, which trains and is pruned like any other: a cut leaves few
+filters, and they must adapt. `model.filterbank: fixed` keeps them as they are.
 """
 
 from __future__ import annotations

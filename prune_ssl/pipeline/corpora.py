@@ -107,6 +107,7 @@ def _read_clips(data: DataPart, task: type[Task], stream: StreamConfig | None) -
         blanks=task.spec.blanks,
         closed_labels=not task.spec.open_targets,
         outside=data.outside,
+        cache_limit_bytes=data.cache_limit_bytes,
     )
     return check_folder(data.path, config)
 

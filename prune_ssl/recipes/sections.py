@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from prune_ssl.data import AugmentConfig, CorruptionConfig, StreamSource
+from prune_ssl.data.folders import CACHE_LIMIT_BYTES
 from prune_ssl.distillation import DistillationConfig
 from prune_ssl.distillation.students import STUDENTS, StudentConfig
 from prune_ssl.errors import BudgetError, DistillationError, RecipeError
@@ -152,6 +153,9 @@ class DataPart(Part):
     many short clips or few long ones. Lengths are those before augmentation."""
     trials: str | None = None
     """Verification: the trial list, relative to path."""
+    cache_limit_bytes: int = Field(default=CACHE_LIMIT_BYTES, ge=0)
+    """Decoded clips stay in memory up to this size (float32), those of train first. The others are decoded
+    at each use. Each training process has its own memory."""
     outside: bool = False
     """Whether a `file_name` in a metadata.csv or .jsonl may lead out of `path`."""
     margin: float | None = Field(default=None, ge=0, lt=1)
@@ -180,6 +184,9 @@ class DataPart(Part):
             ),
             "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
             "judged: name the split by `stream.judged`": self.judged is not None,
+            "cache_limit_bytes: `stream.sample` and `stream.judged_limit` bound its memory": (
+                self.cache_limit_bytes != CACHE_LIMIT_BYTES
+            ),
         }
         if self.group_by_length and self.batch_seconds is not None:
             raise ValueError(

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from prune_ssl.data import Clip, ClipDataset, FolderConfig, check_folder
+from prune_ssl.data import Clip, ClipDataset, FolderConfig, check_folder, read_waveform
 from prune_ssl.errors import DataError
 from tests.support.folders import tone
 
@@ -46,12 +46,50 @@ def test_training_goes_on_without_clips_that_turn_out_to_be_unusable(
 
 
 def test_clips_beyond_the_memory_limit_give_the_same_samples(folder: Path) -> None:
-    kept = check_folder(folder).splits["train"]
-    dropped = check_folder(folder, FolderConfig(cache_limit_bytes=10_000)).splits["train"]
-    assert all(clip.samples is not None for clip in kept)
-    assert all(clip.samples is None for clip in dropped)
-    for one, other in zip(kept, dropped, strict=True):
-        np.testing.assert_array_equal(one.waveform(), other.waveform())
+    kept = check_folder(folder)
+    # Train has 4 x (1,600 + 1,760 + 1,920 + 2,080) bytes. 6,399 bytes hold no clip, 14,000 hold two of train.
+    for limit, counts in ((6_399, (0, 0)), (14_000, (2, 0)), (29_440, (4, 0)), (35_840, (4, 1))):
+        some = check_folder(folder, FolderConfig(cache_limit_bytes=limit))
+        assert tuple(sum(clip.keeps for clip in clips) for clips in some.splits.values()) == counts
+        for split, clips in some.splits.items():
+            for one, other in zip(kept.splits[split], clips, strict=True):
+                assert one.samples is not None
+                assert (other.samples is not None) == other.keeps
+                np.testing.assert_array_equal(one.waveform(), other.waveform())
+                assert (other.samples is not None) == other.keeps
+
+
+def test_clips_of_a_big_corpus_are_decoded_once_and_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def read(path: Path, *given: object, **named: object) -> np.ndarray:
+        decoded.append(path.name)
+        return read_waveform(path, *given, **named)  # type: ignore[arg-type]
+
+    dataset = ClipDataset(check_folder(folder, FolderConfig(decode_limit_clips=4)).splits["train"], len)
+    assert [clip.samples is None for clip in dataset.clips] == [False, True, False, True]
+    monkeypatch.setattr("prune_ssl.data.clips.read_waveform", read)
+    items = [dataset[index] for index in range(4)] + [dataset[index] for index in range(4)]
+    assert decoded == ["1.wav", "3.wav"]
+    for index, item in enumerate(items[4:]):
+        np.testing.assert_array_equal(item["input_values"], items[index]["input_values"])
+        np.testing.assert_array_equal(item["input_values"], read_waveform(folder / "train" / f"{index}.wav"))
+
+
+def test_a_worker_uses_kept_clips_and_keeps_none_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = check_folder(folder, FolderConfig(decode_limit_clips=4)).splits["train"]
+    monkeypatch.setattr("prune_ssl.data.clips.get_worker_info", lambda: "a worker")
+    found = [clip.waveform() for clip in clips]
+    assert [clip.samples is waveform for clip, waveform in zip(clips, found, strict=True)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_the_dataset_gives_samples_and_encoded_labels(folder: Path) -> None:

@@ -241,6 +241,7 @@ def recipe_of(name: str, data: dict[str, object], **more: object) -> dict[str, o
         ({"group_by_length": True}, "no length is known before its clip is read"),
         ({"corruption": {"cases": ["noise"]}}, "take noise and rooms from `augment`"),
         ({"judged": "test"}, "name the split by `stream.judged`"),
+        ({"cache_limit_bytes": 10}, "`stream.sample` and `stream.judged_limit` bound its memory"),
     ],
 )
 def test_what_streaming_cannot_do_is_refused(more: dict[str, object], words: str) -> None:

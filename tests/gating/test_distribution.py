@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from prune_ssl import PruningConfig
+from prune_ssl.gating import hard_concrete
 from tests.support.gating import gated
 from tests.support.models import first_output, tiny_model
 
@@ -29,6 +31,30 @@ def test_the_deterministic_mask_keeps_the_expected_number_of_units():
         assert int((mask[span] > 0).sum()) == max(
             round(float(widths[name].detach())), gates.groups[name].minimum
         )
+
+
+@pytest.mark.parametrize("name", ["macs", "params"])
+def test_closed_gates_cost_what_the_minimums_cost_and_open_gates_cost_everything(name):
+    config = PruningConfig(budget=f"{name}=60%", steps=100, round_to=1)
+    gates = gated(tiny_model().double(), config).double()
+    graph = gates.graph
+    minimums = {each: tuple(range(group.minimum)) for each, group in gates.groups.items()}
+    for bound, keep in ((-hard_concrete.CLAMP, minimums), (hard_concrete.CLAMP, {})):
+        with torch.no_grad():
+            gates.log_alpha.fill_(bound)
+        wanted = getattr(graph.cost(keep), name) / getattr(graph.cost(), name)
+        assert float(gates.expected().detach()[0]) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_closed_gates_open_no_unit_that_others_could_have():
+    gates = gated(tiny_model())
+    with torch.no_grad():
+        gates.log_alpha.fill_(-hard_concrete.CLAMP)
+        gates.log_alpha[gates.spans["layer.1.ffn"]] = hard_concrete.CLAMP
+    mask = gates.deterministic()
+    for name, span in gates.spans.items():
+        group = gates.groups[name]
+        assert int((mask[span] > 0).sum()) == (group.size if name == "layer.1.ffn" else group.minimum)
 
 
 def test_the_expected_cost_of_certain_gates_is_the_exact_cost():

@@ -23,7 +23,7 @@ def made():
     lagrangian.steps, lagrangian.start = 100, [0.95, 0.97]
     gates = UnitGates(graph, graph.groups)
     with torch.no_grad():
-        gates.log_alpha.normal_(1, 2, generator=torch.Generator().manual_seed(1))
+        gates.log_alpha.normal_(1, 1, generator=torch.Generator().manual_seed(1))
     return lagrangian, gates
 
 

@@ -198,7 +198,7 @@ def test_a_recipe_names_its_method(recipe, tmp_path, method):
 @pytest.mark.slow
 def test_a_recipe_starts_a_filterbank_and_is_judged_where_it_says(recipe, tmp_path):
     shutil.rmtree(tmp_path / "corpus" / "test")
-    overrides = ["model.filterbank=true", f"output={tmp_path}/out"]
+    overrides = ["model.filterbank=fixed", f"output={tmp_path}/out"]
     result = run_cli("run", recipe, *overrides, "data.judged=test")
     assert result.exit_code == 2
     assert "data.judged is 'test', found train, validation" in result.output
