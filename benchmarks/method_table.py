@@ -30,7 +30,7 @@ from prune_ssl.errors import PruneError
 from prune_ssl.models import FAMILIES, backbone_of
 from prune_ssl.pipeline import run, trainer_for
 from prune_ssl.recipes import Recipe, load_recipe
-from prune_ssl.reporting.pareto import SweepPoint
+from prune_ssl.reporting.sweep_point import SweepPoint
 from prune_ssl.sweeping import point_of
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "ks_digits_hj_mac.yaml"

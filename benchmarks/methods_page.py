@@ -6,7 +6,8 @@ from math import sqrt
 from pathlib import Path
 from statistics import mean
 
-from prune_ssl.reporting.pareto import SweepPoint, pareto_html, pareto_svg
+from prune_ssl.reporting.pareto import pareto_html, pareto_svg
+from prune_ssl.reporting.sweep_point import SweepPoint
 
 
 @dataclass(frozen=True)

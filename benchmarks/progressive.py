@@ -22,7 +22,7 @@ from method_table import CONTROL, STUDIES, Cell, recipe_of, run_cell
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import Recipe, make_recipe
-from prune_ssl.reporting.pareto import SweepPoint
+from prune_ssl.reporting.sweep_point import SweepPoint
 from prune_ssl.sweeping import point_of
 
 METHOD = "hj_mac"

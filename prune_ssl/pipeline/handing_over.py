@@ -88,6 +88,7 @@ def _report(
         title=recipe.name,
         budget=tuple(limit.constraint for limit in made.limits),
         history=made.history,
+        outcomes=made.outcomes,
         made="pruned" if recipe.student is None else "student",
         folder=model_folder,
         reference_seconds=recipe.reference_seconds,

@@ -24,6 +24,8 @@ class RunFacts:
     by section or kind of unit."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """How the model was made. The report shows these settings as they are."""
+    outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The outcomes of each stage on each clip: `to_data` of `prune_ssl.tasks.Outcomes`."""
     made: str = "pruned"
     """The word for the model that is compared with the dense one."""
     folder: str | Path | None = None
