@@ -46,9 +46,9 @@ def stage_differences(outcomes: Mapping[str, Mapping[str, str]]) -> list[Differe
 
 
 def with_interval(found: DifferenceFacts) -> str:
-    """Return a difference with its interval."""
+    """Return a difference with its interval, such as `-1.2 points (-2.0 to +0.4)`."""
     value, low, high = (points(found.metric, each) for each in (found.difference, found.low, found.high))
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low.removesuffix(' points')} to {high.removesuffix(' points')})"
 
 
 def interval_lines(found: Mapping[str, float]) -> Iterator[str]:

@@ -60,7 +60,7 @@ def test_all_layouts_show_the_difference(tmp_path) -> None:
     difference = made.data.differences[-1]
     shown = f"{100 * difference.difference:+.1f} points"
     (row,) = [row for row in summary(made.data).rows if row[0] == "accuracy"]
-    assert row[-1].startswith(f"{shown} ({100 * difference.low:+.1f} points to ")
+    assert row[-1].startswith(f"{shown} ({100 * difference.low:+.1f} to ")
     for text in (markdown(made.data), html(made.data)):
         assert "accuracy, after recovery minus dense" in text
         assert shown in text
