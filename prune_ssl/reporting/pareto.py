@@ -9,14 +9,14 @@ from importlib.resources import files
 from math import ceil, floor, log10
 from string import Template
 
-from prune_ssl.reporting.formatting import PERCENT_METRICS, metric_value, milliseconds, quantity
-from prune_ssl.reporting.method_differences import COLUMNS as DIFFERENCE_COLUMNS
-from prune_ssl.reporting.method_differences import (
+from prune_ssl.reporting.between_methods import COLUMNS as DIFFERENCE_COLUMNS
+from prune_ssl.reporting.between_methods import (
     CSV_COLUMNS,
     csv_cells,
     difference_cells,
     method_differences,
 )
+from prune_ssl.reporting.formatting import PERCENT_METRICS, metric_value, milliseconds, quantity
 from prune_ssl.reporting.paired import INTERVALS
 from prune_ssl.reporting.sweep_point import LOWER_IS_BETTER, SweepPoint
 

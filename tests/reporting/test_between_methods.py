@@ -8,7 +8,7 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 
-from prune_ssl.reporting.method_differences import difference_cells, method_differences
+from prune_ssl.reporting.between_methods import difference_cells, method_differences
 from prune_ssl.reporting.pareto import pareto_csv, pareto_html
 from prune_ssl.reporting.sweep_point import SweepPoint
 from prune_ssl.tasks import Outcomes, paired_difference
