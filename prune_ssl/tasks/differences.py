@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from transformers import EvalPrediction
 
 from prune_ssl.errors import DataError
@@ -59,7 +60,7 @@ class PairedDifference:
     high: float
     """The upper end of the interval."""
     standard_error: float
-    """The standard error over the units that were drawn."""
+    """The standard error over the units that were drawn. By speaker it is at least that over clips."""
     units: int
     """The number of drawn units."""
     by_speaker: bool
@@ -110,19 +111,32 @@ def paired_difference(
     one, other = ([each] if isinstance(each, AnyOutcomes) else list(each) for each in (first, second))
     _require_comparable(one, other)
     judged = one[0]
+    spread, value, found = _drawn_differences(one, other, resamples, seed)
+    low, high = percentiles(found, confidence)
+    if judged.by_speaker:
+        low, high = widened(found, value, judged.units, confidence)
+    if isinstance(judged, Outcomes) and judged.by_speaker:  # few speakers may agree by chance
+        alone = [[each.by_clip() for each in models if isinstance(each, Outcomes)] for models in (one, other)]
+        clip_spread, _, found = _drawn_differences(alone[0], alone[1], resamples, seed)
+        ends = percentiles(found, confidence)
+        low, high, spread = min(low, ends[0]), max(high, ends[1]), max(spread, clip_spread)
+    return PairedDifference(judged.metric, value, low, high, spread, judged.units, judged.by_speaker)
+
+
+def _drawn_differences(
+    first: Sequence[AnyOutcomes], second: Sequence[AnyOutcomes], resamples: int | None, seed: int
+) -> tuple[float, float, npt.NDArray[np.float64]]:
+    """Return the standard error of a difference over the drawn units, its value, and its resamples."""
+    units = first[0].units
 
     def change(drawn: Indices) -> float:
-        after, before = (np.mean([each.drawn(drawn) for each in models]) for models in (other, one))
+        after, before = (np.mean([each.drawn(drawn) for each in models]) for models in (second, first))
         return float(after - before)
 
-    value = change(np.arange(judged.units))
-    found = resampled(change, judged.units, resamples or judged.resamples, seed)
-    by_speaker = judged.by_speaker
-    low, high = (
-        widened(found, value, judged.units, confidence) if by_speaker else percentiles(found, confidence)
-    )
-    spread = float(np.nanstd(found)) * np.sqrt(judged.units / max(judged.units - 1, 1))
-    return PairedDifference(judged.metric, value, low, high, float(spread), judged.units, by_speaker)
+    found = resampled(change, units, resamples or first[0].resamples, seed)
+    # The variance of a bootstrap lacks this factor.
+    spread = float(np.nanstd(found) * np.sqrt(units / max(units - 1, 1)))
+    return spread, change(np.arange(units)), found
 
 
 def _require_comparable(first: Sequence[AnyOutcomes], second: Sequence[AnyOutcomes]) -> None:

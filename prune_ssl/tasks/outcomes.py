@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -94,6 +94,10 @@ class Outcomes:
     def judged(self) -> tuple[object, ...]:
         """What two models must share to be compared: metric, clips and speakers."""
         return self.metric, self.checksum, len(self.numerators), self.speakers
+
+    def by_clip(self) -> Outcomes:
+        """Return the same outcomes without speakers, so that a bootstrap draws clips."""
+        return replace(self, speakers=())
 
     @cached_property
     def units(self) -> int:

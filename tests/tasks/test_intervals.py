@@ -83,6 +83,11 @@ def test_an_interval_over_speakers_stays_within_what_a_ratio_can_reach() -> None
     assert bootstrap_interval([1, 1, 1, 1], clusters=clusters) == (1.0, 1.0)
 
 
+def test_speakers_that_agree_by_chance_do_not_make_the_interval_narrower() -> None:
+    hits, clusters = [1, 0] * 60, np.repeat([0, 1, 2], 40)
+    assert bootstrap_interval(hits, clusters=clusters) == bootstrap_interval(hits)
+
+
 def test_widening_is_that_of_student() -> None:
     # Quantiles of Student's distribution at 0.975, from a printed table.
     for clusters, quantile in ((2, 12.706), (3, 4.303), (5, 2.776), (11, 2.228), (31, 2.042)):

@@ -89,6 +89,17 @@ def test_a_difference_over_seeds_is_the_mean_of_those_of_each_seed() -> None:
     assert (same.difference, same.low, same.high, same.standard_error) == (0, 0, 0, 0)
 
 
+def test_speakers_that_agree_by_chance_do_not_make_a_difference_surer() -> None:
+    before, after = (1, 0, 1, 0) * 30, (1, 1, 1, 0) * 30
+    found = paired_difference(
+        *[Outcomes("accuracy", each, (), (0, 0, 0, 0, 1, 1, 1, 1) * 15) for each in (before, after)]
+    )
+    alone = paired_difference(*[Outcomes("accuracy", each) for each in (before, after)])
+    assert (found.difference, found.low, found.high) == (alone.difference, alone.low, alone.high)
+    assert found.standard_error == alone.standard_error > 0
+    assert found.drawn == "by speaker, 2 speakers"
+
+
 def test_what_is_hard_for_both_models_is_no_noise_of_their_difference() -> None:
     before = hits(0.6)
     after = before.copy()
