@@ -76,6 +76,19 @@ class Gates(UnitGates):
         """Return the expected cost of each constraint as a fraction of the dense cost, (limits,)."""
         return self.lagrangian.expected(self.open_counts())
 
+    @torch.no_grad()
+    def open_cost(self) -> list[float]:
+        """Return the cost of the units that are open in evaluation, for each constraint, of the dense cost.
+
+        It differs from `expected` by the gates that are undecided: a trained gate counts in part there, and
+        wholly or not at all here.
+        """
+        mask = self.deterministic()
+        widths = self.graph.widths() | {
+            name: int((mask[span] > 0).sum()) for name, span in self.spans.items()
+        }
+        return [limit.cost.value(widths) / limit.dense for limit in self.limits]
+
     def penalty(self, step: int) -> torch.Tensor:
         """Return the penalty that pulls the gates to the budget, a scalar to add to the loss of the task.
 
@@ -115,7 +128,11 @@ class Gates(UnitGates):
 
     @torch.no_grad()
     def summary(self, step: int) -> dict[str, float]:
-        """Return figures to log at `step`: expected and target fractions, multipliers, kept parts by kind."""
+        """Return figures to log at `step`, as plain numbers.
+
+        They are, for each constraint, the expected cost, the cost of the units that are open in evaluation
+        and the target (fractions of the dense cost), the multipliers, and the kept part of each kind.
+        """
         logged: dict[str, float] = {}
         expected, targets = self.expected().tolist(), self.lagrangian.target(step)
         for limit, fraction, target, (first, second) in zip(
@@ -126,6 +143,8 @@ class Gates(UnitGates):
             logged |= {f"lambda1_{name}": first, f"lambda2_{name}": second}
         penalty = self.lagrangian.penalty(step, self.multipliers, self.open_counts(), self.slopes())
         logged["penalty"] = float(penalty)
+        for limit, opened in zip(self.limits, self.open_cost(), strict=True):
+            logged[f"open_{limit.constraint.name}"] = opened
         shares = hard_concrete.open_share(self.log_alpha)
         for kind in self.config.kinds:
             parts = [shares[self.spans[n]] for n, group in self.groups.items() if group.kind == kind]

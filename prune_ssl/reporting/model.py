@@ -51,6 +51,8 @@ class StepRecord(BaseModel):
     step: int
     expected: float | None = None
     target: float | None = None
+    open: float | None = None
+    """The cost of the units that are open in evaluation."""
     phase: str = ""
     keeps: dict[str, float] = Field(default_factory=dict)
     """The expected fraction kept of each section, or of each kind of unit."""

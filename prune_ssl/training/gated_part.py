@@ -79,6 +79,7 @@ class GatedPart(Part):
                 "loss": logs["loss"],
                 "expected": summary[f"expected_{first}"],
                 "target": summary[f"target_{first}"],
+                "open": summary[f"open_{first}"],
                 "keeps": {
                     kind: summary[f"keep_{kind}"]
                     for kind in self.kinds

@@ -150,6 +150,7 @@ def _of_dense(
             "step": before + entry["step"],
             "expected": share * entry["expected"],
             "target": share * entry["target"],
+            "open": share * entry["open"],
             "keeps": {kind: left[kind] * kept for kind, kept in entry["keeps"].items()},
         }
         for entry in entries
