@@ -12,7 +12,7 @@ from prune_ssl.errors import ArtifactError, PruneError, RecipeError
 from prune_ssl.measuring import speed_up
 from prune_ssl.pipeline import run
 from prune_ssl.pipeline.folders import clear_finished, has_result, held, is_clear
-from prune_ssl.recipes import Recipe, load_recipe, make_recipe
+from prune_ssl.recipes import Recipe, load_recipe, make_recipe, pruning_part
 from prune_ssl.recipes.written import flat_data, recipe_as_data, recipe_as_yaml
 from prune_ssl.reporting import Report
 from prune_ssl.reporting.pareto import pareto_csv, pareto_html
@@ -80,7 +80,9 @@ def sweep(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -
 
     Raises:
         ArtifactError: no trial has a result, or `out` holds a sweep with other settings.
+        RecipeError: the recipe does not prune, or a trial's method does not exist.
     """
+    pruning_part(recipe)
     recipes = {cell: _recipe_of(recipe, cell, out) for cell in cells}
     check_place(out)
     make_folder(out)

@@ -10,6 +10,7 @@ from prune_ssl.cli import (
     bench,
     demo,
     doctor,
+    evaluate,
     export,
     importing,
     infer,
@@ -58,6 +59,7 @@ app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)
 app.command("import")(importing.import_command)
+app.command("evaluate")(evaluate.evaluate_command)
 app.command("report")(report.report_command)
 app.command("export")(export.export_command)
 app.command("push")(push.push_command)

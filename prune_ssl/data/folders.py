@@ -59,6 +59,9 @@ class FolderConfig:
     """The column to predict: "label" for classification, "text" for transcripts. None predicts nothing."""
     required_splits: tuple[str, ...] = ("train", "validation")
     """Splits that the folder must have. Other splits are read if they exist."""
+    checked: tuple[str, ...] = SPLITS
+    """Splits whose clips are checked. The clips of other splits are listed with their targets and a length of
+    0; their files are not opened."""
     sample_rate_hz: int = SAMPLE_RATE_HZ
     """The rate of the model. Clips at another rate are resampled to it."""
     min_samples: int = MIN_SAMPLES
@@ -95,11 +98,12 @@ class FolderConfig:
             raise DataError(
                 f"FolderConfig: cache_limit_bytes: found {self.cache_limit_bytes}, wanted 0 or more."
             )
-        unknown = [name for name in self.required_splits if name not in SPLITS]
-        if unknown:
-            raise DataError(
-                f"FolderConfig: required_splits: found {unknown[0]!r}, wanted some of {', '.join(SPLITS)}"
-            )
+        for name in ("required_splits", "checked"):
+            unknown = [split for split in getattr(self, name) if split not in SPLITS]
+            if unknown:
+                raise DataError(
+                    f"FolderConfig: {name}: found {unknown[0]!r}, wanted some of {', '.join(SPLITS)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,9 @@ class SpeechFolder:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The distinct targets of train, sorted."""
-        return tuple(sorted({clip.target for clip in self.splits["train"]}))
+        """The distinct targets of train, sorted; those of all splits if there is no train."""
+        splits = [self.splits["train"]] if "train" in self.splits else self.splits.values()
+        return tuple(sorted({clip.target for clips in splits for clip in clips}))
 
     def judged_split(self, wanted: str | None = None) -> str:
         """Return the split to judge on: the wanted one, else test if it exists, else validation.
@@ -159,13 +164,16 @@ def check_folder(
     """
     root, config = Path(path), config or FolderConfig()
     listings = _read_splits(root, config)
-    total = sum(len(listing.rows) for listing in listings.values())
+    total = sum(len(listing.rows) for split, listing in listings.items() if split in config.checked)
     stride = max(1, -(-total // config.decode_limit_clips))
     inspector = _Inspector(root, config)
     splits: dict[str, tuple[Clip, ...]] = {}
     done = 0
     for split, listing in listings.items():
         clips = []
+        if split not in config.checked:
+            splits[split] = _unread(listing, config.target)
+            continue
         for row in listing.rows:
             clip = inspector.inspect(split, listing, row, decode=split != "train" or done % stride == 0)
             clips += [clip] if clip is not None else []
@@ -330,6 +338,13 @@ def _read_splits(root: Path, config: FolderConfig) -> dict[str, Listing]:
             f"each with a {METADATA_NAME}"
         )
     return listings
+
+
+def _unread(listing: Listing, target: str | None) -> tuple[Clip, ...]:
+    """Return the clips of a split without opening their files. They have no length."""
+    targets = ("" if target is None else row[target].strip() for row in listing.rows)
+    pairs = zip(listing.rows, targets, strict=True)
+    return tuple(Clip(listing.locate(row), words, seconds=0.0) for row, words in pairs)
 
 
 def _raise_if_any(root: Path, problems: Sequence[tuple[Path, str]], total: int) -> None:

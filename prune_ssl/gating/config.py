@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.gating.schedule import SHAPES
+from prune_ssl.gating.schedule import SHAPES, learning_rate_factor
 from prune_ssl.models.arguments import check_types, shown
 from prune_ssl.selection import (
     CRITERIA,
@@ -30,6 +30,10 @@ class PruningConfig:
     """The cost to keep: `macs=50%` is HJ-Pruning-MAC, `params=25M` HJ-Pruning-Size."""
     milestones: tuple[str | Budget, ...] = ()
     """Larger budgets before `budget`; each gives a model of its own (a progressive run)."""
+    preset: Literal["tuned", "hj_pruning"] = "tuned"
+    """Where the settings come from that are not given. `tuned`: the best that this project has measured; the
+    learning rate of the weights grows as the model shrinks. `hj_pruning`: the plain settings of the paper;
+    the rate is the same in all phases."""
     method: Literal["gates", "iterative", "one_shot"] = "gates"
     """Learned gates, or cuts by `criterion`: several cuts with training between, or one before training."""
     criterion: str = "magnitude"
@@ -59,7 +63,7 @@ class PruningConfig:
     recovery: float = 1.0
     """Steps of recovery fine-tuning after the cut, as a multiple of the gate training steps."""
     recovery_learning_rate: float | None = None
-    """Peak learning rate of recovery; None: the rate in the TrainingArguments."""
+    """Peak learning rate of recovery; None: the rate in the TrainingArguments, times `rate_factor`."""
     layout: Layout = "hetero"
     """`stock`: the result is of the stock class, and only conv channels, FFN neurons and layers may go."""
 
@@ -70,6 +74,7 @@ class PruningConfig:
             raise BudgetError(f"milestones: found {shown(given)}, wanted a list of budgets.")
         object.__setattr__(self, "milestones", tuple(given))
         _check_milestones([*self.milestones, self.budget])
+        _check_choice("preset", self.preset, ("tuned", "hj_pruning"))
         _check_choice("method", self.method, ("gates", "iterative", "one_shot"))
         if self.milestones and self.method != "gates":
             raise BudgetError(f"milestones: method {self.method!r} has none; they need method 'gates'.")
@@ -93,6 +98,14 @@ class PruningConfig:
         ):
             if not holds:
                 raise BudgetError(f"{name}: found {getattr(self, name)}, wanted {wanted}.")
+
+    def rate_factor(self, kept: float) -> float:
+        """Return the factor on the learning rate of the weights while the model keeps a part of its cost.
+
+        Args:
+            kept: the part of the dense cost, above 0.
+        """
+        return learning_rate_factor(kept) if self.preset == "tuned" else 1.0
 
     def bounds(self, graph: PruningGraph, budget: str | Budget | None = None) -> Bounds:
         """Return the budget resolved for the model of `graph`, with the widths that its groups may end with.

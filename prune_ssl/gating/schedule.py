@@ -1,4 +1,4 @@
-"""The speed of gates and targets as functions of the number of steps."""
+"""The speed of gates, targets and weights as functions of the number of steps and of the budget."""
 
 import math
 from collections.abc import Callable
@@ -45,6 +45,22 @@ def warmup(steps: int) -> float:
     gates to come near it. The final projection does the rest.
     """
     return SHORT_WARMUP + (LONG_WARMUP - SHORT_WARMUP) * _length(steps)
+
+
+def learning_rate_factor(kept: float) -> float:
+    """Return the factor on the learning rate of the weights of a model that keeps a part of its cost.
+
+    Adam's rate should go as 1 / width (Yang et al., Tensor Programs V, NeurIPS 2021), and the cost goes about
+    as the square of the widths. At the dense model's rate, a model of 12% of the MACs learns too slowly for
+    the few steps of a recovery.
+
+    Args:
+        kept: the part of the dense cost, above 0.
+
+    >>> learning_rate_factor(0.25)
+    2.0
+    """
+    return 1 / math.sqrt(kept)
 
 
 def _length(steps: int) -> float:

@@ -1,5 +1,15 @@
 """The pipeline: run a recipe from audio to a smaller model and its report."""
 
+from prune_ssl.pipeline.evaluating import Evaluation, JudgingConfig, evaluate
 from prune_ssl.pipeline.running import Outcome, dry_run, plan_architecture, run, trainer_for
 
-__all__ = ["Outcome", "dry_run", "plan_architecture", "run", "trainer_for"]
+__all__ = [
+    "Evaluation",
+    "JudgingConfig",
+    "Outcome",
+    "dry_run",
+    "evaluate",
+    "plan_architecture",
+    "run",
+    "trainer_for",
+]

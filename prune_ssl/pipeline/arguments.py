@@ -25,8 +25,8 @@ def checked_arguments(
         say: Called with the note.
 
     Returns:
-        The arguments of each phase of the recipe: `dense`, `pruning` or `student`. Recovery uses those of
-        pruning.
+        The arguments of each phase that the recipe has: `dense`, `pruning`, `student`. Recovery uses those
+        of pruning.
 
     Raises:
         RecipeError: transformers refuses the arguments, or batches by seconds run on several processes.

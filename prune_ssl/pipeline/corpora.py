@@ -1,6 +1,6 @@
 """The corpus of a run: its clips, their augmentation and corruption, and the arguments of its trainers."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -124,17 +124,29 @@ def trainer_arguments(
         processor: Turns audio into the model's input.
         losses: The names of the distillation losses.
     """
-    # Sorted by length, so that batches have little padding.
-    judged = sorted(corpus.judged(), key=lambda clip: clip.seconds)
-    evaluated: ClipDataset | CorruptedDataset = ClipDataset(judged, task.encode_judged)
+    made = judging_arguments(corpus.judged(), task, model, processor)
     if ENHANCEMENT in losses:  # the enhancement loss needs clean audio
-        evaluated = CorruptedDataset(evaluated, Corruption(cases=("clean",)))
-    collator = task.collator(processor)
-    collator.lengths = bool(losses)
+        made["eval_dataset"] = CorruptedDataset(made["eval_dataset"], Corruption(cases=("clean",)))
+    made["data_collator"].lengths = bool(losses)
+    return made | {"train_dataset": corpus.training(task)}
+
+
+def judging_arguments(
+    clips: Sequence[Clip], task: Task, model: PreTrainedModel, processor: Processor
+) -> dict[str, Any]:
+    """Return the arguments of a Trainer that judges a model: data, collator, loss and metrics.
+
+    Args:
+        clips: The clips to judge.
+        task: Encodes and judges the clips.
+        model: The model to judge.
+        processor: Turns audio into the model's input.
+    """
+    # Sorted by length, so that batches have little padding.
+    judged = sorted(clips, key=lambda clip: clip.seconds)
     return {
-        "train_dataset": corpus.training(task),
-        "eval_dataset": evaluated,
-        "data_collator": collator,
+        "eval_dataset": ClipDataset(judged, task.encode_judged),
+        "data_collator": task.collator(processor),
         "compute_metrics": task.judge(judged, model),
         "compute_loss_func": task.loss_function(),
         "preprocess_logits_for_metrics": task.slim,

@@ -12,13 +12,15 @@ from torch import nn
 from prune_ssl.artifacts import plan_from_dense, save_pretrained
 from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
 from prune_ssl.measuring import Timing, measure_interleaved
+from prune_ssl.pipeline.dense_losses import kept_losses
 from prune_ssl.pipeline.folders import RECIPE_FILE
 from prune_ssl.pipeline.preparation import Ready, Say, set_masking_
 from prune_ssl.recipes import Recipe
+from prune_ssl.recipes.written import shareable_data
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.reporting.card import Provenance, model_card
+from prune_ssl.reporting.model import FINE_TUNED
 from prune_ssl.selection import Limit
-from prune_ssl.tasks import Task
 from prune_ssl.tracing import Traced
 from prune_ssl.training import Finished
 from prune_ssl.training.processes import on_first
@@ -29,7 +31,12 @@ REPORTS = ("md", "html", "json")
 
 
 def hand_over(
-    recipe: Recipe, ready: Ready, dense: Traced[nn.Module], made: Finished, say: Say, suffix: str = ""
+    recipe: Recipe,
+    ready: Ready,
+    dense: Traced[nn.Module] | None,
+    made: Finished,
+    say: Say,
+    suffix: str = "",
 ) -> None:
     """Save one model of a run, measure it, and write its reports, all in the first process.
 
@@ -38,7 +45,7 @@ def hand_over(
     Args:
         recipe: The recipe.
         ready: The prepared run.
-        dense: The dense model with its graph.
+        dense: The dense model with its graph. None: the finished model is the dense one, reported alone.
         made: The finished model with its results.
         say: Called with one line at each step.
         suffix: A suffix for the names of the model's folder and reports.
@@ -48,17 +55,20 @@ def hand_over(
     processor, model_folder = ready.task.processor(ready.extractor), folder / f"model{suffix}"
 
     def write() -> None:
-        plan = None if made.plan is None else plan_from_dense(dense.model, made.plan)
+        plan = made.plan
+        if dense is not None and plan is not None:
+            plan = plan_from_dense(dense.model, plan)
         save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=plan)
         made.model.cpu()
-        say(f"Measuring the model of {made.budget}" if made.budget else "Measuring the student")
-        written = _report(recipe, made, dense, model_folder, ready.task)
+        say(f"Measuring the {_kind(recipe)} model{f' of {made.budget}' if made.budget else ''}")
+        written = _report(recipe, made, dense, model_folder, ready)
         written.save(model_folder / "report.json")
         write_text(model_folder / CARD, model_card(written.data, _provenance(recipe, model_folder)))
         for kind in REPORTS:
             written.save(folder / f"report{suffix}.{kind}")
-        for line in latency_lines(made.limits, made.model, dense.model):
-            say(line)
+        if dense is not None:
+            for line in latency_lines(made.limits, made.model, dense.model):
+                say(line)
 
     on_first(write)
 
@@ -66,14 +76,14 @@ def hand_over(
 def _report(
     recipe: Recipe,
     made: Finished,
-    dense: Traced[nn.Module],
+    dense: Traced[nn.Module] | None,
     model_folder: Path,
-    task: Task,
+    ready: Ready,
 ) -> Report:
     # The report also times the lengths of a latency budget, if its device and dtype are those of the report.
     conditions = [limit.constraint.at for limit in made.limits if limit.constraint.metric == "latency"]
     timed = [at for at in conditions if (at.device, at.dtype) == ("cpu", "float32")]
-    loss_counts = task.spec.loss_is_judged
+    loss_counts = ready.task.spec.loss_is_judged
     results = {
         stage: {key: value for key, value in found.items() if loss_counts or key != f"{stage}_loss"}
         for stage, found in made.results.items()
@@ -87,13 +97,23 @@ def _report(
     facts = RunFacts(
         title=recipe.name,
         budget=tuple(limit.constraint for limit in made.limits),
-        history=made.history,
+        history=[*kept_losses(recipe.folder), *made.history],
         outcomes=made.outcomes,
-        made="pruned" if recipe.student is None else "student",
+        settings=made.schedule,
+        made=_kind(recipe),
+        recipe=shareable_data(recipe),
         folder=model_folder,
         reference_seconds=recipe.reference_seconds,
     )
-    return report(made.model, dense, results=results, timing=timing, facts=facts)
+    model = made.model if dense is not None else Traced(made.model, ready.graph)
+    return report(model, dense, results=results, timing=timing, facts=facts)
+
+
+def _kind(recipe: Recipe) -> str:
+    """Return the report's word for the model that a recipe makes."""
+    if recipe.only_fine_tunes:
+        return FINE_TUNED
+    return "pruned" if recipe.student is None else "student"
 
 
 def _provenance(recipe: Recipe, model_folder: Path) -> Provenance:

@@ -73,9 +73,9 @@ class Ready:
     graph: PruningGraph
     """The graph of the model before any cut."""
     arguments: Mapping[str, TrainingArguments]
-    """The arguments of the trainer of each phase: `dense`, `pruning`, `student`."""
+    """The arguments of the trainer of each phase that the recipe has: `dense`, `pruning`, `student`."""
     pruning: PruningConfig | None
-    """The pruning config with parsed budgets and measured latency tables. None: the recipe has a student."""
+    """The pruning config with parsed budgets and measured latency tables. None: nothing is pruned."""
     losses: DistillationConfig | None
     """The losses of distillation. None: there is no distillation."""
     teacher: PreTrainedModel | None
@@ -151,7 +151,8 @@ def _report_head(recipe: Recipe, task: Task, loaded: PreTrainedModel, say: Say) 
     say(f"  head: {head}")
     if recipe.dense is None and head.startswith("NEW"):
         say("  note: the new head is trained only while the model is pruned: give a `dense:` phase")
-    if recipe.dense is not None and recipe.model.name is not None and task.head.fits(loaded):
+    prunes = not recipe.only_fine_tunes
+    if prunes and recipe.dense is not None and recipe.model.name is not None and task.head.fits(loaded):
         say(
             f"  note: {recipe.model.name} has this task's head: it is trained for {recipe.dense.steps} more "
             "steps before pruning; dense=null prunes it as it is"

@@ -1,4 +1,4 @@
-"""Run a recipe stage by stage: dense training, pruning or a student, cut, recovery, report."""
+"""Run a recipe stage by stage: dense training, pruning or a student (or neither), cut, recovery, report."""
 
 import re
 import warnings
@@ -17,6 +17,8 @@ from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError, PruneWarning
 from prune_ssl.gating import Plan, PruningConfig
+from prune_ssl.pipeline.dense_losses import keep_losses
+from prune_ssl.pipeline.fine_tuning import judged_alone
 from prune_ssl.pipeline.folders import (
     DENSE_FOLDER,
     begin,
@@ -55,6 +57,7 @@ from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.freezing import frozen
 from prune_ssl.training.margins import MarginRamp
+from prune_ssl.training.planning import AtStart, schedule_of
 from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
 
@@ -64,31 +67,32 @@ class Outcome:
     """The result of a run."""
 
     plan: Plan | None
-    """The plan of the cut. None for a student."""
+    """The plan of the cut. None: nothing was cut, as for a student."""
     report: Report
-    """The report of dense and small model."""
+    """The report of the made model, beside the dense one if it differs."""
     folder: Path
     """The output folder."""
     model_folder: Path
-    """The folder of the small model."""
+    """The folder of the made model: pruned, a student, or fine-tuned."""
     report_html: Path
     """The report as an HTML page."""
     made: nn.Module | None = field(default=None, repr=False)
-    """The small model, if this process made it."""
+    """The made model, if this process made it."""
 
     @cached_property
     def model(self) -> nn.Module:
-        """The small model. If an earlier run made it, it is loaded from its folder."""
+        """The made model. If an earlier run made it, it is loaded from its folder."""
         return load_pretrained(self.model_folder) if self.made is None else self.made
 
 
 def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool = False) -> Outcome:
     """Run a recipe: check everything, train the dense model, prune and recover (or distil), save, report.
 
-    The dense model is trained only if the recipe has a section `dense`. All checks come before any training.
-    Nothing is overwritten unless `overwrite` is set. A progressive run saves and reports a model for each of
-    its budgets, and returns the outcome of the last. Under torchrun or accelerate launch all processes train,
-    and the first one writes.
+    The dense model is trained only if the recipe has a section `dense`. A recipe without `pruning` and
+    `student` ends there: the fine-tuned model is judged, saved and reported alone. All checks come before any
+    training. Nothing is overwritten unless `overwrite` is set. A progressive run saves and reports a model
+    for each of its budgets, and returns the outcome of the last. Under torchrun or accelerate launch all
+    processes train, and the first one writes.
 
     Args:
         recipe: The recipe.
@@ -136,15 +140,23 @@ def _run_stages(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> Outcome:
             )
         )
         on_first(lambda: clear_interrupted(recipe))  # deletes the checkpoints of the dense training
-    dense = Traced(copy_of(model), ready.graph)
-    if ready.pruning is None:
-        outcomes = _run_student(recipe, ready, dense, begun, say)
-    else:
-        outcomes = _run_pruning(recipe, ready, ready.pruning, dense, begun, say)
+    outcomes = _run_after_dense(recipe, ready, begun, say)
     models = [outcome.model_folder.name for outcome in outcomes]
     reports = [outcome.report_html.stem for outcome in outcomes]
     on_first(lambda: finish(folder, models, [f"{name}.{kind}" for name in reports for kind in REPORTS]))
     return outcomes[-1]
+
+
+def _run_after_dense(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> list[Outcome]:
+    """Prune the dense model, or distil a student of it, or hand it over as it is."""
+    if recipe.only_fine_tunes:
+        made = judged_alone(ready)
+        hand_over(recipe, ready, None, made, say)
+        return [_outcome_of(ready, made)]
+    dense = Traced(copy_of(ready.model), ready.graph)
+    if ready.pruning is None:
+        return _run_student(recipe, ready, dense, begun, say)
+    return _run_pruning(recipe, ready, ready.pruning, dense, begun, say)
 
 
 def _finished_outcome(recipe: Recipe, say: Say) -> Outcome:
@@ -187,6 +199,11 @@ def _run_pruning(
         pruning=pruning,
         **_trainer_arguments(ready, ready.teacher, say),
     )
+    if pruning.method == "gates":
+        trainer.add_callback(AtStart(lambda: _say_schedule(trainer, say)))
+        use_budget_progress(trainer, trainer.phase)  # so that its bar opens after that line
+    else:
+        _say_schedule(trainer, say)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PruneWarning)  # they are printed below, one line each
         trainer.train(resume_from_checkpoint=resume)
@@ -194,9 +211,14 @@ def _run_pruning(
             for line in made.warnings:
                 say(f"  warning: {line}")
             name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
+            made = replace(made, schedule=schedule_of(trainer))
             hand_over(recipe, ready, dense, made, say, name)
             outcomes.append(_outcome_of(ready, made, name))
     return outcomes
+
+
+def _say_schedule(trainer: PruningTrainer, say: Say) -> None:
+    say("  " + "; ".join(f"{name} {value}" for name, value in schedule_of(trainer).items()))
 
 
 def _run_student(
@@ -227,14 +249,16 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
         say: Called with one line for each finding.
 
     Raises:
+        RecipeError: the recipe does not prune.
         PruneError: the recipe's model, data or budget cannot be used.
         DistillationError: the model was cut, and the recipe trains the dense model that would teach it.
     """
+    part = pruning_part(recipe)
     ready = prepare(recipe, True, say)
     train_alike_(model, ready.model)
     teacher = teacher_of_other(recipe, ready, model)
     # The model has other widths, so the graph and the latency table of the recipe's model do not fit it.
-    pruning = pruning_config(pruning_part(recipe))
+    pruning = pruning_config(part)
     return PruningTrainer(model=model, pruning=pruning, **_trainer_arguments(ready, teacher, say))
 
 
@@ -285,7 +309,8 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
 def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
     """Check a recipe against its architecture on the meta device, without weights, data or network.
 
-    It prints the dense cost, and the budget with its reachable range or the student's cost. The head has the
+    It prints the dense cost, and the budget with its reachable range or the student's cost if the recipe has
+    one of them. The head has the
     size in the config, because no data are read.
 
     Args:
@@ -310,6 +335,8 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
     traced, seconds = Traced(model, trace(model)), recipe.reference_seconds
     cost = traced.graph.cost(seconds=seconds)
     say(_cost_line(model, cost))
+    if recipe.only_fine_tunes:
+        return traced.graph
     if recipe.student is None:
         require_dense(recipe.model, model)
         check_budget(traced, pruning_config(pruning_part(recipe)), say)
@@ -343,3 +370,4 @@ def _train_dense(ready: Ready, part: TrainPart, resume: bool, say: Say) -> None:
         trainer.add_callback(MarginRamp(objective))
     with frozen(ready.model, part.freeze):
         trainer.train(resume_from_checkpoint=resume)
+    on_first(lambda: keep_losses(ready.folder, trainer.state.log_history))

@@ -21,10 +21,11 @@ def student_part(recipe: Recipe) -> StudentPart:
     """Return the section `student` of a recipe.
 
     Raises:
-        RecipeError: the recipe prunes instead.
+        RecipeError: the recipe has no student.
     """
     if recipe.student is None:
-        raise RecipeError(f"{recipe.name}: the recipe prunes a model, so it has no `student`.")
+        does = "only fine-tunes" if recipe.only_fine_tunes else "prunes"
+        raise RecipeError(f"{recipe.name}: the recipe {does} a model, so it has no `student`.")
     return recipe.student
 
 

@@ -75,6 +75,11 @@ class Timing:
         """The audio lengths, in seconds."""
         return tuple(map(float, _as_tuple(self.seconds)))
 
+    @property
+    def reference_seconds(self) -> float:
+        """The audio length of costs that are given for one length: 10 s if it is timed, else the longest."""
+        return 10.0 if 10.0 in self.lengths else max(self.lengths)
+
     def thread_counts(self, on_cpu: bool = True) -> tuple[int, ...]:
         """Return the thread counts for models on the CPU, or on another device."""
         if self.threads is None:

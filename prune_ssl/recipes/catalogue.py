@@ -30,8 +30,10 @@ def markdown_table(recipes: Iterable[tuple[Path, Recipe]]) -> str:
     for path, recipe in recipes:
         about = recipe.about
         model = recipe.model.name or f"{recipe.model.family}, from scratch"
-        small = recipe.student.shown if recipe.student is not None else pruning_part(recipe).budget
-        method = f"{about.method}, `{small}`"
+        method = about.method
+        if not recipe.only_fine_tunes:
+            small = recipe.student.shown if recipe.student is not None else pruning_part(recipe).budget
+            method += f", `{small}`"
         cells = (f"`{path.name}`", recipe.task, model, about.data, method, about.paper, about.needs)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from prune_ssl.errors import RecipeError
+from prune_ssl.profiling import Timing
 from prune_ssl.recipes.parts import PLACED, Part
 from prune_ssl.recipes.reading import apply_override, explain
 from prune_ssl.recipes.sections import (
@@ -66,9 +67,10 @@ class Recipe(Part):
     data: DataPart
     """The corpus."""
     dense: Annotated[TrainPart, PLACED] | None = None
-    """Dense fine-tuning before pruning. Leave it out (`dense: null`) for a model that is already trained."""
+    """Dense fine-tuning before pruning. Leave it out (`dense: null`) for a model that is already trained. A
+    recipe with `dense` and neither `pruning` nor `student` only fine-tunes the model."""
     pruning: Annotated[PruningPart, PLACED, BeforeValidator(last_of_budgets)] | None = None
-    """Pruning and recovery. A recipe has either `pruning` or a `student`."""
+    """Pruning and recovery. A recipe has `pruning`, a `student`, or neither of them."""
     student: Annotated[StudentPart, PLACED, BeforeValidator(shape_of_the_named)] | None = None
     """A small student that learns from the model instead of being cut out of it."""
     distillation: Annotated[DistillationPart, PLACED] | None = None
@@ -144,11 +146,19 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _has_pruning_or_student(self) -> "Recipe":
-        if (self.pruning is None) == (self.student is None):
-            raise ValueError("wanted either `pruning` or `student`, found both or none")
+        if self.pruning is not None and self.student is not None:
+            raise ValueError("wanted either `pruning` or `student`, found both")
+        if self.pruning is None and self.student is None and self.dense is None:
+            raise ValueError(
+                "wanted `pruning`, a `student`, or `dense` alone (it only fine-tunes the model), found none"
+            )
         if self.distillation is None and (self.student is not None or self.task == "representation"):
             raise ValueError(
                 "a student, and any model without labels, learns by `distillation`: give its losses"
+            )
+        if self.only_fine_tunes and self.distillation is not None:
+            raise ValueError(
+                "`distillation` serves `pruning` or a `student`, found neither: leave `distillation` out"
             )
         if self.dense is not None and self.task == "representation":
             raise ValueError("task representation has no labels to train a dense model on: leave `dense` out")
@@ -176,9 +186,14 @@ class Recipe(Part):
     def reference_seconds(self) -> float:
         """The audio length for the MACs of budget and report."""
         part = self.pruning or self.student
-        if part is None:
-            raise RecipeError(f"{self.name}: the recipe has neither `pruning` nor `student`.")
-        return part.seconds
+        if part is not None:
+            return part.seconds
+        return Timing(seconds=self.report.seconds).reference_seconds
+
+    @property
+    def only_fine_tunes(self) -> bool:
+        """Whether the recipe trains the dense model and neither prunes it nor distils a student."""
+        return self.pruning is None and self.student is None
 
     @property
     def folder(self) -> Path:
@@ -190,13 +205,17 @@ def pruning_part(recipe: Recipe) -> PruningPart:
     """Return the section `pruning` of a recipe.
 
     Raises:
-        RecipeError: the recipe distils a student instead.
+        RecipeError: the recipe distils a student, or only fine-tunes a model.
 
     >>> pruning_part(load_recipe("ks_digits_hj_mac")).method
     'gates'
     """
     if recipe.pruning is None:
-        raise RecipeError(f"{recipe.name}: the recipe distils a student, so it has no `pruning`.")
+        does = "only fine-tunes a model" if recipe.only_fine_tunes else "distils a student"
+        raise RecipeError(
+            f"{recipe.name}: the recipe {does}, so it has no `pruning`: give "
+            "pruning={budget: macs=50%, steps: 1000, learning_rate: 1.0e-4}, or another recipe."
+        )
     return recipe.pruning
 
 

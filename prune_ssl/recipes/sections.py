@@ -38,6 +38,9 @@ Scheduler = Literal[
 ]
 """The members of transformers' SchedulerType that need only the number of steps."""
 
+MAX_SECONDS = 15.0
+"""Clips are by default at most so long."""
+
 BARE_PERCENT = re.compile(r"\s*[0-9.]+\s*%\s*")
 MOST, MOST_STEPS = 1_000_000, 1_000_000_000
 Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
@@ -139,7 +142,7 @@ class DataPart(Part):
     `corruption` is given, only `corruption` adds noise and reverberation."""
     corruption: Annotated[CorruptionPart, PLACED] | None = None
     """Noise and reverberation on the student's clips, for robust distillation."""
-    max_seconds: float = Field(default=15.0, gt=0)
+    max_seconds: float = Field(default=MAX_SECONDS, gt=0)
     """Longer clips are cut. With transcripts or phonemes, longer train clips are left out instead, and the
     others stay whole."""
     crop_seconds: float | None = Field(default=None, gt=0)

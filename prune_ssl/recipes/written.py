@@ -14,6 +14,26 @@ def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
     return {key: _plain(value) for key, value in recipe.model_dump().items()}
 
 
+def shareable_data(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain data for a report, which others may read.
+
+    Absolute paths are cut to their last name. The recipe.yaml of a run holds them whole.
+
+    >>> from prune_ssl.recipes import load_recipe
+    >>> shareable_data(load_recipe("ks_digits_hj_mac", ["data.path=/home/me/digits"]))["data"]["path"]
+    'digits'
+    """
+    return {key: _without_places(value) for key, value in recipe_as_data(recipe).items()}
+
+
+def _without_places(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_places(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_places(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def flat_data(recipe: Recipe) -> dict[str, Any]:
     """Return a recipe as plain data by its dotted keys, such as `dense.learning_rate`."""
     return _flat(recipe_as_data(recipe), "")

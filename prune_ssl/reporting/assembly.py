@@ -88,7 +88,7 @@ class Report:
         return shown
 
     def plot(self, name: str) -> str:
-        """Return one plot (`sections`, `units`, `budget`) as the text of an SVG file, black on white."""
+        """Return one plot (`sections`, `units`, `budget`, `losses`) as an SVG file's text, black on white."""
         return plots.draw(self.data, name, standalone=True)
 
 
@@ -141,7 +141,8 @@ def report(
     models = {"pruned": small} if dense is None else {"dense": dense, "pruned": small}
     for name, each in models.items():
         require_finite(each.model, f"report: the {name} model", NOT_FINITE)
-    seconds = _reference_seconds(facts, timing)
+    given = facts.reference_seconds
+    seconds = timing.reference_seconds if given is None else float(given)
     measured = measure_side_by_side(
         models,
         timing,
@@ -157,12 +158,6 @@ def report(
         counted = _counted(dense_graph, measured["pruned"].macs)
         found["dense"] = _model_facts(type(small.model), dense_graph, counted, seconds)
     return Report(_data(found, facts, results or {}, notes, seconds))
-
-
-def _reference_seconds(facts: RunFacts, timing: Timing) -> float:
-    if facts.reference_seconds is not None:
-        return float(facts.reference_seconds)
-    return 10.0 if 10.0 in timing.lengths else max(timing.lengths)
 
 
 def _data(
@@ -181,13 +176,14 @@ def _data(
         baseline=dense,
         comparisons=[] if dense is None else _comparisons(dense, small),
         budget=_budget_terms(facts.budget, dense, small, seconds),
-        results={stage: _task_metrics(stage, values) for stage, values in results.items()},
+        results={stage: task_metrics(stage, values) for stage, values in results.items()},
         outcomes={stage: dict(found) for stage, found in facts.outcomes.items()},
         differences=stage_differences(facts.outcomes),
         history=[StepRecord.model_validate(dict(record)) for record in facts.history],
         notes=notes,
         made=facts.made,
         settings={name: str(value) for name, value in facts.settings.items()},
+        recipe=dict(facts.recipe),
     )
 
 
@@ -258,8 +254,12 @@ def _amount(constraint: Constraint, facts: ModelFacts, seconds: float) -> float 
     return found.macs if constraint.metric == "macs" else found.params
 
 
-def _task_metrics(stage: str, values: Mapping[str, object]) -> dict[str, float]:
-    """Return a stage's metrics under plain names, without a trainer's own values (runtime, epoch)."""
+def task_metrics(stage: str, values: Mapping[str, object]) -> dict[str, float]:
+    """Return a stage's metrics under plain names, without a trainer's own values (runtime, epoch).
+
+    >>> task_metrics("dense", {"dense_accuracy": 0.9, "dense_runtime": 2.0})
+    {'accuracy': 0.9}
+    """
     plain = {metric_name(name.removeprefix(f"{stage}_")): value for name, value in values.items()}
     return {
         name: float(value)

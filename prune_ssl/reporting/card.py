@@ -1,4 +1,4 @@
-"""The model card: README.md of a pruned model's folder, with metadata that the Hugging Face hub reads."""
+"""The model card: README.md of a made model's folder, with metadata that the Hugging Face hub reads."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from prune_ssl.reporting.content import LAST_STAGES, summary
 from prune_ssl.reporting.formatting import STAGES, is_task_metric, metric_name
-from prune_ssl.reporting.model import ReportData
+from prune_ssl.reporting.model import FINE_TUNED, ReportData
 from prune_ssl.reporting.paired import SPEAKERS, interval_lines, with_interval
 from prune_ssl.reporting.render import escaped, markdown_table
 
@@ -96,6 +96,8 @@ def _origin(data: ReportData, source: Provenance) -> str:
     made = f"A smaller version of {base}, made with prune_ssl by structured pruning."
     if data.made == "student":
         made = f"A student of {base}, made with prune_ssl by distillation."
+    if data.made == FINE_TUNED:
+        made = f"{base[0].upper()}{base[1:]}, fine-tuned with prune_ssl."
     if data.budget:
         made += f" Budget (the share or amount to keep): `{','.join(term.term for term in data.budget)}`."
     if source.task:
@@ -144,7 +146,7 @@ def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
     ]
     card = ModelCardData(
         library_name="transformers",
-        tags=["prune_ssl", "structured-pruning", "speech"],
+        tags=["prune_ssl", *(["structured-pruning"] if data.made != FINE_TUNED else []), "speech"],
         pipeline_tag=task,
         base_model=named,
         model_name=data.title,

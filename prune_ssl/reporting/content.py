@@ -7,7 +7,7 @@ from prune_ssl.reporting import formatting as form
 from prune_ssl.reporting.model import DIVERGENCE_LIMIT, ModelFacts, ReportData, plural_threads
 from prune_ssl.reporting.paired import INTERVALS, SPEAKERS, interval_lines, with_interval
 
-LAST_STAGES = ("distilled", "recovered", "cut")
+LAST_STAGES = ("distilled", "recovered", "cut", "fine_tuned")
 """Candidates for the final stage. The first one that has results counts."""
 
 CONVENTIONS = (
@@ -58,6 +58,7 @@ def sections(data: ReportData) -> list[Section]:
         _latency(data),
         _speed(data),
         _structure(data),
+        _training(data),
         _environment(data),
         Section("Conventions", notes=list(CONVENTIONS)),
     ]
@@ -68,7 +69,8 @@ def summary(data: ReportData) -> Table:
     """Return the main numbers of both models: task metrics, parameters, MACs, latency and size."""
     dense, small = data.baseline, data.model
     if dense is None:
-        return Table(["", "model"], [[name, value] for name, value in _summary_values(data, small)])
+        metrics = [[name, after] for name, _, after, _ in _summary_metrics(data)]
+        return Table(["", "model"], [*metrics, *map(list, _summary_values(data, small))])
     before = _summary_values(data, dense)
     after = dict(_summary_values(data, small))
     ratios = _summary_ratios(data, dense, small)
@@ -176,7 +178,8 @@ def _differences(data: ReportData) -> Table:
 
 
 def _budget(data: ReportData) -> Section | None:
-    if not data.budget and not data.history:
+    drawn = any(record.expected is not None for record in data.history)  # only gates have an expected cost
+    if not data.budget and not drawn:
         return None
     rows = [
         [
@@ -188,7 +191,6 @@ def _budget(data: ReportData) -> Section | None:
     ]
     tables = [Table(["asked to keep", "kept", "amount"], rows)] if rows else []
     notes = [f"MACs at {data.reference_seconds:g} s of audio."] if rows else []
-    drawn = any(record.expected is not None for record in data.history)  # only gates have an expected cost
     return Section("Budget", tables, notes, ["budget"] if drawn else [])
 
 
@@ -283,9 +285,23 @@ def _structure(data: ReportData) -> Section | None:
     return Section("Kept units", [Table(columns, rows)], plots=["units"])
 
 
-def _environment(data: ReportData) -> Section:
-    rows = [[name.replace("_", " "), value] for name, value in data.model.measurement.environment.items()]
-    tables = [Table(["", "measured on"], rows)]
+def _training(data: ReportData) -> Section | None:
+    """Return how the model was made: its settings, and the losses of each training phase."""
+    tables = []
     if data.settings:
         tables.append(Table(["setting", "value"], [[name, value] for name, value in data.settings.items()]))
-    return Section("Environment", tables)
+    rows = []
+    for phase, records in data.phases.items():
+        rates = [record.learning_rate for record in records if record.learning_rate is not None]
+        rate = f"{max(rates):.3g}" if rates else "-"
+        losses = [f"{record.loss:.4g}" for record in (records[0], records[-1])]
+        rows.append([phase, str(records[-1].step), *losses, rate])
+    if rows:
+        columns = ["phase", "steps", "first loss", "last loss", "highest learning rate"]
+        tables.append(Table(columns, rows))
+    return Section("Training", tables, plots=["losses"] if rows else []) if tables else None
+
+
+def _environment(data: ReportData) -> Section:
+    rows = [[name.replace("_", " "), value] for name, value in data.model.measurement.environment.items()]
+    return Section("Environment", [Table(["", "measured on"], rows)])

@@ -20,14 +20,16 @@ class RunFacts:
     budget: str | Budget | None = None
     """The budget, such as `macs=50%`."""
     history: Iterable[Mapping[str, object]] = ()
-    """The logged steps of training: step, expected and target (fractions of the dense cost), phase, and keeps
-    by section or kind of unit."""
+    """The logged steps of training: phase, step, loss, learning rate; of gate training also expected and
+    target (fractions of the dense cost), and keeps by section or kind of unit."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """How the model was made. The report shows these settings as they are."""
     outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The outcomes of each stage on each clip: `to_data` of `prune_ssl.tasks.Outcomes`."""
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    """The recipe of the run that made the model, as plain data. The report's JSON holds it."""
     made: str = "pruned"
-    """The word for the model that is compared with the dense one."""
+    """The word for the model: pruned, student or fine-tuned."""
     folder: str | Path | None = None
     """The folder where the model was saved. The report reads the size on disk there."""
     reference_seconds: float | None = None

@@ -13,6 +13,7 @@ STAGES = {
     "recovered": "after recovery",
     "student": "before distillation",
     "distilled": "after distillation",
+    "fine_tuned": "after fine-tuning",
 }
 """The title of each stage of the results, in order."""
 

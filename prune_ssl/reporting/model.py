@@ -2,7 +2,7 @@
 
 from datetime import datetime, timezone
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from prune_ssl.measuring import Latency, Measurement, SpeedUp
 
@@ -11,6 +11,10 @@ DIVERGENCE_LIMIT = 1.5
 
 FULL_ITERATIONS = 50
 """The number of timed calls that the convention of measurement demands. With fewer calls the report warns."""
+
+
+FINE_TUNED = "fine-tuned"
+"""The word for a model that was only trained. It is reported alone."""
 
 
 class _Facts(BaseModel):
@@ -44,7 +48,7 @@ class ModelFacts(_Facts):
 
 
 class StepRecord(BaseModel):
-    """One logged step of gate training. Fractions are of the dense model's cost."""
+    """One logged step of a training phase. Fractions are of the dense model's cost."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -54,6 +58,11 @@ class StepRecord(BaseModel):
     open: float | None = None
     """The cost of the units that are open in evaluation."""
     phase: str = ""
+    """dense, pruning, recovery or distillation."""
+    loss: float | None = None
+    """The mean training loss since the logged step before, with all its terms."""
+    learning_rate: float | None = None
+    """The learning rate of the weights."""
     keeps: dict[str, float] = Field(default_factory=dict)
     """The expected fraction kept of each section, or of each kind of unit."""
     warnings: list[str] = Field(default_factory=list)
@@ -118,7 +127,8 @@ class ReportData(_Facts):
     comparisons: list[Comparison] = Field(default_factory=list)
     budget: list[BudgetFacts] = Field(default_factory=list)
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """The metrics of each stage: `dense`, `cut`, `recovered`, or for a student `student`, `distilled`."""
+    """The metrics of each stage: `dense`, `cut`, `recovered`; of a student `student`, `distilled`; of a model
+    that was only trained `fine_tuned`."""
     outcomes: dict[str, dict[str, str]] = Field(default_factory=dict)
     """The outcomes of each stage on each clip, if the task keeps them. `prune_ssl.tasks.outcomes_from_data`
     reads them."""
@@ -127,11 +137,22 @@ class ReportData(_Facts):
     notes: list[str] = Field(default_factory=list)
     """Facts that a reader must know before comparing the two models."""
     made: str = "pruned"
-    """The word for the model that is compared with the dense one."""
+    """The word for the model: pruned, student or fine-tuned."""
     history: list[StepRecord] = Field(default_factory=list)
-    """The logged steps of gate training."""
+    """The logged steps of all training phases, in order."""
     settings: dict[str, str] = Field(default_factory=dict)
-    """How the model was made: recipe entries, seed, command."""
+    """How the model was made, in a few words each."""
+    recipe: dict[str, JsonValue] = Field(default_factory=dict)
+    """The recipe of the run that made the model, as plain data. Empty: no run of a recipe made it."""
+
+    @property
+    def phases(self) -> dict[str, list[StepRecord]]:
+        """The logged steps that have a loss, by their phase."""
+        found: dict[str, list[StepRecord]] = {}
+        for record in self.history:
+            if record.loss is not None:
+                found.setdefault(record.phase, []).append(record)
+        return found
 
     @property
     def warnings(self) -> list[str]:

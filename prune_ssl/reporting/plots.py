@@ -1,4 +1,4 @@
-"""The plots of a report as SVG text: MACs by section, kept units per layer, expected cost and target."""
+"""The plots of a report as SVG text: MACs by section, kept units, expected cost and target, losses."""
 
 import io
 import re
@@ -160,10 +160,27 @@ def _budget_figure(data: ReportData) -> Figure:
     return figure
 
 
+def _losses_figure(data: ReportData) -> Figure:
+    figure = Figure(figsize=(7.2, 2.8), layout="constrained")
+    axes = figure.subplots()
+    before = 0
+    for (phase, records), colour in zip(data.phases.items(), cycle((DENSE, SMALL, *_OTHERS))):
+        points = [(before + record.step, record.loss) for record in records if record.loss is not None]
+        axes.plot(*zip(*points, strict=True), linewidth=1.6, color=colour, label=phase)
+        before += records[-1].step
+    axes.set_xlabel("step of the run")
+    axes.set_ylabel("training loss")
+    axes.margins(x=0.01)
+    axes.grid(True)
+    axes.legend(loc="upper right", ncols=3, fontsize=8)
+    return figure
+
+
 PLOTS: dict[str, Callable[[ReportData], Figure]] = {
     "sections": _sections_figure,
     "units": _units_figure,
     "budget": _budget_figure,
+    "losses": _losses_figure,
 }
 """The function that draws each plot."""
 
@@ -171,4 +188,5 @@ CAPTIONS = {
     "sections": "MACs by section",
     "units": "Kept units per layer, for each kind that lost any; grey is the dense model",
     "budget": "Expected cost and its target; dotted lines show the share that each kind of unit keeps",
+    "losses": "Training loss of each phase, with terms of its own such as distillation or the penalty",
 }

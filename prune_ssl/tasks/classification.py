@@ -26,6 +26,7 @@ from prune_ssl.tasks.heads import (
     new,
     other_labels,
     replace_last_layer_,
+    require_head,
     rows_of,
     with_fresh_head,
     wrong_kind,
@@ -122,6 +123,18 @@ class Classification(Task):
             if of_model is not None:
                 return cls(of_model)
         return cls(folder.labels)
+
+    @classmethod
+    def from_model(
+        cls, model: PreTrainedModel, folder: SpeechFolder, settings: TaskSettings | None = None
+    ) -> Self:
+        """Take the labels of a model, whatever labels the folder has.
+
+        Raises:
+            ModelError: the model does not classify clips.
+        """
+        require_head(has_classifier(model), model, "one for classification")
+        return cls(labels_of(model))
 
     @property
     def head(self) -> Head:

@@ -27,7 +27,15 @@ from prune_ssl.errors import DataError, ModelError
 from prune_ssl.tasks.beam import BeamDecoder
 from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.frames import frame_counts
-from prune_ssl.tasks.heads import Head, kept, new, replace_last_layer_, with_fresh_head, wrong_kind
+from prune_ssl.tasks.heads import (
+    Head,
+    kept,
+    new,
+    replace_last_layer_,
+    require_head,
+    with_fresh_head,
+    wrong_kind,
+)
 from prune_ssl.tasks.metrics import EditCounts, edit_counts
 from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Array, Judge, Processor, Task, TaskSettings, TaskSpec
@@ -172,6 +180,26 @@ class Recognition(Task):
                 "head give model.head=drop."
             )
         return cls(cls.make_tokenizer(texts))
+
+    @classmethod
+    def from_model(
+        cls, model: PreTrainedModel, folder: SpeechFolder, settings: TaskSettings | None = None
+    ) -> Self:
+        """Take the tokenizer of the settings, else the one of the model. The folder's texts choose the case.
+
+        Raises:
+            ModelError: the model has no CTC head or no tokenizer, or the tokenizer has more tokens than the
+                head has outputs.
+            DataError: as `from_folder`.
+        """
+        require_head(has_ctc(model), model, "a CTC head")
+        made = cls.from_folder(folder, model, settings)
+        if not made.head.fits(model):
+            raise ModelError(
+                f"{model.name_or_path or type(model).__name__}: the letters of its outputs are not known "
+                f"({made.head.note(model)}): put its tokenizer's files into its folder."
+            )
+        return made
 
     @property
     def head(self) -> Head:

@@ -134,6 +134,23 @@ def wrong_kind(model: PreTrainedModel, wanted: str) -> str:
     return f"{name} has {kind_of_head(model)}, the task wants {wanted}"
 
 
+def require_head(has: bool, model: PreTrainedModel, wanted: str) -> None:
+    """Refuse to judge a model that lacks a head, because a new head would have learned nothing.
+
+    Args:
+        has: Whether the model has the head.
+        model: The model.
+        wanted: The words for the head.
+
+    Raises:
+        ModelError: the model lacks the head.
+    """
+    if not has:
+        raise ModelError(
+            f"{wrong_kind(model, wanted)}: give a model that was trained for this task, or another task."
+        )
+
+
 def labels_of(model: PreTrainedModel) -> tuple[str, ...]:
     """Return the labels of a model's outputs, in their order."""
     pairs = sorted((int(index), str(label)) for index, label in (model.config.id2label or {}).items())

@@ -28,6 +28,7 @@ from prune_ssl.tasks.heads import (
     labels_in_order,
     labels_of,
     replace_last_layer_,
+    require_head,
 )
 from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.slots import Slots
@@ -138,6 +139,21 @@ class Joint(Slots):
         if of_model is not None:
             found = replace(found, labels=of_model)
         return replace(found, weights=given.weights, trials=find_trials(folder.path, given.trials))
+
+    @classmethod
+    def from_model(
+        cls, model: PreTrainedModel, folder: SpeechFolder, settings: TaskSettings | None = None
+    ) -> Self:
+        """Take the columns and values of a model, and the folder's trial list.
+
+        Raises:
+            ModelError: the model makes no speaker embeddings.
+            DataError: its labels are not those of a joint model, the settings name other columns, or the list
+                cannot be read.
+        """
+        require_head(has_xvector(model), model, "an x-vector head")
+        given = settings or TaskSettings()
+        return replace(cls._of_labels(model, given), trials=find_trials(folder.path, given.trials))
 
     @property
     def head(self) -> Head:

@@ -21,7 +21,7 @@ from prune_ssl.data import IGNORED, SLOT_MARK, Clip, SpeechFolder
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.classification import ClassificationHead, has_classifier, require_distinct
 from prune_ssl.tasks.differences import ClipJudge
-from prune_ssl.tasks.heads import Head, labels_in_order, labels_of
+from prune_ssl.tasks.heads import Head, labels_in_order, labels_of, require_head
 from prune_ssl.tasks.metrics import slot_counts
 from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
@@ -79,6 +79,27 @@ class Slots(Task):
             of_model = labels_in_order(labels, model)
             labels = labels if of_model is None else list(of_model)
         return cls(tuple(labels))
+
+    @classmethod
+    def from_model(
+        cls, model: PreTrainedModel, folder: SpeechFolder, settings: TaskSettings | None = None
+    ) -> Self:
+        """Take the slots and values of a model, whatever values the folder has.
+
+        Raises:
+            ModelError: the model does not classify clips.
+            DataError: its labels are not "slot=value", or the settings name other columns.
+        """
+        require_head(has_classifier(model), model, "one for slots")
+        return cls._of_labels(model, settings)
+
+    @classmethod
+    def _of_labels(cls, model: PreTrainedModel, settings: TaskSettings | None) -> Self:
+        made = cls(labels_of(model))
+        own, target = SLOT_MARK.join(made.segments), (settings or TaskSettings()).target
+        if target not in (None, own):
+            raise DataError(f"{cls.spec.name}: found the target {target!r}, but the model predicts {own!r}.")
+        return made
 
     @property
     def head(self) -> Head:

@@ -16,7 +16,7 @@ from prune_ssl.data import Clip, SpeechCollator, SpeechFolder
 from prune_ssl.errors import RecipeError
 from prune_ssl.models.arguments import check_types
 from prune_ssl.tasks.beam import BeamSettings
-from prune_ssl.tasks.heads import AutoClass, Head
+from prune_ssl.tasks.heads import AutoClass, Head, require_head
 
 Processor = SequenceFeatureExtractor | ProcessorMixin
 Judge = Callable[[EvalPrediction], dict[str, float]]
@@ -101,6 +101,27 @@ class Task(ABC):
         cls, folder: SpeechFolder, model: PreTrainedModel | None = None, settings: TaskSettings | None = None
     ) -> Self:
         """Make the task from the targets of the train split, in the order of `model`'s head if it fits."""
+
+    @classmethod
+    def from_model(
+        cls, model: PreTrainedModel, folder: SpeechFolder, settings: TaskSettings | None = None
+    ) -> Self:
+        """Make the task that a trained model solves, so that the model can be judged on any folder.
+
+        Classes and letters are those of the model, not those of the folder. A task whose targets cannot be
+        read off the model takes them from the folder, as in training.
+
+        Args:
+            model: The trained model, which is not changed.
+            folder: The clips to judge. It may lack the train split.
+            settings: As in `from_folder`.
+
+        Raises:
+            ModelError: the model has no head of this task.
+        """
+        made = cls.from_folder(folder, model, settings)
+        require_head(made.head.fits(model), model, f"the one of task {cls.spec.name}")
+        return made
 
     @property
     @abstractmethod

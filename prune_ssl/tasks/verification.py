@@ -26,8 +26,10 @@ from prune_ssl.tasks.heads import (
     LabelledHead,
     kept,
     labels_in_order,
+    labels_of,
     new,
     other_labels,
+    require_head,
     with_fresh_head,
     wrong_kind,
 )
@@ -115,6 +117,19 @@ class Verification(Task):
         """
         known = labels_in_order(folder.labels, model) if model is not None and has_xvector(model) else None
         return cls(known or folder.labels, find_trials(folder.path, (settings or TaskSettings()).trials))
+
+    @classmethod
+    def from_model(
+        cls, model: PreTrainedModel, folder: SpeechFolder, settings: TaskSettings | None = None
+    ) -> Self:
+        """Take the folder's trial list. The speakers that a model was trained on do not matter for trials.
+
+        Raises:
+            ModelError: the model makes no speaker embeddings.
+            DataError: the trial list cannot be read.
+        """
+        require_head(has_xvector(model), model, "an x-vector head")
+        return cls(labels_of(model), find_trials(folder.path, (settings or TaskSettings()).trials))
 
     @property
     def head(self) -> Head:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -78,6 +78,16 @@ class PruningRun:
         model = self.trainer.model
         assert isinstance(model, nn.Module)
         return model
+
+    def learning_rate(self, keep: Mapping[str, Sequence[int]]) -> float:
+        """Return the peak learning rate of the weights that a cut left.
+
+        Args:
+            keep: the kept units of the cut, in units of the graph.
+        """
+        seconds = self.config.seconds
+        kept = self.graph.cost(keep, seconds).macs / self.graph.cost(seconds=seconds).macs
+        return self.args.learning_rate * self.config.rate_factor(kept)
 
     def note(self, line: str) -> None:
         """Warn of something, and keep it in the record and in the last entry of its history."""
@@ -177,7 +187,8 @@ def recover(run: PruningRun, model: nn.Module, steps: int | None = None) -> nn.M
         run.distiller.attach(model)
     if steps is None:
         steps = round(config.recovery * (trainer.state.global_step or run.gates.lagrangian.steps))
-    rate = config.recovery_learning_rate or run.args.learning_rate
+    assert record.plan is not None
+    rate = config.recovery_learning_rate or run.learning_rate(record.plan.keep)
     recovery = later_trainer(run, model, steps, RECOVERY, rate)
     recovery.phase += trainer.phase.removeprefix(PRUNING)
     if trainer.eval_dataset is not None and "cut" not in record.results:

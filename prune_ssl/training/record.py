@@ -16,7 +16,8 @@ PRUNING = "pruning"
 Progress = dict[str, Any]
 """What a checkpoint says of where its run stands, as JSON."""
 Entry = dict[str, Any]
-"""One entry of a history: phase, step, loss; of gate training also expected, target, keeps by kind."""
+"""One entry of a history: phase, step, loss, learning rate; of gate training also expected, target, keeps by
+kind."""
 Results = dict[str, dict[str, float]]
 """Metrics of the evaluations: "dense" (before), "cut" (right after the cut), "recovered"."""
 OutcomesByStage = dict[str, dict[str, str]]
@@ -65,11 +66,26 @@ class PruningRecord:
 
     def note_losses(self, log: Iterable[Mapping[str, float]], phase: str, before: int = 0) -> None:
         """Add the losses of another trainer's log, `before` steps into a phase, to the history."""
-        self.history += [
-            {"phase": phase, "step": before + entry["step"], "loss": entry["loss"]}
-            for entry in log
-            if "loss" in entry
-        ]
+        self.history += losses_of(log, phase, before)
+
+
+def losses_of(log: Iterable[Mapping[str, float]], phase: str, before: int = 0) -> list[Entry]:
+    """Return the losses and learning rates of a trainer's log as entries of a history.
+
+    Args:
+        log: `state.log_history` of the trainer.
+        phase: of the history.
+        before: steps of the phase before that trainer.
+
+    >>> losses_of([{"loss": 0.5, "learning_rate": 1e-3, "step": 2}, {"eval_loss": 1.0, "step": 2}], "dense")
+    [{'phase': 'dense', 'step': 2, 'loss': 0.5, 'learning_rate': 0.001}]
+    """
+    return [
+        {"phase": phase, "step": before + entry["step"]}
+        | {key: entry[key] for key in ("loss", "learning_rate") if key in entry}
+        for entry in log
+        if "loss" in entry
+    ]
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,8 @@ class Finished:
     """What makes it doubtful that the gates learned what was meant."""
     outcomes: OutcomesByStage = field(default_factory=dict)
     """The outcomes on each clip, if the task keeps them."""
+    schedule: Mapping[str, str] = field(default_factory=dict)
+    """The schedule of the trainings that led to it, in a few words each."""
 
 
 def budget_text(limits: Iterable[Limit]) -> str:

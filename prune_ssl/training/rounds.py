@@ -107,7 +107,7 @@ def _train(run: PruningRun, made: Cut, steps: list[int], index: int, resume: boo
     """Train the model of cut `index` for the steps of its round."""
     if run.distiller is not None:
         run.distiller.attach(made.model)
-    later = phases.later_trainer(run, made.model, steps[index], _name(index), run.args.learning_rate)
+    later = phases.later_trainer(run, made.model, steps[index], _name(index), run.learning_rate(made.keep))
     if index == len(steps) - 1 and run.trainer.eval_dataset is not None:
         run.record.judge(later, "cut")
     later.train(resume_from_checkpoint=resume)

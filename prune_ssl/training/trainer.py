@@ -235,12 +235,17 @@ class PruningTrainer(DistillationTrainer):
         budget = stage.budget(latency_share, self.graph, graph, self.pruning)
         if self.distiller is not None:
             self.distiller.attach(small)
+        seconds = self.pruning.seconds
+        kept = graph.cost(seconds=seconds).macs / self.graph.cost(seconds=seconds).macs
         # A subclass may compute another loss; one with arguments of its own cannot be made here.
         kind = type(self) if type(self).__init__ is PruningTrainer.__init__ else PruningTrainer
         trainer = kind(
             model=small,
             args=dataclasses.replace(
-                self.args, output_dir=str(first.folder / f"{STAGE}{number}"), max_steps=stage.steps
+                self.args,
+                output_dir=str(first.folder / f"{STAGE}{number}"),
+                max_steps=stage.steps,
+                learning_rate=self.args.learning_rate * self.pruning.rate_factor(kept),
             ),
             pruning=dataclasses.replace(self.pruning, budget=budget, milestones=()),
             graph=graph,

@@ -22,6 +22,7 @@ COUNT = ("0", "-1", "1.5", "abc", "99999999999", "nan", "1e3")
 SEED = ("-1", "1.5", "abc", "4294967296", "9" * 400)
 BUDGET = ("50%", "0.5", "macs=0.5", "macs:50%", "MACs=50%", "macs=" + "9" * 309, "macs=nan", "", "macs=120%")
 FILES = ("x.pdf", "x", "x.json.gz", ".json", "taken.json", "folder.json", "taken.json/x.json", "\0.json")
+EVALUATE = ("evaluate", "no-model", "folder.json")
 PRUNE = ("prune", "no-model", "out", "--budget", "macs=50%")
 WRONG = {
     ("demo", "--budget"): (("demo",), BUDGET),
@@ -54,6 +55,13 @@ WRONG = {
     ),
     ("sweep", "--seeds"): (("sweep", RECIPE), SEED),
     ("sweep", "--out"): (("sweep", RECIPE), ("taken.json", "taken.json/x")),
+    ("evaluate", "--split"): (EVALUATE, ("", "dev", "Test", "tests")),
+    ("evaluate", "--task"): (EVALUATE, ("", "asr", "CTC", "verification")),
+    ("evaluate", "--max-seconds"): (EVALUATE, AUDIO),
+    ("evaluate", "--batch-size"): (EVALUATE, COUNT),
+    ("evaluate", "--beam"): (EVALUATE, COUNT),
+    ("evaluate", "--lm-weight"): (EVALUATE, ("-1", "nan", "inf", "abc", "1e9")),
+    ("evaluate", "--word-score"): (EVALUATE, ("nan", "inf", "abc", "1e9")),
     ("report", "--save"): (("report", "no-model"), FILES),
     ("report", "--seconds"): (("report", "no-model"), AUDIO),
     ("report", "--threads"): (("report", "no-model"), COUNT),
@@ -89,6 +97,9 @@ WRONG = {
 """(command, option) -> its other arguments, and values that are refused before a model is looked for."""
 NOT_CHECKED_FIRST = {
     ("transcribe", "--lm"),
+    ("evaluate", "--lm"),
+    ("evaluate", "--target"),
+    ("evaluate", "--trials"),
     ("superb probe", "--target"),
     ("report", "--baseline"),
     ("push", "--message"),

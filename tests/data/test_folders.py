@@ -225,6 +225,17 @@ def test_judged_clips_of_a_big_folder_are_all_decoded_first(folder: Path) -> Non
         check_folder(folder, FolderConfig(decode_limit_clips=4))
 
 
+def test_splits_that_are_not_checked_are_only_listed(folder: Path) -> None:
+    for path in (folder / "train").glob("*.wav"):
+        path.write_bytes(b"")
+    opened = check_folder(folder, FolderConfig(checked=("validation",)))
+    assert opened.labels == ("no", "yes")
+    assert {clip.seconds for clip in opened.splits["train"]} == {0.0}
+    assert all(clip.samples is not None for clip in opened.splits["validation"])
+    with pytest.raises(DataError, match="checked: found 'dev', wanted some of train, validation, test"):
+        FolderConfig(checked=("dev",))
+
+
 def test_progress_counts_every_clip(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
     check_folder(folder, on_progress=lambda done, total: seen.append((done, total)))

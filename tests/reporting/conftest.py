@@ -28,6 +28,7 @@ def made() -> Report:
             budget="macs=50%,frontend.macs=40%,params=2K",
             history=HISTORY,
             settings={"seed": 1, HOSTILE: HOSTILE},
+            recipe={"name": HOSTILE, "seed": 1, "data": {"path": "corpus", "snr_db": [0.0, 20.0]}},
             reference_seconds=1.0,
         ),
     )

@@ -103,3 +103,19 @@ def test_the_summary_has_accuracy_parameters_macs_and_latency(made: Report) -> N
 def test_a_layer_without_heads_counts_as_zero_units(made: Report) -> None:
     kept = next(section for section in sections(made.data) if section.title == "Kept units").tables[0]
     assert ["layer.1.heads", "4", "0", "0.0%"] in kept.rows
+
+
+def test_training_has_its_settings_and_a_row_for_each_phase(made: Report) -> None:
+    training = next(section for section in sections(made.data) if section.title == "Training")
+    settings, losses = training.tables
+    assert ["seed", "1"] in settings.rows
+    assert losses.rows == [
+        ["pruning", "70", "1", "1", "-"],
+        ["recovery", "9", "0.5", "0.25", "0.001"],
+    ]
+    assert training.plots == ["losses"]
+
+
+def test_losses_alone_make_no_section_on_a_budget(made: Report) -> None:
+    plain = made.data.model_copy(update={"budget": [], "history": made.data.phases["recovery"]})
+    assert "Budget" not in [section.title for section in sections(plain)]

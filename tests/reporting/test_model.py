@@ -1,9 +1,12 @@
 """Data of a report, and what it warns of."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from prune_ssl.measuring import Latency, SpeedUp
 from prune_ssl.reporting import Report, ReportData
+from prune_ssl.reporting.content import sections
 from prune_ssl.reporting.model import Comparison
 
 
@@ -37,3 +40,28 @@ def test_few_timed_calls_are_said(made: Report) -> None:
     )
     quiet = made.data.model_copy(update={"model": facts, "baseline": None, "comparisons": []})
     assert quiet.warnings == []
+
+
+def test_the_recipe_and_the_losses_of_every_phase_are_kept(made: Report, tmp_path: Path) -> None:
+    again = Report.load(made.save(tmp_path / "report.json")).data
+    assert again == made.data
+    assert again.recipe["data"] == {"path": "corpus", "snr_db": [0.0, 20.0]}
+    assert list(again.phases) == ["pruning", "recovery"]
+    assert [(record.loss, record.learning_rate) for record in again.phases["recovery"]] == [
+        (0.5, 1e-3),
+        (0.25, 5e-4),
+    ]
+
+
+def test_a_report_of_an_earlier_version_is_read(made: Report, tmp_path: Path) -> None:
+    path = made.save(tmp_path / "report.json")
+    data = json.loads(path.read_text())
+    del data["recipe"]
+    for record in data["history"]:
+        del record["loss"], record["learning_rate"]
+    path.write_text(json.dumps(data))
+    earlier = Report.load(path).data
+    assert (earlier.recipe, earlier.phases) == ({}, {})
+    training = next(section for section in sections(earlier) if section.title == "Training")
+    assert [table.columns for table in training.tables] == [["setting", "value"]]
+    assert training.plots == []

@@ -13,7 +13,10 @@ HISTORY = [
         "loss": 1.0,
     }
     for i in range(8)
-] + [{"step": 5, "phase": "recovery", "loss": 0.5}]
+] + [
+    {"step": 5, "phase": "recovery", "loss": 0.5, "learning_rate": 1e-3},
+    {"step": 9, "phase": "recovery", "loss": 0.25, "learning_rate": 5e-4},
+]
 
 
 RESULTS = {

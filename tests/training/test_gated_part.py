@@ -67,11 +67,11 @@ def test_what_is_learned_are_the_gates_and_the_multipliers(part):
 
 
 def test_a_training_log_gets_the_budget_and_makes_an_entry_until_the_cut(part):
-    logs = {"loss": 2.0}
+    logs = {"loss": 2.0, "learning_rate": 0.5}
     part.log(logs, 4)
     assert {"expected_macs", "target_macs", "keep_ffn"} <= logs.keys()
     (entry,) = part.record.history
-    assert (entry["phase"], entry["step"], entry["loss"]) == ("pruning", 4, 2.0)
+    assert [entry[key] for key in ("phase", "step", "loss", "learning_rate")] == ["pruning", 4, 2.0, 0.5]
     assert entry["keeps"].keys() == set(KINDS)
     assert entry["expected"] == logs["expected_macs"]
     part.record.plan = Plan({})

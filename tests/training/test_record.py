@@ -15,11 +15,15 @@ GRAPH = trace(tiny_model())
 
 def test_losses_of_another_log_follow_its_steps() -> None:
     record = PruningRecord(history=[{"phase": "pruning", "step": 3, "loss": 1.0}])
-    log = [{"step": 2, "loss": 0.5, "epoch": 1.0}, {"step": 2, "eval_loss": 9.0}, {"step": 4, "loss": 0.25}]
+    log = [
+        {"step": 2, "loss": 0.5, "epoch": 1.0},
+        {"step": 2, "eval_loss": 9.0},
+        {"step": 4, "loss": 0.25, "learning_rate": 0.1},
+    ]
     record.note_losses(log, "recovery", before=10)
     assert record.history[1:] == [
         {"phase": "recovery", "step": 12, "loss": 0.5},
-        {"phase": "recovery", "step": 14, "loss": 0.25},
+        {"phase": "recovery", "step": 14, "loss": 0.25, "learning_rate": 0.1},
     ]
 
 
