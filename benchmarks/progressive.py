@@ -25,7 +25,7 @@ from methods.studies import CONTROL, DENSE, GATES, WHOLE, Cell, Study
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import Recipe, make_recipe
-from prune_ssl.reporting.pareto import SweepPoint
+from prune_ssl.reporting.sweep_point import SweepPoint
 from prune_ssl.sweeping import point_of
 
 DIGITS = Study(

@@ -15,8 +15,10 @@ from prune_ssl.pipeline.folders import clear_finished, has_result, held, is_clea
 from prune_ssl.recipes import Recipe, load_recipe, make_recipe, pruning_part
 from prune_ssl.recipes.written import flat_data, recipe_as_data, recipe_as_yaml
 from prune_ssl.reporting import Report
-from prune_ssl.reporting.pareto import SweepPoint, pareto_csv, pareto_html
+from prune_ssl.reporting.pareto import pareto_csv, pareto_html
+from prune_ssl.reporting.sweep_point import SweepPoint
 from prune_ssl.selection import parse_budget
+from prune_ssl.tasks import outcomes_from_data
 from prune_ssl.writing import check_place, make_folder, write_text
 
 Say = Callable[[str], None]
@@ -180,7 +182,8 @@ def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
     """
     data = Report.load(path).data
     stages = data.results
-    last = stages.get("recovered") or stages.get("cut") or {}
+    stage = "recovered" if stages.get("recovered") else "cut"
+    last = stages.get(stage, {})
     metric = next((name for name in last if name != "loss"), "loss")
     if data.baseline is None or metric not in last:
         raise ArtifactError(f"{path} has no dense model or no result to compare: run its recipe again.")
@@ -213,4 +216,5 @@ def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
         seconds=at,
         latency_seconds=None if timed is None else timed.seconds,
         unsteady=speed.reason if speed is not None and speed.unsteady else "",
+        outcomes=outcomes_from_data(data.outcomes[stage]) if stage in data.outcomes else None,
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from prune_ssl.data.audio import SAMPLE_RATE_HZ, Waveform, decode_audio, mean_of_channels, require_rate
 from prune_ssl.data.files import is_file, is_folder, shown
-from prune_ssl.data.metadata import target_columns, with_target
+from prune_ssl.data.metadata import SPEAKER_COLUMN, target_columns, with_target
 from prune_ssl.data.resampling import resampled
 from prune_ssl.errors import DataError
 
@@ -22,8 +22,29 @@ _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]*)(?:://|::)")
 _LOCAL_PROTOCOLS = frozenset({"file", "local", "ssh", "sftp", "smb", "data", "memory", "reference"})
 
 
+_SPEAKER_COLUMNS = (SPEAKER_COLUMN, "speaker_id")  # the second one in LibriSpeech's data set on the hub
+
 Cell = Any
 """A value of a streamed table: text, a number, bytes, a list or a dict. Nothing is known of it before."""
+
+
+def speaker_of(row: Mapping[str, Cell], names: Mapping[str, Callable[[int], str]]) -> str | None:
+    """Return the speaker of a row as text. None: no column names the speaker.
+
+    Args:
+        row: The row.
+        names: Maps the columns of class labels to functions from class index to name.
+
+    >>> speaker_of({"speaker_id": 1272}, {}), speaker_of({"speaker": ""}, {})
+    ('1272', None)
+    """
+    for column in _SPEAKER_COLUMNS:
+        value = row.get(column)
+        if isinstance(value, int) and column in names:
+            return names[column](value) if value >= 0 else None
+        if value not in (None, ""):
+            return str(value)
+    return None
 
 
 def target_of(row: Mapping[str, Cell], target: str, names: Mapping[str, Callable[[int], str]]) -> str:

@@ -29,7 +29,7 @@ from prune_ssl.data.files import shown
 from prune_ssl.data.folders import SpeechFolder
 from prune_ssl.data.metadata import target_columns
 from prune_ssl.data.seeding import phase_key, random_by, seed_of
-from prune_ssl.data.stream_rows import audio_of, path_of, target_of
+from prune_ssl.data.stream_rows import audio_of, path_of, speaker_of, target_of
 from prune_ssl.errors import DataError
 from prune_ssl.models.arguments import check_types
 
@@ -220,11 +220,12 @@ def _clips(
         if isinstance(feature, datasets.ClassLabel)
     }
     for index, row in enumerate(_readable(config, split, rows)):
-        target, audio = "", row.get(config.audio)
+        target, speaker, audio = "", None, row.get(config.audio)
         where = Path(path_of(audio) or f"{split}[{index}]")
         try:
             samples = audio_of(audio, config.path, config.cut_seconds)
             problem = waveform_problem(samples, config.min_samples)
+            speaker = speaker_of(row, names)
             if config.target is not None:
                 target = target_of(row, config.target, names)
                 problem = problem or (None if target else f"its {config.target} is empty")
@@ -237,7 +238,7 @@ def _clips(
         if leave_out is not None and config.whole_clips and most is not None and seconds > most:
             leave_out(f"{where}: {seconds:.1f} s, longer than max_seconds {most:g}")
             continue
-        yield Clip(where, target, seconds, samples=samples)
+        yield Clip(where, target, seconds, speaker=speaker, samples=samples)
 
 
 def _readable(

@@ -4,6 +4,7 @@ from prune_ssl.artifacts import earlier_plan
 from prune_ssl.pipeline.preparation import Ready
 from prune_ssl.training import DistillationTrainer, Finished
 from prune_ssl.training.progress import use_budget_progress
+from prune_ssl.training.record import PruningRecord
 
 STAGE = "fine_tuned"
 """The stage of the results of such a model."""
@@ -21,5 +22,7 @@ def judged_alone(ready: Ready) -> Finished:
     """
     trainer = DistillationTrainer(model=ready.model, args=ready.arguments["dense"], **ready.shared)
     use_budget_progress(trainer, STAGE)
-    results = {STAGE: trainer.evaluate(metric_key_prefix=STAGE)}
-    return Finished("", ready.model.eval(), earlier_plan(ready.model), results)
+    record = PruningRecord()
+    record.judge(trainer, STAGE)
+    plan = earlier_plan(ready.model)
+    return Finished("", ready.model.eval(), plan, record.results, outcomes=record.outcomes)

@@ -98,6 +98,7 @@ def _report(
         title=recipe.name,
         budget=tuple(limit.constraint for limit in made.limits),
         history=[*kept_losses(recipe.folder), *made.history],
+        outcomes=made.outcomes,
         settings=made.schedule,
         made=_kind(recipe),
         recipe=shareable_data(recipe),

@@ -45,9 +45,9 @@ from prune_ssl.pipeline.preparation import (
     prepare,
     pruning_config,
     require_dense,
-    set_up_,
 )
 from prune_ssl.pipeline.student import distil, new_student, student_part
+from prune_ssl.pipeline.trained_alike import SayFixed, teacher_of_other, train_alike_
 from prune_ssl.recipes import Recipe, TrainPart, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.reporting import Report
@@ -129,7 +129,7 @@ def _run_stages(recipe: Recipe, ready: Ready, begun: bool, say: Say) -> Outcome:
         model.load_state_dict(state)
     elif recipe.dense is not None:
         say(f"Training the dense model: {recipe.dense.steps} steps")
-        _train_dense(ready, recipe.dense, begun)
+        _train_dense(ready, recipe.dense, begun, say)
         processor = ready.task.processor(ready.extractor)
         # In float32, whatever the dtype of the source, so that a resumed run gets exactly these weights.
         exact = torch.float32
@@ -194,7 +194,10 @@ def _run_pruning(
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = PruningTrainer(
-        model=ready.model, graph=ready.graph, pruning=pruning, **_trainer_arguments(ready)
+        model=ready.model,
+        graph=ready.graph,
+        pruning=pruning,
+        **_trainer_arguments(ready, ready.teacher, say),
     )
     if pruning.method == "gates":
         trainer.add_callback(AtStart(lambda: _say_schedule(trainer, say)))
@@ -226,7 +229,7 @@ def _run_student(
     set_seed(recipe.seed)
     student = new_student(part, dense.model, ready.task)
     say(f"Distilling {part.shown}: {part.steps} steps")
-    shared = {"args": ready.arguments["student"], **ready.shared}
+    shared = {"args": ready.arguments["student"], "callbacks": [SayFixed(say)], **ready.shared}
     made = distil(student, teacher, shared, ready.losses, part.freeze, resume)
     hand_over(recipe, ready, dense, made, say)
     return [_outcome_of(ready, made)]
@@ -236,31 +239,36 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
     """Return the trainer of a recipe's pruning phase for another model, on the recipe's data.
 
     The model is one that another tool made from the recipe's model. With method `one_shot` and a budget of
-    100% it is trained exactly as `run` trains its own cut models. Nothing is written before training.
+    100% it is trained exactly as `run` trains its own cut models: the same parameters stay fixed, and the
+    dropouts, LayerDrop, SpecAugment, margin, dtype, seeds and teacher are those of the recipe. Nothing is
+    written before training.
 
     Args:
         recipe: The recipe.
-        model: The model to train.
+        model: The model to train. Its training settings are changed in place.
         say: Called with one line for each finding.
 
     Raises:
         RecipeError: the recipe does not prune.
         PruneError: the recipe's model, data or budget cannot be used.
+        DistillationError: the model was cut, and the recipe trains the dense model that would teach it.
     """
     part = pruning_part(recipe)
     ready = prepare(recipe, True, say)
-    set_up_(recipe, model)
+    train_alike_(model, ready.model)
+    teacher = teacher_of_other(recipe, ready, model)
     # The model has other widths, so the graph and the latency table of the recipe's model do not fit it.
     pruning = pruning_config(part)
-    return PruningTrainer(model=model, pruning=pruning, **_trainer_arguments(ready))
+    return PruningTrainer(model=model, pruning=pruning, **_trainer_arguments(ready, teacher, say))
 
 
-def _trainer_arguments(ready: Ready) -> dict[str, Any]:
+def _trainer_arguments(ready: Ready, teacher: PreTrainedModel | None, say: Say) -> dict[str, Any]:
     """Return the arguments of a PruningTrainer that do not depend on the model it prunes."""
     return {
         "args": ready.arguments["pruning"],
         "distillation": ready.losses,
-        "teacher": ready.teacher,
+        "teacher": teacher,
+        "callbacks": [SayFixed(say)],
         **ready.shared,
     }
 
@@ -348,10 +356,13 @@ def _cost_line(model: nn.Module, cost: Cost) -> str:
     return f"{type(model).__name__}: {cost.params:,} parameters, {cost.macs:,} MACs at {cost.seconds:g} s"
 
 
-def _train_dense(ready: Ready, part: TrainPart, resume: bool) -> None:
+def _train_dense(ready: Ready, part: TrainPart, resume: bool, say: Say) -> None:
     dataset = ready.corpus.training(ready.task, to_teach_clean=ready.losses is not None)
     trainer = DistillationTrainer(
-        model=ready.model, args=ready.arguments["dense"], **ready.shared | {"train_dataset": dataset}
+        model=ready.model,
+        args=ready.arguments["dense"],
+        callbacks=[SayFixed(say)],
+        **ready.shared | {"train_dataset": dataset},
     )
     use_budget_progress(trainer, "dense")
     objective = getattr(ready.model, "objective", None)

@@ -14,7 +14,7 @@ from prune_ssl.tasks import Task
 from prune_ssl.training import DistillationTrainer, Finished
 from prune_ssl.training.freezing import Frozen, frozen
 from prune_ssl.training.progress import use_budget_progress
-from prune_ssl.training.record import losses_of
+from prune_ssl.training.record import PruningRecord
 
 
 def student_part(recipe: Recipe) -> StudentPart:
@@ -78,18 +78,20 @@ def distil(
         The student with its results (`student` before, `distilled` after, and `dense` if the teacher's task
         has a metric), and its training losses by step.
     """
-    results = {}
+    record = PruningRecord()
     if shared["compute_metrics"] is not None and backbone_of(teacher)[1] is not teacher:
         dense = DistillationTrainer(model=teacher, **shared)
         use_budget_progress(dense, "dense")
-        results["dense"] = dense.evaluate(metric_key_prefix="dense")
+        record.judge(dense, "dense")
     trainer = DistillationTrainer(model=student, distillation=losses, teacher=teacher, **shared)
     use_budget_progress(trainer, "distillation")
-    results["student"] = trainer.evaluate(metric_key_prefix="student")
+    record.judge(trainer, "student")
     with frozen(student, freeze):
         trainer.train(resume_from_checkpoint=resume)
-    results["distilled"] = trainer.evaluate(metric_key_prefix="distilled")
+    record.judge(trainer, "distilled")
     if trainer.distiller is not None:
         trainer.distiller.detach()
-    history = losses_of(trainer.state.log_history, "distillation")
-    return Finished("", student.eval(), None, results, history=history)
+    record.note_losses(trainer.state.log_history, "distillation")
+    return Finished(
+        "", student.eval(), None, record.results, history=record.history, outcomes=record.outcomes
+    )

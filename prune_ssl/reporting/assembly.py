@@ -24,6 +24,7 @@ from prune_ssl.reporting.model import (
     StepRecord,
     UnitFacts,
 )
+from prune_ssl.reporting.paired import stage_differences
 from prune_ssl.selection import Budget, Constraint, parse_budget, split_budget
 from prune_ssl.tracing import PruningGraph, Source, Traced
 from prune_ssl.tracing.cost import SECTIONS
@@ -176,6 +177,8 @@ def _data(
         comparisons=[] if dense is None else _comparisons(dense, small),
         budget=_budget_terms(facts.budget, dense, small, seconds),
         results={stage: task_metrics(stage, values) for stage, values in results.items()},
+        outcomes={stage: dict(found) for stage, found in facts.outcomes.items()},
+        differences=stage_differences(facts.outcomes),
         history=[StepRecord.model_validate(dict(record)) for record in facts.history],
         notes=notes,
         made=facts.made,

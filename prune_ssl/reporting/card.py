@@ -7,9 +7,10 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from prune_ssl.reporting.content import LAST_STAGES, STAGES, summary
-from prune_ssl.reporting.formatting import is_task_metric, metric_name, metric_value
+from prune_ssl.reporting.content import LAST_STAGES, summary
+from prune_ssl.reporting.formatting import STAGES, is_task_metric, metric_name
 from prune_ssl.reporting.model import FINE_TUNED, ReportData
+from prune_ssl.reporting.paired import SPEAKERS, interval_lines, with_interval
 from prune_ssl.reporting.render import escaped, markdown_table
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -106,17 +107,18 @@ def _origin(data: ReportData, source: Provenance) -> str:
 
 def _is_judged(name: str) -> bool:
     """Return whether a value is a metric, not the end of an interval, a loss or a count."""
-    return is_task_metric(name) and not name.endswith(("_low", "_high", "loss", "clips"))
+    return is_task_metric(name) and not name.endswith(("_low", "_high", SPEAKERS, "loss", "clips"))
 
 
 def _intervals(data: ReportData) -> list[str]:
-    """Return a line for each metric of the final stage that has an interval."""
-    found = data.results.get(next((name for name in LAST_STAGES if name in data.results), ""), {})
-    known = [name for name in found if {f"{name}_low", f"{name}_high"} <= found.keys()]
-    return [
-        f"- {metric_name(name)} {metric_value(name, found[name])}, 95% interval "
-        f"{metric_value(name, found[f'{name}_low'])} to {metric_value(name, found[f'{name}_high'])}"
-        for name in known
+    """Return the intervals of the final stage, and its paired difference from the dense model, as a list."""
+    last = next((name for name in LAST_STAGES if name in data.results), "")
+    lines = [f"- {line}" for line in interval_lines(data.results.get(last, {}))]
+    return lines + [
+        f"- {metric_name(each.metric)}, {STAGES[each.stage]} minus {STAGES[each.against]}: "
+        f"{with_interval(each)}, paired ({each.drawn})"
+        for each in data.differences
+        if each.stage == last
     ]
 
 

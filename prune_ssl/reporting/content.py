@@ -5,16 +5,7 @@ from dataclasses import dataclass, field
 from prune_ssl.measuring import Latency
 from prune_ssl.reporting import formatting as form
 from prune_ssl.reporting.model import DIVERGENCE_LIMIT, ModelFacts, ReportData, plural_threads
-
-STAGES = {
-    "dense": "dense",
-    "cut": "after cutting",
-    "recovered": "after recovery",
-    "student": "before distillation",
-    "distilled": "after distillation",
-    "fine_tuned": "after fine-tuning",
-}
-"""The title of each stage of the results, in order."""
+from prune_ssl.reporting.paired import INTERVALS, SPEAKERS, interval_lines, with_interval
 
 LAST_STAGES = ("distilled", "recovered", "cut", "fine_tuned")
 """Candidates for the final stage. The first one that has results counts."""
@@ -89,15 +80,17 @@ def summary(data: ReportData) -> Table:
 
 def _summary_metrics(data: ReportData) -> list[list[str]]:
     before = data.results.get("dense", {})
-    after = next((data.results[stage] for stage in LAST_STAGES if stage in data.results), {})
+    last = next((stage for stage in LAST_STAGES if stage in data.results), "")
+    after = data.results.get(last, {})
+    paired = {(each.metric, each.stage, each.against): each for each in data.differences}
     rows = []
     for name in _metric_names(data):
         if name.lower() not in form.PERCENT_METRICS:
             continue
         values = [form.metric_value(name, stage.get(name)) for stage in (before, after)]
-        change = (
-            f"{(after[name] - before[name]) * 100:+.1f} points" if name in before and name in after else ""
-        )
+        change = form.points(name, after[name] - before[name]) if name in before and name in after else ""
+        if (name, last, "dense") in paired:
+            change = with_interval(paired[name, last, "dense"])
         rows.append([name, *values, change])
     return rows
 
@@ -150,8 +143,8 @@ def _task(data: ReportData) -> Section | None:
     names = _metric_names(data)
     if not names:
         return None
-    stages = [stage for stage in STAGES if stage in data.results] + [
-        s for s in data.results if s not in STAGES
+    stages = [stage for stage in form.STAGES if stage in data.results] + [
+        s for s in data.results if s not in form.STAGES
     ]
     rows = [
         [
@@ -159,8 +152,29 @@ def _task(data: ReportData) -> Section | None:
             *(form.metric_value(name, data.results[stage].get(name)) for stage in stages),
         ]
         for name in names
+        if not name.endswith(SPEAKERS)
     ]
-    return Section("Task", [Table(["metric", *(STAGES.get(stage, stage) for stage in stages)], rows)])
+    tables = [Table(["metric", *(form.STAGES.get(stage, stage) for stage in stages)], rows)]
+    if data.differences:
+        tables.append(_differences(data))
+    last = data.results[stages[-1]]
+    notes = [f"{form.STAGES.get(stages[-1], stages[-1])}: {line}." for line in interval_lines(last)]
+    return Section("Task", tables, [*notes, INTERVALS] if notes else [])
+
+
+def _differences(data: ReportData) -> Table:
+    """Return the paired differences between stages."""
+    rows = [
+        [
+            f"{each.metric}, {form.STAGES[each.stage]} minus {form.STAGES[each.against]}",
+            form.points(each.metric, each.difference),
+            f"{form.points(each.metric, each.low)} to {form.points(each.metric, each.high)}",
+            form.points(each.metric, each.standard_error).lstrip("+"),
+            each.drawn,
+        ]
+        for each in data.differences
+    ]
+    return Table(["paired difference", "value", "95% interval", "standard error", "drawn"], rows)
 
 
 def _budget(data: ReportData) -> Section | None:

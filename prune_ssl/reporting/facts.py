@@ -24,6 +24,8 @@ class RunFacts:
     target (fractions of the dense cost), and keeps by section or kind of unit."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """How the model was made. The report shows these settings as they are."""
+    outcomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The outcomes of each stage on each clip: `to_data` of `prune_ssl.tasks.Outcomes`."""
     recipe: Mapping[str, object] = field(default_factory=dict)
     """The recipe of the run that made the model, as plain data. The report's JSON holds it."""
     made: str = "pruned"

@@ -7,6 +7,16 @@ PERCENT_METRICS = frozenset(
 )
 """Metrics that are fractions and are shown as percentages."""
 
+STAGES = {
+    "dense": "dense",
+    "cut": "after cutting",
+    "recovered": "after recovery",
+    "student": "before distillation",
+    "distilled": "after distillation",
+    "fine_tuned": "after fine-tuning",
+}
+"""The title of each stage of the results, in order."""
+
 _BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "epoch", "model_preparation_time")
 
 
@@ -63,6 +73,17 @@ def metric_name(name: str) -> str:
 def is_task_metric(name: str) -> bool:
     """Return whether a value from a trainer is about the task, not about the run (such as its runtime)."""
     return name not in _BOOKKEEPING
+
+
+def points(name: str, difference: float) -> str:
+    """Return the difference of a metric with its sign: in points if the metric is shown as a percentage.
+
+    >>> points("wer", -0.012), points("loss", 0.5)
+    ('-1.2 points', '+0.5')
+    """
+    if name.lower() in PERCENT_METRICS:
+        return f"{100 * difference:+.1f} points"
+    return f"{difference:+.4g}"
 
 
 def metric_value(name: str, value: float | None) -> str:

@@ -96,6 +96,25 @@ class Comparison(_Facts):
         return max(factor, 1.0 / factor) > DIVERGENCE_LIMIT
 
 
+class DifferenceFacts(_Facts):
+    """The paired difference of the main metric between two stages, which were judged on the same clips."""
+
+    metric: str
+    stage: str
+    """The later stage, such as `recovered`."""
+    against: str
+    """The earlier stage, such as `dense`. The difference is the later minus the earlier one."""
+    difference: float
+    low: float
+    """The lower end of the 95% interval."""
+    high: float
+    """The upper end of the 95% interval."""
+    standard_error: float
+    """The standard error over the speakers or clips that were drawn."""
+    drawn: str
+    """How the interval was drawn, such as `by speaker, 3 speakers`."""
+
+
 class ReportData(_Facts):
     """All data of a report, before any layout."""
 
@@ -110,6 +129,11 @@ class ReportData(_Facts):
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
     """The metrics of each stage: `dense`, `cut`, `recovered`; of a student `student`, `distilled`; of a model
     that was only trained `fine_tuned`."""
+    outcomes: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """The outcomes of each stage on each clip, if the task keeps them. `prune_ssl.tasks.outcomes_from_data`
+    reads them."""
+    differences: list[DifferenceFacts] = Field(default_factory=list)
+    """The paired differences of the main metric between the first stage and each later one."""
     notes: list[str] = Field(default_factory=list)
     """Facts that a reader must know before comparing the two models."""
     made: str = "pruned"

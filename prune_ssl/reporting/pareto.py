@@ -9,55 +9,23 @@ from importlib.resources import files
 from math import ceil, floor, log10
 from string import Template
 
+from prune_ssl.reporting.between_methods import COLUMNS as DIFFERENCE_COLUMNS
+from prune_ssl.reporting.between_methods import (
+    CSV_COLUMNS,
+    csv_cells,
+    difference_cells,
+    method_differences,
+)
 from prune_ssl.reporting.formatting import PERCENT_METRICS, metric_value, milliseconds, quantity
+from prune_ssl.reporting.paired import INTERVALS
+from prune_ssl.reporting.sweep_point import LOWER_IS_BETTER, SweepPoint
 
-LOWER_IS_BETTER = frozenset({"cer", "eer", "loss", "min_dcf", "per", "wer"})
 COLOURS = (
     *("#2f7fd1", "#d9822b", "#3d9970", "#b0568f", "#8a7ad1", "#7a8b2f", "#c0392b", "#16a0a0"),
     *("#8c6d4f", "#e377c2", "#5b6573", "#c9a400"),
 )
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 330, 62, 28, 14, 44
 LEGEND_COLUMNS, LEGEND_ROW, LEGEND_LEFT = 3, 18, 12
-
-
-@dataclass(frozen=True)
-class SweepPoint:
-    """One model of a sweep."""
-
-    budget: str
-    method: str
-    seed: int
-    metric: str
-    """The metric of `value`, `cut` and `dense`."""
-    value: float
-    """The metric after recovery."""
-    cut: float | None
-    """The metric right after the cut."""
-    dense: float | None
-    """The metric of the dense model."""
-    macs: int
-    macs_kept: float
-    """The MACs as a fraction of the dense model's."""
-    params: int
-    params_kept: float
-    """The parameters as a fraction of the dense model's."""
-    latency_ms: float | None
-    latency_kept: float | None
-    """The latency as a fraction of the dense model's: the ratio of low quartiles, which are the least
-    sensitive to other work of the machine."""
-    folder: str
-    """The folder of the model."""
-    seconds: float | None = None
-    """Audio length of the MACs."""
-    latency_seconds: float | None = None
-    """Audio length of the latency."""
-    unsteady: str = ""
-    """The reason why the latency must not be quoted, if the machine did other work meanwhile."""
-
-    @property
-    def goodness(self) -> float:
-        """The value, negated if lower is better."""
-        return -self.value if self.metric.lower() in LOWER_IS_BETTER else self.value
 
 
 AXES: dict[str, tuple[str, Callable[[SweepPoint], float | None]]] = {
@@ -80,13 +48,14 @@ def front(points: Sequence[SweepPoint], axis: str) -> list[SweepPoint]:
 
 
 def pareto_csv(points: Sequence[SweepPoint]) -> str:
-    """Return all points as CSV with a header."""
-    text = io.StringIO()
-    names = [each.name for each in fields(SweepPoint)]
+    """Return all points as CSV with a header, each with its paired difference from the first method."""
+    text, differences = io.StringIO(), method_differences(points)
+    names = [each.name for each in fields(SweepPoint) if each.name != "outcomes"]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
+    writer.writerow([*names, *CSV_COLUMNS])
     for point in points:
-        writer.writerow(["" if (value := getattr(point, name)) is None else value for name in names])
+        cells = [*(getattr(point, name) for name in names), *csv_cells(differences, point)]
+        writer.writerow(["" if cell is None else cell for cell in cells])
     return text.getvalue()
 
 
@@ -105,7 +74,9 @@ def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
         title=escape(title),
         subtitle=escape(f"{len(points)} models; {metric}, {better}"),
         style=(room / "page.css").read_text(encoding="utf-8") + POINT_STYLE,
-        body="".join(figures) + f"<h2>Models</h2>{_table(points)}",
+        body="".join(figures)
+        + f"<h2>Models</h2>{_table(COLUMNS, [_cells(point) for point in points])}"
+        + _differences(points),
     )
 
 
@@ -282,7 +253,18 @@ def _at(cell: str, seconds: float | None) -> str:
     return cell if seconds is None else f"{cell} ({seconds:g} s)"
 
 
-def _table(points: Sequence[SweepPoint]) -> str:
+def _differences(points: Sequence[SweepPoint]) -> str:
+    """Return the table of paired differences between methods, or nothing if no two can be compared."""
+    found = method_differences(points)
+    if not found:
+        return ""
+    table = _table(DIFFERENCE_COLUMNS, [difference_cells(each) for each in found])
+    return (
+        f"<h2>Differences between methods, on the same clips and seeds</h2>{table}<p>{escape(INTERVALS)}</p>"
+    )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
         written = (
             f"<{tag}{' class=text' if index < 2 else ''}>{escape(cell)}</{tag}>"
@@ -290,5 +272,5 @@ def _table(points: Sequence[SweepPoint]) -> str:
         )
         return f"<tr>{''.join(written)}</tr>"
 
-    body = "".join(row(_cells(point), "td") for point in points)
-    return f"<div class=scroll><table><thead>{row(COLUMNS, 'th')}</thead><tbody>{body}</tbody></table></div>"
+    body = "".join(row(cells, "td") for cells in rows)
+    return f"<div class=scroll><table><thead>{row(columns, 'th')}</thead><tbody>{body}</tbody></table></div>"

@@ -3,6 +3,7 @@
 from prune_ssl.tasks.beam import BeamDecoder, BeamSettings
 from prune_ssl.tasks.classification import Classification, ClassificationHead, classification_metrics
 from prune_ssl.tasks.ctc import Phonemes, Recognition
+from prune_ssl.tasks.differences import ClipJudge, PairedDifference, outcomes_from_data, paired_difference
 from prune_ssl.tasks.heads import Head
 from prune_ssl.tasks.intervals import bootstrap, bootstrap_interval, bootstrap_ratio
 from prune_ssl.tasks.joint import Joint
@@ -15,10 +16,12 @@ from prune_ssl.tasks.metrics import (
     SlotF1,
     WordErrorRate,
 )
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.representation import Representation
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.table import TASKS, register_task, task_class
 from prune_ssl.tasks.task import Judge, Label, Processor, Task, TaskSettings, TaskSpec
+from prune_ssl.tasks.trial_outcomes import TrialOutcomes
 from prune_ssl.tasks.verification import Verification
 
 __all__ = [
@@ -29,12 +32,15 @@ __all__ = [
     "CharacterErrorRate",
     "Classification",
     "ClassificationHead",
+    "ClipJudge",
     "EqualErrorRate",
     "Head",
     "Joint",
     "Judge",
     "Label",
     "MinDetectionCost",
+    "Outcomes",
+    "PairedDifference",
     "PhonemeErrorRate",
     "Phonemes",
     "Processor",
@@ -45,12 +51,15 @@ __all__ = [
     "Task",
     "TaskSettings",
     "TaskSpec",
+    "TrialOutcomes",
     "Verification",
     "WordErrorRate",
     "bootstrap",
     "bootstrap_interval",
     "bootstrap_ratio",
     "classification_metrics",
+    "outcomes_from_data",
+    "paired_difference",
     "register_task",
     "task_class",
 ]

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from transformers import AutoModelForAudioClassification, EvalPrediction, PreTrainedModel
 from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import DataError
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.heads import (
     Head,
     LabelledHead,
@@ -30,7 +32,7 @@ from prune_ssl.tasks.heads import (
     wrong_kind,
 )
 from prune_ssl.tasks.intervals import bootstrap_interval
-from prune_ssl.tasks.metrics import Accuracy
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 
@@ -151,8 +153,17 @@ class Classification(Task):
             raise DataError(f"label {target!r} is not one of {', '.join(map(repr, self.labels))}") from error
 
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
-        """Return `classification_metrics`: the accuracy with its 95% bootstrap interval."""
-        return classification_metrics
+        """Return a function that gives the accuracy with its 95% bootstrap interval, over speakers if known.
+
+        The metrics are those of `classification_metrics`, and the number of speakers if they were drawn.
+        """
+
+        def measured(prediction: EvalPrediction) -> tuple[dict[str, float], Outcomes]:
+            right = hits(prediction)
+            outcomes = Outcomes.on(clips, "accuracy", right)
+            return {**outcomes.metrics(), "clips": float(len(right))}, outcomes
+
+        return ClipJudge(measured)
 
 
 def require_distinct(labels: Sequence[str], task: str) -> None:
@@ -171,7 +182,7 @@ def has_classifier(model: PreTrainedModel) -> bool:
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Return the accuracy of logits (B, K) against class indices (B,), with a 95% bootstrap interval.
+    """Return the accuracy of logits (B, K) against class indices (B,), with a 95% interval over clips.
 
     Returns:
         `accuracy`, `accuracy_low`, `accuracy_high` (0 to 1), and the number of `clips`.
@@ -183,6 +194,22 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     >>> classification_metrics(EvalPrediction(logits, labels))["accuracy"]
     1.0
     """
+    right = hits(prediction)
+    low, high = bootstrap_interval(right)
+    return {
+        "accuracy": float(right.mean()),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "clips": float(len(right)),
+    }
+
+
+def hits(prediction: EvalPrediction) -> npt.NDArray[np.bool_]:
+    """Return whether the greatest of each clip's logits (B, K) is that of its class index, (B,).
+
+    Raises:
+        DataError: there are no predictions, or not as many as labels.
+    """
     # Other outputs (hidden states, attentions) follow the logits.
     outputs = prediction.predictions
     logits = np.asarray(outputs[0] if isinstance(outputs, (tuple, list)) else outputs)
@@ -192,7 +219,4 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
             f"classification_metrics: logits {logits.shape} and labels {references.shape} "
             "given, (B, K) and (B,) wanted"
         )
-    predictions = logits.argmax(axis=-1)
-    result: dict[str, float] = Accuracy().compute(predictions=predictions, references=references)
-    low, high = bootstrap_interval(predictions == references)
-    return {**result, "accuracy_low": low, "accuracy_high": high, "clips": float(len(references))}
+    return np.asarray(logits.argmax(axis=-1) == references)

@@ -5,7 +5,7 @@ Letters: B clips, T frames, V tokens. Graves et al., Connectionist Temporal Clas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing_extensions import Self
 from prune_ssl.data import Clip, SpeechFolder
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.tasks.beam import BeamDecoder
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.frames import frame_counts
 from prune_ssl.tasks.heads import (
     Head,
@@ -35,8 +36,8 @@ from prune_ssl.tasks.heads import (
     with_fresh_head,
     wrong_kind,
 )
-from prune_ssl.tasks.intervals import bootstrap_ratio
-from prune_ssl.tasks.metrics import edit_counts
+from prune_ssl.tasks.metrics import EditCounts, edit_counts
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Array, Judge, Processor, Task, TaskSettings, TaskSpec
 from prune_ssl.tasks.tokenizers import (
     CASES,
@@ -270,33 +271,38 @@ class Recognition(Task):
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """Return a function that gives the error rates, and the 95% bootstrap interval of the main one.
 
+        The interval is over speakers if they are known.
         Only the frames of the clips themselves are decoded, not those of padding. The references are the
         clips' own texts, with characters that the tokenizer lacks. The rates of beam search end in `_lm`.
         """
         frames = frame_counts(clips, model)
         references = [self.written(clip.target) for clip in clips]
 
-        def rates(prediction: EvalPrediction) -> dict[str, float]:
+        def outcomes_of(counts: Mapping[str, EditCounts]) -> Outcomes:
+            main = counts[self.spec.metric]
+            return Outcomes.on(clips, self.spec.metric, main.errors, main.lengths)
+
+        def measured(prediction: EvalPrediction) -> tuple[dict[str, float], Outcomes]:
             found = np.asarray(self.slim(prediction.predictions, None))
             if len(found) != len(references):
                 raise DataError(f"ctc: {len(found)} predictions for {len(references)} clips")
             # The frames after a clip's own are padding: of its batch, and of the Trainer between batches.
             rows = [row[:count] for row, count in zip(found, frames, strict=True)]
             likeliest = (row.argmax(-1) if row.ndim == 2 else row for row in rows)
-            judged = self._rates([self.decode(row) for row in likeliest], references)
+            counts = self._counts([self.decode(row) for row in likeliest], references)
+            outcomes = outcomes_of(counts)
+            judged = {key: count.rate for key, count in counts.items()} | outcomes.metrics()
             if self.beam is not None:
-                judged |= self._rates([self.beam.decode(row) for row in rows], references, "_lm")
-            return judged | {"clips": float(len(references))}
+                counts = self._counts([self.beam.decode(row) for row in rows], references)
+                judged |= {f"{key}_lm": count.rate for key, count in counts.items()}
+                judged |= outcomes_of(counts).metrics("_lm")
+            return judged | {"clips": float(len(references))}, outcomes
 
-        return rates
+        return ClipJudge(measured)
 
-    def _rates(self, texts: Sequence[str], references: Sequence[str], suffix: str = "") -> dict[str, float]:
-        """Return the error rates and the interval of the main one. The suffix names the way of decoding."""
-        counts = {key: edit_counts(texts, references, unit) for key, unit in self.rates.items()}
-        main = counts[self.spec.metric]
-        low, high = bootstrap_ratio(main.errors, main.lengths)
-        named = {f"{key}{suffix}": count.rate for key, count in counts.items()}
-        return named | {f"{self.spec.metric}{suffix}_low": low, f"{self.spec.metric}{suffix}_high": high}
+    def _counts(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, EditCounts]:
+        """Return the edits of each clip by the name of the rate."""
+        return {key: edit_counts(texts, references, unit) for key, unit in self.rates.items()}
 
     def slim(self, outputs: Array | tuple[Array, ...] | list[Array], labels: object) -> Array:
         """Return the best token of each frame (B, T), from logits (B, T, V) or from such tokens.

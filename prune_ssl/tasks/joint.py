@@ -22,6 +22,7 @@ from typing_extensions import Self
 from prune_ssl.data import SLOT_MARK, Clip, SpeechFolder, Trial, find_trials
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.models.xvector import XVECTOR_FIELDS
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.heads import (
     Head,
     labels_in_order,
@@ -29,7 +30,7 @@ from prune_ssl.tasks.heads import (
     replace_last_layer_,
     require_head,
 )
-from prune_ssl.tasks.intervals import bootstrap_interval
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.task import Judge, TaskSettings, TaskSpec
 from prune_ssl.tasks.verification import (
@@ -182,9 +183,9 @@ class Joint(Slots):
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """Return a function that gives `accuracy` (all labels but the speaker), `eer` and `min_dcf`.
 
-        `accuracy` and `eer` have 95% bootstrap intervals. A clip without any label does not count for the
-        accuracy. A clip without a speaker is in no trial unless the trial list has it. `clips` counts the
-        clips with a label.
+        `accuracy` and `eer` have 95% bootstrap intervals, over speakers if they are known. A clip without any
+        label does not count for the accuracy. A clip without a speaker is in no trial unless the trial list
+        has it. `clips` counts the clips with a label.
 
         Raises:
             DataError: no clip has a label, or one of the two kinds of trials is missing.
@@ -198,7 +199,7 @@ class Joint(Slots):
         if not labelled:
             raise DataError(f"joint: none of these {len(clips)} clips has a label of {', '.join(parts)}.")
 
-        def judged(prediction: EvalPrediction) -> dict[str, float]:
+        def measured(prediction: EvalPrediction) -> tuple[dict[str, float], Outcomes]:
             logits = np.asarray(self.slim(prediction.predictions, None))
             right = np.ones(len(labelled), dtype=bool)
             for column, part in parts.items():
@@ -207,11 +208,11 @@ class Joint(Slots):
                     not targets[row][column] or self.labels[index] == f"{column}={targets[row][column]}"
                     for index, row in zip(best, labelled, strict=True)
                 ]
-            low, high = bootstrap_interval(right)
-            found = {"accuracy": float(right.mean()), "accuracy_low": low, "accuracy_high": high}
-            return {**found, **rates(centred(logits[rows, speakers])), "clips": float(len(labelled))}
+            outcomes = Outcomes.on([clips[row] for row in labelled], "accuracy", right)
+            found = outcomes.metrics() | rates(centred(logits[rows, speakers]))[0]
+            return found | {"clips": float(len(labelled))}, outcomes
 
-        return judged
+        return ClipJudge(measured)
 
     def _values(self, clip: Clip) -> dict[str, str]:
         """Return a clip's value of each column, or "" if it has none."""

@@ -20,9 +20,10 @@ from typing_extensions import Self
 from prune_ssl.data import IGNORED, SLOT_MARK, Clip, SpeechFolder
 from prune_ssl.errors import DataError
 from prune_ssl.tasks.classification import ClassificationHead, has_classifier, require_distinct
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.heads import Head, labels_in_order, labels_of, require_head
-from prune_ssl.tasks.intervals import bootstrap_interval, bootstrap_ratio
 from prune_ssl.tasks.metrics import slot_counts
+from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.task import Judge, Task, TaskSettings, TaskSpec
 
 
@@ -174,7 +175,8 @@ class Slots(Task):
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """Return a function that gives `f1`, `accuracy` (all slots right) and the accuracy of each slot.
 
-        The first two have 95% bootstrap intervals: `f1_low`, `f1_high`, `accuracy_low`, `accuracy_high`.
+        The first two have 95% bootstrap intervals: `f1_low`, `f1_high`, `accuracy_low`, `accuracy_high`, and
+        `f1_speakers`, `accuracy_speakers` if speakers were drawn.
         """
         parts = self.segments
         references = [
@@ -182,21 +184,16 @@ class Slots(Task):
             for clip in clips
         ]
 
-        def rates(prediction: EvalPrediction) -> dict[str, float]:
+        def measured(prediction: EvalPrediction) -> tuple[dict[str, float], Outcomes]:
             logits = np.asarray(self.slim(prediction.predictions, None))
             best = [part.start + logits[:, part].argmax(-1) for part in parts.values()]
             predictions = [[self.labels[index] for index in row] for row in np.stack(best, axis=1)]
             right, given = slot_counts(predictions, references)
-            low, high = bootstrap_ratio(2 * right, given)
+            outcomes = Outcomes.on(clips, "f1", 2 * right, given)
             whole = [found == wanted for found, wanted in zip(predictions, references, strict=True)]
-            whole_low, whole_high = bootstrap_interval(whole)
-            return {
-                "f1": float(2 * right.sum() / given.sum()),
-                "f1_low": low,
-                "f1_high": high,
-                "accuracy": float(np.mean(whole)),
-                "accuracy_low": whole_low,
-                "accuracy_high": whole_high,
+            found = {
+                **outcomes.metrics(),
+                **Outcomes.on(clips, "accuracy", whole).metrics(),
                 **{
                     f"{slot}_accuracy": float(
                         np.mean([f[index] == w[index] for f, w in zip(predictions, references, strict=True)])
@@ -205,8 +202,9 @@ class Slots(Task):
                 },
                 "clips": float(len(references)),
             }
+            return found, outcomes
 
-        return rates
+        return ClipJudge(measured)
 
 
 def slots_of(model: PreTrainedModel) -> Slots | None:

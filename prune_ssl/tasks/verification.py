@@ -13,12 +13,13 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 from torch import nn
-from transformers import AutoModelForAudioXVector, PreTrainedModel
+from transformers import AutoModelForAudioXVector, EvalPrediction, PreTrainedModel
 from typing_extensions import Self
 
 from prune_ssl.data import Clip, SpeechFolder, Trial, all_pairs, find_trials
 from prune_ssl.data.files import is_file
 from prune_ssl.errors import DataError
+from prune_ssl.tasks.differences import ClipJudge
 from prune_ssl.tasks.frames import frame_counts, shortest_in_training
 from prune_ssl.tasks.heads import (
     Head,
@@ -32,13 +33,9 @@ from prune_ssl.tasks.heads import (
     with_fresh_head,
     wrong_kind,
 )
-from prune_ssl.tasks.intervals import bootstrap
-from prune_ssl.tasks.metrics import EqualErrorRate, MinDetectionCost
 from prune_ssl.tasks.task import Array, Judge, Task, TaskSettings, TaskSpec
-from prune_ssl.tasks.verification_metrics import equal_error_rate
-
-RESAMPLES = 1_000
-"""Bootstrap draws of the EER: few, because each sorts all trials, and VoxCeleb's lists have over 10,000."""
+from prune_ssl.tasks.trial_outcomes import MOST_KEPT, ScoredTrials, TrialOutcomes
+from prune_ssl.tasks.verification_metrics import min_detection_cost
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,12 @@ class Verification(Task):
     def judge(self, clips: Sequence[Clip], model: PreTrainedModel) -> Judge:
         """Return a function that gives `eer` with its 95% bootstrap interval, `min_dcf` and `trials`."""
         rates = trial_rates(clips, trials_of(clips, self.trials))
-        return lambda prediction: rates(np.asarray(self.slim(prediction.predictions, None)))
+
+        def measured(prediction: EvalPrediction) -> tuple[dict[str, float], TrialOutcomes | None]:
+            found, outcomes = rates(np.asarray(self.slim(prediction.predictions, None)))
+            return found, outcomes if found["trials"] <= MOST_KEPT else None
+
+        return ClipJudge(measured)
 
     def slim(self, outputs: Array | tuple[Array, ...] | list[Array], labels: object) -> Array:
         """Return the embeddings (B, E), which follow the logits."""
@@ -336,33 +338,21 @@ def _unused_trials(folder: SpeechFolder, trials: Sequence[Trial]) -> Iterator[st
 
 def trial_rates(
     clips: Sequence[Clip], trials: Sequence[Trial]
-) -> Callable[[npt.NDArray[np.floating]], dict[str, float]]:
+) -> Callable[[npt.NDArray[np.floating]], tuple[dict[str, float], TrialOutcomes]]:
     """Return a function from the embeddings (B, E) of these clips, in this order, to EER and minDCF.
 
-    The bootstrap interval of the EER draws first clips together with all their trials, because the trials of
-    a clip are not independent. The set of speakers stays the same.
+    The EER has a bootstrap interval (`TrialOutcomes`). The function also returns the outcomes of the trials.
     """
-    rows = {clip.path: index for index, clip in enumerate(clips)}
-    pairs = np.asarray([(rows[trial.first], rows[trial.second]) for trial in trials])
-    same = np.asarray([trial.same for trial in trials]).astype(np.int64)
-    groups = [np.flatnonzero(pairs[:, 0] == first) for first in np.unique(pairs[:, 0])]
+    scored = ScoredTrials(clips, trials)
 
-    def rates(embeddings: npt.NDArray[np.floating]) -> dict[str, float]:
-        scores = cosines(embeddings, pairs)
-        found = {"predictions": scores, "references": same}
-
-        def drawn_rate(drawn: npt.NDArray[np.int64]) -> float:
-            chosen = np.concatenate([groups[index] for index in drawn])
-            mixed = 0 < same[chosen].sum() < len(chosen)
-            return equal_error_rate(scores[chosen], same[chosen]) if mixed else float("nan")
-
-        low, high = bootstrap(drawn_rate, len(groups), resamples=RESAMPLES)
-        return {
-            **EqualErrorRate().compute(**found),
-            "eer_low": low,
-            "eer_high": high,
-            **MinDetectionCost().compute(**found),
+    def rates(embeddings: npt.NDArray[np.floating]) -> tuple[dict[str, float], TrialOutcomes]:
+        scores = cosines(embeddings, scored.pairs)
+        outcomes = scored.outcomes(scores)
+        found = {
+            **outcomes.metrics(),
+            "min_dcf": min_detection_cost(scores, scored.same),
             "trials": float(len(trials)),
         }
+        return found, outcomes
 
     return rates

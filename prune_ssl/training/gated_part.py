@@ -118,14 +118,12 @@ class GatedPart(Part):
         self.gates.hold(None)
 
     def save(self, folder: Path) -> None:
-        """Write gates, multipliers, where the schedule stands, results and history."""
-        record = self.record
-        save_gates(folder, self.gates, {"results": record.results, "history": record.history})
+        """Write gates, multipliers, where the schedule stands, and the record."""
+        save_gates(folder, self.gates, self.record.progress())
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
-        progress = load_gates(folder, self.gates)
-        self.record.results, self.record.history = progress["results"], progress["history"]
+        self.record.take(load_gates(folder, self.gates))
 
 
 class _AfterStep(TrainerCallback):

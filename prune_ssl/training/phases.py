@@ -126,7 +126,7 @@ def evaluate_dense(run: PruningRun) -> None:
     """Note the metrics of the dense model, unless they are known or there is nothing to judge by."""
     if run.trainer.eval_dataset is not None and "dense" not in run.record.results:
         run.gates.hold({})
-        run.record.results["dense"] = run.trainer.evaluate(metric_key_prefix="dense")
+        run.record.judge(run.trainer, "dense")
         run.gates.hold(None)
 
 
@@ -192,12 +192,12 @@ def recover(run: PruningRun, model: nn.Module, steps: int | None = None) -> nn.M
     recovery = later_trainer(run, model, steps, RECOVERY, rate)
     recovery.phase += trainer.phase.removeprefix(PRUNING)
     if trainer.eval_dataset is not None and "cut" not in record.results:
-        record.results["cut"] = recovery.evaluate(metric_key_prefix="cut")
+        record.judge(recovery, "cut")
     if recovery.args.max_steps > 0:
         recovery.train(resume_from_checkpoint=bool(run.resuming))
         record.note_losses(recovery.state.log_history, "recovery")
         if trainer.eval_dataset is not None:
-            record.results["recovered"] = recovery.evaluate(metric_key_prefix="recovered")
+            record.judge(recovery, "recovered")
     trainer.detach_parts()
     return trained_model(recovery)
 
@@ -215,6 +215,7 @@ def finalize_one(run: PruningRun) -> Iterator[Finished]:
         run.gates.limits,
         record.history,
         warnings=tuple(record.warnings),
+        outcomes=record.outcomes,
     )
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
+from transformers import Trainer
 
 from prune_ssl.gating import Plan
 from prune_ssl.selection import Limit
+from prune_ssl.tasks import ClipJudge
 
 PRUNING = "pruning"
 """The phase of gate training, in histories."""
@@ -18,6 +20,8 @@ Entry = dict[str, Any]
 kind."""
 Results = dict[str, dict[str, float]]
 """Metrics of the evaluations: "dense" (before), "cut" (right after the cut), "recovered"."""
+OutcomesByStage = dict[str, dict[str, str]]
+"""The outcomes on each clip of the same evaluations, as `to_data` of `prune_ssl.tasks.Outcomes` gives."""
 
 
 @dataclass
@@ -29,10 +33,36 @@ class PruningRecord:
     latency_share: float = 1.0
     """Part of the latency that the cut left, as measured (1: no latency budget)."""
     results: Results = field(default_factory=dict)
+    outcomes: OutcomesByStage = field(default_factory=dict)
+    """The outcomes on each clip, if the task keeps them."""
     history: list[Entry] = field(default_factory=list)
     """One entry per logging step."""
     warnings: list[str] = field(default_factory=list)
     """What makes it doubtful that the gates learned what was meant, a line each."""
+
+    def judge(self, trainer: Trainer, stage: str) -> None:
+        """Evaluate a trainer's model, and note its metrics and its outcomes as those of a stage."""
+        judge = trainer.compute_metrics
+        if isinstance(judge, ClipJudge):
+            judge.outcomes = None
+        self.results[stage] = trainer.evaluate(metric_key_prefix=stage)
+        self.outcomes.pop(stage, None)
+        if isinstance(judge, ClipJudge) and judge.outcomes is not None:
+            self.outcomes[stage] = judge.outcomes.to_data()
+
+    def progress(self) -> Progress:
+        """Return what a checkpoint keeps of the record, as JSON."""
+        return {"results": self.results, "outcomes": self.outcomes, "history": self.history}
+
+    def take(self, progress: Progress) -> None:
+        """Go on from the record of a checkpoint. Those of earlier versions have no outcomes."""
+        self.results, self.history = progress["results"], progress["history"]
+        self.outcomes = progress.get("outcomes", {})
+
+    def take_dense(self, other: "PruningRecord") -> None:
+        """Take over what another record knows of the dense model, so that it is not judged again."""
+        self.results |= {stage: found for stage, found in other.results.items() if stage == "dense"}
+        self.outcomes |= {stage: found for stage, found in other.outcomes.items() if stage == "dense"}
 
     def note_losses(self, log: Iterable[Mapping[str, float]], phase: str, before: int = 0) -> None:
         """Add the losses of another trainer's log, `before` steps into a phase, to the history."""
@@ -75,6 +105,8 @@ class Finished:
     """True for the last model of the run."""
     warnings: tuple[str, ...] = ()
     """What makes it doubtful that the gates learned what was meant."""
+    outcomes: OutcomesByStage = field(default_factory=dict)
+    """The outcomes on each clip, if the task keeps them."""
     schedule: Mapping[str, str] = field(default_factory=dict)
     """The schedule of the trainings that led to it, in a few words each."""
 

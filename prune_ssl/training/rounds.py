@@ -89,8 +89,7 @@ def _save_cut(run: PruningRun, path: Path, made: Cut, index: int) -> None:
     if not run.writes:
         return
     learned = None if run.distiller is None else run.distiller.learned
-    progress = {"round": index, "results": run.record.results, "history": run.record.history}
-    save_cut(path, made, learned, progress)
+    save_cut(path, made, learned, {"round": index, **run.record.progress()})
 
 
 def _load_saved_cut(run: PruningRun, path: Path) -> tuple[Cut, int]:
@@ -100,7 +99,7 @@ def _load_saved_cut(run: PruningRun, path: Path) -> tuple[Cut, int]:
     with naming_damage(path):
         model = resize(run.model, run.graph, keep, inplace=True)
         model.load_state_dict(weights)
-        run.record.results, run.record.history = progress["results"], progress["history"]
+        run.record.take(progress)
         return Cut(model, keep), progress["round"]
 
 
@@ -110,7 +109,7 @@ def _train(run: PruningRun, made: Cut, steps: list[int], index: int, resume: boo
         run.distiller.attach(made.model)
     later = phases.later_trainer(run, made.model, steps[index], _name(index), run.learning_rate(made.keep))
     if index == len(steps) - 1 and run.trainer.eval_dataset is not None:
-        run.record.results["cut"] = later.evaluate(metric_key_prefix="cut")
+        run.record.judge(later, "cut")
     later.train(resume_from_checkpoint=resume)
     run.record.note_losses(later.state.log_history, "pruning", sum(steps[:index]))
     return Cut(phases.trained_model(later), made.keep)

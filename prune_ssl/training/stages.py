@@ -120,6 +120,7 @@ def finalize_stages(
             history + recovery,
             last,
             tuple(record.warnings),
+            record.outcomes,
         )
         if goes_on is not None:
             run = train_stage(goes_on, number + 1, latency_share)

@@ -203,6 +203,7 @@ class PruningTrainer(DistillationTrainer):
         for each in made:
             record = self.run.record
             record.plan, record.results, record.history = each.plan, each.results, each.history
+            record.outcomes = each.outcomes
             if each.last:
                 self.model = self.model_wrapped = each.model
                 self._finished = each
@@ -251,7 +252,7 @@ class PruningTrainer(DistillationTrainer):
             **first.handed_on(),
         )
         trainer.phase, trainer.starts_easy = f"{PRUNING}-{number}", False
-        trainer.results.update({name: found for name, found in self.results.items() if name == "dense"})
+        trainer.run.record.take_dense(self.run.record)
         trainer.train(resume_from_checkpoint=bool(first.resuming))
         return trainer.run
 

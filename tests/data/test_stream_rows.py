@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from prune_ssl.data import StreamConfig, StreamedClips, read_stream
-from prune_ssl.data.stream_rows import audio_of, target_of
+from prune_ssl.data.stream_rows import audio_of, speaker_of, target_of
 from prune_ssl.errors import DataError
 from tests.support.streams import both_splits, encoded, parquet, tone
 
@@ -103,6 +103,12 @@ def test_data_of_the_hub_may_not_name_files_of_this_machine(
     with pytest.raises(DataError, match=r"file of this machine|not a file of the data set"):
         audio_of(path.format(secret=secret), "someone/corpus", None)
     assert len(audio_of(str(secret), str(tmp_path / "here"), None)) == len(tone(0))  # one's own list of paths
+
+
+def test_speakers_are_text_numbers_or_nothing() -> None:
+    names = {"speaker": ["ann", "bob"].__getitem__}
+    rows = [{"speaker": 1}, {"speaker": -1}, {"speaker": None, "speaker_id": 19}, {"text": "no"}]
+    assert [speaker_of(row, names) for row in rows] == ["bob", None, "19", None]
 
 
 def test_targets_are_text_numbers_or_nothing() -> None:

@@ -4,7 +4,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prune_ssl.reporting.pareto import SweepPoint, _ticks, front, pareto_csv, pareto_html, pareto_svg
+from prune_ssl.reporting.pareto import _ticks, front, pareto_csv, pareto_html, pareto_svg
+from prune_ssl.reporting.sweep_point import SweepPoint
 
 
 def point(value, macs, metric="accuracy", **more):

@@ -6,9 +6,10 @@ import torch
 from transformers import TrainerCallback
 
 from prune_ssl import PruningConfig, PruningTrainer
+from prune_ssl.tasks import ClipJudge
 from prune_ssl.training import phases
 from tests.support.models import tiny_model
-from tests.support.training import Jittered, Tones, arguments
+from tests.support.training import Jittered, Tones, arguments, judged
 
 STEPS = 12
 
@@ -53,6 +54,7 @@ def make(folder, pruning=PRUNING, **more):
         pruning=pruning,
         train_dataset=Jittered(16),
         eval_dataset=Tones(4),
+        compute_metrics=ClipJudge(judged),
     )
 
 

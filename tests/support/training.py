@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
 from prune_ssl import DistillationTrainer, PruningConfig, PruningTrainer
+from prune_ssl.tasks import ClipJudge, Outcomes
 from tests.support.models import tiny_model
 
 
@@ -62,6 +63,11 @@ def arguments(folder, **more):
     return TrainingArguments(**(settings | more))
 
 
+def judged(prediction):
+    hits = np.asarray(prediction.predictions).argmax(-1) == prediction.label_ids
+    return {"accuracy": float(hits.mean())}, Outcomes("accuracy", tuple(hits.astype(int).tolist()))
+
+
 def make_trainer(folder, model=None, pruning=None, **more):
     return PruningTrainer(
         model=model or tiny_model(num_labels=2),
@@ -69,9 +75,7 @@ def make_trainer(folder, model=None, pruning=None, **more):
         pruning=pruning or PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, recovery=0.5),
         train_dataset=Tones(16),
         eval_dataset=Tones(6),
-        compute_metrics=lambda p: {
-            "accuracy": float((np.asarray(p.predictions).argmax(-1) == p.label_ids).mean())
-        },
+        compute_metrics=ClipJudge(judged),
     )
 
 

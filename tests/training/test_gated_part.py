@@ -1,5 +1,7 @@
 """GatedPart: gates as a part of a trainer: groups, constant rates, history, and what a checkpoint holds."""
 
+import json
+
 import pytest
 import torch
 from torch.optim import Adam
@@ -8,6 +10,8 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from prune_ssl import Plan, PruningConfig, attach_gates, trace
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.gating.hard_concrete import CLAMP
+from prune_ssl.tasks import Outcomes
+from prune_ssl.training.checkpoints import PROGRESS_FILE
 from prune_ssl.training.gated_part import GatedPart
 from prune_ssl.training.record import PruningRecord
 from tests.support.models import tiny_model
@@ -140,16 +144,24 @@ def test_a_checkpoint_holds_gates_results_and_history(part, tmp_path):
     with torch.no_grad():
         part.gates.log_alpha.uniform_(-1, 1)
     part.record.results["dense"] = {"dense_accuracy": 0.5}
+    part.record.outcomes["dense"] = outcomes = Outcomes("accuracy", (0, 1)).to_data()
     part.log({"loss": 1.0}, 2)
     part.save(tmp_path)
     wanted = part.gates.log_alpha.detach().clone()
     history = part.record.history
     with torch.no_grad():
         part.gates.log_alpha.zero_()
-    part.record.results, part.record.history = {}, []
+    part.record.results, part.record.history, part.record.outcomes = {}, [], {}
     part.load(tmp_path)
     assert torch.equal(part.gates.log_alpha, wanted)
     assert part.record.results == {"dense": {"dense_accuracy": 0.5}}
+    assert part.record.outcomes == {"dense": outcomes}
     assert part.record.history == history
+    path = tmp_path / PROGRESS_FILE
+    said = json.loads(path.read_text())
+    del said["outcomes"]
+    path.write_text(json.dumps(said))  # as versions wrote it that kept no outcomes
+    part.load(tmp_path)
+    assert part.record.outcomes == {}
     with pytest.raises(PruneError, match="holds no gates"):
         part.load(tmp_path / "elsewhere")

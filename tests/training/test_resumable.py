@@ -34,7 +34,8 @@ def whole(tmp_path_factory):
     """The run that nothing interrupts, with its history."""
     trainer = make(tmp_path_factory.mktemp("whole"))
     small, plan = finish(trainer)
-    return checksum(small), plan, trainer.history, trainer.results
+    assert set(trainer.run.record.outcomes) == {"dense", "cut", "recovered"}
+    return checksum(small), plan, trainer.history, trainer.results, trainer.run.record.outcomes
 
 
 def test_what_is_compared_depends_on_the_random_state(whole, tmp_path):
@@ -56,6 +57,7 @@ def test_gate_training_resumes_to_the_same_keep_and_weights(whole, tmp_path, ste
     assert checksum(small) == whole[0]
     assert [entry["step"] for entry in again.history] == [entry["step"] for entry in whole[2]]
     assert again.results["dense"].keys() == whole[3]["dense"].keys()
+    assert again.run.record.outcomes == whole[4]
     assert hidden(tmp_path) == []
 
 
@@ -84,7 +86,8 @@ def whole_by_cuts(tmp_path_factory):
         if method not in found:
             trainer = make(tmp_path_factory.mktemp(method), CONFIGS[method])
             small, plan = finish(trainer)
-            found[method] = checksum(small), plan, trainer.history, trainer.results.keys()
+            record = trainer.run.record
+            found[method] = checksum(small), plan, trainer.history, record.results.keys(), record.outcomes
         return found[method]
 
     return run
@@ -111,7 +114,10 @@ def test_rounds_resume_to_the_same_keep_and_weights(
             finish(make(tmp_path, CONFIGS[method]))
     again = make(tmp_path, CONFIGS[method])
     small, plan = finish(again, resume=True)
-    assert (checksum(small), plan, again.history, again.results.keys()) == whole_by_cuts(method)
+    record = again.run.record
+    found = checksum(small), plan, again.history, again.results.keys(), record.outcomes
+    assert found == whole_by_cuts(method)
+    assert record.outcomes.keys() == {"dense", "cut", "recovered"}
     assert hidden(tmp_path) == []
 
 
