@@ -37,6 +37,7 @@ def schedule_of(trainer: PruningTrainer) -> dict[str, str]:
         found |= {
             "target": f"falls over the first {lagrangian.warmup:.0%} of the gate steps ({config.schedule})",
             "gate learning rate": f"{lagrangian.learning_rate:.3g}",
+            "gate start": trainer.run.gate_start,
             "initial keep": f"{initial_keep(lagrangian):.3g}",
         }
     return found | last
