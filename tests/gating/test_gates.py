@@ -80,11 +80,11 @@ def test_gates_that_start_in_an_order_keep_it_whenever_steps_are_planned():
         gates.plan_steps(steps)
         start = gates.log_alpha.detach()
         assert torch.equal(start, gates.first())
-        assert float(start.abs().max()) <= hard_concrete.CLAMP
+        assert float(start.abs().max()) <= hard_concrete.CLAMP + 1e-6
         assert gates.lagrangian.start == gates.expected().tolist()
         for name, span in gates.spans.items():
             found = start[span]
-            assert torch.equal(found.argsort(stable=True), scores[name].argsort(stable=True))
+            assert bool((found[scores[name].argsort()].diff() >= 0).all())
             if gates.groups[name].size > 1:
                 assert float(found.max() - found.min()) > 2
 
