@@ -21,6 +21,9 @@ from prune_ssl.selection import (
 )
 from prune_ssl.tracing import PruningGraph
 
+EQUAL = "equal"
+"""The `gate_start` of gates that all start alike."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PruningConfig:
@@ -58,6 +61,9 @@ class PruningConfig:
     """The shape in which the target falls."""
     gate_learning_rate: float | None = None
     """Learning rate of the gates' log_alpha; None: it follows from the number of steps."""
+    gate_start: str | None = None
+    """The criterion in whose order the gates of each group start, or `equal`: all start alike. None: `taylor`
+    with preset `tuned`, if the model has a loss of its own on its batches; else `equal`."""
     initial_keep: float | None = None
     """Probability that a gate is open at the start; None: it follows from the number of steps."""
     recovery: float = 1.0
@@ -79,6 +85,8 @@ class PruningConfig:
         if self.milestones and self.method != "gates":
             raise BudgetError(f"milestones: method {self.method!r} has none; they need method 'gates'.")
         _check_choice("schedule", self.schedule, tuple(SHAPES))
+        if self.gate_start is not None:
+            _check_choice("gate_start", self.gate_start, (EQUAL, *CRITERIA))
         _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "kinds", tuple(self.kinds))
         check_kinds(self.kinds)

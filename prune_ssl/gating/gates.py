@@ -1,6 +1,7 @@
 """Gates: masks over the units of a model that are learned under a budget and become a plan."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ class Gates(UnitGates):
         self.lagrangian = Lagrangian(config, bounds, len(self.log_alpha))
         self.watch = self.lagrangian.pull.note
         self._at_last_penalty: torch.Tensor | None = None
+        self._order = torch.zeros(len(self.log_alpha))
         if config.steps is not None:
             self.plan_steps(config.steps)
 
@@ -55,10 +57,34 @@ class Gates(UnitGates):
         """Fix the number of training steps, from which initial gates, learning rates and targets follow."""
         self.lagrangian.steps, self.learned = steps, Learning()
         with torch.no_grad():
-            self.log_alpha.fill_(hard_concrete.log_alpha_for(initial_keep(self.lagrangian)))
+            self.log_alpha.copy_(self.first())
             self.multipliers[:, 0] = 0
             self.multipliers[:, 1] = schedule.INITIAL_LAMBDA_2
             self.lagrangian.start = [float(value) for value in self.expected()]
+
+    def first(self) -> torch.Tensor:
+        """Return log_alpha of every unit at the first step, (units,)."""
+        middle = hard_concrete.log_alpha_for(initial_keep(self.lagrangian))
+        start = middle + schedule.ORDER_SPREAD * self._order
+        return start.clamp(-hard_concrete.CLAMP, hard_concrete.CLAMP).to(self.log_alpha)
+
+    def start_in_order(self, scores: Mapping[str, torch.Tensor]) -> None:
+        """Let the gates of each group start in the order of scores; call it before training.
+
+        Gates that start alike close together: no unit of a group is worth more than the others until most of
+        them are closed, and closed gates get no gradient. In an order the best units of each group stay open,
+        and the task decides how many.
+
+        Args:
+            scores: group -> (units,), such as those of `score_units`; higher means that the gate starts more
+                open. Only the order within a group counts.
+        """
+        for name, span in self.spans.items():
+            ranks = scores[name].argsort(stable=True).argsort(stable=True).float()
+            if len(ranks) > 1:
+                self._order[span] = 2 * ranks.cpu() / (len(ranks) - 1) - 1
+        if self.lagrangian.steps:
+            self.plan_steps(self.lagrangian.steps)
 
     def parameter_groups(self, learning_rate: float | None = None) -> list[dict[str, Any]]:
         """Return optimiser groups without weight decay: the gates, and the multipliers of `penalty`.
@@ -187,7 +213,7 @@ class Gates(UnitGates):
             GatingError: the gates have learned nothing, so that no cut can follow from them.
         """
         if not untrained:
-            require_learned(self, self.lagrangian)
+            require_learned(self, self.lagrangian, self.first())
             for doubt in doubts(self, self.lagrangian):
                 warnings.warn(f"{doubt}.", PruneWarning, stacklevel=2)
         return project(self, self.lagrangian)

@@ -32,14 +32,18 @@ def project(gates: UnitGates, lagrangian: Lagrangian) -> Plan:
 
 
 @torch.no_grad()
-def require_learned(gates: UnitGates, lagrangian: Lagrangian) -> None:
+def require_learned(gates: UnitGates, lagrangian: Lagrangian, first: torch.Tensor) -> None:
     """Refuse gates that cannot have learned which units to cut.
+
+    Args:
+        gates: the gates.
+        lagrangian: their Lagrangian.
+        first: log_alpha of every unit at the first step, (units,).
 
     Raises:
         GatingError: the gates cannot have learned it; the message gives the reason and the remedy.
     """
-    start = hard_concrete.log_alpha_for(initial_keep(lagrangian))
-    moved = bool((gates.log_alpha - start).abs().max() > 1e-6) if len(gates.log_alpha) else True
+    moved = bool((gates.log_alpha - first).abs().max() > 1e-6) if len(gates.log_alpha) else True
     gates.learned.require(moved, lagrangian.steps)
 
 

@@ -63,6 +63,10 @@ def learning_rate_factor(kept: float) -> float:
     return 1 / math.sqrt(kept)
 
 
+ORDER_SPREAD = 2.0
+"""How far log_alpha of the first and of the last unit of a group start from the middle of the group."""
+
+
 def _length(steps: int) -> float:
     """Place a number of steps between short (0) and long runs (1), by its logarithm."""
     position = math.log(steps / SHORT_RUN) / math.log(LONG_RUN / SHORT_RUN)

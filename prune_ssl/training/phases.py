@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainingArguments
 from prune_ssl.distillation import Distiller
 from prune_ssl.errors import GatingError, PruneWarning
 from prune_ssl.gating import Gates, PruningConfig, doubts, project, require_learned
+from prune_ssl.gating.config import EQUAL
 from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize, to_stock
 from prune_ssl.selection import Budget
@@ -55,6 +56,8 @@ class PruningRun:
     record: PruningRecord
     resuming: str | bool | None = None
     """What `train` was given as `resume_from_checkpoint`."""
+    gate_start: str = EQUAL
+    """The criterion in whose order the gates started."""
     warned_of_loss: bool = False
 
     @property
@@ -235,7 +238,7 @@ def _require_learned(run: PruningRun) -> None:
             "finalize() before train(): the gates have learned nothing. Call train() first; to cut "
             "without training, use PruningConfig(method='one_shot') or prune_ssl.select."
         )
-    require_learned(run.gates, run.gates.lagrangian)
+    require_learned(run.gates, run.gates.lagrangian, run.gates.first())
     for doubt in doubts(run.gates, run.gates.lagrangian):
         run.note(f"{run.trainer.title}: {doubt}.")
 

@@ -21,17 +21,23 @@ def schedule_of(trainer: PruningTrainer) -> dict[str, str]:
     """
     config, steps = trainer.pruning, planned_steps(trainer)
     recoveries = [stage.recovery for stage in trainer.stages] or [round(config.recovery * steps)]
-    rate = config.recovery_learning_rate or trainer.args.learning_rate
-    last = {"recovery steps": _joined(recoveries), "recovery learning rate": f"{rate:.3g}"}
+    tuned, base = config.preset == "tuned", f"{trainer.args.learning_rate:.3g}"
+    rate = f"{base} / sqrt(kept MACs / dense MACs)" if tuned else base
+    after = rate if config.recovery_learning_rate is None else f"{config.recovery_learning_rate:.3g}"
+    last = {"recovery steps": _joined(recoveries), "recovery learning rate": after}
     if config.method != "gates":
-        after = _joined(rounds_of(config, steps))
-        return {"method": f"{config.method}, by {config.criterion}", "steps after each cut": after} | last
-    found = {"gate steps": _joined([stage.steps for stage in trainer.stages] or [steps])}
+        rounds = _joined(rounds_of(config, steps))
+        method = f"{config.method}, by {config.criterion}"
+        return {"method": method, "steps after each cut": rounds, "learning rate": rate} | last
+    falling = f"{base} / sqrt(target)" if tuned else base
+    found = {"preset": config.preset, "learning rate": falling}
+    found |= {"gate steps": _joined([stage.steps for stage in trainer.stages] or [steps])}
     lagrangian = trainer.gates.lagrangian
     if lagrangian.steps:
         found |= {
             "target": f"falls over the first {lagrangian.warmup:.0%} of the gate steps ({config.schedule})",
             "gate learning rate": f"{lagrangian.learning_rate:.3g}",
+            "gate start": trainer.run.gate_start,
             "initial keep": f"{initial_keep(lagrangian):.3g}",
         }
     return found | last

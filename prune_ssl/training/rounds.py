@@ -1,23 +1,16 @@
 """The methods without gates: cuts by a criterion with training after each, and how a run of them resumes."""
 
-import inspect
-from collections.abc import Iterator
-from itertools import islice
 from math import ceil
 from pathlib import Path
 
-from torch import nn
-from transformers import set_seed
-
 from prune_ssl.resizing import resize
-from prune_ssl.selection.calibration import Batch
 from prune_ssl.training import phases
+from prune_ssl.training.calibrating import calibration_batches
 from prune_ssl.training.checkpoints import load_cut, save_cut
-from prune_ssl.training.cutting import CALIBRATION_BATCHES, Cut, budget_of_round, cut, rounds_of
+from prune_ssl.training.cutting import Cut, budget_of_round, cut, rounds_of
 from prune_ssl.training.manifest import naming_damage
 from prune_ssl.training.phases import PruningRun
 from prune_ssl.training.resumable import ResumableTrainer
-from prune_ssl.training.step_clips import require_finite_batch
 from prune_ssl.writing import remove
 
 CUT_FILE = "cut.safetensors"
@@ -69,19 +62,10 @@ def planned_steps(trainer: ResumableTrainer) -> int:
 
 
 def _next_cut(run: PruningRun, made: Cut, index: int, rounds: int) -> Cut:
-    """Make cut `index`; which clips calibrate it does not depend on what was drawn before (resuming)."""
-    set_seed(run.args.seed)
+    """Make cut `index`."""
     budget = budget_of_round(run.gates.limits, run.config, index, rounds)
-    batches = _calibration_batches(run, made.model)
+    batches = calibration_batches(run, made.model)
     return cut(made, run.graph, run.config, budget, batches, measured=rounds == 1)
-
-
-def _calibration_batches(run: PruningRun, model: nn.Module) -> Iterator[Batch]:
-    """Yield a few training batches, without what the model's forward does not take."""
-    known = inspect.signature(model.forward).parameters
-    for batch in islice(run.trainer.get_train_dataloader(), CALIBRATION_BATCHES):
-        require_finite_batch(batch, run.trainer.train_dataset, "calibration of the cut")
-        yield {name: value for name, value in batch.items() if name in known}
 
 
 def _save_cut(run: PruningRun, path: Path, made: Cut, index: int) -> None:

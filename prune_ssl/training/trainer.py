@@ -14,6 +14,7 @@ from prune_ssl.models.arguments import shown
 from prune_ssl.models.checkpointing import refuse_reentrant_arguments
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.tracing.arguments import check_same_model
+from prune_ssl.training.calibrating import order_gates
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.gated_part import GatedPart
 from prune_ssl.training.phases import (
@@ -160,6 +161,7 @@ class PruningTrainer(DistillationTrainer):
         if not resume_from_checkpoint:
             on_first(lambda: forget_earlier_run(self.run))
         evaluate_dense(self.run)
+        self.run.gate_start = order_gates(self.run)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _train_by_cuts(self) -> TrainOutput:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from prune_ssl import PruningConfig, attach_gates, trace
-from prune_ssl.errors import BudgetError
+from prune_ssl.errors import BudgetError, GatingError
+from prune_ssl.gating import hard_concrete
 from tests.support.gating import gated
 from tests.support.models import first_output, relative_difference, tiny_model
 
@@ -69,3 +70,27 @@ def test_gates_that_do_not_know_their_steps_say_so():
     gates = gated(tiny_model(), PruningConfig(budget="macs=50%"))
     with pytest.raises(BudgetError, match=r"give PruningConfig\(steps="):
         gates.penalty(0)
+
+
+def test_gates_that_start_in_an_order_keep_it_whenever_steps_are_planned():
+    gates = gated(tiny_model())
+    scores = {name: torch.rand(group.size) for name, group in gates.groups.items()}
+    gates.start_in_order(scores)
+    for steps in (100, 5_000):
+        gates.plan_steps(steps)
+        start = gates.log_alpha.detach()
+        assert torch.equal(start, gates.first())
+        assert float(start.abs().max()) <= hard_concrete.CLAMP + 1e-6
+        assert gates.lagrangian.start == gates.expected().tolist()
+        for name, span in gates.spans.items():
+            found = start[span]
+            assert bool((found[scores[name].argsort()].diff() >= 0).all())
+            if gates.groups[name].size > 1:
+                assert float(found.max() - found.min()) > 2
+
+
+def test_an_order_alone_is_nothing_that_gates_have_learned():
+    gates = gated(tiny_model())
+    gates.start_in_order({name: torch.rand(group.size) for name, group in gates.groups.items()})
+    with pytest.raises(GatingError):
+        gates.finalize()

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_ssl.gating import schedule
-from prune_ssl.gating.schedule import SHAPES, gate_learning_rate, initial_keep, ramp, warmup
+from prune_ssl.gating.schedule import (
+    SHAPES,
+    gate_learning_rate,
+    initial_keep,
+    learning_rate_factor,
+    ramp,
+    warmup,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,13 @@ def test_between_the_ends_the_logarithm_decides() -> None:
     middle = round((500 * 5_000) ** 0.5)
     assert initial_keep(middle) == pytest.approx(0.97, abs=1e-4)
     assert warmup(middle) == pytest.approx(0.75, abs=1e-3)
+
+
+@given(kept=st.floats(1e-3, 1), of_that=st.floats(1e-3, 1))
+def test_rates_of_two_cuts_multiply_to_that_of_both(kept: float, of_that: float) -> None:
+    both = learning_rate_factor(kept) * learning_rate_factor(of_that)
+    assert learning_rate_factor(kept * of_that) == pytest.approx(both)
+    assert learning_rate_factor(1.0) == 1.0 <= learning_rate_factor(kept)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

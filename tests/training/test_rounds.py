@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 from prune_ssl import PruningConfig, PruningTrainer, attach_gates, resize, trace
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
+from prune_ssl.training import phases
 from prune_ssl.training.cutting import (
     Cut,
     budget_of_round,
@@ -48,6 +49,31 @@ def test_a_method_without_gates_trains_as_long_and_meets_the_budget(tmp_path, me
     assert trainer.finalize() is small
     with pytest.raises(BudgetError, match="has cut its model already"):
         trainer.train()
+
+
+@pytest.mark.parametrize("method", ["gates", "one_shot"])
+@pytest.mark.parametrize(
+    ("settings", "grows"),
+    [({}, True), ({"preset": "hj_pruning"}, False), ({"recovery_learning_rate": 5e-4}, True)],
+)
+@pytest.mark.filterwarnings("ignore::prune_ssl.PruneWarning")
+def test_the_rate_after_a_cut_follows_from_the_kept_cost_or_is_given(
+    tmp_path, monkeypatch, method, settings, grows
+):
+    rates, make = [], phases.later_trainer
+
+    def noting(run, model, steps, name, rate):
+        rates.append(rate)
+        return make(run, model, steps, name, rate)
+
+    monkeypatch.setattr(phases, "later_trainer", noting)
+    pruning = PruningConfig(budget="macs=60%", method=method, seconds=1.0, round_to=1, **settings)
+    trainer = make_trainer(tmp_path, tiny_model(num_labels=2), pruning, max_steps=2)
+    trainer.train()
+    kept = trace(trainer.finalize()).cost(seconds=1.0).macs / trainer.graph.cost(seconds=1.0).macs
+    grown = 1e-3 / kept**0.5 if grows else 1e-3
+    recovery = settings.get("recovery_learning_rate", grown)
+    assert rates == pytest.approx([grown, recovery] if method == "one_shot" else [recovery])
 
 
 def test_the_composed_keep_gives_the_model_that_the_rounds_gave(tmp_path):
