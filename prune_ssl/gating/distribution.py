@@ -82,8 +82,9 @@ class UnitGates(nn.Module):
         """
         probabilities = hard_concrete.open_share(self.log_alpha)
         mask = self.open_means()
-        for name, span in self.spans.items():
-            count = max(round(float(probabilities[span].sum())), self.groups[name].minimum)
+        for name, group in self.groups.items():
+            span = self.spans[name]
+            count = max(round(float(probabilities[span].sum())), group.minimum)
             closed = torch.argsort(probabilities[span], descending=True, stable=True)[count:]
             mask[span][closed] = 0
         return mask

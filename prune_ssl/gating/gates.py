@@ -110,9 +110,7 @@ class Gates(UnitGates):
         wholly or not at all here.
         """
         mask = self.deterministic()
-        widths = self.graph.widths() | {
-            name: int((mask[span] > 0).sum()) for name, span in self.spans.items()
-        }
+        widths = self.graph.widths() | {name: int((mask[self.spans[name]] > 0).sum()) for name in self.groups}
         return [limit.cost.value(widths) / limit.dense for limit in self.limits]
 
     def penalty(self, step: int) -> torch.Tensor:

@@ -15,6 +15,7 @@ from prune_ssl.selection.criteria import score_units
 from prune_ssl.training.cutting import CALIBRATION_BATCHES
 from prune_ssl.training.phases import PruningRun
 from prune_ssl.training.processes import from_first
+from prune_ssl.training.seeded_items import FollowEpoch
 from prune_ssl.training.step_clips import require_finite_batch
 
 
@@ -25,7 +26,9 @@ def calibration_batches(run: PruningRun, model: nn.Module) -> Iterator[Batch]:
     """
     set_seed(run.args.seed)
     known = inspect.signature(model.forward).parameters
-    for batch in islice(run.trainer.get_train_dataloader(), CALIBRATION_BATCHES):
+    loader = run.trainer.get_train_dataloader()
+    run.trainer.remove_callback(FollowEpoch)  # training makes a loader of its own, with a callback of its own
+    for batch in islice(loader, CALIBRATION_BATCHES):
         require_finite_batch(batch, run.trainer.train_dataset, "calibration of the cut")
         yield {name: value for name, value in batch.items() if name in known}
 

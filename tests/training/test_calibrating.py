@@ -7,6 +7,7 @@ from prune_ssl import PruningConfig
 from prune_ssl.errors import BudgetError
 from prune_ssl.selection.criteria import score_units
 from prune_ssl.training.calibrating import calibration_batches, order_gates
+from prune_ssl.training.seeded_items import FollowEpoch
 from tests.support.models import tiny_model
 from tests.support.training import Unlabelled, make_trainer
 
@@ -25,6 +26,7 @@ def test_gates_start_in_the_order_of_the_taylor_scores_of_the_dense_model(tmp_pa
     assert torch.equal(torch.get_rng_state(), stream)
     assert all(torch.equal(weights[name], value) for name, value in trainer.model.state_dict().items())
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    assert not any(isinstance(each, FollowEpoch) for each in trainer.callback_handler.callbacks)
     trainer.gates.plan_steps(2)
     start = trainer.gates.log_alpha.detach()
     trainer.gates.detach()

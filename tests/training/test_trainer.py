@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 
 from prune_ssl import PruningConfig, PruningTrainer, load_pretrained, save_pretrained, trace
 from prune_ssl.errors import BudgetError, ModelError, PruneError
+from prune_ssl.gating import schedule
 from tests.support.models import tiny_model
 from tests.support.training import Tones, arguments, make_trainer
 
@@ -44,7 +45,8 @@ def test_gates_have_groups_of_their_own_at_constant_rates(tmp_path):
         gates["lr"] == trainer.gates.lagrangian.learning_rate
     )  # after the last step, where the weights' rate is 0
     assert trainer.optimizer.param_groups[0]["lr"] == 0
-    assert not torch.equal(trainer.gates.multipliers.detach(), torch.tensor([[0.0, 50.0]]))
+    started = torch.tensor([[0.0, schedule.INITIAL_LAMBDA_2]])
+    assert not torch.equal(trainer.gates.multipliers.detach(), started)
 
 
 class Counts(TrainerCallback):
