@@ -16,7 +16,9 @@ from prune_ssl.data.layouts import SPLITS
 from prune_ssl.models import load_model
 from prune_ssl.pipeline.evaluating import BATCH_SIZE, Evaluation, JudgingConfig, evaluate
 from prune_ssl.reporting.formatting import metric_value
+from prune_ssl.reporting.paired import SPEAKERS
 from prune_ssl.tasks import TASKS
+from prune_ssl.tasks.differences import drawn_by
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,14 @@ def lines_of(found: Evaluation) -> list[str]:
     """Return a line for each metric, with its 95% interval if it has one."""
     lines = []
     for name, value in found.results.items():
-        if name.endswith(("_low", "_high")):
+        if name.endswith(("_low", "_high", SPEAKERS)):
             continue
         low, high = (found.results.get(f"{name}_{end}") for end in ("low", "high"))
         interval = ""
         if low is not None and high is not None:
             interval = f", 95% interval {metric_value(name, low)} to {metric_value(name, high)}"
+        if f"{name}{SPEAKERS}" in found.results:
+            interval += f" ({drawn_by(found.results[f'{name}{SPEAKERS}'])})"
         shown = f"{value:.0f}" if name in ("clips", "trials") else metric_value(name, value)
         lines.append(f"{name} {shown}{interval}")
     return lines

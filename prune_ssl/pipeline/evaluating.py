@@ -1,7 +1,7 @@
 """Judge a model on the clips of a corpus, with the metrics and intervals that a run's report has."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from prune_ssl.pipeline.corpora import judging_arguments
 from prune_ssl.recipes.sections import MAX_SECONDS
 from prune_ssl.reporting import Report
 from prune_ssl.reporting.assembly import task_metrics
-from prune_ssl.tasks import BeamSettings, Slots, Task, TaskSettings, task_class
+from prune_ssl.tasks import BeamSettings, ClipJudge, Slots, Task, TaskSettings, task_class
+from prune_ssl.tasks.differences import AnyOutcomes
 from prune_ssl.tasks.frames import frame_counts
 from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.slots import slots_of
@@ -84,10 +85,18 @@ class Evaluation:
     """The metrics with their intervals, by the names that reports use."""
     notes: tuple[str, ...] = field(default=())
     """Notes on the clips, such as counts of resampled ones."""
+    outcomes: AnyOutcomes | None = field(default=None, repr=False)
+    """The outcome on each clip, for `prune_ssl.tasks.paired_difference`. None: the task keeps none."""
 
     def as_data(self) -> dict[str, object]:
         """Return all of it as plain data for JSON."""
-        return asdict(self) | {"results": dict(self.results), "notes": list(self.notes)}
+        plain = {name: getattr(self, name) for name in ("model", "corpus", "split", "task", "metric")}
+        outcomes = None if self.outcomes is None else self.outcomes.to_data()
+        return plain | {
+            "results": dict(self.results),
+            "notes": list(self.notes),
+            "outcomes": outcomes,
+        }
 
 
 def evaluate(
@@ -142,8 +151,16 @@ def evaluate(
     found = task_metrics("eval", _judge(judged, arguments, config.batch_size))
     if not kind.spec.loss_is_judged:
         found.pop("loss", None)
+    judge = arguments["compute_metrics"]
     return Evaluation(
-        source, str(corpus), split, kind.spec.name, kind.spec.metric, found, tuple(folder.notes)
+        source,
+        str(corpus),
+        split,
+        kind.spec.name,
+        kind.spec.metric,
+        found,
+        tuple(folder.notes),
+        judge.outcomes if isinstance(judge, ClipJudge) else None,
     )
 
 

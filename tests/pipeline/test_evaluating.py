@@ -98,6 +98,8 @@ def test_a_model_is_untouched_and_printed_results_have_intervals(corpus, tmp_pat
     told = run_cli("evaluate", folder, corpus)
     assert told.exit_code == 0, told.output
     found = judged.results
+    assert judged.outcomes.value == found["accuracy"]
+    assert judged.as_data()["outcomes"] == judged.outcomes.to_data()
     interval = f"{found['accuracy_low']:.1%} to {found['accuracy_high']:.1%}"
     assert f"accuracy {found['accuracy']:.1%}, 95% interval {interval}\nclips 4\n" in told.output
 
