@@ -64,7 +64,7 @@ def learning_rate_factor(kept: float) -> float:
     return 1 / math.sqrt(kept)
 
 
-ORDER_SPREAD = 2.0
+ORDER_SPREAD = 3.0
 """How far log_alpha of the first and of the last unit of a group start from the middle of the group."""
 
 

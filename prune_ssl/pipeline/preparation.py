@@ -34,8 +34,7 @@ from prune_ssl.pipeline.arguments import checked_arguments
 from prune_ssl.pipeline.corpora import Corpus, check_batches, check_cache, read_corpus, trainer_arguments
 from prune_ssl.pipeline.student import new_student
 from prune_ssl.profiling import with_latency
-from prune_ssl.recipes import DistillationPart, ModelPart, Recipe, config_of
-from prune_ssl.recipes.sections import PruningPart
+from prune_ssl.recipes import DistillationPart, ModelPart, Recipe, config_of, pruning_part
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import Task, TaskSettings, task_class
@@ -107,7 +106,7 @@ def prepare(recipe: Recipe, overwrite: bool, say: Say, only_check: bool = False)
     check_cache(recipe)
     folder = recipe.folder if only_check else prepare_folder(recipe.folder, overwrite, as_whole=False)
     arguments = checked_arguments(recipe, only_check, say)
-    pruning = None if recipe.pruning is None else pruning_config(recipe.pruning)
+    pruning = None if recipe.pruning is None else pruning_config(recipe)
     set_seed(recipe.seed)
     corpus, settings = read_corpus(recipe, say), _task_settings(recipe)
     loaded, extractor = _make_model(recipe.model, say)
@@ -249,10 +248,12 @@ def _task_settings(recipe: Recipe) -> TaskSettings:
     )
 
 
-def pruning_config(part: PruningPart) -> PruningConfig:
-    """Return the PruningConfig of the section `pruning`, with parsed budgets."""
+def pruning_config(recipe: Recipe) -> PruningConfig:
+    """Return the PruningConfig of a recipe's section `pruning`, with parsed budgets."""
+    part = pruning_part(recipe)
     *milestones, budget = map(parse_budget, part.budgets or (part.budget,))
-    return config_of(part, PruningConfig, steps=None, budget=budget, milestones=tuple(milestones))
+    made = config_of(part, PruningConfig, steps=None, budget=budget, milestones=tuple(milestones))
+    return made if recipe.distillation is None else made.without_hidden()
 
 
 def distillation_config(part: DistillationPart | None, task: Task | None = None) -> DistillationConfig | None:

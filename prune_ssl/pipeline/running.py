@@ -253,12 +253,11 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
         PruneError: the recipe's model, data or budget cannot be used.
         DistillationError: the model was cut, and the recipe trains the dense model that would teach it.
     """
-    part = pruning_part(recipe)
+    pruning = pruning_config(recipe)
     ready = prepare(recipe, True, say)
     train_alike_(model, ready.model)
     teacher = teacher_of_other(recipe, ready, model)
     # The model has other widths, so the graph and the latency table of the recipe's model do not fit it.
-    pruning = pruning_config(part)
     return PruningTrainer(model=model, pruning=pruning, **_trainer_arguments(ready, teacher, say))
 
 
@@ -339,7 +338,7 @@ def plan_architecture(recipe: Recipe, say: Say = print) -> PruningGraph:
         return traced.graph
     if recipe.student is None:
         require_dense(recipe.model, model)
-        check_budget(traced, pruning_config(pruning_part(recipe)), say)
+        check_budget(traced, pruning_config(recipe), say)
         return traced.graph
     with torch.device("meta"):
         student = make_student(model, recipe.student)

@@ -256,6 +256,7 @@ class PruningPart(PruningConfig):
     """A progressive run makes one model for each of these budgets (`80%` or `macs=80%`), from the largest to
     the smallest. `budget` is then the last of them."""
     milestones: Annotated[tuple[str, ...], Field(exclude=True)] = field(init=False, default=())
+    default_kinds: Annotated[bool, Field(exclude=True)] = field(init=False, default=False)
     steps: Steps
     """Optimiser steps of gate training."""
     learning_rate: Rate
@@ -270,7 +271,7 @@ class PruningPart(PruningConfig):
         object.__setattr__(self, "milestones", tuple(self.budgets[:-1]))
         kinds = self.kinds
         super().__post_init__()
-        # The stock layout drops some kinds. The written recipe keeps them, in case its layout is changed.
+        # The written recipe keeps the kinds that were given, in case its layout or budget is changed.
         object.__setattr__(self, "kinds", tuple(kinds))
 
 

@@ -43,7 +43,7 @@ def order_gates(run: PruningRun) -> str:
         BudgetError: the config names a criterion that does not suit the model.
     """
     asked = run.config.gate_start
-    criterion = asked or ("taylor" if run.config.preset == "tuned" else EQUAL)
+    criterion = asked or ("taylor" if run.config.low_budget else EQUAL)
     if criterion == EQUAL:
         return EQUAL
     run.gates.hold({})

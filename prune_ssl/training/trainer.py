@@ -83,6 +83,7 @@ class PruningTrainer(DistillationTrainer):
             refuse_reentrant_arguments(self.args, "gates")
         refuse_unsupported_sharding(self)
         if self.distiller is not None:
+            pruning = pruning.without_hidden()
             self.distiller.check_prunable(pruning.kinds)
         model = self.model
         assert isinstance(model, nn.Module)

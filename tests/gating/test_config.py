@@ -4,6 +4,7 @@ import pytest
 
 from prune_ssl import PruningConfig
 from prune_ssl.errors import BudgetError
+from prune_ssl.selection import UNIT_KINDS
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,31 @@ def test_a_bad_configuration_is_refused_when_made(arguments, message):
 def test_a_wrong_setting_is_refused(more, message):
     with pytest.raises(BudgetError, match=message):
         PruningConfig(budget="macs=40%", **more)
+
+
+@pytest.mark.parametrize(
+    ("settings", "hidden"),
+    [
+        ({"budget": "macs=19%"}, True),
+        ({"budget": "macs=50%,params=12%"}, True),
+        ({"budget": "macs=20%"}, False),
+        ({"budget": "params=1M"}, False),  # its part is not known before the model is
+        ({"budget": "macs=12%", "preset": "hj_pruning"}, False),
+        ({"budget": "macs=12%", "method": "one_shot"}, False),
+        ({"budget": "macs=12%", "kinds": UNIT_KINDS}, False),
+    ],
+)
+def test_hidden_dimensions_may_go_by_default_at_low_budgets_of_gates(settings, hidden):
+    config = PruningConfig(**settings)
+    assert config.kinds == ((*UNIT_KINDS, "hidden") if hidden else UNIT_KINDS)
+    assert config.without_hidden().kinds == UNIT_KINDS
+    assert config.default_kinds == ("kinds" not in settings)
+
+
+def test_hidden_dimensions_that_were_asked_for_stay():
+    config = PruningConfig(budget="macs=50%", kinds=("ffn", "hidden"))
+    assert config.without_hidden() is config
+
+
+def test_the_stock_layout_has_kinds_of_its_own_at_any_budget():
+    assert PruningConfig(budget="macs=12%", layout="stock").kinds == ("conv", "ffn")

@@ -28,7 +28,7 @@ STUDENT = {"name": "small", "data": {"path": "clips"}, "distillation": {"losses"
 @pytest.mark.parametrize(
     ("section", "config", "own"),
     [
-        ("pruning", PruningConfig, {"milestones"}),
+        ("pruning", PruningConfig, {"milestones", "default_kinds"}),
         ("distillation", DistillationConfig, set()),
         ("student", StudentConfig, set()),
         ("data.augment", AugmentConfig, set()),
