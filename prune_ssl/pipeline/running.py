@@ -239,9 +239,10 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
     """Return the trainer of a recipe's pruning phase for another model, on the recipe's data.
 
     The model is one that another tool made from the recipe's model. With method `one_shot` and a budget of
-    100% it is trained exactly as `run` trains its own cut models: the same parameters stay fixed, and the
-    dropouts, LayerDrop, SpecAugment, margin, dtype, seeds and teacher are those of the recipe. Nothing is
-    written before training.
+    100% it is trained exactly as `run` trains its own cut models: the same parameters stay fixed, the
+    dropouts, LayerDrop, SpecAugment, margin, dtype, seeds and teacher are those of the recipe, and the
+    learning rate is that of a model with its share of the recipe model's MACs. Nothing is written before
+    training.
 
     Args:
         recipe: The recipe.
@@ -258,7 +259,13 @@ def trainer_for(recipe: Recipe, model: nn.Module, say: Callable[[str], None] = p
     train_alike_(model, ready.model)
     teacher = teacher_of_other(recipe, ready, model)
     # The model has other widths, so the graph and the latency table of the recipe's model do not fit it.
-    return PruningTrainer(model=model, pruning=pruning, **_trainer_arguments(ready, teacher, say))
+    graph = trace(model)
+    arguments = _trainer_arguments(ready, teacher, say)
+    # The learning rate grows as the model shrinks, and the trainer counts only what it cuts itself.
+    kept = graph.cost(seconds=pruning.seconds).macs / ready.graph.cost(seconds=pruning.seconds).macs
+    rate = arguments["args"].learning_rate * pruning.rate_factor(kept)
+    arguments["args"] = replace(arguments["args"], learning_rate=rate)
+    return PruningTrainer(model=model, graph=graph, pruning=pruning, **arguments)
 
 
 def _trainer_arguments(ready: Ready, teacher: PreTrainedModel | None, say: Say) -> dict[str, Any]:

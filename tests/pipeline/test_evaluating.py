@@ -12,8 +12,10 @@ from transformers import Wav2Vec2FeatureExtractor
 
 import prune_ssl
 from prune_ssl import JudgingConfig, evaluate
+from prune_ssl.cli.evaluate import lines_of
 from prune_ssl.errors import DataError, ModelError, RecipeError
 from prune_ssl.pipeline import run
+from prune_ssl.pipeline.evaluating import Evaluation
 from prune_ssl.recipes import load_recipe
 from prune_ssl.tasks.tokenizers import character_tokenizer, phoneme_tokenizer
 from tests.support.cli import run_cli
@@ -102,6 +104,12 @@ def test_a_model_is_untouched_and_printed_results_have_intervals(corpus, tmp_pat
     assert judged.as_data()["outcomes"] == judged.outcomes.to_data()
     interval = f"{found['accuracy_low']:.1%} to {found['accuracy_high']:.1%}"
     assert f"accuracy {found['accuracy']:.1%}, 95% interval {interval}\nclips 4\n" in told.output
+
+
+def test_a_line_says_how_many_speakers_were_drawn():
+    results = {"wer": 0.1, "wer_low": 0.05, "wer_high": 0.2, "wer_speakers": 3.0, "clips": 9.0}
+    lines = lines_of(Evaluation("m", "c", "test", "ctc", "wer", results))
+    assert lines == ["wer 10.0%, 95% interval 5.0% to 20.0% (by speaker, 3 speakers)", "clips 9"]
 
 
 def test_labels_that_the_model_does_not_have_are_refused(corpus, tmp_path):

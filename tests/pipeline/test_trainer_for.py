@@ -2,12 +2,13 @@
 
 import copy
 import itertools
+from math import sqrt
 
 import pytest
 import torch
 from torch import nn
 
-from prune_ssl import resize, save_pretrained, trace
+from prune_ssl import Plan, resize, save_pretrained, trace
 from prune_ssl.errors import DistillationError
 from prune_ssl.models.filterbank import first_convolution
 from prune_ssl.pipeline import run, trainer_for
@@ -81,7 +82,20 @@ def test_the_cut_of_gates_recovers_as_it_does_in_a_run(recipe, tmp_path, monkeyp
     before = checksum(cut)
     whole = load_recipe(recipe, [*more, *WHOLE, f"output={tmp_path}/own"])
     trainer = trainer_for(whole, of_other_settings(cut), lambda line: None)
+    trainer.run.record.plan = Plan({})
     assert checksum(recover(trainer.run, trainer.model, loaded.pruning.steps)) == checksum(made) != before
+
+
+@pytest.mark.parametrize(("preset", "grows"), [("tuned", True), ("hj_pruning", False)])
+def test_the_learning_rate_is_that_of_the_share_of_the_macs(recipe, preset, grows):
+    loaded = load_recipe(recipe, ["dense=null", "output=x", f"pruning.preset={preset}", *WHOLE])
+    dense = prepare(loaded, True, lambda line: None).model
+    graph, keep = trace(dense), {"layer.0.ffn": (0, 1, 2), "conv.0": (1, 3)}
+    kept = graph.cost(keep, seconds=1.0).macs / graph.cost(seconds=1.0).macs
+    trainer = trainer_for(loaded, resize(dense, graph, keep), lambda line: None)
+    factor = 1 / sqrt(kept) if grows else 1.0
+    assert trainer.run.learning_rate({}) == loaded.pruning.learning_rate * factor
+    assert kept < 0.9
 
 
 def test_dropouts_of_a_named_model_are_those_of_the_recipe(recipe, tmp_path):
