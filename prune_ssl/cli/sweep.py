@@ -27,7 +27,7 @@ def sweep_command(
     methods: Annotated[
         list[str] | None,
         typer.Option(
-            help="Methods: gates, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the "
+            help="Methods: gates, auto, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the "
             "recipe's."
         ),
     ] = None,
@@ -37,7 +37,7 @@ def sweep_command(
     """Run a recipe once for each budget, method and seed, or resume such a sweep. Finished runs are kept."""
     loaded = load_recipe(recipe, overrides)
     part = pruning_part(loaded)
-    own = part.method if part.method == "gates" else f"{part.method}/{part.criterion}"
+    own = part.method if part.method in ("gates", "auto") else f"{part.method}/{part.criterion}"
     cells = trials(
         _split("--budgets", budgets) or list(part.budgets) or [part.budget],
         [check_choice("--methods", each, _methods()) for each in _split("--methods", methods) or [own]],
@@ -51,7 +51,7 @@ def sweep_command(
 
 def _methods() -> list[str]:
     endings = ["", *(f"/{name}" for name in CRITERIA)]
-    return ["gates", *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in endings)]
+    return ["gates", "auto", *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in endings)]
 
 
 def _split(option: str, texts: list[str] | None) -> list[str]:

@@ -44,8 +44,9 @@ class PruningConfig:
     """Where the settings come from that are not given. `tuned`: the best that this project has measured; the
     learning rate of the weights grows as the model shrinks. `hj_pruning`: the plain settings of the paper;
     the rate is the same in all phases."""
-    method: Literal["gates", "iterative", "one_shot"] = "gates"
-    """Learned gates, or cuts by `criterion`: several cuts with training between, or one before training."""
+    method: Literal["gates", "iterative", "one_shot", "auto"] = "gates"
+    """Learned gates, or cuts by `criterion`: several cuts with training between, or one before training.
+    `auto`, in recipes, tries several for a few steps and takes the best on validation clips."""
     criterion: str = "magnitude"
     """The score of units, for the methods without gates."""
     normalise: Normalise = "cost"
@@ -92,7 +93,7 @@ class PruningConfig:
         object.__setattr__(self, "milestones", tuple(given))
         _check_milestones([*self.milestones, self.budget])
         _check_choice("preset", self.preset, ("tuned", "hj_pruning"))
-        _check_choice("method", self.method, ("gates", "iterative", "one_shot"))
+        _check_choice("method", self.method, ("gates", "iterative", "one_shot", "auto"))
         if self.milestones and self.method != "gates":
             raise BudgetError(f"milestones: method {self.method!r} has none; they need method 'gates'.")
         _check_choice("schedule", self.schedule, tuple(SHAPES))
@@ -100,7 +101,7 @@ class PruningConfig:
             _check_choice("gate_start", self.gate_start, (EQUAL, *CRITERIA))
         _check_choice("criterion", self.criterion, tuple(CRITERIA))
         object.__setattr__(self, "default_kinds", not self.kinds)
-        wide = self.low_budget and self.method == "gates"
+        wide = self.low_budget and self.method in ("gates", "auto")
         default = (*UNIT_KINDS, "hidden") if wide else UNIT_KINDS
         object.__setattr__(self, "kinds", tuple(self.kinds) or default)
         check_kinds(self.kinds)

@@ -34,6 +34,7 @@ from prune_ssl.pipeline.folders import (
     tidy,
 )
 from prune_ssl.pipeline.handing_over import REPORTS, hand_over
+from prune_ssl.pipeline.method_trials import AUTO, chosen_method, require_trials_possible, with_method
 from prune_ssl.pipeline.preparation import (
     Ready,
     Say,
@@ -114,6 +115,7 @@ def run(recipe: Recipe, overwrite: bool = False, say: Say = print, resume: bool 
         if overwrite and not begun:
             require_replaceable(recipe.folder)
         ready = prepare(recipe, overwrite or begun, say)
+        _check_method(recipe, ready)
         check_disk(recipe, ready.model, overwrite or begun)
         on_first(lambda: clear_interrupted(recipe) if begun else begin(recipe))
         watch()
@@ -190,7 +192,10 @@ def _run_pruning(
     say: Say,
 ) -> list[Outcome]:
     """Prune the model, recover, and save and report the model of each budget."""
-    part, outcomes = pruning_part(recipe), list[Outcome]()
+    part, outcomes, chosen = pruning_part(recipe), list[Outcome](), dict[str, str]()
+    if pruning.method == AUTO:
+        choice = chosen_method(recipe, ready, resume, say)
+        pruning, chosen = pruning_config(with_method(recipe, choice.method)), choice.settings
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = PruningTrainer(
@@ -211,10 +216,15 @@ def _run_pruning(
             for line in made.warnings:
                 say(f"  warning: {line}")
             name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-            made = replace(made, schedule=schedule_of(trainer))
+            made = replace(made, schedule=schedule_of(trainer) | chosen)
             hand_over(recipe, ready, dense, made, say, name)
             outcomes.append(_outcome_of(ready, made, name))
     return outcomes
+
+
+def _check_method(recipe: Recipe, ready: Ready) -> None:
+    if ready.pruning is not None and ready.pruning.method == AUTO:
+        require_trials_possible(recipe, ready)
 
 
 def _say_schedule(trainer: PruningTrainer, say: Say) -> None:
@@ -304,7 +314,8 @@ def dry_run(recipe: Recipe, overwrite: bool = False, say: Say = print) -> None:
     """
     if overwrite:
         require_replaceable(recipe.folder)
-    prepare(smoke_version(recipe) if recipe.smoke else recipe, overwrite, say, only_check=True)
+    recipe = smoke_version(recipe) if recipe.smoke else recipe
+    _check_method(recipe, prepare(recipe, overwrite, say, only_check=True))
     try:
         prepare_folder(recipe.folder, overwrite, as_whole=False)
     except ArtifactError as error:

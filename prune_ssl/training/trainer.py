@@ -266,3 +266,8 @@ def _require_config(pruning: object) -> None:
         raise BudgetError(
             f"pruning: found {shown(pruning)}, wanted prune_ssl.PruningConfig(budget={wanted!r})."
         )
+    if pruning.method == "auto":
+        raise BudgetError(
+            "method 'auto' compares methods on the validation clips of a recipe (`prune-ssl run`): give a "
+            "PruningTrainer gates, iterative or one_shot."
+        )
