@@ -72,7 +72,8 @@ class Choice:
 def with_method(recipe: Recipe, method: str) -> Recipe:
     """Return a recipe of another method, such as `gates` or `iterative/taylor`."""
     name, _, criterion = method.partition("/")
-    part = replace(pruning_part(recipe), method=name, **({"criterion": criterion} if criterion else {}))
+    given: dict[str, Any] = {"method": name} | ({"criterion": criterion} if criterion else {})
+    part = replace(pruning_part(recipe), **given)
     return recipe.model_copy(update={"pruning": part})
 
 
