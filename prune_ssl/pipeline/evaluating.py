@@ -126,15 +126,7 @@ def evaluate(
     if split not in SPLITS:
         raise RecipeError(f"split: found {split!r:.60}, wanted one of {', '.join(SPLITS)}.")
     say = say or _ignore
-    judged = as_model(model, "evaluate")
-    if not isinstance(judged, PreTrainedModel):
-        raise ModelError(f"evaluate: found a {type(judged).__name__}, wanted a model of transformers.")
-    source = judged.name_or_path
-    if not source:
-        raise ModelError(
-            "evaluate: the model was not loaded from a folder, so its feature extractor is not known: save "
-            "it with its processor (save_pretrained), and give the folder."
-        )
+    judged, source = _loaded_from_a_folder(model)
     extractor = load_extractor(source)
     kind, config = _resolved(judged, source, Path(corpus), config or JudgingConfig())
     folder = _read(kind, Path(corpus), split, config)
@@ -152,16 +144,27 @@ def evaluate(
     if not kind.spec.loss_is_judged:
         found.pop("loss", None)
     judge = arguments["compute_metrics"]
-    return Evaluation(
-        source,
-        str(corpus),
-        split,
-        kind.spec.name,
-        kind.spec.metric,
-        found,
-        tuple(folder.notes),
-        judge.outcomes if isinstance(judge, ClipJudge) else None,
-    )
+    outcomes = judge.outcomes if isinstance(judge, ClipJudge) else None
+    spec, notes = kind.spec, tuple(folder.notes)
+    return Evaluation(source, str(corpus), split, spec.name, spec.metric, found, notes, outcomes)
+
+
+def _loaded_from_a_folder(model: nn.Module | str | Path) -> tuple[PreTrainedModel, str]:
+    """Return the model and its folder or hub name; refuse one whose feature extractor cannot be found.
+
+    Raises:
+        ModelError: it is none of transformers, or was not loaded from a folder.
+    """
+    judged = as_model(model, "evaluate")
+    if not isinstance(judged, PreTrainedModel):
+        raise ModelError(f"evaluate: found a {type(judged).__name__}, wanted a model of transformers.")
+    source = judged.name_or_path
+    if not source:
+        raise ModelError(
+            "evaluate: the model was not loaded from a folder, so its feature extractor is not known: save "
+            "it with its processor (save_pretrained), and give the folder."
+        )
+    return judged, source
 
 
 def _resolved(

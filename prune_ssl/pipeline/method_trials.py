@@ -24,6 +24,8 @@ from prune_ssl.writing import remove, write_text
 AUTO = "auto"
 TRIED = ("gates", "one_shot/taylor", "iterative/taylor")
 """The methods that are tried. The first one is taken unless another is better by more than noise."""
+NOISE = 2.0
+"""The standard errors by which another method must be ahead. One clip alone is about one of them."""
 SHARE = 0.08
 """The part of the run's steps that each trial trains for, so that all of them cost less than 0.3 of a run."""
 CHOICE_FILE = "method.json"
@@ -99,8 +101,8 @@ def chosen_method(recipe: Recipe, ready: Ready, resume: bool, say: Say) -> Choic
     """Try each method for a few steps from the dense model, and choose one by the validation clips.
 
     It is one round of successive halving (Jamieson & Talwalkar, AISTATS 2016). Gates are taken unless another
-    method is ahead by more than one standard error of the paired difference, because they gain most from the
-    steps that a trial does not have.
+    method is ahead by more than NOISE standard errors of the paired difference, because they gain most from
+    the steps that a trial does not have.
 
     Args:
         recipe: The recipe, of method `auto`.
@@ -132,7 +134,7 @@ def chosen_method(recipe: Recipe, ready: Ready, resume: bool, say: Say) -> Choic
 
 
 def best_of(found: Sequence[Trial]) -> Trial:
-    """Return the first trial, or another one that is better by more than one standard error.
+    """Return the first trial, or another one that is better by more than NOISE standard errors.
 
     >>> right, wrong = (Outcomes("accuracy", (each,) * 9 + (0, 1)).to_data() for each in (1, 0))
     >>> gates = Trial("gates", "accuracy", 1 / 11, wrong)
@@ -152,7 +154,7 @@ def _ahead(trial: Trial, best: Trial) -> bool:
         mine, other = mine.by_clip(), other.by_clip()
     found = paired_difference(other, mine)
     gain = -found.difference if trial.metric.lower() in LOWER_IS_BETTER else found.difference
-    return gain > found.standard_error
+    return gain > NOISE * found.standard_error
 
 
 def _tried(recipe: Recipe, ready: Ready, method: str, steps: int) -> Trial:

@@ -23,6 +23,7 @@ def trial(method, right, metric="accuracy", clips=100):
     [
         ((50, 50, 50), "accuracy", 0),
         ((50, 51, 50), "accuracy", 0),  # ahead by one clip, which is noise
+        ((50, 53, 52), "accuracy", 0),  # and by three
         ((50, 60, 50), "accuracy", 1),
         ((50, 60, 75), "accuracy", 2),
         ((50, 40, 49), "accuracy", 0),
