@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterator
 from itertools import islice
 
-import torch
 from torch import nn
 from transformers import set_seed
 
@@ -13,6 +12,7 @@ from prune_ssl.gating.config import EQUAL
 from prune_ssl.selection.calibration import Batch
 from prune_ssl.selection.criteria import score_units
 from prune_ssl.training.cutting import CALIBRATION_BATCHES
+from prune_ssl.training.finite import kept_randomness
 from prune_ssl.training.phases import PruningRun
 from prune_ssl.training.processes import from_first
 from prune_ssl.training.seeded_items import FollowEpoch
@@ -48,7 +48,7 @@ def order_gates(run: PruningRun) -> str:
         return EQUAL
     run.gates.hold({})
     try:
-        with torch.random.fork_rng():
+        with kept_randomness(run.args.device):
             # Every process must read batches, because its data loader waits for the others.
             scores = score_units(run.model, run.graph, criterion, calibration_batches(run, run.model))
     except BudgetError:

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping, MutableMapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -38,6 +38,12 @@ class _AfterOptimizer(TrainerCallback):
     ) -> None:
         """Forget the clips of the step."""
         self.trainer.step_clips.clear()
+
+
+def kept_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context after which torch's random streams of the CPU and of a device are as before."""
+    # Without a list of devices torch would go through all GPUs, and warn if there are several.
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 class FiniteTrainer(PartsTrainer):
@@ -177,8 +183,7 @@ class FiniteTrainer(PartsTrainer):
         training, inside = model.training, self.model_wrapped
         inside.eval()
         # Some encoders draw a number for LayerDrop even then.
-        devices = [self.args.device] if self.args.device.type == "cuda" else []
-        with ExitStack() as stack, torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with ExitStack() as stack, torch.no_grad(), kept_randomness(self.args.device):
             for part in self.parts:
                 stack.enter_context(part.at_rest())
             batch = self._prepare_inputs({name: value for name, value in inputs.items() if name in known})
