@@ -19,6 +19,8 @@ class UnitGates(nn.Module):
     no submodule of a model: `attach` puts them on one, and they have a state_dict of their own.
     """
 
+    without_gates: torch.Tensor  # (groups,) the units of each group that has no gates
+    minimums: torch.Tensor  # (groups,) the fewest units that each group may keep
     group_of_unit: torch.Tensor  # (units,) index of the group of each unit among all groups of the graph
 
     def __init__(self, graph: PruningGraph, groups: Mapping[str, Group]) -> None:
@@ -33,6 +35,11 @@ class UnitGates(nn.Module):
         numbers = {name: number for number, name in enumerate(graph.groups)}
         owner = [numbers[name] for name, group in self.groups.items() for _ in range(group.size)]
         self.register_buffer("group_of_unit", torch.tensor(owner, dtype=torch.long), persistent=False)
+        each_group = graph.groups.items()
+        whole = [0.0 if name in self.spans else float(group.size) for name, group in each_group]
+        self.register_buffer("without_gates", torch.tensor(whole), persistent=False)
+        minimums = [float(group.minimum) for _, group in each_group]
+        self.register_buffer("minimums", torch.tensor(minimums), persistent=False)
         # Gates have a random stream of their own. Processes with the same seed draw the same gates, whatever
         # dropout and augmentation draw in between.
         self.seed = torch.initial_seed()
@@ -125,10 +132,7 @@ class UnitGates(nn.Module):
         that of the smallest model that can be cut.
         """
         shares = hard_concrete.open_share(self.log_alpha)
-        groups = self.graph.groups.items()
-        whole = [0.0 if name in self.spans else float(group.size) for name, group in groups]
-        counts = shares.new_tensor(whole).index_add(0, self.group_of_unit, shares)
-        return counts.clamp(min=shares.new_tensor([float(group.minimum) for _, group in groups]))
+        return self.without_gates.index_add(0, self.group_of_unit, shares).clamp(min=self.minimums)
 
     def expected_widths(self) -> dict[str, torch.Tensor]:
         """Return the expected number of open units of every group, scalars, differentiable."""
