@@ -124,9 +124,13 @@ class PruningConfig:
 
     @property
     def low_budget(self) -> bool:
-        """Whether preset `tuned` treats the budget as a low one: it keeps less than 20% of a cost."""
-        parts = [constraint.fraction for constraint in as_budget(self.budget)]
-        known = [part for part in parts if part is not None]
+        """Whether preset `tuned` treats the budget as a low one: it keeps less than 20% of a cost.
+
+        Only costs of the whole model count that hidden dimensions have a price in; a latency does not know
+        them, and a section has its own.
+        """
+        whole = [each for each in as_budget(self.budget) if not each.section and each.metric != "latency"]
+        known = [constraint.fraction for constraint in whole if constraint.fraction is not None]
         return self.preset == "tuned" and min(known, default=1.0) < LOW_BUDGET
 
     def without_hidden(self) -> "PruningConfig":

@@ -49,6 +49,8 @@ def test_a_wrong_setting_is_refused(more, message):
         ({"budget": "macs=19%"}, True),
         ({"budget": "macs=50%,params=12%"}, True),
         ({"budget": "macs=20%"}, False),
+        ({"budget": "frontend.params=12%"}, False),  # a low budget of one section only
+        ({"budget": "latency=12%"}, False),  # a latency knows no hidden dimensions
         ({"budget": "params=1M"}, False),  # its part is not known before the model is
         ({"budget": "macs=12%", "preset": "hj_pruning"}, False),
         ({"budget": "macs=12%", "method": "one_shot"}, False),
