@@ -1,7 +1,7 @@
 """Distillation: what a student learns from its teacher, as taps, small pure losses and their sum."""
 
 from prune_ssl.distillation.config import LOSSES, DistillationConfig
-from prune_ssl.distillation.distiller import LENGTHS, TEACHER_AUDIO, Distiller
+from prune_ssl.distillation.distiller import LENGTHS, TEACHER_AUDIO, TEACHER_NORMALIZED, Distiller
 from prune_ssl.distillation.enhancement import (
     ENHANCEMENT_LOSSES,
     EnhancementHead,
@@ -28,6 +28,7 @@ __all__ = [
     "STUDENTS",
     "TEACHER",
     "TEACHER_AUDIO",
+    "TEACHER_NORMALIZED",
     "Batch",
     "DistillationConfig",
     "Distiller",
