@@ -16,7 +16,7 @@ from prune_ssl.data.corruption import CorruptedDataset, Corruption, CorruptionCo
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import SPLITS, Layout, Listing, register_layout
 from prune_ssl.data.metadata import SLOT_MARK
-from prune_ssl.data.recordings import Recordings
+from prune_ssl.data.recordings import Recordings, Rooms
 from prune_ssl.data.streaming import (
     StreamConfig,
     StreamedClips,
@@ -46,6 +46,7 @@ __all__ = [
     "Layout",
     "Listing",
     "Recordings",
+    "Rooms",
     "SpeechCollator",
     "SpeechFolder",
     "StreamConfig",

@@ -72,6 +72,25 @@ def test_every_case_does_what_it_says(case, changes, tmp_path):
             assert np.ptp(found - clip) < 1e-5  # a constant: the noise of the folder, not white noise
 
 
+def test_the_order_of_noise_and_room_is_an_option(tmp_path):
+    """A room that delays half of the sound by 2,000 samples delays noise that came before it, too."""
+    rir = np.zeros(8000)
+    rir[0], rir[2000] = 1.0, 0.9
+    rirs = folder_of(tmp_path / "rirs", rir)
+    clip = speech(8000).numpy()
+
+    def echo(order):
+        torch.manual_seed(0)
+        corruption = Corruption(rirs=rirs, cases=("both",), snr_db=(-40.0, -40.0), order=order)
+        heard = corruption(clip)  # nearly noise alone
+        return np.corrcoef(heard[2000:], heard[:-2000])[0, 1]
+
+    assert echo("noise_first") > 0.3
+    assert abs(echo("room_first")) < 0.1
+    with pytest.raises(DataError, match="order: found 'room'"):
+        Corruption(order="room")
+
+
 def test_all_cases_come_about_equally_often():
     torch.manual_seed(0)
     corruption = Corruption(cases=("noise", "clean"))
