@@ -21,7 +21,7 @@ from transformers import (
 
 from prune_ssl.artifacts import prepare_folder
 from prune_ssl.data import SpeechFolder
-from prune_ssl.distillation import DistillationConfig, Distiller
+from prune_ssl.distillation import DistillationConfig
 from prune_ssl.distillation.config import MASKING
 from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeError
 from prune_ssl.gating import PruningConfig
@@ -32,7 +32,7 @@ from prune_ssl.models.origin import hand_on_origin, write_in
 from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.pipeline.arguments import checked_arguments
 from prune_ssl.pipeline.corpora import Corpus, check_batches, check_cache, read_corpus, trainer_arguments
-from prune_ssl.pipeline.student import new_student
+from prune_ssl.pipeline.student import check_losses, new_student
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import DistillationPart, ModelPart, Recipe, config_of, pruning_part
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
@@ -51,11 +51,6 @@ TRAINING_ONLY = re.compile(r"\w*dropout\w*|layerdrop|apply_spec_augment|mask_(ti
 """Fields of a config that change only how a model is trained, not what it computes."""
 SET_BY_TASKS = ("num_labels", "vocab_size")
 """Fields that follow from the data. A recipe gives them only for `--architecture`."""
-
-
-def check_losses(config: DistillationConfig, teacher: nn.Module, student: nn.Module) -> None:
-    """Refuse losses that do not fit teacher and student, before any training."""
-    Distiller(config, teacher, student).detach()
 
 
 @dataclass(frozen=True)
@@ -190,7 +185,7 @@ def _losses_and_teacher(
     name = recipe.distillation.teacher
     teacher = None if name is None else load_model(name, allow_pickle=recipe.model.allow_pickle)
     student = model if recipe.student is None else new_student(recipe.student, model, task)
-    check_losses(losses, teacher or copy_of(model), student)
+    check_losses(losses, teacher or copy_of(model), student, recipe.distillation.keep_projections)
     return losses, teacher
 
 
@@ -241,6 +236,7 @@ def _task_settings(recipe: Recipe) -> TaskSettings:
         tokenizer=recipe.model.tokenizer,
         decoding=recipe.decoding,
         weights=recipe.data.loss_weights,
+        margin=recipe.data.margin,
         trials=recipe.data.trials,
         judged=recipe.data.judged,
         crop_seconds=recipe.data.crop_seconds,

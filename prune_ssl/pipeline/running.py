@@ -40,14 +40,13 @@ from prune_ssl.pipeline.preparation import (
     Say,
     architecture,
     check_budget,
-    check_losses,
     copy_of,
     distillation_config,
     prepare,
     pruning_config,
     require_dense,
 )
-from prune_ssl.pipeline.student import distil, new_student, student_part
+from prune_ssl.pipeline.student import check_losses, distil, new_student, student_part
 from prune_ssl.pipeline.trained_alike import SayFixed, teacher_of_other, train_alike_
 from prune_ssl.recipes import Recipe, TrainPart, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
@@ -57,7 +56,7 @@ from prune_ssl.tracing import Cost, PruningGraph, Traced, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.freezing import frozen
-from prune_ssl.training.margins import MarginRamp
+from prune_ssl.training.margins import MarginRamp, WithMargin
 from prune_ssl.training.planning import AtStart, schedule_of
 from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
@@ -382,8 +381,9 @@ def _train_dense(ready: Ready, part: TrainPart, resume: bool, say: Say) -> None:
         **ready.shared | {"train_dataset": dataset},
     )
     use_budget_progress(trainer, "dense")
-    objective = getattr(ready.model, "objective", None)
-    if objective is not None and trainer.compute_loss_func is None:
+    own = trainer.compute_loss_func
+    objective = getattr(ready.model, "objective", None) if own is None else own
+    if isinstance(objective, WithMargin):
         trainer.add_callback(MarginRamp(objective))
     with frozen(ready.model, part.freeze):
         trainer.train(resume_from_checkpoint=resume)

@@ -47,7 +47,9 @@ OF_TASKS: dict[str, tuple[str, ...]] = {
     "decoding": ("ctc",),
     "model.tokenizer": ("ctc", "phonemes"),
     "data.loss_weights": ("joint",),
-    "data.margin": ("speaker_verification",),
+    "data.margin": ("speaker_verification", "joint"),
+    "data.also": ("joint",),
+    "data.fills": ("joint",),
     "data.trials": ("speaker_verification", "joint"),
 }
 """The tasks that use each key of a recipe. In a recipe of another task the key would have no effect."""
@@ -173,6 +175,8 @@ class Recipe(Part):
             "model.tokenizer": self.model.tokenizer is not None,
             "data.loss_weights": bool(self.data.loss_weights),
             "data.margin": self.data.margin is not None,
+            "data.also": self.data.also is not None,
+            "data.fills": self.data.fills is not None,
             "data.trials": self.data.trials is not None,
         }
         for name, tasks in OF_TASKS.items():
