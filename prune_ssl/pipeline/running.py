@@ -17,6 +17,7 @@ from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError, PruneWarning
 from prune_ssl.gating import Plan, PruningConfig
+from prune_ssl.pipeline.control import beside, require_control_possible, trained_control
 from prune_ssl.pipeline.dense_losses import keep_losses
 from prune_ssl.pipeline.fine_tuning import judged_alone
 from prune_ssl.pipeline.folders import (
@@ -195,6 +196,7 @@ def _run_pruning(
     if pruning.method == AUTO:
         choice = chosen_method(recipe, ready, resume, say)
         pruning, chosen = pruning_config(with_method(recipe, choice.method)), choice.settings
+    control = trained_control(recipe, ready, pruning, resume, say) if recipe.control else None
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = PruningTrainer(
@@ -215,13 +217,14 @@ def _run_pruning(
             for line in made.warnings:
                 say(f"  warning: {line}")
             name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-            made = replace(made, schedule=schedule_of(trainer) | chosen)
+            made = replace(beside(made, control), schedule=schedule_of(trainer) | chosen)
             hand_over(recipe, ready, dense, made, say, name)
             outcomes.append(_outcome_of(ready, made, name))
     return outcomes
 
 
 def _check_method(recipe: Recipe, ready: Ready) -> None:
+    require_control_possible(recipe)
     if ready.pruning is not None and ready.pruning.method == AUTO:
         require_trials_possible(recipe, ready)
 

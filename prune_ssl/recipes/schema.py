@@ -75,6 +75,9 @@ class Recipe(Part):
     """Pruning and recovery. A recipe has `pruning`, a `student`, or neither of them."""
     student: Annotated[StudentPart, PLACED, BeforeValidator(shape_of_the_named)] | None = None
     """A small student that learns from the model instead of being cut out of it."""
+    control: bool = False
+    """Whether to train the dense model as long as the pruned one, without any cut. The report compares with
+    this control as well."""
     distillation: Annotated[DistillationPart, PLACED] | None = None
     """The losses by which pruning and recovery, or the student, learn from a teacher. Optional."""
     decoding: Annotated[BeamSettings, PLACED] | None = None
