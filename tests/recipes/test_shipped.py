@@ -20,6 +20,7 @@ from prune_ssl.tasks import Task, task_class
 from tests.support.paths import ROOT
 from tests.support.slow import slow_but
 
+DIFFERS = "# Differs from the paper:"
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
@@ -174,3 +175,17 @@ def test_the_table_is_printed_and_written_between_its_marks(tmp_path: Path) -> N
     refused = CliRunner().invoke(app, ["recipes", str(ROOT / "recipes"), "--into", str(document)])
     assert refused.exit_code == 2
     assert "has no marks for the table" in refused.output
+
+
+def test_the_page_of_papers_has_the_deviations_of_the_headers() -> None:
+    page = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    found = 0
+    for path in RECIPES:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for line in lines[lines.index(DIFFERS) + 1 :] if DIFFERS in lines else ():
+            if not line.startswith("# - "):
+                break
+            found += 1
+            shown = "kd_" in path.stem or f"- {line[4:]}" in page
+            assert shown, f"{path.name}: docs/papers.md lacks {line[4:]!r}"
+    assert found > 50
