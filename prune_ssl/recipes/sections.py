@@ -350,7 +350,7 @@ class StudentPart(TrainPart, StudentConfig):
     def shown(self) -> str:
         """The shape in a few words."""
         shown = [f"{key}={value}" for key, value in self.changed.items()]
-        return ", ".join(([self.name] if self.name else []) + shown)
+        return ", ".join(([self.name] if self.name else []) + shown) or "the model's own shape"
 
 
 def shape_fields() -> tuple[str, ...]:
