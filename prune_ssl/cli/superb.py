@@ -100,10 +100,15 @@ class Conditions:
         list[float] | None, typer.Option(help="Signal-to-noise ratio in dB, repeatable. Default: no noise.")
     ] = None
 
+    rt60: Annotated[
+        list[float] | None,
+        typer.Option(help="Reverberation time of simulated rooms in seconds, repeatable. Default: no rooms."),
+    ] = None
+
     def read(self) -> dict[str, Corruption]:
         """Return the conditions by name."""
         noise, rirs = (None if each is None else tuple(each) for each in (self.noise, self.rirs))
-        return conditions_of(noise, rirs, self.snr or ())
+        return conditions_of(noise, rirs, self.snr or (), self.rt60 or ())
 
 
 @superb_app.command("probe")

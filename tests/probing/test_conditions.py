@@ -21,3 +21,9 @@ def test_each_ratio_is_a_condition_and_rooms_come_before_the_noise(tmp_path: Pat
     assert (both.cases, both.order, both.snr_db) == (("both",), "room_first", (5.0, 5.0))
     with pytest.raises(DataError, match="noise needs at least one signal-to-noise ratio"):
         conditions_of(str(tmp_path), None, [])
+    rooms = conditions_of(None, None, [0.0], [0.2, 0.8])
+    assert list(rooms) == ["0 dB, RT60 0.2 s", "0 dB, RT60 0.8 s"]
+    assert rooms["0 dB, RT60 0.8 s"].rt60_seconds == (0.8, 0.8)
+    assert list(conditions_of(None, None, [], [0.2])) == ["RT60 0.2 s"]
+    with pytest.raises(DataError, match="either recorded or simulated"):
+        conditions_of(None, str(tmp_path), [], [0.2])
