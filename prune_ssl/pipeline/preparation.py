@@ -1,7 +1,6 @@
 """Prepare a run: read and check data, model, task, teacher and budget of a recipe before any training."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,11 +26,10 @@ from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeErr
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
-from prune_ssl.models.loading import load_config
 from prune_ssl.models.origin import hand_on_origin, write_in
-from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.pipeline.arguments import checked_arguments
 from prune_ssl.pipeline.corpora import Corpus, check_batches, check_cache, read_corpus, trainer_arguments
+from prune_ssl.pipeline.named_models import load_named
 from prune_ssl.pipeline.student import check_losses, new_student
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import DistillationPart, ModelPart, Recipe, config_of, pruning_part
@@ -39,18 +37,12 @@ from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import Task, TaskSettings, task_class
 from prune_ssl.tasks.frames import shortest_in_training
-from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.masking import require_masks_fit
 from prune_ssl.tasks.starting import start_
 from prune_ssl.tracing import PruningGraph, Traced, trace
 from prune_ssl.training.processes import first_before_others
 
 Say = Callable[[str], None]
-
-TRAINING_ONLY = re.compile(r"\w*dropout\w*|layerdrop|apply_spec_augment|mask_(time|feature)_\w+")
-"""Fields of a config that change only how a model is trained, not what it computes."""
-SET_BY_TASKS = ("num_labels", "vocab_size")
-"""Fields that follow from the data. A recipe gives them only for `--architecture`."""
 
 
 @dataclass(frozen=True)
@@ -325,7 +317,7 @@ def architecture(part: ModelPart) -> PreTrainedConfig:
 
 def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     if part.name is not None:
-        return _load_named(part, part.name, say)
+        return load_named(part, part.name, say)
     config = architecture(part)
     try:
         model = FAMILIES[part.family].stock("bare")(config)
@@ -336,51 +328,6 @@ def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, SequenceFea
     if part.pass_on:
         pass_on_(model)
     return model, FAMILIES[part.family].input.new_extractor(config)
-
-
-def _load_named(part: ModelPart, name: str, say: Say) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
-    config = load_config(name)
-    family = config.model_type.removeprefix(PRUNED_PREFIX)
-    if "family" in part.model_fields_set and part.family != family:
-        raise ModelError(
-            f"model.family is {part.family}, but {name} is a {family} model: give model.family={family}, or "
-            "another model.name."
-        )
-    settings = named_settings(part, config, say)
-    loaded = load_model(name, settings, head=part.head, allow_pickle=part.allow_pickle)
-    return loaded, load_extractor(name)
-
-
-def named_settings(part: ModelPart, config: PreTrainedConfig, say: Say) -> dict[str, Any]:
-    """Return the fields of `model.config` that apply to a named model, and print those that do and do not.
-
-    A recipe that makes its model can be started from a named one instead (`model.name=FOLDER`, a sweep). So
-    fields that only a new model could have are not an error.
-
-    Args:
-        part: The section `model`, which names the model.
-        config: The model's own config.
-        say: Called with one line for the fields that apply, and one for the others.
-    """
-    fields = config.to_dict()
-    differing = {
-        key: value
-        for key, value in part.config.items()
-        if key not in SET_BY_TASKS and _plain(fields.get(key)) != _plain(value)
-    }
-    taken = {key: value for key, value in differing.items() if TRAINING_ONLY.fullmatch(key) and key in fields}
-    left = [key for key in differing if key not in taken] + ["pass_on"] * part.pass_on
-    if taken:
-        shown = ", ".join(f"{key}={value}" for key, value in taken.items())
-        say(f"  note: {part.name} is trained with model.config of the recipe: {shown}")
-    if left:
-        say(f"  note: {part.name} has its own architecture and weights; not used: {', '.join(left)}")
-    return taken
-
-
-def _plain(value: object) -> object:
-    """Return a value as JSON would hold it."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:
