@@ -15,8 +15,9 @@ from prune_ssl.data.collate import IGNORED, SpeechCollator
 from prune_ssl.data.corruption import CorruptedDataset, Corruption, CorruptionConfig
 from prune_ssl.data.folders import FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.layouts import SPLITS, Layout, Listing, register_layout
+from prune_ssl.data.lexicon import Lexicon
 from prune_ssl.data.metadata import SLOT_MARK
-from prune_ssl.data.recordings import Recordings
+from prune_ssl.data.recordings import Recordings, Rooms
 from prune_ssl.data.streaming import (
     StreamConfig,
     StreamedClips,
@@ -44,8 +45,10 @@ __all__ = [
     "Finding",
     "FolderConfig",
     "Layout",
+    "Lexicon",
     "Listing",
     "Recordings",
+    "Rooms",
     "SpeechCollator",
     "SpeechFolder",
     "StreamConfig",

@@ -82,6 +82,8 @@ class PruningConfig:
     """Steps of recovery fine-tuning after the cut, as a multiple of the gate training steps."""
     recovery_learning_rate: float | None = None
     """Peak learning rate of recovery; None: the rate in the TrainingArguments, times `rate_factor`."""
+    recovery_warmup_ratio: float | None = None
+    """Share of recovery's steps in which its rate rises from 0; None: as the TrainingArguments say."""
     layout: Layout = "hetero"
     """`stock`: the result is of the stock class, and only conv channels, FFN neurons and layers may go."""
 
@@ -116,6 +118,11 @@ class PruningConfig:
             ("steps", self.steps is None or self.steps >= 1, "1 or more"),
             ("warmup", self.warmup is None or 0 <= self.warmup <= 1, "from 0 to 1"),
             ("recovery", self.recovery >= 0, "0 or more"),
+            (
+                "recovery_warmup_ratio",
+                self.recovery_warmup_ratio is None or 0 <= self.recovery_warmup_ratio < 1,
+                "from 0 to below 1",
+            ),
             ("initial_keep", self.initial_keep is None or 0.5 < self.initial_keep < 1, "between 0.5 and 1"),
             ("gate_learning_rate", self.gate_learning_rate is None or self.gate_learning_rate > 0, "above 0"),
         ):

@@ -9,6 +9,7 @@ PERCENT_METRICS = frozenset(
 
 STAGES = {
     "dense": "dense",
+    "control": "dense, trained as long",
     "cut": "after cutting",
     "recovered": "after recovery",
     "student": "before distillation",

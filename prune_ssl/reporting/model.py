@@ -58,7 +58,7 @@ class StepRecord(BaseModel):
     open: float | None = None
     """The cost of the units that are open in evaluation."""
     phase: str = ""
-    """dense, pruning, recovery or distillation."""
+    """dense, control, pruning, recovery or distillation."""
     loss: float | None = None
     """The mean training loss since the logged step before, with all its terms."""
     learning_rate: float | None = None
@@ -127,13 +127,14 @@ class ReportData(_Facts):
     comparisons: list[Comparison] = Field(default_factory=list)
     budget: list[BudgetFacts] = Field(default_factory=list)
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """The metrics of each stage: `dense`, `cut`, `recovered`; of a student `student`, `distilled`; of a model
-    that was only trained `fine_tuned`."""
+    """The metrics of each stage: `dense`, `control`, `cut`, `recovered`; of a student `student`, `distilled`;
+    of a model that was only trained `fine_tuned`."""
     outcomes: dict[str, dict[str, str]] = Field(default_factory=dict)
     """The outcomes of each stage on each clip, if the task keeps them. `prune_ssl.tasks.outcomes_from_data`
     reads them."""
     differences: list[DifferenceFacts] = Field(default_factory=list)
-    """The paired differences of the main metric between the first stage and each later one."""
+    """The paired differences of the main metric between the first stage and each later one, and between the
+    control and each later one."""
     notes: list[str] = Field(default_factory=list)
     """Facts that a reader must know before comparing the two models."""
     made: str = "pruned"
