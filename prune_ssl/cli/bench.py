@@ -10,7 +10,6 @@ from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import PickleOption
 from prune_ssl.cli.options import Timed, check_writable
 from prune_ssl.errors import ModelError
-from prune_ssl.measuring import bench_table, benchmark_models, write_rows
 
 
 @with_groups
@@ -29,6 +28,8 @@ def bench_command(
 ) -> None:
     """Measure models in turns, so that changes of the machine's speed affect all of them equally."""
     check_writable(save, (".json", ".csv"), overwrite=True)
+    from prune_ssl.measuring import bench_table, benchmark_models, write_rows
+
     rows = benchmark_models(models, timed.timing, allow_pickle=allow_pickle)
     if all(row.problem for row in rows):
         raise ModelError(f"nothing was measured: {'; '.join(row.problem for row in rows)}")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +13,11 @@ from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.options import MOST, MOST_SEED, Model, check_choice, number
 from prune_ssl.errors import DataError
-from prune_ssl.models import load_model
-from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
-from prune_ssl.probing.settings import ProbeSettings
-from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.probing.settings import PROBES, ProbeSettings
 from prune_ssl.writing import check_place, lock, remove, write_text
+
+if TYPE_CHECKING:
+    from prune_ssl.probing import Probed, Trained
 
 superb_app = typer.Typer(
     help="Judge a frozen encoder by the tasks of SUPERB (probe), or combine results (score).",
@@ -83,6 +83,10 @@ def probe_command(
     settings = training.settings(PROBES[task])
     if save is not None:
         _prepare(save)
+    from prune_ssl.models import load_model
+    from prune_ssl.probing import probe
+    from prune_ssl.tasks.inference import load_extractor
+
     encoder = load_model(model, head="drop")
     say(f"head: the probe trains a new one for {task}; the model's own head, if any, is not used")
     found = probe(
@@ -108,6 +112,8 @@ def score_command(
     ],
 ) -> None:
     """Print the SUPERB score and the overall score of a complete row of results."""
+    from prune_ssl.probing.scores import overall_score, superb_score
+
     try:
         given = json.loads(results.read_text())
         numbers = {
@@ -146,15 +152,15 @@ def _heads_file(path: Path, task: str) -> Path:
     return path.with_name(f"{path.name}.{task}-heads")
 
 
-def _keep(path: Path, folds: Sequence[Sequence[Trained]]) -> None:
+def _keep(path: Path, folds: "Sequence[Sequence[Trained]]") -> None:
     _write(path, _plain(folds))
 
 
-def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, object]]]:
+def _plain(folds: "Sequence[Sequence[Trained]]") -> list[list[dict[str, object]]]:
     return [[dataclasses.asdict(each) for each in heads] for heads in folds]
 
 
-def _save(path: Path, task: str, found: Probed) -> None:
+def _save(path: Path, task: str, found: "Probed") -> None:
     """Add one result to a file, after reading it again, because another probe may have written to it."""
     result = {"value": round(100 * found.value, 4), "metric": found.metric, "folds": _plain(found.folds)}
     with lock(path):

@@ -8,9 +8,6 @@ import typer
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.options import Overrides, RecipeName, Seeds, check_choice, check_folder
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes import load_recipe, pruning_part
-from prune_ssl.selection import CRITERIA
-from prune_ssl.sweeping import sweep, trials
 
 
 @one_line_errors
@@ -35,6 +32,9 @@ def sweep_command(
     out: Annotated[Path | None, typer.Option(help="Output folder. Default: runs/sweep-NAME.")] = None,
 ) -> None:
     """Run a recipe once for each budget, method and seed, or resume such a sweep. Finished runs are kept."""
+    from prune_ssl.recipes import load_recipe, pruning_part
+    from prune_ssl.sweeping import sweep, trials
+
     loaded = load_recipe(recipe, overrides)
     part = pruning_part(loaded)
     own = part.method if part.method in ("gates", "auto") else f"{part.method}/{part.criterion}"
@@ -50,6 +50,8 @@ def sweep_command(
 
 
 def _methods() -> list[str]:
+    from prune_ssl.selection import CRITERIA
+
     endings = ["", *(f"/{name}" for name in CRITERIA)]
     return ["gates", "auto", *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in endings)]
 

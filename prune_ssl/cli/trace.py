@@ -1,7 +1,7 @@
 """prune-ssl trace: list the groups of units that can be pruned, and the cost of one unit of each."""
 
 import json
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.table import Table
@@ -10,7 +10,9 @@ from prune_ssl.cli.console import one_line_errors, out
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
 from prune_ssl.cli.options import Model, Seconds, traced
-from prune_ssl.tracing import PruningGraph
+
+if TYPE_CHECKING:
+    from prune_ssl.tracing import PruningGraph
 
 
 class GroupRow(TypedDict):
@@ -72,7 +74,7 @@ def trace_command(
         out.print(f"not pruned: {path}: {why}", markup=False)
 
 
-def group_rows(graph: PruningGraph, seconds: float) -> list[GroupRow]:
+def group_rows(graph: "PruningGraph", seconds: float) -> list[GroupRow]:
     """Return one row per group, with the cost of one unit if all other units stay."""
     dense = graph.widths()
     params, macs = graph.polynomial("params"), graph.polynomial("macs", seconds=seconds)

@@ -12,8 +12,10 @@ import pytest
 import prune_ssl
 
 ORDER = (
+    "lazy_names",
     "errors",
     "version",
+    "on_import",
     "writing",
     "models",
     "families",
