@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
     from prune_ssl.measuring import Measurement, measure
     from prune_ssl.models import Family, load_model, register_family
+    from prune_ssl.optimising import optimize_for_inference
     from prune_ssl.pipeline.evaluating import Evaluation, JudgingConfig, evaluate
     from prune_ssl.profiling import Timing, fit_latency, with_latency
     from prune_ssl.reporting import Report, RunFacts, report
@@ -43,6 +44,7 @@ __getattr__, __dir__ = lazily(
         "prune_ssl.gating": "Gates Plan PruningConfig attach_gates",
         "prune_ssl.measuring": "Measurement measure",
         "prune_ssl.models": "Family load_model register_family",
+        "prune_ssl.optimising": "optimize_for_inference",
         "prune_ssl.pipeline.evaluating": "Evaluation JudgingConfig evaluate",
         "prune_ssl.profiling": "Timing fit_latency with_latency",
         "prune_ssl.reporting": "Report RunFacts report",
@@ -85,6 +87,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "measure",
+    "optimize_for_inference",
     "register_criterion",
     "register_family",
     "register_layout",

@@ -23,6 +23,7 @@ ORDER = (
     "selection",
     "gating",
     "resizing",
+    "optimising",
     "profiling",
     "data",
     "tasks",
