@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.options import number
-from prune_ssl.data import SurveyConfig, survey
-from prune_ssl.data.files import LONGEST_PATH, shown
-from prune_ssl.data.surveys import KINDS
 
 PACKAGES = (
     *("torch", "torchaudio", "transformers", "torch-pruning", "datasets", "evaluate", "accelerate"),
@@ -29,6 +25,8 @@ def doctor_command(context: typer.Context) -> None:
     """Check the installed packages, and say how to mend problems."""
     if context.invoked_subcommand is not None:
         return
+    from rich.table import Table
+
     table = Table(title="Environment")
     table.add_column("package")
     table.add_column("version")
@@ -61,6 +59,9 @@ def doctor_data(
     outside: Annotated[bool, typer.Option(help="Also read files outside the folder.")] = False,
 ) -> None:
     """List broken, silent, clipped, loud, duplicated, short and long clips. Exit 1 if one is unusable."""
+    from prune_ssl.data.files import LONGEST_PATH, shown
+    from prune_ssl.data.surveys import KINDS, SurveyConfig, survey
+
     limits = SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds, outside=outside)
     found = survey(folder, limits)
     for split, count in found.counts.items():

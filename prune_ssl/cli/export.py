@@ -7,7 +7,7 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.options import Model, Overwrite, check_choice
-from prune_ssl.exporting import TARGETS, export
+from prune_ssl.exporting.targets import TARGETS
 
 
 @one_line_errors
@@ -19,6 +19,8 @@ def export_command(
 ) -> None:
     """Write a model for ONNX Runtime, OpenVINO and others, after comparing its output with PyTorch's."""
     check_choice("--to", to, TARGETS)
+    from prune_ssl.exporting import export
+
     made = export(model, out, to, overwrite=overwrite)
     say(f"{made.target}: {made.file}, {made.size_bytes / 1e6:.1f} MB")
     say(

@@ -5,12 +5,8 @@ from typing import Annotated
 
 import typer
 
-from prune_ssl.artifacts import prepare_folder, save_pretrained
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.options import Overwrite, Seconds, check_choice, check_folder
-from prune_ssl.importing import import_checkpoint
-from prune_ssl.importing.checkpoints import FAMILIES
-from prune_ssl.tracing import trace
 
 
 @one_line_errors
@@ -25,6 +21,11 @@ def import_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a checkpoint of DPHuBERT or DiariZen as a model folder, to load, prune further or export it."""
+    from prune_ssl.artifacts import prepare_folder, save_pretrained
+    from prune_ssl.importing import import_checkpoint
+    from prune_ssl.importing.checkpoints import FAMILIES
+    from prune_ssl.tracing import trace
+
     if family is not None:
         check_choice("--family", family, FAMILIES)
     prepare_folder(out, overwrite)

@@ -1,14 +1,14 @@
 """prune-ssl run: run a recipe from audio to a smaller model and its report."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.options import Overrides, RecipeName
-from prune_ssl.pipeline import Outcome, dry_run, plan_architecture, run
-from prune_ssl.recipes import load_recipe
-from prune_ssl.training.processes import is_first
+
+if TYPE_CHECKING:
+    from prune_ssl.pipeline import Outcome
 
 
 @one_line_errors
@@ -27,6 +27,10 @@ def run_command(
     ] = False,
 ) -> None:
     """Run a recipe: dense fine-tuning, gate training, cut, recovery, saving and report."""
+    from prune_ssl.pipeline import dry_run, plan_architecture, run
+    from prune_ssl.recipes import load_recipe
+    from prune_ssl.training.processes import is_first
+
     loaded = load_recipe(recipe, overrides)
     if architecture:
         plan_architecture(loaded, say)
@@ -39,7 +43,7 @@ def run_command(
         show(outcome)
 
 
-def show(outcome: Outcome) -> None:
+def show(outcome: "Outcome") -> None:
     """Print the final table, and the places of model and report."""
     out.print(outcome.report.summary_table())
     say(f"model:  {outcome.model_folder}")

@@ -5,23 +5,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.options import MOST, MOST_SEED, Model, check_choice, number
-from prune_ssl.data import Corruption
-from prune_ssl.distillation import load_projections
 from prune_ssl.errors import DataError
-from prune_ssl.models import load_model
-from prune_ssl.probing import MEASURES, PROBES, Probed, Trained, overall_score, probe, superb_score
-from prune_ssl.probing.conditions import conditions_of
-from prune_ssl.probing.features import FeatureKind
-from prune_ssl.probing.settings import ProbeSettings
-from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.probing.settings import PROBES, FeatureKind, ProbeSettings
 from prune_ssl.writing import check_place, lock, remove, write_text
+
+if TYPE_CHECKING:
+    from prune_ssl.data import Corruption
+    from prune_ssl.probing import Probed, Trained
 
 superb_app = typer.Typer(
     help="Judge a frozen encoder by the tasks of SUPERB (probe), or combine results (score).",
@@ -105,8 +102,10 @@ class Conditions:
         typer.Option(help="Reverberation time of simulated rooms in seconds, repeatable. Default: no rooms."),
     ] = None
 
-    def read(self) -> dict[str, Corruption]:
+    def read(self) -> "dict[str, Corruption]":
         """Return the conditions by name."""
+        from prune_ssl.probing.conditions import conditions_of
+
         noise, rirs = (None if each is None else tuple(each) for each in (self.noise, self.rirs))
         return conditions_of(noise, rirs, self.snr or (), self.rt60 or ())
 
@@ -136,6 +135,11 @@ def probe_command(
     settings, under = training.settings(PROBES[task]), conditions.read()
     if save is not None:
         _prepare(save)
+    from prune_ssl.distillation import load_projections
+    from prune_ssl.models import load_model
+    from prune_ssl.probing import probe
+    from prune_ssl.tasks.inference import load_extractor
+
     encoder = load_model(model, head="drop")
     say(f"head: the probe trains a new one for {task}; the model's own head, if any, is not used")
     found = probe(
@@ -174,11 +178,15 @@ def score_command(
 
 
 def _scores(numbers: Mapping[str, float]) -> str:
+    from prune_ssl.probing.scores import overall_score, superb_score
+
     return f"SUPERB score {superb_score(numbers):.1f}; overall {overall_score(numbers):.2f}"
 
 
 def _say_scores(path: Path) -> None:
     """Print the scores of a file of results as soon as it holds all tasks, else the missing ones."""
+    from prune_ssl.probing.scores import MEASURES
+
     found = _earlier_results(path)
     missing = [name for name in MEASURES if name not in found]
     if missing:
@@ -220,15 +228,15 @@ def _heads_file(path: Path, task: str) -> Path:
     return path.with_name(f"{path.name}.{task}-heads")
 
 
-def _keep(path: Path, folds: Sequence[Sequence[Trained]]) -> None:
+def _keep(path: Path, folds: "Sequence[Sequence[Trained]]") -> None:
     _write(path, _plain(folds))
 
 
-def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, object]]]:
+def _plain(folds: "Sequence[Sequence[Trained]]") -> list[list[dict[str, object]]]:
     return [[dataclasses.asdict(each) for each in heads] for heads in folds]
 
 
-def _save(path: Path, task: str, found: Probed) -> None:
+def _save(path: Path, task: str, found: "Probed") -> None:
     """Add one result to a file, after reading it again, because another probe may have written to it."""
     result = {"value": round(100 * found.value, 4), "metric": found.metric, "folds": _plain(found.folds)}
     if found.under:

@@ -8,12 +8,8 @@ import typer
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.options import Overrides, RecipeName, Seeds, check_choice, check_folder
 from prune_ssl.errors import RecipeError
-from prune_ssl.pipeline.variants import NOTHING, run_variants
-from prune_ssl.recipes import load_recipe, pruning_part
-from prune_ssl.selection import CRITERIA
-from prune_ssl.sweeping import sweep, trials
 
-FROZEN = (NOTHING, "backbone", "frontend")
+FROZEN = ("nothing", "backbone", "frontend")
 
 
 @one_line_errors
@@ -48,12 +44,17 @@ def sweep_command(
 
     With --freeze it runs once for each frozen part and seed.
     """
+    from prune_ssl.recipes import load_recipe, pruning_part
+    from prune_ssl.sweeping import sweep, trials
+
     loaded = load_recipe(recipe, overrides)
     folder = out or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)
     if freeze and (budgets or methods):
         raise RecipeError("--freeze compares models that are not pruned: leave --budgets and --methods out.")
     if freeze:
+        from prune_ssl.pipeline.variants import run_variants
+
         parts = [check_choice("--freeze", each, FROZEN) for each in _split("--freeze", freeze)]
         say(run_variants(loaded, parts, seeds or [loaded.seed], folder, say).rstrip())
         return
@@ -69,6 +70,8 @@ def sweep_command(
 
 
 def _methods() -> list[str]:
+    from prune_ssl.selection import CRITERIA
+
     endings = ["", *(f"/{name}" for name in CRITERIA)]
     return ["gates", "auto", *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in endings)]
 

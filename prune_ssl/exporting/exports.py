@@ -24,6 +24,7 @@ from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.exporting.speech import require_ctc, silenced, symbols_of, write_onnx_asr, write_sherpa
 from prune_ssl.exporting.targets import Target, target_named
 from prune_ssl.models import family_of, load_model
+from prune_ssl.optimising import fold_
 from prune_ssl.tasks.heads import labels_of
 from prune_ssl.tasks.tokenizers import Tokenizer, load_tokenizer
 from prune_ssl.tracing import trace
@@ -158,9 +159,10 @@ def _graph_of(target: Target) -> str:
 
 
 def _prepared(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a float32 copy on the CPU, in evaluation mode, that returns no hidden states or attentions."""
+    """Return a float32 copy on the CPU, folded and in evaluation mode, that returns its output alone."""
     family_of(model)
     made: PreTrainedModel = copy.deepcopy(model).float().cpu().eval()
+    fold_(made)
     made.config.output_hidden_states = made.config.output_attentions = False
     return made
 

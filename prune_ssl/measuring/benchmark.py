@@ -18,6 +18,7 @@ from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
 from prune_ssl.models import load_model
+from prune_ssl.optimising import optimize_for_inference
 from prune_ssl.profiling import Latency, Timing, measure_interleaved, speed_up
 from prune_ssl.tracing import Traced
 from prune_ssl.writing import write_text
@@ -67,6 +68,7 @@ def benchmark_models(
     timing: Timing | None = None,
     on_cell: Callable[[float, int], None] | None = None,
     allow_pickle: bool = False,
+    optimised: bool = True,
 ) -> list[BenchRow]:
     """Measure models side by side, in turns; one that can't be measured gets a row that says why.
 
@@ -75,6 +77,8 @@ def benchmark_models(
         timing: audio lengths, thread counts and the number of calls; None: the usual ones.
         on_cell: called with (seconds, threads) before each combination.
         allow_pickle: whether pytorch_model.bin may be read where a folder has no safetensors.
+        optimised: whether all models are timed after `optimize_for_inference`, so that a pruned model's gain
+            is that of pruning alone; else they are timed as transformers runs them.
 
     Returns:
         Rows by model, length and thread count; ratios are to the first model that could be measured.
@@ -87,7 +91,7 @@ def benchmark_models(
         try:
             model = build_model(name, allow_pickle).eval()
             counted |= measure_side_by_side({name: Traced.of(model, "bench")}, timing, with_latency=False)
-            models[name] = model
+            models[name] = optimize_for_inference(model, inplace=True) if optimised else model
         except PruneError as error:
             problems.append(BenchRow(name, problem=str(error)))
     if not models:

@@ -5,17 +5,12 @@ Letters: S states, T frames, D their width.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from transformers import PreTrainedModel
 
 from prune_ssl.distillation import Projections, Taps
 from prune_ssl.errors import DataError
-
-FeatureKind = Literal["sum", "last", "projected"]
-"""`sum`: a learned sum of all hidden states (SUPERB). `last`: the last one (DistilHuBERT). `projected`: a
-learned sum of the states in the teacher's width (ARMHuBERT), by the maps that distillation has kept."""
+from prune_ssl.probing.settings import FeatureKind
 
 
 class Features:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prune_ssl.probing.features import FeatureKind
+FeatureKind = Literal["sum", "last", "projected"]
+"""`sum`: a learned sum of all hidden states (SUPERB). `last`: the last one (DistilHuBERT). `projected`: a
+learned sum of the states in the teacher's width (ARMHuBERT), by the maps that distillation has kept."""
 
 GRID: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4)
 """The learning rates to search. A bad learning rate changes a result more than compression does."""

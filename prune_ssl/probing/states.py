@@ -16,7 +16,8 @@ from prune_ssl.data import Clip, Corruption, SpeechCollator
 from prune_ssl.data.seeding import phase_key, random_by
 from prune_ssl.distillation import Projections
 from prune_ssl.models import backbone_of
-from prune_ssl.probing.features import FeatureKind, Features
+from prune_ssl.probing.features import Features
+from prune_ssl.probing.settings import FeatureKind
 
 MEMORY_BYTES = 2 << 30
 """The memory for kept states, 2 GiB."""

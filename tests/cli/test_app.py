@@ -231,11 +231,10 @@ def test_a_table_without_a_row_is_an_error(place):
 
 
 def test_a_benchmark_of_which_a_part_failed_says_so_in_its_status(place, monkeypatch):
-    from prune_ssl.cli import bench
     from prune_ssl.measuring import BenchRow
 
     rows = [BenchRow("a"), BenchRow("b", problem="gone")]
-    monkeypatch.setattr(bench, "benchmark_models", lambda *_, **__: rows)
+    monkeypatch.setattr("prune_ssl.measuring.benchmark_models", lambda *_, **__: rows)
     result = CliRunner().invoke(app, ["bench", "a", "b", "--save", "rows.json"])
     assert result.exit_code == 1
     assert "gone" in result.output

@@ -154,3 +154,7 @@ def test_every_command_of_a_page_is_there(page):
     known = {command.name for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert set(COMMANDS.findall(page.read_text(encoding="utf-8"))) <= known
+
+
+def test_the_optimised_model_of_the_page_only_computes():
+    assert not run_blocks("optimised.md")["fast"].training

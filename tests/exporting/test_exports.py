@@ -8,6 +8,7 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from prune_ssl.errors import ArtifactError, ExportError
 from prune_ssl.exporting import export
+from prune_ssl.exporting.exports import _prepared
 from tests.support.exporting import NORMALISED, difference, needs_onnx, needs_openvino, pruned
 from tests.support.models import HEADS, tiny_model
 
@@ -72,3 +73,11 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
     with pytest.raises(ExportError, match=r"needs openvino, .*pip install 'prune_ssl\[openvino\]'"):
         export(model, tmp_path / "out", "openvino")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_copy_without_weight_norm_is_written():
+    model = tiny_model("hubert", "Model")
+    names = set(model.state_dict())
+    assert any("parametrizations" in name for name in names)
+    assert not any("parametrizations" in name for name in _prepared(model).state_dict())
+    assert set(model.state_dict()) == names

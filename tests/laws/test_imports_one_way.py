@@ -12,8 +12,10 @@ import pytest
 import prune_ssl
 
 ORDER = (
+    "lazy_names",
     "errors",
     "version",
+    "on_import",
     "writing",
     "models",
     "families",
@@ -21,6 +23,7 @@ ORDER = (
     "selection",
     "gating",
     "resizing",
+    "optimising",
     "profiling",
     "data",
     "tasks",

@@ -16,6 +16,7 @@ from prune_ssl.measuring import (
     benchmark_models,
     write_rows,
 )
+from prune_ssl.models.optimised import is_optimised
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from tests.support.models import tiny_model
@@ -25,6 +26,20 @@ def test_a_benchmark_says_why_it_claims_nothing():
     rows = benchmark_models(["arch:nothing"], Timing(seconds=0.1, threads=1))
     row = replace(rows[0], problem="", model="a", seconds=1.0, threads=1, within_noise=True, reason="no core")
     assert "a, 1 s, 1 threads: no core" in str(bench_table([row]).caption)
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+def test_all_models_are_optimised_alike_unless_they_are_timed_as_they_are(optimised, monkeypatch, tmp_path):
+    save_pretrained(tiny_model(), tmp_path / "dense")
+    timed = []
+
+    def time_nothing(models, *_):
+        timed.extend(map(is_optimised, models.values()))
+        return {name: [] for name in models}
+
+    monkeypatch.setattr("prune_ssl.measuring.benchmark.measure_interleaved", time_nothing)
+    assert benchmark_models([str(tmp_path / "dense")], QUICK, optimised=optimised) == []
+    assert timed == [optimised]
 
 
 QUICK = Timing(seconds=0.1, threads=1, min_iterations=3, min_seconds=0.0)
