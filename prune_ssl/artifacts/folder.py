@@ -44,6 +44,7 @@ from prune_ssl.models.finite import require_finite
 from prune_ssl.models.origin import origin_of
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.rebuilding import obstacle_to_loading
+from prune_ssl.models.seals import require_unbroken, seal
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import Example, trace
 from prune_ssl.tracing.example import Inputs
@@ -145,6 +146,8 @@ def save_pretrained(
         else:
             by_config.save_pretrained(new, state_dict=dict(state))
             _complete(by_config, new, state)
+        for file in sorted(new.glob("*.safetensors")):
+            seal(file)
         if processor is not None:
             processor.save_pretrained(new)
         if companions:
@@ -338,6 +341,7 @@ def _refill(model: nn.Module, path: Path, example: Inputs | Example | None) -> n
         warnings.filterwarnings("ignore", message="a folder of this model could not be loaded again")
         small = (resize(model, trace(model, example=example), keep) if keep else model).float()
     try:
+        require_unbroken(path / WEIGHTS_FILE)
         load_weights(small, str(path / WEIGHTS_FILE), strict=True)
     except (OSError, RuntimeError) as error:
         raise ArtifactError(

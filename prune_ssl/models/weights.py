@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.seals import require_unbroken
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED_INDEX, PICKLED = "pytorch_model.bin.index.json", "pytorch_model.bin"
@@ -126,6 +127,7 @@ def _header(file: Path) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
             for name in names:
                 part = opened.get_slice(name)
                 found.append((name, tuple(part.get_shape()), part.get_dtype()))
+        require_unbroken(file)
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise ModelError(_damaged(file, error)) from error
     return [(name, shape, _dtype(file, name, dtype)) for name, shape, dtype in found]
