@@ -49,7 +49,9 @@ class Stored:
 
 
 def read_headers(folder: Path, allow_pickle: bool = False) -> Stored:
-    """Read the headers of the weights in a folder; safetensors are preferred to pickles.
+    """Read the headers of the weights in a folder, and check the files against their seals.
+
+    Safetensors are preferred to pickles.
 
     Args:
         folder: the folder of a model.
@@ -67,7 +69,10 @@ def read_headers(folder: Path, allow_pickle: bool = False) -> Stored:
                 f"opened carelessly), wanted {SINGLE}: {ALLOW}."
             )
         files = [folder / single] if (folder / single).exists() else _shards(folder / index)
-        return _of_files(files, pickled)
+        stored = _of_files(files, pickled)
+        if not pickled:
+            require_unbroken(folder, files)
+        return stored
     raise ModelError(f"{folder} has no {SINGLE}: {_what_is_there(folder)}")
 
 
@@ -127,7 +132,6 @@ def _header(file: Path) -> list[tuple[str, tuple[int, ...], torch.dtype]]:
             for name in names:
                 part = opened.get_slice(name)
                 found.append((name, tuple(part.get_shape()), part.get_dtype()))
-        require_unbroken(file)
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise ModelError(_damaged(file, error)) from error
     return [(name, shape, _dtype(file, name, dtype)) for name, shape, dtype in found]
