@@ -203,6 +203,8 @@ def rows() -> dict[str, dict[str, str]]:
     return {line[0]: dict(zip(table[0][1:], line[1:], strict=True)) for line in table[2:]}
 
 
+# peft reads an attribute of models by its old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 NEEDS_PEFT = pytest.mark.skipif(not find_spec("peft"), reason="peft is not installed")
 
 
