@@ -55,7 +55,7 @@ def python_reference() -> str:
 def recipe_keys() -> str:
     """Return the page of all keys of a recipe: the fields of its sections, and their docstrings."""
     parts = [
-        "# Recipe keys\n\nMade from the source. On the command line a key of a section is written with a dot: "
+        "# Recipe keys\n\nMade from the source. On the command line, a key of a section has a dot: "
         "`pruning.budget=macs=50%`. Settings that are shared with the Python API are listed with it: "
         "[PruningConfig](python.md#prune_ssl.PruningConfig) has the keys of `pruning` and "
         "[DistillationConfig](python.md#prune_ssl.DistillationConfig) those of `distillation`."

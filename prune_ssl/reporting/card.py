@@ -7,7 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from prune_ssl.reporting.content import LAST_STAGES, summary
+from prune_ssl.reporting.answer import LAST_STAGES
+from prune_ssl.reporting.content import summary
 from prune_ssl.reporting.formatting import STAGES, is_task_metric, metric_name
 from prune_ssl.reporting.model import FINE_TUNED, ReportData
 from prune_ssl.reporting.paired import SPEAKERS, interval_lines, with_interval

@@ -70,6 +70,15 @@ def metric_name(name: str) -> str:
     return name.removeprefix("eval_").removeprefix("test_")
 
 
+def metric_title(name: str) -> str:
+    """Return a metric's name as it is written in a sentence.
+
+    >>> metric_title("wer"), metric_title("accuracy")
+    ('WER', 'accuracy')
+    """
+    return name.replace("_", " ") if len(name) > 3 else name.upper()
+
+
 def is_task_metric(name: str) -> bool:
     """Return whether a value from a trainer is about the task, not about the run (such as its runtime)."""
     return name not in _BOOKKEEPING
