@@ -71,11 +71,12 @@ def seal(file: Path) -> str:
         }
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % LENGTH_BYTES)  # the tensors stay aligned
-        source.seek(start)
-        with new_file(file) as new, new.open("wb") as target:
-            target.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
-            while chunk := source.read(CHUNK_BYTES):
-                target.write(chunk)
+        with new_file(file) as new:
+            source.seek(start)
+            with new.open("wb") as target:
+                target.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
+                while chunk := source.read(CHUNK_BYTES):
+                    target.write(chunk)
     return digest
 
 
