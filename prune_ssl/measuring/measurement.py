@@ -11,6 +11,8 @@ from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
 from prune_ssl.models.origin import written_dtypes
+from prune_ssl.models.seals import SEAL_LENGTH, marks
+from prune_ssl.models.weights import DTYPES
 from prune_ssl.profiling.timing import Latency, Timing, measure_interleaved
 from prune_ssl.tracing import Source, Traced
 
@@ -163,17 +165,18 @@ def _bytes_when_saved(model: nn.Module) -> int:
     Nothing is written, so that a long run cannot fail because the disk has no space for a copy.
     """
     dtypes = written_dtypes(model)
-    seen, header, end = dict[tuple[object, ...], str](), dict[str, object](), 0
-    same = dict[str, str]()
+    seen, header, end = set[tuple[object, ...]](), dict[str, object](), 0
+    header["__metadata__"] = {"format": "pt", **marks("0" * SEAL_LENGTH)}
+    codes = {dtype: code for code, dtype in DTYPES.items()}
     state = sorted(model.state_dict().items(), key=lambda each: (-each[1].element_size(), each[0]))
     for name, value in state:
         place = value.untyped_storage().data_ptr() or name  # 0 means no memory, so none that is shared
         where = (place, value.storage_offset(), value.shape, value.stride())
         if where in seen:
-            same[name] = seen[where]
             continue
-        seen[where] = name
+        seen.add(where)
         start, end = end, end + value.numel() * dtypes[name].itemsize
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [start, end]}
-    text = json.dumps(({"__metadata__": same} if same else {}) | header, separators=(",", ":"))
+        code = codes.get(dtypes[name], "F32")
+        header[name] = {"dtype": code, "shape": list(value.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
     return 8 + -(-len(text.encode()) // 8) * 8 + end
