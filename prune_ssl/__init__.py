@@ -13,7 +13,8 @@ from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import Family, load_model, register_family
-from prune_ssl.pipeline.evaluating import Evaluation, JudgingConfig, evaluate
+from prune_ssl.pipeline.evaluating import Evaluation, evaluate
+from prune_ssl.pipeline.judging import JudgingConfig
 from prune_ssl.profiling import Timing, fit_latency, with_latency
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize, to_stock

@@ -14,7 +14,8 @@ from prune_ssl.cli.models import PickleOption
 from prune_ssl.cli.options import MOST, Model, check_choice, number
 from prune_ssl.data.layouts import SPLITS
 from prune_ssl.models import load_model
-from prune_ssl.pipeline.evaluating import BATCH_SIZE, Evaluation, JudgingConfig, evaluate
+from prune_ssl.pipeline.evaluating import Evaluation, evaluate
+from prune_ssl.pipeline.judging import BATCH_SIZE, JudgingConfig
 from prune_ssl.reporting.formatting import metric_value
 from prune_ssl.reporting.paired import SPEAKERS
 from prune_ssl.tasks import TASKS

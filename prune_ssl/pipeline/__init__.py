@@ -1,6 +1,7 @@
 """The pipeline: run a recipe from audio to a smaller model and its report."""
 
-from prune_ssl.pipeline.evaluating import Evaluation, JudgingConfig, evaluate
+from prune_ssl.pipeline.evaluating import Evaluation, evaluate
+from prune_ssl.pipeline.judging import JudgingConfig
 from prune_ssl.pipeline.running import Outcome, dry_run, plan_architecture, run, trainer_for
 
 __all__ = [
