@@ -9,12 +9,12 @@ from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.data import register_layout
 from prune_ssl.distillation import DistillationConfig, register_loss
 from prune_ssl.errors import PruneError, PruneWarning
-from prune_ssl.exporting import export
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import Family, load_model, register_family
 from prune_ssl.pipeline.evaluating import Evaluation, evaluate
 from prune_ssl.pipeline.judging import JudgingConfig
+from prune_ssl.pipeline.shipping import ExportData, export
 from prune_ssl.profiling import Timing, fit_latency, with_latency
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.resizing import resize, to_stock
@@ -32,6 +32,7 @@ __all__ = [
     "DistillationConfig",
     "DistillationTrainer",
     "Evaluation",
+    "ExportData",
     "Family",
     "Gates",
     "Group",

@@ -1,6 +1,7 @@
 """Export: write a dense or pruned model for other runtimes, after comparing its output with PyTorch's."""
 
-from prune_ssl.exporting.exports import Exported, export
+from prune_ssl.exporting.exports import Exported, write_export
+from prune_ssl.exporting.judged import JudgedFile
 from prune_ssl.exporting.targets import TARGETS, Target
 
-__all__ = ["TARGETS", "Exported", "Target", "export"]
+__all__ = ["TARGETS", "Exported", "JudgedFile", "Target", "write_export"]

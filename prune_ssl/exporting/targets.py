@@ -27,6 +27,8 @@ class Target:
     """The largest allowed difference from PyTorch."""
     takes_mask: bool = True
     """Whether the graph takes an attention mask, if the model was made for one."""
+    graph: str = "onnx"
+    """The kind of graph in the file: onnx, openvino, pt2 or torchscript."""
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -35,9 +37,9 @@ TARGETS: dict[str, Target] = {
     for target in (
         Target("onnx", "model.onnx", _ONNX, "onnx"),
         Target("onnx-int8", "model.onnx", _ONNX, "onnx", OF_INT8),
-        Target("openvino", "openvino_model.xml", ("openvino",), "openvino"),
-        Target("pt2", "model.pt2", (), ""),
-        Target("torchscript", "model.pt", (), ""),
+        Target("openvino", "openvino_model.xml", ("openvino",), "openvino", graph="openvino"),
+        Target("pt2", "model.pt2", (), "", graph="pt2"),
+        Target("torchscript", "model.pt", (), "", graph="torchscript"),
         Target("sherpa-onnx", "model.onnx", _ONNX, "onnx", takes_mask=False),
         Target("onnx-asr", "model.onnx", _ONNX, "onnx", takes_mask=False),
     )
