@@ -12,6 +12,7 @@ from prune_ssl.cli.options import Model, Overwrite, check_choice, number
 from prune_ssl.data.layouts import SPLITS
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting import TARGETS, JudgedFile
+from prune_ssl.exporting.quantising import BEST, KINDS
 from prune_ssl.pipeline.judging import JudgingConfig
 from prune_ssl.pipeline.shipping import ExportData, export
 from prune_ssl.reporting.formatting import metric_value, milliseconds, points
@@ -40,6 +41,13 @@ class OnCorpus:
         str | None, typer.Option(help="Verification: the trial list, relative to the corpus.")
     ] = None
 
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            help=f"onnx-int8: {', '.join(KINDS)}. Default: best, which makes both and keeps the better one."
+        ),
+    ] = None
+
     @property
     def given(self) -> ExportData | None:
         """The corpus and its conditions, or None without a corpus.
@@ -57,6 +65,7 @@ class OnCorpus:
             corpus=self.data,
             split=check_choice("--split", self.split or "test", SPLITS),
             max_drop=self.max_drop,
+            int8=check_choice("--int8", self.int8 or BEST, KINDS),
             judging=JudgingConfig(target=self.target, trials=self.trials),
         )
 

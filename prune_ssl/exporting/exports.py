@@ -19,8 +19,8 @@ from prune_ssl.errors import ExportError
 from prune_ssl.exporting.comparing import Difference, compare
 from prune_ssl.exporting.conversion import OPSET, WRITERS
 from prune_ssl.exporting.inputs import example
+from prune_ssl.exporting.integers import write_integers
 from prune_ssl.exporting.judged import JudgedFile, Made, OnCorpus
-from prune_ssl.exporting.quantising import quantise_onnx
 from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.exporting.speech import require_ctc, silenced, symbols_of, write_onnx_asr, write_sherpa
 from prune_ssl.exporting.targets import Target, target_named
@@ -28,7 +28,7 @@ from prune_ssl.models import family_of, load_model
 from prune_ssl.tasks.heads import labels_of
 from prune_ssl.tasks.tokenizers import Tokenizer, load_tokenizer
 from prune_ssl.tracing import trace
-from prune_ssl.writing import new_folder, write_text
+from prune_ssl.writing import new_folder, temporary_folder, write_text
 
 EXPORT_FILE = "export.json"
 EXAMPLE_SECONDS = 2.0
@@ -52,6 +52,8 @@ class Exported:
     """Facts that a user of the file must know."""
     judged: JudgedFile | None = None
     """The verdict of a corpus, if one was given."""
+    kind: str = ""
+    """The kind of integers of onnx-int8: dynamic or static. Empty for other targets."""
 
 
 @dataclass(frozen=True)
@@ -117,30 +119,50 @@ def write_export(
     with new_folder(path, replace=overwrite) as new:
         made = Made(chosen, new, new / chosen.file, ready, masked)
         written = silenced(ready, companions.tokenizer) if speaks and companions.tokenizer else ready
-        size, difference, notes, facts = _write(written, made, companions)
+        facts = _facts(ready, masked, companions.extractor)
+        kind, why = _write_graph(written, made, facts, on_corpus)
+        size, difference = _check_and_complete(written, made, companions, facts)
+        notes = (*([why] if why else []), *_notes(ready, chosen, masked))
         judged = None if on_corpus is None else on_corpus.judge(made)
-        content = {
-            "target": chosen.name,
-            "file": chosen.file,
-            **facts,
-            "difference": asdict(difference),
-            "size_bytes": size,
-            "notes": list(notes),
-        } | ({} if judged is None else {"judged": judged.as_data()})
-        write_text(new / EXPORT_FILE, json.dumps(content, indent=1) + "\n")
-    return Exported(chosen.name, path, path / chosen.file, size, difference, notes, judged)
+        found = Exported(chosen.name, path, path / chosen.file, size, difference, notes, judged, kind)
+        _write_facts(new, found, facts)
+    return found
 
 
-def _write(
-    model: PreTrainedModel, made: Made, companions: _Companions
-) -> tuple[int, Difference, tuple[str, ...], Facts]:
-    """Write graph and files, compare, and return size, difference, notes and facts."""
+def _write_facts(folder: Path, made: Exported, facts: Facts) -> None:
+    """Write export.json: the facts that a program needs, and those about the file."""
+    content = {
+        "target": made.target,
+        "file": made.file.name,
+        **({"integers": made.kind} if made.kind else {}),
+        **facts,
+        "difference": asdict(made.difference),
+        "size_bytes": made.size_bytes,
+        "notes": list(made.notes),
+        **({} if made.judged is None else {"judged": made.judged.as_data()}),
+    }
+    write_text(folder / EXPORT_FILE, json.dumps(content, indent=1) + "\n")
+
+
+def _write_graph(
+    model: PreTrainedModel, made: Made, facts: Facts, on_corpus: OnCorpus | None
+) -> tuple[str, str]:
+    """Write the graph, and return the kind of its integers and why they were chosen. Empty: it has none."""
+    inputs = example(model, EXAMPLE_SECONDS, 2, made.masked)
+    metadata = {name: json.dumps(value) for name, value in facts.items()}
+    if made.target.name != "onnx-int8":
+        WRITERS[made.graph](model, inputs, made.file, metadata)
+        return "", ""
+    with temporary_folder() as place:
+        WRITERS[made.graph](model, inputs, place / "float32.onnx", metadata)
+        return write_integers(place / "float32.onnx", made, on_corpus)
+
+
+def _check_and_complete(
+    model: PreTrainedModel, made: Made, companions: _Companions, facts: Facts
+) -> tuple[int, Difference]:
+    """Compare the graph with PyTorch, add its runtime's files, and return size and difference."""
     target, folder, file, masked = made.target, made.folder, made.file, made.masked
-    facts = _facts(model, masked, companions.extractor)
-    inputs = example(model, EXAMPLE_SECONDS, 2, masked)
-    WRITERS[target.graph](model, inputs, file, {name: json.dumps(value) for name, value in facts.items()})
-    if target.name == "onnx-int8":
-        quantise_onnx(file)
     shortest = facts["shortest_samples"] / facts["sampling_rate"]
     difference = compare(model, OPENERS[target.graph](file), masked, target.tolerance, target.name, shortest)
     for each in (companions.extractor, companions.tokenizer):
@@ -152,7 +174,7 @@ def _write(
         symbols = symbols_of(companions.tokenizer, model)
         write_onnx_asr(folder, symbols, {"samples_per_frame": facts["samples_per_frame"]})
     size = sum(each.stat().st_size for each in folder.iterdir() if each.name.startswith(file.stem))
-    return size, difference, _notes(model, target, masked), facts
+    return size, difference
 
 
 def prepared_copy(model: PreTrainedModel) -> PreTrainedModel:

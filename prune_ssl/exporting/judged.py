@@ -1,12 +1,13 @@
 """The verdict of a corpus on an exported file: its metric beside PyTorch's, and its latency."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from transformers import PreTrainedModel
 
+from prune_ssl.exporting.inputs import Feeds
 from prune_ssl.exporting.targets import Target
 from prune_ssl.profiling import Latency
 from prune_ssl.tasks.differences import PairedDifference
@@ -77,7 +78,24 @@ class JudgedFile:
 
 
 class OnCorpus(Protocol):
-    """A corpus that judges files before they are kept."""
+    """A corpus that judges files before they are kept, and helps to make integers."""
+
+    @property
+    def int8(self) -> str:
+        """How onnx-int8 is made: dynamic, static or best."""
+        ...
+
+    def calibration(self, made: Made) -> Iterator[Feeds]:
+        """Yield the graph's inputs for clips of the training split, one clip at a time.
+
+        Raises:
+            DataError: the corpus has no training split that can be used.
+        """
+        ...
+
+    def better(self, made: Made, files: Mapping[str, Path]) -> tuple[str, str]:
+        """Return the name of the file with the better metric, and a sentence that says the figures."""
+        ...
 
     def judge(self, made: Made) -> JudgedFile:
         """Return the verdict on a file.

@@ -35,7 +35,7 @@ def open_onnx_asr(folder: Path) -> Transcriber:
     adapter = load(folder)
 
     def transcribe(samples: Waveform) -> str:
-        return str(adapter.recognize(samples, sample_rate=SAMPLE_RATE_HZ))
+        return str(adapter.recognize(samples, sample_rate=16_000))
 
     return transcribe
 

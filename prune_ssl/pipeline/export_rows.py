@@ -63,6 +63,7 @@ def facts_of(made: Exported, judged: JudgedFile) -> ExportFacts:
     metric, paired = judged.metric, judged.paired
     return ExportFacts(
         target=made.target,
+        kind=made.kind,
         size_bytes=made.size_bytes,
         corpus=judged.corpus,
         split=judged.split,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
@@ -82,7 +83,16 @@ class Judging:
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of a Trainer that judges the model: data, collator, loss and metrics."""
-        return judging_arguments(self.clips, self.task, self.model, self.task.processor(self.extractor))
+        made = judging_arguments(self.clips, self.task, self.model, self.task.processor(self.extractor))
+        dtype, collate = self.model.dtype, made["data_collator"]
+        if dtype == torch.float32:
+            return made
+        return made | {"data_collator": lambda items: _cast(collate(items), dtype)}
+
+
+def _cast(batch: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return a batch whose floats have the dtype of the model."""
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.items()}
 
 
 def prepare_judging(
@@ -126,6 +136,16 @@ def prepare_judging(
             say(f"  note: {note}")
     in_order = tuple(sorted(clips, key=lambda clip: clip.seconds))
     return Judging(judged, source, task, str(corpus), split, in_order, extractor, tuple(folder.notes), config)
+
+
+def training_clips(judging: Judging) -> tuple[Clip, ...]:
+    """Return the checked clips of the training split of the same corpus.
+
+    Raises:
+        DataError: the split is not there, or its clips cannot be used.
+    """
+    folder = _read(type(judging.task), Path(judging.corpus), "train", judging.config)
+    return folder.splits["train"]
 
 
 def _loaded_from_a_folder(model: nn.Module | str | Path, verb: str) -> tuple[PreTrainedModel, str]:

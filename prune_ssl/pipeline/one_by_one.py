@@ -50,7 +50,7 @@ def judge_outputs(judging: Judging, run: Run) -> Verdict:
         outputs.append(judging.task.slim(run(batch), label).float().numpy())
         if label is not None:
             labels.append(label.numpy())
-    metrics = judge(EvalPrediction(_joined(outputs), _joined(labels) if labels else None))
+    metrics = judge(EvalPrediction(_joined(outputs), _joined(labels) if labels else np.empty(0)))
     return Verdict(task_metrics("eval", metrics), judge.outcomes if isinstance(judge, ClipJudge) else None)
 
 

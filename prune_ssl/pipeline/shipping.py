@@ -1,35 +1,43 @@
 """Export a model, judge the file on a corpus in its runtime, and add the figures to the model's report."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin, SequenceFeatureExtractor
 
 from prune_ssl.artifacts import prepare_folder
-from prune_ssl.errors import ExportError
+from prune_ssl.errors import DataError, ExportError
 from prune_ssl.exporting import Exported, JudgedFile, write_export
 from prune_ssl.exporting.exports import prepared_copy
 from prune_ssl.exporting.inputs import Feeds, as_feeds, example
 from prune_ssl.exporting.judged import Made
+from prune_ssl.exporting.quantising import BEST, KINDS
 from prune_ssl.exporting.sessions import OPENERS, Session
 from prune_ssl.exporting.targets import target_named
 from prune_ssl.exporting.transcribing import TRANSCRIBERS, require_runtime
 from prune_ssl.models.arguments import as_model, check_types
 from prune_ssl.pipeline.export_rows import record_export
-from prune_ssl.pipeline.judging import Judging, JudgingConfig, prepare_judging
+from prune_ssl.pipeline.judging import Judging, JudgingConfig, prepare_judging, training_clips
 from prune_ssl.pipeline.one_by_one import Run, Verdict, judge_outputs, judge_texts
 from prune_ssl.profiling import Latency, Timing
 from prune_ssl.profiling.timing import time_calls
 from prune_ssl.reporting.formatting import metric_value, points
-from prune_ssl.tasks import Verification, paired_difference
+from prune_ssl.tasks import Joint, Verification, paired_difference
 
+Item = TypeVar("Item")
 TIMED = Timing(seconds=5.0, threads=1, min_iterations=20, min_seconds=0.0, max_seconds=20.0)
 """The timing of an export's row: at most 20 seconds for the file and PyTorch each."""
+
+CALIBRATION_CLIPS = 64
+"""The most training clips that calibrate static integers."""
+CHOOSING_CLIPS = 300
+"""The most validation clips on which static and dynamic integers are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +57,9 @@ class ExportData:
     """The split whose clips judge the file."""
     max_drop: float | None = None
     """The most points of the task's metric that the file may lose against PyTorch. None: it is only said."""
+    int8: str = BEST
+    """How onnx-int8 is made: dynamic (matrix products only), static (calibrated on training clips,
+    convolutions too), or best (both, of which the better one by the metric is kept)."""
     judging: JudgingConfig | None = None
     """What does not follow from the model, as in `evaluate`. Batches always have one clip."""
     timing: Timing | None = None
@@ -59,6 +70,8 @@ class ExportData:
         check_types(self, ExportError)
         if self.max_drop is not None and self.max_drop < 0:
             raise ExportError(f"max_drop: found {self.max_drop:g}, wanted 0 or more points.")
+        if self.int8 not in KINDS:
+            raise ExportError(f"int8: found {self.int8!r:.40}, wanted one of {', '.join(KINDS)}.")
         timing = self.timing or TIMED
         if len(timing.lengths) != 1 or len(timing.thread_counts()) != 1:
             raise ExportError("timing: wanted one audio length and one thread count.")
@@ -88,6 +101,52 @@ class CorpusJudge:
     def pytorch(self) -> Verdict:
         """The verdict on the model in PyTorch: eager, float32, on the CPU, one clip at a time."""
         return judge_outputs(self.judging, in_pytorch(prepared_copy(self.judging.model)))
+
+    @property
+    def int8(self) -> str:
+        """How onnx-int8 is made."""
+        return self.data.int8
+
+    def calibration(self, made: Made) -> Iterator[Feeds]:
+        """Yield the graph's inputs for training clips, spread over the whole split.
+
+        Raises:
+            DataError: the corpus has no training split that can be used.
+        """
+        collate = self.judging.arguments()["data_collator"]
+        for clip in spread(training_clips(self.judging), CALIBRATION_CLIPS):
+            yield as_feeds(self._taken(collate([{"input_values": clip.waveform()}]), made))
+
+    def better(self, made: Made, files: Mapping[str, Path]) -> tuple[str, str]:
+        """Return the name of the file with the better metric on validation clips, and the figures.
+
+        Of equal files the first one is taken. A corpus without a validation split is judged on the clips that
+        judge the chosen file, and the figures say so.
+        """
+        chosen_on = self._choosing
+        spec = chosen_on.task.spec
+        found = {
+            name: judge_outputs(chosen_on, self._in_runtime(replace(made, file=path))).metrics[spec.metric]
+            for name, path in files.items()
+        }
+        best = (max if spec.greater_is_better else min)(found, key=lambda name: found[name])
+        figures = ", ".join(
+            f"{name} {spec.metric} {metric_value(spec.metric, value)}" for name, value in found.items()
+        )
+        return best, f"{figures} on {len(chosen_on.clips)} {chosen_on.split} clips"
+
+    @cached_property
+    def _choosing(self) -> Judging:
+        """The clips on which one of several files is chosen: validation clips, if there are some."""
+        judging = self.judging
+        try:
+            found = prepare_judging(
+                judging.model, judging.corpus, "validation", self.data.judging, verb="export"
+            )
+        except DataError:
+            found = judging
+        whole = isinstance(found.task, Verification | Joint)  # their trials are between all clips
+        return found if whole else replace(found, clips=tuple(spread(found.clips, CHOOSING_CLIPS)))
 
     def judge(self, made: Made) -> JudgedFile:
         """Return the verdict on a file.
@@ -127,12 +186,16 @@ class CorpusJudge:
         session = OPENERS[made.graph](made.file)
 
         def run(inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-            values = inputs if made.masked else {name: inputs[name] for name in (made.model.main_input_name,)}
-            found = tuple(torch.from_numpy(each) for each in session(as_feeds(values)))
+            found = tuple(torch.from_numpy(each) for each in session(as_feeds(self._taken(inputs, made))))
             self._require_outputs(found, made)
             return found
 
         return run
+
+    @staticmethod
+    def _taken(inputs: dict[str, torch.Tensor], made: Made) -> dict[str, torch.Tensor]:
+        """Return the inputs that the graph takes."""
+        return inputs if made.masked else {made.model.main_input_name: inputs[made.model.main_input_name]}
 
     def _require_outputs(self, found: tuple[torch.Tensor, ...], made: Made) -> None:
         """Refuse a graph that lacks an output from which the metric is computed."""
@@ -173,6 +236,16 @@ class CorpusJudge:
             "points, so nothing was kept. Take another target, such as onnx, or allow a larger loss "
             "(max_drop)."
         )
+
+
+def spread(clips: Sequence[Item], most: int) -> list[Item]:
+    """Return at most so many clips, evenly spaced in their order.
+
+    >>> spread("abcdefgh", 4)
+    ['a', 'c', 'e', 'g']
+    """
+    count = min(most, len(clips))
+    return [clips[index * len(clips) // count] for index in range(count)]
 
 
 def in_pytorch(model: PreTrainedModel) -> Run:
@@ -229,6 +302,8 @@ def export(
     require_runtime(target)
     prepare_folder(folder, overwrite)
     given = data if isinstance(data, ExportData) else ExportData(corpus=data)
+    if given.int8 != BEST and target != "onnx-int8":
+        raise ExportError(f"int8: found {given.int8!r} for {target}, which has no integers: take onnx-int8.")
     loaded = as_model(model, "export")
     judge = CorpusJudge(loaded, given)
     made = write_export(loaded, folder, target, processor=processor, overwrite=overwrite, on_corpus=judge)
