@@ -9,6 +9,7 @@ from prune_ssl.artifacts import load_pretrained, save_pretrained
 from prune_ssl.data import register_layout
 from prune_ssl.distillation import DistillationConfig, register_loss
 from prune_ssl.errors import PruneError, PruneWarning
+from prune_ssl.exporting import Quantized, quantize_
 from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
 from prune_ssl.measuring import Measurement, measure
 from prune_ssl.models import Family, load_model, register_family
@@ -44,6 +45,7 @@ __all__ = [
     "PruningConfig",
     "PruningGraph",
     "PruningTrainer",
+    "Quantized",
     "Report",
     "RunFacts",
     "Timing",
@@ -56,6 +58,7 @@ __all__ = [
     "load_model",
     "load_pretrained",
     "measure",
+    "quantize_",
     "register_criterion",
     "register_family",
     "register_layout",

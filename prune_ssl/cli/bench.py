@@ -8,8 +8,9 @@ import typer
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import PickleOption
-from prune_ssl.cli.options import Timed, check_writable
+from prune_ssl.cli.options import Timed, check_choice, check_writable
 from prune_ssl.errors import ModelError
+from prune_ssl.exporting.in_pytorch import FORMS
 from prune_ssl.measuring import bench_table, benchmark_models, write_rows
 
 
@@ -25,11 +26,16 @@ def bench_command(
     save: Annotated[
         list[Path] | None, typer.Option(help="Write the table to this .json or .csv file; repeatable.")
     ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help=f"Measure all models in this form of PyTorch's own: {', '.join(FORMS)}."),
+    ] = None,
     allow_pickle: PickleOption = False,
 ) -> None:
     """Measure models in turns, so that changes of the machine's speed affect all of them equally."""
     check_writable(save, (".json", ".csv"), overwrite=True)
-    rows = benchmark_models(models, timed.timing, allow_pickle=allow_pickle)
+    form = None if quantize is None else check_choice("--quantize", quantize, FORMS)
+    rows = benchmark_models(models, timed.timing, allow_pickle=allow_pickle, form=form)
     if all(row.problem for row in rows):
         raise ModelError(f"nothing was measured: {'; '.join(row.problem for row in rows)}")
     out.print(bench_table(rows))

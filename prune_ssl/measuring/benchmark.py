@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from prune_ssl.errors import ArtifactError, ModelError, PruneError
+from prune_ssl.exporting import quantize_
 from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
@@ -67,6 +68,7 @@ def benchmark_models(
     timing: Timing | None = None,
     on_cell: Callable[[float, int], None] | None = None,
     allow_pickle: bool = False,
+    form: str | None = None,
 ) -> list[BenchRow]:
     """Measure models side by side, in turns; one that can't be measured gets a row that says why.
 
@@ -75,6 +77,7 @@ def benchmark_models(
         timing: audio lengths, thread counts and the number of calls; None: the usual ones.
         on_cell: called with (seconds, threads) before each combination.
         allow_pickle: whether pytorch_model.bin may be read where a folder has no safetensors.
+        form: int8 or bfloat16, in which all models are measured (`quantize_`); None: as they were loaded.
 
     Returns:
         Rows by model, length and thread count; ratios are to the first model that could be measured.
@@ -86,6 +89,8 @@ def benchmark_models(
     for name in dict.fromkeys(names):
         try:
             model = build_model(name, allow_pickle).eval()
+            if form is not None:
+                quantize_(model, form)
             counted |= measure_side_by_side({name: Traced.of(model, "bench")}, timing, with_latency=False)
             models[name] = model
         except PruneError as error:

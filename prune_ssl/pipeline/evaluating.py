@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
+from prune_ssl.models.int8_linear import has_int8
 from prune_ssl.pipeline.judging import JudgingConfig, prepare_judging
 from prune_ssl.reporting.assembly import task_metrics
 from prune_ssl.tasks import ClipJudge
@@ -89,6 +90,7 @@ def evaluate(
 def _judge(model: PreTrainedModel, arguments: dict[str, Any], batch_size: int) -> dict[str, float]:
     """Return the metrics of a Trainer's evaluation, and leave the model where and as it was."""
     device, training = model.device, model.training
+    place_of = cpu_arguments() | ({"use_cpu": True} if has_int8(model) else {})
     with temporary_folder() as place:
         trainer = DistillationTrainer(
             model=model,
@@ -98,7 +100,7 @@ def _judge(model: PreTrainedModel, arguments: dict[str, Any], batch_size: int) -
                 report_to="none",
                 disable_tqdm=False,
                 dataloader_pin_memory=False,
-                **cpu_arguments(),
+                **place_of,
             ),
             **arguments,
         )
