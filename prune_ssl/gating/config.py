@@ -42,8 +42,8 @@ class PruningConfig:
     """Larger budgets before `budget`; each gives a model of its own (a progressive run)."""
     preset: Literal["tuned", "hj_pruning"] = "tuned"
     """Where the settings come from that are not given. `tuned`: the best that this project has measured; the
-    learning rate of the weights grows as the model shrinks. `hj_pruning`: the plain settings of the paper;
-    the rate is the same in all phases."""
+    learning rate of the weights is higher after a cut (`rate_factor`). `hj_pruning`: the plain settings of
+    the paper; the rate is the same in all phases."""
     method: Literal["gates", "iterative", "one_shot", "auto"] = "gates"
     """Learned gates, or cuts by `criterion`: several cuts with training between, or one before training.
     `auto`, in recipes, tries several for a few steps and takes the best on validation clips."""
@@ -138,7 +138,7 @@ class PruningConfig:
         return replace(self, kinds=UNIT_KINDS) if self.default_kinds and "hidden" in self.kinds else self
 
     def rate_factor(self, kept: float) -> float:
-        """Return the factor on the learning rate of the weights while the model keeps a part of its cost.
+        """Return the factor on the learning rate of the weights of a model cut to a part of its cost.
 
         Args:
             kept: the part of the dense cost, above 0.

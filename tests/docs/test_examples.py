@@ -82,6 +82,12 @@ def test_the_one_shot_example_meets_its_budget(loop):
     )
 
 
+@pytest.mark.parametrize("name", ["get_started.md", "concepts.md"])
+def test_the_blocks_of_a_page_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_blocks(name)  # they assert what the text says
+
+
 @pytest.fixture(scope="module")
 def readme(tmp_path_factory):
     """What the ten lines of the README make, of a tiny model and tones, in few steps."""

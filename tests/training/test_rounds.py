@@ -71,7 +71,7 @@ def test_the_rate_after_a_cut_follows_from_the_kept_cost_or_is_given(
     trainer = make_trainer(tmp_path, tiny_model(num_labels=2), pruning, max_steps=2)
     trainer.train()
     kept = trace(trainer.finalize()).cost(seconds=1.0).macs / trainer.graph.cost(seconds=1.0).macs
-    grown = 1e-3 / kept**0.5 if grows else 1e-3
+    grown = 1e-3 / kept**0.25 if grows else 1e-3
     recovery = settings.get("recovery_learning_rate", grown)
     assert rates == pytest.approx([grown, recovery] if method == "one_shot" else [recovery])
 
