@@ -306,6 +306,8 @@ def export(
         raise ExportError(f"int8: found {given.int8!r} for {target}, which has no integers: take onnx-int8.")
     loaded = as_model(model, "export")
     judge = CorpusJudge(loaded, given)
+    if processor is None:  # that of the model's folder or hub name
+        processor = judge.judging.task.processor(judge.judging.extractor)
     made = write_export(loaded, folder, target, processor=processor, overwrite=overwrite, on_corpus=judge)
     record_export(Path(judge.judging.source), made)
     return made

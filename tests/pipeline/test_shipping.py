@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import Wav2Vec2FeatureExtractor
@@ -12,10 +13,13 @@ from transformers import Wav2Vec2FeatureExtractor
 import prune_ssl
 from prune_ssl import ExportData, Timing
 from prune_ssl.errors import DataError, ExportError
+from prune_ssl.exporting import TARGETS
+from prune_ssl.exporting.judged import Made
 from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.pipeline import shipping
 from prune_ssl.pipeline.judging import prepare_judging
 from prune_ssl.pipeline.one_by_one import judge_outputs, judge_texts
+from prune_ssl.pipeline.shipping import CorpusJudge
 from prune_ssl.tasks.ctc import Recognition
 from prune_ssl.tasks.tokenizers import character_tokenizer
 from tests.support.cli import run_cli
@@ -163,3 +167,36 @@ def test_settings_that_cannot_be_are_refused(tmp_path):
     folder = prune_ssl.save_pretrained(model, tmp_path / "model", processor=Wav2Vec2FeatureExtractor())
     with pytest.raises(DataError):
         prune_ssl.export(folder, tmp_path / "out", "torchscript", data=tmp_path / "no corpus")
+
+
+def test_the_better_of_two_files_is_chosen_on_validation_clips_and_training_clips_calibrate(
+    folder, corpus, monkeypatch
+):
+    judge = CorpusJudge(folder, ExportData(corpus=corpus))
+    made = Made(TARGETS["onnx-int8"], corpus, corpus / "x.onnx", judge.judging.model, False)
+    fed = list(judge.calibration(made))
+    assert len(fed) == 8
+    assert all(set(each) == {"input_values"} and each["input_values"].shape == (1, 4_000) for each in fed)
+    assert judge.int8 == "best"
+    answers = {"dynamic": [9.0, 0.0], "static": [0.0, 9.0]}  # "high" always, "low" always
+
+    def opened(path, threads=1):
+        return lambda feeds: (np.array([answers[path.stem]], dtype=np.float32),)
+
+    monkeypatch.setattr(shipping, "OPENERS", {"onnx": opened})
+    files = {name: corpus / f"{name}.onnx" for name in answers}
+    assert judge.better(made, files) == (
+        "dynamic",
+        "dynamic accuracy 50.0%, static accuracy 50.0% on 4 validation clips",
+    )
+    all_of(corpus, "low")
+    shutil.rmtree(corpus / "validation")
+    judge = CorpusJudge(folder, ExportData(corpus=corpus))
+    assert judge.better(made, files) == (
+        "static",
+        "dynamic accuracy 0.0%, static accuracy 100.0% on 4 test clips",
+    )
+    with pytest.raises(ExportError, match="int8: found 'static' for torchscript, which has no integers"):
+        prune_ssl.export(folder, corpus / "out", "torchscript", data=ExportData(corpus=corpus, int8="static"))
+    with pytest.raises(ExportError, match="int8: found 'int4', wanted one of dynamic, static, best"):
+        ExportData(corpus=corpus, int8="int4")
