@@ -246,7 +246,8 @@ same model in eager float32. Latencies are medians of {n} calls; the ratio is ag
 float32, timed in turns with the row (low quartiles). "(CPU)": the machine did other work meanwhile, so the
 time is that of the processor, which does not change if the process waits for a core. "not quiet": it did
 other work, and no time is quoted; `--again` times these rows anew. OpenVINO "as it comes" computes in
-bfloat16 where the processor has it; its metric is not judged.
+bfloat16 where the processor has it; its metric is not judged. A row that is missing has not been
+measured yet.
 
 {tables}
 """
