@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from prune_ssl.data import register_layout
     from prune_ssl.distillation import DistillationConfig, register_loss
     from prune_ssl.errors import PruneError, PruneWarning
-    from prune_ssl.exporting import export
+    from prune_ssl.exporting import Quantized, quantize_
     from prune_ssl.gating import Gates, Plan, PruningConfig, attach_gates
     from prune_ssl.measuring import Measurement, measure
     from prune_ssl.models import Family, load_model, register_family
     from prune_ssl.optimising import optimize_for_inference
-    from prune_ssl.pipeline.evaluating import Evaluation, JudgingConfig, evaluate
+    from prune_ssl.pipeline.evaluating import Evaluation, evaluate
+    from prune_ssl.pipeline.judging import JudgingConfig
+    from prune_ssl.pipeline.shipping import ExportData, export
     from prune_ssl.profiling import Timing, fit_latency, with_latency
     from prune_ssl.reporting import Report, RunFacts, report
     from prune_ssl.resizing import resize, to_stock
@@ -40,12 +42,14 @@ __getattr__, __dir__ = lazily(
         "prune_ssl.data": "register_layout",
         "prune_ssl.distillation": "DistillationConfig register_loss",
         "prune_ssl.errors": "PruneError PruneWarning",
-        "prune_ssl.exporting": "export",
+        "prune_ssl.exporting": "Quantized quantize_",
         "prune_ssl.gating": "Gates Plan PruningConfig attach_gates",
         "prune_ssl.measuring": "Measurement measure",
         "prune_ssl.models": "Family load_model register_family",
         "prune_ssl.optimising": "optimize_for_inference",
-        "prune_ssl.pipeline.evaluating": "Evaluation JudgingConfig evaluate",
+        "prune_ssl.pipeline.evaluating": "Evaluation evaluate",
+        "prune_ssl.pipeline.judging": "JudgingConfig",
+        "prune_ssl.pipeline.shipping": "ExportData export",
         "prune_ssl.profiling": "Timing fit_latency with_latency",
         "prune_ssl.reporting": "Report RunFacts report",
         "prune_ssl.resizing": "resize to_stock",
@@ -64,6 +68,7 @@ __all__ = [
     "DistillationConfig",
     "DistillationTrainer",
     "Evaluation",
+    "ExportData",
     "Family",
     "Gates",
     "Group",
@@ -75,6 +80,7 @@ __all__ = [
     "PruningConfig",
     "PruningGraph",
     "PruningTrainer",
+    "Quantized",
     "Report",
     "RunFacts",
     "Timing",
@@ -88,6 +94,7 @@ __all__ = [
     "load_pretrained",
     "measure",
     "optimize_for_inference",
+    "quantize_",
     "register_criterion",
     "register_family",
     "register_layout",

@@ -15,7 +15,8 @@ from prune_ssl.cli.options import MOST, Model, check_choice, number
 from prune_ssl.data.layouts import SPLITS
 
 if TYPE_CHECKING:
-    from prune_ssl.pipeline.evaluating import Evaluation, JudgingConfig
+    from prune_ssl.pipeline.evaluating import Evaluation
+    from prune_ssl.pipeline.judging import JudgingConfig
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Judging:
 
     def config(self, search: Search) -> "JudgingConfig":
         """Return the settings of these options and those of beam search."""
-        from prune_ssl.pipeline.evaluating import BATCH_SIZE, JudgingConfig
+        from prune_ssl.pipeline.judging import BATCH_SIZE, JudgingConfig
         from prune_ssl.tasks import TASKS
 
         return JudgingConfig(

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from prune_ssl.errors import ArtifactError, ModelError, PruneError
+from prune_ssl.exporting import quantize_
 from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
@@ -69,6 +70,7 @@ def benchmark_models(
     on_cell: Callable[[float, int], None] | None = None,
     allow_pickle: bool = False,
     optimised: bool = True,
+    form: str | None = None,
 ) -> list[BenchRow]:
     """Measure models side by side, in turns; one that can't be measured gets a row that says why.
 
@@ -79,6 +81,7 @@ def benchmark_models(
         allow_pickle: whether pytorch_model.bin may be read where a folder has no safetensors.
         optimised: whether all models are timed after `optimize_for_inference`, so that a pruned model's gain
             is that of pruning alone; else they are timed as transformers runs them.
+        form: int8 or bfloat16, in which all models are measured (`quantize_`); None: as they were loaded.
 
     Returns:
         Rows by model, length and thread count; ratios are to the first model that could be measured.
@@ -90,6 +93,8 @@ def benchmark_models(
     for name in dict.fromkeys(names):
         try:
             model = build_model(name, allow_pickle).eval()
+            if form is not None:
+                quantize_(model, form)
             counted |= measure_side_by_side({name: Traced.of(model, "bench")}, timing, with_latency=False)
             models[name] = optimize_for_inference(model, inplace=True) if optimised else model
         except PruneError as error:

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
+from prune_ssl.models.int8_linear import Int8Linear
 from prune_ssl.models.origin import written_dtypes
 from prune_ssl.models.seals import SEAL_LENGTH, marks
 from prune_ssl.models.weights import DTYPES
@@ -161,10 +163,12 @@ def measured_size_bytes(source: nn.Module | str | Path) -> int:
 def _bytes_when_saved(model: nn.Module) -> int:
     """Return the size of the file that `save_pretrained` would write: a JSON header, then each tensor once.
 
-    Weights that were stored as half floats count as half floats, though the model computes in float32.
+    Weights that were stored as half floats count as half floats, though the model computes in float32. Those
+    of int8 layers count as bytes, though safetensors cannot hold such a model.
     Nothing is written, so that a long run cannot fail because the disk has no space for a copy.
     """
-    dtypes = written_dtypes(model)
+    integers = [path for path, module in model.named_modules() if isinstance(module, Int8Linear)]
+    dtypes = written_dtypes(model) | {f"{path}.weight": torch.int8 for path in integers}
     seen, header, end = set[tuple[object, ...]](), dict[str, object](), 0
     header["__metadata__"] = {"format": "pt", **marks("0" * SEAL_LENGTH)}
     codes = {dtype: code for code, dtype in DTYPES.items()}

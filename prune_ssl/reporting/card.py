@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from prune_ssl.reporting.answer import LAST_STAGES
-from prune_ssl.reporting.content import summary
+from prune_ssl.reporting.content import exports_section, summary
 from prune_ssl.reporting.formatting import STAGES, is_task_metric, metric_name
 from prune_ssl.reporting.model import FINE_TUNED, ReportData
 from prune_ssl.reporting.paired import SPEAKERS, interval_lines, with_interval
@@ -27,6 +27,10 @@ PIPELINES = {
     "Model": ("feature-extraction", "AutoModel"),
 }
 """The hub's name of the task, and the Auto class that loads the model, by the end of the class name."""
+
+
+EXPORTS_BEGIN, EXPORTS_END = "<!-- exports: written by prune_ssl -->", "<!-- end of exports -->"
+"""The marks around the card's part on exports, which each export with a corpus replaces."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER"
         "",
     ]
     lines += _warnings(data)
+    lines += exports_lines(data)
     lines += ["## Load", "", "```python"]
     lines += [f"from transformers import AutoFeatureExtractor, {auto}", ""]
     lines += [
@@ -86,6 +91,35 @@ def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER"
     if source.command:
         lines += ["## Make it again", "", f"    {source.command}", ""]
     return f"---\n{_metadata(data, source, task).to_yaml()}\n---\n\n" + "\n".join(lines).rstrip() + "\n"
+
+
+def exports_lines(data: ReportData) -> list[str]:
+    """Return the card's part on exports, between its marks, or no lines if there are no exports."""
+    section = exports_section(data)
+    if section is None:
+        return []
+    lines = [EXPORTS_BEGIN, "", f"## {section.title}", ""]
+    for table in section.tables:
+        lines += [*markdown_table(table), ""]
+    return [*lines, *(f"- {escaped(note)}" for note in section.notes), "", EXPORTS_END, ""]
+
+
+def with_exports(card: str, data: ReportData) -> str:
+    """Return a card whose part on exports is that of the report. All other text stays as it is.
+
+    A card without that part gets it before the heading `Load`, or at its end.
+
+    Args:
+        card: The text of the card.
+        data: The report.
+    """
+    part = "\n".join(exports_lines(data))
+    before, begin, rest = card.partition(f"{EXPORTS_BEGIN}\n")
+    _, end, after = rest.partition(f"{EXPORTS_END}\n")
+    if begin and end:
+        return f"{before}{part}{after}"
+    before, load, after = card.partition("\n## Load\n")
+    return f"{before.rstrip()}\n\n{part}{load}{after}"
 
 
 def _kind(architecture: str) -> tuple[str, str]:

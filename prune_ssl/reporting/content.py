@@ -58,6 +58,7 @@ def sections(data: ReportData) -> list[Section]:
         _macs(data),
         _latency(data),
         _speed(data),
+        exports_section(data),
         _structure(data),
         _training(data),
         _environment(data),
@@ -272,6 +273,62 @@ def _speed(data: ReportData) -> Section | None:
         f"within {DIVERGENCE_LIMIT}x",
     ]
     return Section("MACs saved and speed gained", [Table(columns, rows)]) if rows else None
+
+
+def exports_section(data: ReportData) -> Section | None:
+    """Return the exports that were judged on a corpus, or None if there are none."""
+    if not data.exports:
+        return None
+    rows = []
+    for each in data.exports:
+        name = each.metric
+        values = [form.metric_value(name, value) for value in (each.value, each.low, each.high)]
+        changes = [
+            form.points(name, value)
+            for value in (each.difference, each.difference_low, each.difference_high)
+            if value is not None
+        ]
+        rows.append(
+            [
+                f"{each.target} ({each.kind})" if each.kind else each.target,
+                f"{form.metric_name(name)} {values[0]}",
+                "-" if each.low is None else f"{values[1]} to {values[2]}",
+                changes[0],
+                f"{changes[1]} to {changes[2]}" if len(changes) == 3 else "-",
+                _steady_ms(each.latency),
+                _steady_ms(each.pytorch_latency),
+                form.megabytes(each.size_bytes),
+            ]
+        )
+    columns = [
+        "runtime",
+        "metric",
+        "95% interval",
+        "minus PyTorch",
+        "95% interval, paired",
+        "latency",
+        "PyTorch beside it",
+        "size",
+    ]
+    return Section("Exports", [Table(columns, rows)], _exports_notes(data))
+
+
+def _steady_ms(latency: Latency) -> str:
+    mark = "*" if latency.unsteady else ""
+    return f"{form.milliseconds(latency.median_ms)}{mark}"
+
+
+def _exports_notes(data: ReportData) -> list[str]:
+    """Return the conditions of the rows, each once."""
+    judged = dict.fromkeys(f"{each.clips} {each.split} clips of {each.corpus}" for each in data.exports)
+    timed = dict.fromkeys(_latency_label(each.latency) for each in data.exports)
+    notes = [
+        f"Judged on {'; '.join(judged)}, one clip at a time, also in PyTorch (float32, on the CPU).",
+        f"Timed in turns with PyTorch: {'; '.join(timed)}; medians.",
+    ]
+    if any(time.unsteady for each in data.exports for time in (each.latency, each.pytorch_latency)):
+        notes.append("*: the machine did other work meanwhile, so do not quote this latency.")
+    return notes
 
 
 def _structure(data: ReportData) -> Section | None:

@@ -34,7 +34,7 @@ def test_it_says_what_was_written_and_how_near_it_comes(tmp_path: Path, monkeypa
     assert "3.2e-06 of the largest output" in said
     assert "1.5e-07" in said
     assert "note: it takes no mask" in said
-    assert asked == [(("model", tmp_path / "out", "pt2"), {"overwrite": True})]
+    assert asked == [(("model", tmp_path / "out", "pt2"), {"overwrite": True, "data": None})]
 
 
 def test_a_refusal_is_one_line(tmp_path: Path, monkeypatch) -> None:

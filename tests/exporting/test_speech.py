@@ -8,7 +8,7 @@ from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec
 
 import prune_ssl
 from prune_ssl.errors import ExportError
-from prune_ssl.exporting import export
+from prune_ssl.exporting import write_export
 from tests.support.exporting import needs_onnx
 from tests.support.transcribers import transcriber
 
@@ -20,7 +20,7 @@ def test_sherpa_onnx_writes_what_pytorch_writes(tmp_path):
     import sherpa_onnx
 
     source, clips, texts = transcriber(tmp_path)
-    made = export(source, tmp_path / "out", "sherpa-onnx")
+    made = write_export(source, tmp_path / "out", "sherpa-onnx")
     recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
         model=str(made.file), tokens=str(tmp_path / "out" / "tokens.txt")
     )
@@ -36,7 +36,7 @@ def test_sherpa_onnx_writes_what_pytorch_writes(tmp_path):
 @pytest.mark.skipif(not find_spec("onnx_asr"), reason="onnx-asr is not installed")
 def test_onnx_asr_writes_what_pytorch_writes(tmp_path, monkeypatch):
     source, clips, texts = transcriber(tmp_path)
-    export(source, tmp_path / "out", "onnx-asr")
+    write_export(source, tmp_path / "out", "onnx-asr")
     monkeypatch.syspath_prepend(tmp_path / "out")
     waveform_ctc = __import__("waveform_ctc")
     sys.modules.pop("waveform_ctc")
@@ -52,4 +52,4 @@ def test_a_model_that_hears_raw_loudness_is_refused_for_runtimes_that_normalise(
         Wav2Vec2FeatureExtractor(do_normalize=False), Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"))
     )
     with pytest.raises(ExportError, match=r"normalises audio [^(]*\(do_normalize=False"):
-        export(prune_ssl.load_pretrained(source), tmp_path / "out", target, processor=processor)
+        write_export(prune_ssl.load_pretrained(source), tmp_path / "out", target, processor=processor)
