@@ -66,9 +66,9 @@ class OnCorpus:
 
         return ExportData(
             corpus=self.data,
-            split=check_choice("--split", self.split or "test", SPLITS),
+            split=check_choice("--split", "test" if self.split is None else self.split, SPLITS),
             max_drop=self.max_drop,
-            int8=check_choice("--int8", self.int8 or BEST, KINDS),
+            int8=check_choice("--int8", BEST if self.int8 is None else self.int8, KINDS),
             judging=JudgingConfig(target=self.target, trials=self.trials),
         )
 

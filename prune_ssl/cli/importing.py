@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
-from prune_ssl.cli.options import Overwrite, Seconds, check_choice, check_folder
+from prune_ssl.cli.options import MOST, Overwrite, Seconds, check_choice, check_folder
 
 
 @one_line_errors
@@ -22,7 +22,9 @@ def import_command(
     heads: Annotated[
         int | None,
         typer.Option(
-            help="Heads of a whole layer, for weights of torchaudio or fairseq of an unusual width.", min=1
+            help="Heads of a whole layer, for weights of torchaudio or fairseq of an unusual width.",
+            min=1,
+            max=MOST,
         ),
     ] = None,
     seconds: Seconds = 10.0,

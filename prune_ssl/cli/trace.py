@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from prune_ssl.profiling import Breakdown
+    from prune_ssl.selection import Budget
     from prune_ssl.tracing import PruningGraph
 
 
@@ -63,9 +64,10 @@ def trace_command(
 
     With --latency it also shows where the time goes, which takes 1 to 2 minutes the first time.
     """
+    asked = None if latency is None else _budget_of(latency)
     dense = load_and_say(model, loading, to_stderr=as_json)
     graph = traced(dense, only, ignore)
-    times = None if latency is None else _timed(dense, latency, seconds)
+    times = None if asked is None else _timed(dense, asked, seconds)
     if as_json:
         print(json.dumps({"model": model, **_as_data(graph, seconds, times)}, indent=1))
     else:
@@ -116,20 +118,34 @@ def _print_tables(model: str, graph: "PruningGraph", seconds: float, times: "Bre
         out.print(f"not pruned: {path}: {why}", markup=False)
 
 
-def _timed(model: "PreTrainedModel", where: str, seconds: float) -> "Breakdown":
-    """Return where the time of a model goes on a device, as `--latency` names it.
+def _budget_of(where: str) -> "Budget":
+    """Return the budget whose table holds the times on the device that `--latency` names.
 
     Raises:
-        BudgetError: the device or an option of it is not known, or does not exist here.
+        BudgetError: the device or an option of it is not known.
+    """
+    from prune_ssl.errors import BudgetError
+    from prune_ssl.selection import parse_budget
+
+    try:
+        return parse_budget(f"latency=100%@{where}")
+    except BudgetError as error:
+        raise BudgetError(
+            f"--latency: found {where!r}, wanted a device, such as cpu or cpu,threads=2."
+        ) from error
+
+
+def _timed(model: "PreTrainedModel", asked: "Budget", seconds: float) -> "Breakdown":
+    """Return where the time of a model goes on the device of a budget.
+
+    Raises:
+        BudgetError: the device does not exist here.
     """
     from prune_ssl.profiling import time_by_part, with_latency
-    from prune_ssl.selection import parse_budget
     from prune_ssl.tracing import trace
 
     graph = trace(model)  # the table belongs to the whole model, whatever is shown of it
-    (constraint,) = with_latency(
-        model, graph, parse_budget(f"latency=100%@{where}"), seconds, say=lambda line: err.print(line)
-    )
+    (constraint,) = with_latency(model, graph, asked, seconds, say=lambda line: err.print(line))
     assert constraint.table is not None
     return time_by_part(model, graph, constraint.table)
 

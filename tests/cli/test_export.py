@@ -26,7 +26,7 @@ def test_it_says_what_was_written_and_how_near_it_comes(tmp_path: Path, monkeypa
             notes=("it takes no mask",),
         )
 
-    monkeypatch.setattr("prune_ssl.exporting.export", export)
+    monkeypatch.setattr("prune_ssl.pipeline.shipping.export", export)
     result = run_cli("export", "model", tmp_path / "out", "--to", "pt2", "--overwrite")
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
@@ -41,7 +41,7 @@ def test_a_refusal_is_one_line(tmp_path: Path, monkeypatch) -> None:
     def export(*arguments: object, **more: object) -> Exported:
         raise ExportError("this cannot be")
 
-    monkeypatch.setattr("prune_ssl.exporting.export", export)
+    monkeypatch.setattr("prune_ssl.pipeline.shipping.export", export)
     result = run_cli("export", "model", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (2, "error: this cannot be\n")
 

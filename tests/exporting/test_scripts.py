@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from prune_ssl.exporting import export
+from prune_ssl import export
 from tests.support.exporting import NORMALISED, needs_onnx, needs_openvino, pruned
 from tests.support.transcribers import transcriber
 
