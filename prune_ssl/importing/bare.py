@@ -51,8 +51,8 @@ def is_torchaudio(state: Mapping[str, object]) -> bool:
 def as_torchaudio(state: Mapping[str, torch.Tensor]) -> tuple[State, list[str]]:
     """Return weights under torchaudio's names without those of pretraining, and the names of the latter.
 
-    >>> as_torchaudio({"mask_emb": torch.zeros(1), "post_extract_proj.bias": torch.zeros(1)})[0].keys()
-    dict_keys(['encoder.feature_projection.projection.bias'])
+    >>> as_torchaudio({"mask_emb": torch.zeros(1), "post_extract_proj.weight": torch.zeros(1)})[0].keys()
+    dict_keys(['encoder.feature_projection.projection.weight'])
     """
     named: State = {}
     patterns = FROM_FAIRSEQ if is_fairseq(state) else ((re.compile(r"^wav2vec2\."), ""),)

@@ -13,7 +13,7 @@ from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
 from prune_ssl.models.int8_linear import Int8Linear
 from prune_ssl.models.origin import written_dtypes
-from prune_ssl.models.seals import SEAL_LENGTH, marks
+from prune_ssl.models.seals import ALIGNMENT, LENGTH_BYTES, SEAL_LENGTH, marks
 from prune_ssl.models.weights import DTYPES
 from prune_ssl.profiling.timing import Latency, Timing, measure_interleaved
 from prune_ssl.tracing import Source, Traced
@@ -148,7 +148,7 @@ def measured_size_bytes(source: nn.Module | str | Path) -> int:
         ArtifactError: the folder holds no safetensors file.
 
     >>> measured_size_bytes(nn.Linear(10, 10, bias=False))
-    480
+    656
     """
     if isinstance(source, nn.Module):
         return _bytes_when_saved(source)
@@ -183,4 +183,4 @@ def _bytes_when_saved(model: nn.Module) -> int:
         code = codes.get(dtypes[name], "F32")
         header[name] = {"dtype": code, "shape": list(value.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
-    return 8 + -(-len(text.encode()) // 8) * 8 + end
+    return -(-(LENGTH_BYTES + len(text.encode())) // ALIGNMENT) * ALIGNMENT + end

@@ -20,6 +20,9 @@ SEAL, FORMAT = "prune_ssl_sha256", "prune_format_version"
 """Keys in the metadata of the header."""
 LENGTH_BYTES = 8
 CHUNK_BYTES = 2**22
+ALIGNMENT = 64
+"""The tensors of a sealed file start at a multiple of these bytes: a loaded tensor lies in memory as in the
+file, and kernels round differently where it does not start at such a place."""
 SEAL_LENGTH, SHOWN = 64, 12
 """Characters of a seal, and those that a message shows."""
 
@@ -70,7 +73,7 @@ def seal(file: Path) -> str:
             name: fields for name, fields in header.items() if name != "__metadata__"
         }
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % LENGTH_BYTES)  # the tensors stay aligned
+        text += b" " * (-(LENGTH_BYTES + len(text)) % ALIGNMENT)
         with new_file(file) as new:
             source.seek(start)
             with new.open("wb") as target:
