@@ -34,7 +34,7 @@ class Measurement:
     """Bytes of the weights as safetensors."""
     peak_memory_bytes: int | None = None
     """Peak memory of one forward pass on the longest audio. `environment["peak_memory"]` says what counts."""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     """The machine, the versions, and the model's dtype and device."""
 
     def latency_at(self, seconds: float, threads: int) -> Latency | None:

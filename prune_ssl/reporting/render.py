@@ -7,7 +7,7 @@ from string import Template
 
 from prune_ssl.reporting import plots
 from prune_ssl.reporting.answer import tiles, verdict
-from prune_ssl.reporting.content import Section, Table, sections
+from prune_ssl.reporting.content import Section, Table, sections, summary
 from prune_ssl.reporting.model import ReportData
 
 _TEXT_TABLES = frozenset({"drawn", "measured on", "value"})
@@ -44,6 +44,11 @@ def html(data: ReportData) -> str:
         style=(room / "page.css").read_text(encoding="utf-8"),
         body=_answer(data) + warnings + "\n".join(_html_section(data, each) for each in sections(data)),
     )
+
+
+def html_summary(data: ReportData) -> str:
+    """Return the title, the verdict and the main numbers as a piece of HTML without style."""
+    return f"<p><b>{escape(data.title)}</b></p><p>{escape(verdict(data))}</p>{_html_table(summary(data))}"
 
 
 def _answer(data: ReportData) -> str:

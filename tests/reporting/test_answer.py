@@ -85,3 +85,11 @@ def test_a_model_that_is_reported_alone_has_tiles_and_no_verdict(made):
 def test_headings_keep_the_case_of_short_names(made, name, title):
     data = made.data.model_copy(update={"results": {"recovered": {name: 0.25}}})
     assert answer.tiles(data)[-1].name == title.upper()
+
+
+def test_a_shell_shows_the_answer_and_a_notebook_the_main_numbers(made):
+    assert repr(made).startswith("Report(")
+    assert "of the parameters" in repr(made)
+    shown = made._repr_html_()
+    assert "<table>" in shown
+    assert "<script>" not in shown  # the title is hostile
