@@ -1,5 +1,6 @@
 """prune-ssl run: run a recipe from audio to a smaller model and its report."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,13 @@ def run_command(
 
 
 def show(outcome: "Outcome") -> None:
-    """Print the final table, and the places of model and report."""
+    """Print the final table, its meaning, the places of model and report, and a command to go on with."""
+    from prune_ssl.reporting.answer import verdict
+
     out.print(outcome.report.summary_table())
+    if answer := verdict(outcome.report.data):
+        say(answer)
     say(f"model:  {outcome.model_folder}")
     say(f"report: {outcome.report_html}")
+    onnx = shlex.join([str(outcome.model_folder), str(outcome.folder / "onnx")])
+    say(f"next:   prune-ssl export {onnx} --to onnx")
