@@ -170,6 +170,8 @@ def score_command(
     ],
 ) -> None:
     """Print the SUPERB score and the overall score of a complete row of results."""
+    if not results.is_file():
+        raise DataError(f"{results}: there is no such file. `superb probe --save FILE` writes one.")
     try:
         numbers = _numbers(json.loads(results.read_text()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
