@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.gating.schedule import SHAPES, learning_rate_factor
 from prune_ssl.models.arguments import check_types, shown
 from prune_ssl.selection import (
@@ -32,6 +33,7 @@ EQUAL = "equal"
 """The `gate_start` of gates that all start alike."""
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class PruningConfig:
     """Settings of gate training and of the final cut; they are checked when the config is made."""

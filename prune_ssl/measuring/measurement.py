@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import ArtifactError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
 from prune_ssl.models.int8_linear import Int8Linear
@@ -19,6 +20,7 @@ from prune_ssl.profiling.timing import Latency, Timing, measure_interleaved
 from prune_ssl.tracing import Source, Traced
 
 
+@with_fields
 @dataclass(frozen=True)
 class Measurement:
     """The costs of one model at batch 1. FLOPs are 2 x MACs. `measure` makes it."""

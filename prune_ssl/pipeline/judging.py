@@ -13,6 +13,7 @@ from prune_ssl.data import Clip, FolderConfig, SpeechFolder, check_folder
 from prune_ssl.data.files import is_file
 from prune_ssl.data.layouts import SPLITS
 from prune_ssl.errors import ArtifactError, DataError, ModelError, RecipeError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.models.arguments import as_model, check_types
 from prune_ssl.pipeline.corpora import judging_arguments
 from prune_ssl.recipes.sections import MAX_SECONDS
@@ -30,6 +31,7 @@ REPORT = "report.json"
 """The report in the folder of a model that a run made. It holds the recipe."""
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class JudgingConfig:
     """How to judge a model. A value that is None follows from the model (see `evaluate`).

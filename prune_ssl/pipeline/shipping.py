@@ -20,6 +20,7 @@ from prune_ssl.exporting.judged import Made
 from prune_ssl.exporting.sessions import OPENERS, Session
 from prune_ssl.exporting.targets import BEST, KINDS, target_named
 from prune_ssl.exporting.transcribing import TRANSCRIBERS, require_runtime
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.models.arguments import as_model, check_types
 from prune_ssl.pipeline.export_rows import record_export
 from prune_ssl.pipeline.judging import Judging, JudgingConfig, prepare_judging, training_clips
@@ -39,6 +40,7 @@ CHOOSING_CLIPS = 300
 """The most validation clips on which static and dynamic integers are compared."""
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class ExportData:
     """A corpus that judges an export before it is kept, and its conditions.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import MeasuringError, ModelError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.models.arguments import check_types
 from prune_ssl.models.registry import input_shape
 from prune_ssl.profiling.machine import steady_heap, thread_count, usable_cores
@@ -34,6 +35,7 @@ LEAST_PROCESSOR_SHARE = 0.8
 """The smallest ratio of processor time and wall time of a process that does not wait for a core."""
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """The settings of a timing: audio lengths, thread counts and the number of calls.
@@ -110,6 +112,7 @@ class Timed(NamedTuple):
     """Processor time of all threads of the process."""
 
 
+@with_fields
 @dataclass(frozen=True)
 class Latency:
     """The times of single forward passes, without feature extraction and decoding.

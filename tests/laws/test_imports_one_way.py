@@ -13,6 +13,7 @@ import prune_ssl
 
 ORDER = (
     "lazy_names",
+    "fields_in_help",
     "errors",
     "version",
     "on_import",
