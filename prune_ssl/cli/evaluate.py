@@ -11,7 +11,7 @@ from prune_ssl.cli.console import err, one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.infer import Search
 from prune_ssl.cli.models import PickleOption
-from prune_ssl.cli.options import MOST, Model, check_choice, number
+from prune_ssl.cli.options import MOST, Model, TargetColumns, TrialList, check_choice, number
 from prune_ssl.data.layouts import SPLITS
 
 if TYPE_CHECKING:
@@ -27,12 +27,8 @@ class Judging:
         str | None,
         typer.Option(help="Task, as in recipes: ctc, classification, ... Default: that of the model."),
     ] = None
-    target: Annotated[
-        str | None, typer.Option(help="Column or columns to predict. Default: those of the model's recipe.")
-    ] = None
-    trials: Annotated[
-        str | None, typer.Option(help="Verification: the trial list, relative to the corpus.")
-    ] = None
+    target: TargetColumns = None
+    trials: TrialList = None
     max_seconds: Annotated[
         float | None,
         typer.Option(

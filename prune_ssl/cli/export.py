@@ -8,7 +8,7 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
-from prune_ssl.cli.options import Model, Overwrite, check_choice, number
+from prune_ssl.cli.options import Model, Overwrite, TargetColumns, TrialList, check_choice, number
 from prune_ssl.data.layouts import SPLITS
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting.targets import BEST, KINDS, TARGETS
@@ -34,12 +34,8 @@ class OnCorpus:
             callback=number(0.0, 100.0, "points"),
         ),
     ] = None
-    target: Annotated[
-        str | None, typer.Option(help="Column or columns to predict. Default: those of the model's recipe.")
-    ] = None
-    trials: Annotated[
-        str | None, typer.Option(help="Verification: the trial list, relative to the corpus.")
-    ] = None
+    target: TargetColumns = None
+    trials: TrialList = None
 
     int8: Annotated[
         str | None,
@@ -61,14 +57,16 @@ class OnCorpus:
                 options = ", ".join(f"--{name.replace('_', '-')}" for name in others)
                 raise ExportError(f"{options}: found no corpus to judge the file on: give --data CORPUS.")
             return None
+        split = check_choice("--split", "test" if self.split is None else self.split, SPLITS)
+        int8 = check_choice("--int8", BEST if self.int8 is None else self.int8, KINDS)
         from prune_ssl.pipeline.judging import JudgingConfig
         from prune_ssl.pipeline.shipping import ExportData
 
         return ExportData(
             corpus=self.data,
-            split=check_choice("--split", "test" if self.split is None else self.split, SPLITS),
+            split=split,
             max_drop=self.max_drop,
-            int8=check_choice("--int8", BEST if self.int8 is None else self.int8, KINDS),
+            int8=int8,
             judging=JudgingConfig(target=self.target, trials=self.trials),
         )
 
@@ -85,9 +83,10 @@ def export_command(
 ) -> None:
     """Write a model for ONNX Runtime, OpenVINO and others, after comparing its output with PyTorch's."""
     check_choice("--to", to, TARGETS)
+    data = judging.given
     from prune_ssl.pipeline.shipping import export
 
-    made = export(model, out, to, overwrite=overwrite, data=judging.given)
+    made = export(model, out, to, overwrite=overwrite, data=data)
     say(f"{made.target}: {made.file}, {made.size_bytes / 1e6:.1f} MB")
     say(
         f"compared with PyTorch at three lengths, with one clip and three: the largest difference is "

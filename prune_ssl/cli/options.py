@@ -47,6 +47,13 @@ RecipeName = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Overrides of the recipe's keys: key.sub=value, any number.")
 ]
+TargetColumns = Annotated[
+    str | None,
+    typer.Option("--target", help="Column or columns to predict. Default: those of the model's recipe."),
+]
+TrialList = Annotated[
+    str | None, typer.Option("--trials", help="Verification: the trial list, relative to the corpus.")
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace the output folder if it exists.")]
 Seconds = Annotated[float, typer.Option(help="Audio length in seconds for the MACs.", callback=_audio)]
 Lengths = Annotated[

@@ -99,17 +99,18 @@ def _print_tables(model: str, graph: "PruningGraph", seconds: float, times: "Bre
     cost = graph.cost(seconds=seconds)
     macs = f"{cost.macs / 1e9:.3f} G MACs at {cost.seconds:g} s"
     table = Table(title=f"{model}: {cost.params:,} parameters, {macs}")
-    timed = () if times is None else ("us/unit",)
-    for name in ("group", "kind", "units", "params/unit", "MACs/unit", *timed, "tensors"):
+    last = "tensors" if times is None else "us/unit"  # both do not fit into 80 columns
+    for name in ("group", "kind", "units", "params/unit", "MACs/unit", last):
         table.add_column(
             name, justify="left" if name in ("group", "kind") else "right", no_wrap=name == "group"
         )
     for row in group_rows(graph, seconds):
         numbers = [f"{row[name]:,}" for name in NUMBERS]
-        if times is not None:
-            ns = times.per_unit.get(row["group"])
-            numbers.append("-" if ns is None else f"{ns / 1e3:,.1f}")
-        table.add_row(row["group"], row["kind"], *numbers, str(len(row["parameters"])))
+        ns = None if times is None else times.per_unit.get(row["group"])
+        timed = "-" if ns is None else f"{ns / 1e3:,.1f}"
+        table.add_row(
+            row["group"], row["kind"], *numbers, str(len(row["parameters"])) if times is None else timed
+        )
     out.print(table)
     if times is not None:
         shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in times.shares.items())

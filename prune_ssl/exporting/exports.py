@@ -117,10 +117,11 @@ def write_export(
     if speaks:
         require_ctc(ready, companions.extractor, companions.tokenizer, chosen.name)
     masked = chosen.takes_mask and _takes_mask(ready, companions.extractor)
+    facts = _facts(ready, masked, companions.extractor)
+    fold_(ready)  # after the tracing, since a folded model is no longer the one that its config describes
     with new_folder(path, replace=overwrite) as new:
         made = Made(chosen, new, new / chosen.file, ready, masked)
         written = silenced(ready, companions.tokenizer) if speaks and companions.tokenizer else ready
-        facts = _facts(ready, masked, companions.extractor)
         kind, why = _write_graph(written, made, facts, on_corpus)
         size, difference = _check_and_complete(written, made, companions, facts)
         notes = (*([why] if why else []), *_notes(ready, chosen, masked))
@@ -179,14 +180,13 @@ def _check_and_complete(
 
 
 def prepared_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a float32 copy on the CPU, folded and in evaluation mode, that returns its output alone.
+    """Return a float32 copy on the CPU, in evaluation mode, that returns its output alone.
 
     Raises:
         ModelError: the model is of no known family.
     """
     family_of(model)
     made: PreTrainedModel = copy.deepcopy(model).float().cpu().eval()
-    fold_(made)
     made.config.output_hidden_states = made.config.output_attentions = False
     return made
 

@@ -7,7 +7,6 @@ import torch
 
 from prune_ssl.errors import ArtifactError, ExportError
 from prune_ssl.exporting import write_export
-from prune_ssl.exporting.exports import prepared_copy
 from tests.support.exporting import NORMALISED, difference, needs_onnx, needs_openvino, pruned
 from tests.support.models import tiny_model
 
@@ -58,9 +57,13 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
-def test_a_copy_without_weight_norm_is_written():
-    model = tiny_model("hubert", "Model")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "error::prune_ssl.PruneWarning")
+def test_a_pruned_model_is_written_without_weight_norm_and_without_a_warning(tmp_path):
+    model = pruned("hubert", "Model")
     names = set(model.state_dict())
     assert any("parametrizations" in name for name in names)
-    assert not any("parametrizations" in name for name in prepared_copy(model).state_dict())
+    made = write_export(model, tmp_path / "out", "torchscript")
+    written = torch.jit.load(made.file).state_dict()
+    assert not any("parametrizations" in name for name in written)
+    assert any(name.endswith("pos_conv_embed.conv.weight") for name in written)
     assert set(model.state_dict()) == names
