@@ -25,6 +25,7 @@ from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.exporting.speech import require_ctc, silenced, symbols_of, write_onnx_asr, write_sherpa
 from prune_ssl.exporting.targets import Target, target_named
 from prune_ssl.models import family_of, load_model
+from prune_ssl.models.finite import NOT_FINITE, require_finite
 from prune_ssl.optimising import fold_
 from prune_ssl.tasks.heads import labels_of
 from prune_ssl.tasks.tokenizers import Tokenizer, load_tokenizer
@@ -111,6 +112,7 @@ def write_export(
             f"{type(whole).__name__} is not a model of transformers, and the exporters take no other. Load "
             "the model through transformers, or call the runtime's own exporter."
         )
+    require_finite(whole, "export", NOT_FINITE)
     companions = _companions(model, processor)
     ready = prepared_copy(whole)
     speaks = chosen.name in ("sherpa-onnx", "onnx-asr")

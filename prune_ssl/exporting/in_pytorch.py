@@ -13,6 +13,7 @@ from prune_ssl.exporting.comparing import ROWS, SECONDS, Difference
 from prune_ssl.exporting.inputs import example
 from prune_ssl.exporting.targets import BFLOAT16, FORMS, INT8, OF_INT8
 from prune_ssl.models.arguments import as_own_model
+from prune_ssl.models.finite import NOT_FINITE, require_finite
 from prune_ssl.models.int8_linear import Int8Linear, has_int8
 from prune_ssl.tracing import trace
 
@@ -46,7 +47,7 @@ def quantize_(model: nn.Module, form: str = INT8) -> Quantized:
     Raises:
         ExportError: the form is unknown, the model is quantised, on another device or not float32, or its
             outputs move by more than half of the largest one. The model is unchanged then.
-        ModelError: the model is of no known family, or gates or adapters are attached.
+        ModelError: the model is of no known family, gates or adapters are attached, or a weight is not finite.
 
     >>> from transformers import HubertConfig, HubertModel
     >>> sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "conv_dim": [8] * 7}
@@ -61,6 +62,7 @@ def quantize_(model: nn.Module, form: str = INT8) -> Quantized:
     graph = trace(whole)
     if not isinstance(whole, PreTrainedModel):
         raise ExportError(f"quantize_: found a {type(whole).__name__}, wanted a model of transformers.")
+    require_finite(whole, "quantize_", NOT_FINITE)
     shortest = 1.5 * graph.receptive_field / 16_000
     tried = copy.deepcopy(whole).eval()
     inputs = [

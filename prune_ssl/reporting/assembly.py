@@ -11,7 +11,7 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, Timing, measure_side_by_side, speed_up
-from prune_ssl.models.finite import require_finite
+from prune_ssl.models.finite import NOT_FINITE, require_finite
 from prune_ssl.reporting import content, plots, render
 from prune_ssl.reporting.answer import verdict
 from prune_ssl.reporting.comparable import differences
@@ -101,8 +101,6 @@ class Report:
         """Return one plot (`sections`, `units`, `budget`, `losses`) as an SVG file's text, black on white."""
         return plots.draw(self.data, name, standalone=True)
 
-
-NOT_FINITE = "No number that it computes is meaningful: train it or load it again."
 
 _WRITERS: dict[str, Callable[[ReportData], str]] = {
     ".json": lambda data: data.model_dump_json(indent=2) + "\n",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from prune_ssl.reporting.answer import LAST_STAGES
+from prune_ssl.reporting.answer import last_stage
 from prune_ssl.reporting.content import exports_section, summary
 from prune_ssl.reporting.formatting import STAGES, is_task_metric, metric_name
 from prune_ssl.reporting.model import FINE_TUNED, ReportData
@@ -147,7 +147,7 @@ def _is_judged(name: str) -> bool:
 
 def _intervals(data: ReportData) -> list[str]:
     """Return the intervals of the final stage, and its paired difference from the dense model, as a list."""
-    last = next((name for name in LAST_STAGES if name in data.results), "")
+    last = last_stage(data)
     lines = [f"- {line}" for line in interval_lines(data.results.get(last, {}))]
     return lines + [
         f"- {metric_name(each.metric)}, {STAGES[each.stage]} minus {STAGES[each.against]}: "
@@ -162,8 +162,8 @@ def _warnings(data: ReportData) -> list[str]:
 
 
 def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
-    stage = next((name for name in LAST_STAGES if name in data.results), None)
-    found = {} if stage is None else data.results[stage]
+    stage = last_stage(data)
+    found = data.results.get(stage, {})
     metrics = {name: value for name, value in found.items() if _is_judged(name)}
     of_hub = source.base_model is not None and not Path(source.base_model).exists()
     named = source.base_model if of_hub and HUB_NAME.fullmatch(str(source.base_model)) else None
@@ -174,7 +174,7 @@ def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
             dataset_type=re.sub(r"[^\w.-]+", "-", source.data) or "unknown",
             dataset_name=source.data or "unknown",
             metric_type=name,
-            metric_name=f"{metric_name(name)}, {STAGES.get(stage or '', '')}",
+            metric_name=f"{metric_name(name)}, {STAGES.get(stage, '')}",
             metric_value=value,
         )
         for name, value in metrics.items()

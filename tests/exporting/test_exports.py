@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from prune_ssl.errors import ArtifactError, ExportError
-from prune_ssl.exporting import write_export
+from prune_ssl.errors import ArtifactError, ExportError, ModelError
+from prune_ssl.exporting import quantize_, write_export
 from tests.support.exporting import NORMALISED, difference, needs_onnx, needs_openvino, pruned
 from tests.support.models import tiny_model
 
@@ -55,6 +55,18 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
     with pytest.raises(ExportError, match=r"needs openvino, .*pip install 'prune_ssl\[openvino\]'"):
         write_export(model, tmp_path / "out", "openvino")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    "verb", [lambda model, out: write_export(model, out, "pt2"), lambda model, out: quantize_(model, "int8")]
+)
+def test_a_model_with_a_weight_that_is_not_finite_is_named_as_the_cause(tmp_path, verb):
+    model = tiny_model("hubert", "ForSequenceClassification")
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = torch.nan
+    with pytest.raises(ModelError, match=r"not finite \(NaN or infinite\): classifier\.weight"):
+        verb(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "error::prune_ssl.PruneWarning")
