@@ -19,17 +19,27 @@ def with_fields(kind: Class) -> Class:
     >>> "budget: The cost to keep" in PruningConfig.__doc__
     True
     """
-    try:
-        (found,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return kind
-    lines = [f"    {name}: {text}" for name, text in _fields(found)]
+    lines = [f"    {name}: {text}" for name, text in _own_texts(kind)]
     if lines:
         kind.__doc__ = "\n".join([inspect.cleandoc(kind.__doc__ or ""), "", "Attributes:", *lines])
     return kind
 
 
-def _fields(found: ast.stmt) -> Iterator[tuple[str, str]]:
+def field_texts(kind: type) -> dict[str, str]:
+    """Return the text below each annotated field of a class and of its bases, by name.
+
+    >>> from prune_ssl.gating import PruningConfig
+    >>> field_texts(PruningConfig)["rounds"]
+    'The number of cuts of the iterative method.'
+    """
+    return {name: text for each in reversed(kind.__mro__) for name, text in _own_texts(each)}
+
+
+def _own_texts(kind: type) -> Iterator[tuple[str, str]]:
+    try:
+        (found,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return
     body = found.body if isinstance(found, ast.ClassDef) else []
     for field, after in pairwise(body):
         named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)

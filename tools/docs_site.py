@@ -4,22 +4,26 @@ The reference of the Python API, of recipe keys and of commands is not written b
 changelog and CONTRIBUTING.md are pages of the site too.
 """
 
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from prune_ssl.fields_in_help import field_texts
 
 ROOT = Path(__file__).parents[1]
 COPIED = {"readme.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 """Page of the site -> file at the top of the repository."""
-ROOMS_OF_RECIPES = ("recipes.schema", "recipes.sections", "gating.config", "distillation.config")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -53,37 +57,83 @@ def python_reference() -> str:
 
 @cache
 def recipe_keys() -> str:
-    """Return the page of all keys of a recipe: the fields of its sections, and their docstrings."""
+    """Return the page of all keys of a recipe, section by section, from its schema."""
+    from prune_ssl.recipes.schema import Recipe
+
     parts = [
         "# Recipe keys\n\nMade from the source. On the command line, a key of a section has a dot: "
-        "`pruning.budget=macs=50%`. Settings that are shared with the Python API are listed with it: "
-        "[PruningConfig](python.md#prune_ssl.PruningConfig) has the keys of `pruning` and "
-        "[DistillationConfig](python.md#prune_ssl.DistillationConfig) those of `distillation`."
+        "`pruning.budget=macs=50%`. `null` leaves a key or a whole section out."
     ]
-    package = griffe.load("prune_ssl", search_paths=[str(ROOT)], allow_inspection=False)
-    for room in ROOMS_OF_RECIPES:
-        for found in package[room].classes.values():
-            rows = list(_fields(found))
-            if rows and not found.name.startswith("_"):
-                head = "| key | type | default | meaning |\n|---|---|---|---|"
-                parts.append("\n".join([f"## {found.name}\n\n{_flat(found)}\n", head, *rows]))
+    waiting: list[tuple[str, type]] = [("", Recipe)]
+    while waiting:
+        section, kind = waiting.pop(0)
+        rows, hints, texts = [], get_type_hints(kind), field_texts(kind)
+        for name, default in _defaults(kind).items():
+            inner = _section_of(hints[name])
+            if inner is not None:
+                waiting.append((f"{section}.{name}".lstrip("."), inner))
+            shown = "section" if inner is not None else _shown_type(hints[name])
+            rows.append(f"| `{name}` | {_cell(shown)} | {_cell(default)} | {_cell(texts.get(name, ''))} |")
+        head = "| key | type | default | meaning |\n|---|---|---|---|"
+        parts.append("\n".join([f"## {section or 'The recipe'}\n", head, *rows]))
     return "\n\n".join(parts) + "\n"
 
 
-def _fields(found: griffe.Class) -> Iterator[str]:
-    for field in found.attributes.values():
-        if field.docstring and not field.name.startswith("_") and field.annotation is not None:
-            default = "" if field.value is None else f"`{_cell(str(field.value))}`"
-            yield f"| `{field.name}` | `{_cell(str(field.annotation))}` | {default} | {_cell(_flat(field))} |"
+def _defaults(kind: type) -> dict[str, str]:
+    """Return the default of each field of a pydantic model or a dataclass; empty where one must be given."""
+    if issubclass(kind, BaseModel):
+        given = {
+            name: PydanticUndefined if f.is_required() else f.default for name, f in kind.model_fields.items()
+        }
+    else:
+        given = {
+            f.name: f.default_factory() if f.default_factory is not MISSING else f.default
+            for f in fields(kind)  # type: ignore[arg-type]
+        }
+    return {name: _shown_default(value) for name, value in given.items()}
 
 
-def _flat(found: griffe.Object) -> str:
-    text = found.docstring.value if found.docstring else ""
-    return " ".join(re.split(r"\n\s*\n", text)[0].split())
+def _shown_default(value: object) -> str:
+    if value in (MISSING, PydanticUndefined):
+        return "must be given"
+    if isinstance(value, BaseModel) or is_dataclass(value):
+        return ""
+    if isinstance(value, tuple):
+        value = list(value)
+    return f"`{'null' if value is None else str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _section_of(hint: object) -> type | None:
+    """Return the class of a nested section, or None for a plain value."""
+    if isinstance(hint, type) and (issubclass(hint, BaseModel) or is_dataclass(hint)):
+        return hint
+    found = (_section_of(each) for each in get_args(hint) if get_origin(hint) in (Union, UnionType))
+    return next((each for each in found if each is not None), None)
+
+
+def _shown_type(hint: object) -> str:
+    """Return a type in the words of YAML."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(_shown_type, inner)))
+    if origin is Literal:
+        return ", ".join(f"`{each}`" for each in inner)
+    if hint is NoneType:
+        return "`null`"
+    name = getattr(origin or hint, "__name__", str(hint))
+    words = {
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "`true`, `false`",
+        "Path": "path",
+    }
+    lists = {"tuple": "list", "list": "list", "Sequence": "list", "dict": "mapping", "Mapping": "mapping"}
+    return words.get(name) or lists.get(name) or name
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "&#124;")
 
 
 @cache

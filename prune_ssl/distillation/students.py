@@ -30,8 +30,11 @@ class StudentConfig:
     layers: int | Sequence[int] | None = None
     """The first so many encoder layers, or which ones (indices from 0; `range(0, 12, 2)` is every second)."""
     hidden_size: int | None = None
+    """The width of the encoder."""
     intermediate_size: int | None = None
+    """FFN neurons of each layer."""
     num_attention_heads: int | None = None
+    """Attention heads of each layer."""
     thin_frontend: bool = False
     """The frontend of ARM and STaR, and no projection after it. Its widths are in proportion to the teacher's
     widest convolution: those of the papers for one of 512 channels."""

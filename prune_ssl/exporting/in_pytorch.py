@@ -47,7 +47,8 @@ def quantize_(model: nn.Module, form: str = INT8) -> Quantized:
     Raises:
         ExportError: the form is unknown, the model is quantised, on another device or not float32, or its
             outputs move by more than half of the largest one. The model is unchanged then.
-        ModelError: the model is of no known family, gates or adapters are attached, or a weight is not finite.
+        ModelError: the model is of no known family, gates or adapters are attached, or a weight is not
+            finite.
 
     >>> from transformers import HubertConfig, HubertModel
     >>> sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "conv_dim": [8] * 7}

@@ -30,6 +30,20 @@ def test_the_navigation_names_every_page_once():
     assert sorted(named) == sorted({page.name for page in (ROOT / "docs").glob("*.md")} | MADE)
 
 
+def test_every_key_of_a_recipe_stands_once_with_its_meaning():
+    docs_site = pytest.importorskip("tools.docs_site", reason="mkdocs is not installed")
+    found = []
+    for section in docs_site.recipe_keys().split("\n## ")[1:]:
+        title, *lines = section.splitlines()
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")
+        ]
+        assert all(len(row) == 4 and row[3] for row in rows), title
+        found += [f"{title}.{row[0].strip('`')}" for row in rows]
+    assert len(found) == len(set(found)) > 120
+    assert {"The recipe.seed", "pruning.budget", "data.augment.speeds", "distillation.teacher"} <= set(found)
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_holds_the_reference(tmp_path):
     pytest.importorskip("mkdocstrings")
