@@ -1,4 +1,4 @@
-"""An extension of griffe, which reads docstrings for the documentation site: doctests become blocks of code."""
+"""An extension of griffe, which reads docstrings for the documentation: doctests become blocks of code."""
 
 import re
 import textwrap
