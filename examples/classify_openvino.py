@@ -13,6 +13,8 @@ import numpy as np
 import openvino
 import soundfile
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 folder, *recordings = map(Path, sys.argv[1:])
 facts = json.loads((folder / "export.json").read_text())
 # Without the hint OpenVINO computes in bfloat16 on processors that have it, which is faster and less exact.

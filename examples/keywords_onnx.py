@@ -16,6 +16,8 @@ import numpy as np
 import onnxruntime
 import soundfile
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 folder, recording = map(Path, sys.argv[1:])
 facts = json.loads((folder / "export.json").read_text())
 session = onnxruntime.InferenceSession(folder / facts["file"])

@@ -12,6 +12,8 @@ from pathlib import Path
 
 BATCH = 8
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 folder, recordings = map(Path, sys.argv[1:])
 sys.path.insert(0, str(folder))
 import waveform_ctc  # noqa: E402  (it lies in the export)

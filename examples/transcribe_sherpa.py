@@ -11,6 +11,8 @@ from pathlib import Path
 import sherpa_onnx
 import soundfile
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 folder, *recordings = map(Path, sys.argv[1:])
 recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
     model=str(folder / "model.onnx"), tokens=str(folder / "tokens.txt"), num_threads=2

@@ -16,6 +16,8 @@ import numpy as np
 import onnxruntime
 import soundfile
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 folder = Path(sys.argv[1])
 facts = json.loads((folder / "export.json").read_text())
 session = onnxruntime.InferenceSession(folder / facts["file"])

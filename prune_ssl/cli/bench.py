@@ -48,7 +48,7 @@ def bench_command(
     )
     if all(row.problem for row in rows):
         raise ModelError(f"nothing was measured: {'; '.join(row.problem for row in rows)}")
-    out.print(bench_table(rows))
+    out.print(bench_table(rows, out.width))
     for path in save or []:
         write_rows(rows, path)
         say(f"wrote {path}")

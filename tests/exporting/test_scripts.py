@@ -111,8 +111,8 @@ def recogniser(tmp_path_factory):
     source, waves, texts = transcriber(place)
     (place / "clips").mkdir()
     for number, wave in enumerate(waves):
-        # Integers, since onnx-asr reads no other WAV, and quiet enough for them: the model normalises.
-        soundfile.write(place / "clips" / f"{number}.wav", wave / 8, RATE, subtype="PCM_16")
+        # Integers, since onnx-asr reads no other WAV.
+        soundfile.write(place / "clips" / f"{number}.wav", wave, RATE, subtype="PCM_16")
     return source, place / "clips", [f"{number}.wav: {text}" for number, text in enumerate(texts)]
 
 
@@ -139,3 +139,10 @@ def test_onnx_asr_transcribes_a_folder(tmp_path, recogniser, capsys, monkeypatch
     found = run(capsys, monkeypatch, "transcribe_folder.py", tmp_path / "out", recordings)
     sys.modules.pop("waveform_ctc")
     assert words(found) == words(wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda script: script.stem)
+def test_a_script_without_arguments_says_how_to_run_it(script, capsys, monkeypatch):
+    with pytest.raises(SystemExit, match=f"python examples/{script.name}"):
+        run(capsys, monkeypatch, script.name)

@@ -3,10 +3,12 @@
 import csv
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from prune_ssl.artifacts import save_pretrained
 from prune_ssl.errors import ArtifactError
@@ -20,6 +22,12 @@ from prune_ssl.models.optimised import is_optimised
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from tests.support.models import tiny_model
+
+
+def printed(table, width):
+    out = StringIO()
+    Console(file=out, width=width).print(table)
+    return out.getvalue()
 
 
 def test_a_benchmark_says_why_it_claims_nothing():
@@ -60,6 +68,13 @@ def test_a_benchmark_gives_rows_and_one_reason_for_each_model_that_fails(tmp_pat
     assert second.macs_ratio > 1.0
     assert "no such architecture" in failed.problem
     assert bench_table(rows).row_count == 2
+    narrow, wide = (printed(bench_table(rows, width), width) for width in (80, 160))
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "…" not in narrow + wide
+    assert all(
+        f"{row.median_ms:.2f} ms" in each for row in rows if not row.problem for each in (narrow, wide)
+    )
+    assert "p90" in wide
 
     content = json.loads(write_rows(rows, tmp_path / "rows.json").read_text())
     assert content["rows"][0]["macs"] == first.macs
