@@ -8,7 +8,7 @@ from prune_ssl.reporting.content import CONVENTIONS, Table
 from prune_ssl.reporting.model import plural_threads
 from prune_ssl.reporting.model_rows import ModelRow, SideBySideData
 from prune_ssl.reporting.render import escaped, html_table, markdown_table, page
-from prune_ssl.reporting.scatter import STYLE, Dot, Frame, scatter
+from prune_ssl.reporting.scatter import STYLE, Dot, Frame, scatter_plot
 from prune_ssl.reporting.sweep_point import LOWER_IS_BETTER
 
 NOTES = (
@@ -223,7 +223,7 @@ def _plots(data: SideBySideData) -> list[tuple[str, str]]:
         made.append(
             (
                 f"{title[0].upper() + title[1:]} against {name}",
-                f"<figure tabindex=0>{scatter(dots, frame)}</figure>",
+                f"<figure tabindex=0>{scatter_plot(dots, frame)}</figure>",
             )
         )
     return made

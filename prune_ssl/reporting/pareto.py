@@ -26,7 +26,7 @@ from prune_ssl.reporting.formatting import (
 )
 from prune_ssl.reporting.paired import INTERVALS
 from prune_ssl.reporting.render import html_table, page
-from prune_ssl.reporting.scatter import STYLE, Dot, Frame, scatter
+from prune_ssl.reporting.scatter import STYLE, Dot, Frame, scatter_plot
 from prune_ssl.reporting.sweep_point import LOWER_IS_BETTER, SweepPoint
 
 
@@ -172,7 +172,7 @@ def _plot(points: Sequence[SweepPoint], name: str, standalone: bool = False) -> 
         level_note="" if level is None else f"dense {metric_value(metric, level)}",
     )
     best = [(axis.cost(point) or 0.0, point.value) for point in front(points, name)]
-    return scatter(dots, frame, best, standalone)
+    return scatter_plot(dots, frame, best, standalone)
 
 
 def _lengths(points: Sequence[SweepPoint]) -> str:

@@ -88,7 +88,7 @@ class _Scale:
         return TOP + (HEIGHT - TOP - BOTTOM) * (self.high - value) / (self.high - self.low)
 
 
-def scatter(
+def scatter_plot(
     dots: Sequence[Dot], frame: Frame, front: Sequence[tuple[float, float]] = (), standalone: bool = False
 ) -> str:
     """Return the plot as an `<svg>` element.

@@ -5,7 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from prune_ssl.reporting.scatter import COLOURS, SHAPES, Dot, Frame, scatter, styles_of, tick_labels, ticks
+from prune_ssl.reporting.scatter import (
+    COLOURS,
+    SHAPES,
+    Dot,
+    Frame,
+    scatter_plot,
+    styles_of,
+    tick_labels,
+    ticks,
+)
 
 FRAME = Frame(label="accuracy by MACs", x_title="MACs", x_percent=True, y_percent=True, level=0.9)
 
@@ -29,7 +38,7 @@ def test_no_two_ticks_read_alike(low, high, percent):
 
 
 def test_points_that_coincide_are_all_seen():
-    drawn = scatter([Dot(0.5, 0.8, name, name=name) for name in "abcdefgh"], FRAME)
+    drawn = scatter_plot([Dot(0.5, 0.8, name, name=name) for name in "abcdefgh"], FRAME)
     circles = re.findall(r'class="dot" cx="([\d.]+)"', drawn)
     moved = re.findall(r'class="dot" points="[^"]*" transform="translate\(([\d.]+)', drawn)
     places = sorted(map(float, circles + moved))
@@ -44,5 +53,5 @@ def test_a_pair_of_shape_and_colour_is_not_used_twice():
 
 
 def test_hostile_texts_are_escaped():
-    drawn = scatter([Dot(0.5, 0.8, "<b>", name="<i>", note="&", link='"')], FRAME)
+    drawn = scatter_plot([Dot(0.5, 0.8, "<b>", name="<i>", note="&", link='"')], FRAME)
     assert not {"<b>", "<i>"} & set(re.findall(r"<\w>", drawn))
