@@ -82,7 +82,9 @@ def test_the_one_shot_example_meets_its_budget(loop):
     )
 
 
-@pytest.mark.parametrize("name", ["get_started.md", "concepts.md"])
+@pytest.mark.parametrize(
+    "name", ["get_started.md", "concepts.md", "choosing.md", "deploying.md", "pruning_again.md", "faq.md"]
+)
 def test_the_blocks_of_a_page_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_blocks(name)  # they assert what the text says
