@@ -12,9 +12,18 @@ from prune_ssl.cli.console import err
 USE_ERROR: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
 """The base class of errors of use. typer uses click's class, and since 0.26 its own copy of it."""
 
+USAGE_ERROR: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "UsageError")
+
 
 class Program(TyperGroup):
     """The group of all commands."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of the arguments, or say that an option of the program was meant."""
+        options = {name for parameter in self.params for name in parameter.opts}
+        if args and args[0] not in self.commands and f"--{args[0]}" in options:
+            raise USAGE_ERROR(f"No such command '{args[0]}'. Did you mean --{args[0]}?", ctx=ctx)
+        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run a command, and end the process with its exit status unless `standalone_mode` is off."""

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 from prune_ssl.errors import KeepError
+from prune_ssl.fields_in_help import with_fields
 
 
+@with_fields
 @dataclass(frozen=True, repr=False)
 class Plan:
     """The kept units of a cut, and the scale of each, which is folded into the weights that read it.
@@ -13,7 +15,9 @@ class Plan:
     """
 
     keep: dict[str, tuple[int, ...]]
+    """The numbers of the units that stay, for each group."""
     scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """The scales of these units, for each group that has scales."""
 
     def __repr__(self) -> str:
         """Return the number of kept units of each group, without the units themselves."""

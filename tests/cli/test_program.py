@@ -95,3 +95,11 @@ def test_a_caller_may_have_the_exception_itself() -> None:
     command = typer.main.get_command(app)
     with pytest.raises(typer.Abort):
         command.main(["work", "abort"], standalone_mode=False)
+
+
+def test_a_command_that_is_an_option_of_the_program_is_said_to_be_one():
+    from tests.support.cli import run_cli
+
+    result = run_cli("version")
+    assert result.exit_code == 2
+    assert "Did you mean --version?" in " ".join((result.output + result.stderr).split())
