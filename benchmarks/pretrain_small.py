@@ -1,13 +1,13 @@
 """Pretrain a small HuBERT on the training audio of the corpora, on a CPU.
 
     python benchmarks/pretrain_small.py --data PATH/TO/CORPORA --out out/pretrain --steps 8000
-    python benchmarks/pretrain_small.py --data PATH/TO/CORPORA --out out/pretrain --steps 8000 --round 2 --layer 4
+    python benchmarks/pretrain_small.py --data PATH/TO/CORPORA --out out/pretrain --round 2 --layer 4
 
-Round 1 predicts clusters of MFCC, round 2 clusters of a layer's states of round 1, from whose weights it goes
-on. Audio and targets are made once and kept in OUT. The same command goes on from the newest checkpoint, which
-is written every few minutes; `--minutes` ends a run early. `--probe` judges the newest weights, and random
-ones, by keywords on validation clips. `--release FOLDER` writes float16 weights with a model card.
-No test clip is ever read.
+Round 1 predicts clusters of MFCC. Round 2 predicts clusters of a layer's states of round 1, from whose
+weights it goes on. Audio and targets are made once and kept in OUT. The same command goes on from the newest
+checkpoint, which is written every few minutes; `--minutes` ends a run early. `--probe` judges the newest
+weights, and random ones, by keywords on validation clips. `--release FOLDER` writes float16 weights with a
+model card. No test clip is ever read.
 """
 
 import argparse

@@ -100,7 +100,8 @@ def decode(data: Path, folder: Path, corpora: Sequence[Corpus] = CORPORA) -> Sto
                     pieces.append(Piece(corpus.folder, name, whose, place, len(samples)))
                     place += len(samples)
         if not pieces:
-            raise ValueError(f"{data}: found no training clip of {', '.join(each.folder for each in corpora)}")
+            names = ", ".join(each.folder for each in corpora)
+            raise ValueError(f"{data}: found no training clip of {names}")
         write_text(folder / INDEX, json.dumps([asdict(piece) for piece in pieces]))
     return Store(folder)
 

@@ -82,9 +82,7 @@ def probe(model: HubertModel, train: Clips, validation: Clips) -> list[float]:
     names = {name: place for place, name in enumerate(sorted(set(train.labels)))}
     first, second = (torch.tensor([names[name] for name in each.labels]) for each in (train, validation))
     states = (mean_states(model, train.audio), mean_states(model, validation.audio))
-    return [
-        linear_accuracy((given, judged), (first, second)) for given, judged in zip(*states, strict=True)
-    ]
+    return [linear_accuracy((given, judged), (first, second)) for given, judged in zip(*states, strict=True)]
 
 
 def shown(accuracies: list[float]) -> str:

@@ -12,22 +12,23 @@ from pretraining.model import receptive_field
 from prune_ssl.writing import new_folder, write_text
 
 CARD = """---
-license: other
+license: apache-2.0
 library_name: transformers
 pipeline_tag: feature-extraction
 ---
 
 # Small HuBERT
 
-A `HubertModel` of {parameters:,} parameters (float16) that was pretrained on {minutes:.0f} minutes of speech without
-labels. It exists so that distillation and pruning of a self-supervised model can be shown on one CPU core.
+A `HubertModel` of {parameters:,} parameters (float16) that was pretrained on {minutes:.0f} minutes of
+speech without labels. It exists so that distillation and pruning of a self-supervised model can be shown
+on one CPU core.
 
 Shape: {convolutions} convolutions of {channels} channels, 50 frames a second, {layers} pre-norm layers of
 {width} units, {heads} heads and {inner} feed-forward neurons.
 
 ## Training
-HuBERT's masked prediction (Hsu et al., 2021), round {round}: {step:,} of {steps:,} steps of 32 s of audio on one CPU
-core, by `python benchmarks/pretrain_small.py`. The first convolution started as mel filters. Only training splits
+HuBERT's masked prediction (Hsu et al., 2021), round {round}: {step:,} of {steps:,} steps on one CPU core, by
+`python benchmarks/pretrain_small.py`. The first convolution started as mel filters. Only training splits
 were heard:
 
 | corpus | minutes | licence |
@@ -35,13 +36,12 @@ were heard:
 {corpora}
 
 ## Use
-Input: 16 kHz mono, zero mean and unit variance for each clip, with an attention mask. A frame sees {field} samples.
-Load it with `HubertModel.from_pretrained(folder, dtype=torch.float32)`. It has heard five hours of mostly
-non-native English and Arabic words: expect little on other speech.
+Input: 16 kHz mono, zero mean and unit variance for each clip, with an attention mask. A frame sees {field}
+samples. Load it with `HubertModel.from_pretrained(folder, dtype=torch.float32)`. It has heard a few hours of
+mostly non-native English and Arabic words: expect little on other speech.
 
 ## Licence
-The weights come with the same licence as the code that made them (Apache-2.0); the corpora keep those of the table,
-whose attribution this card gives.
+Apache-2.0, as the repository that made it. The corpora keep the licences of the table: attribute them.
 """
 
 

@@ -1,4 +1,4 @@
-"""The targets of masked prediction: clusters of MFCC, or of a layer's states, for every frame of every clip."""
+"""The targets of masked prediction: clusters of MFCC, or of a layer's states, for every frame."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,7 @@ class States:
     def __init__(self, model: HubertModel, layer: int) -> None:
         self.model, self.layer = model.eval(), layer
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, samples: npt.NDArray[np.float32]) -> torch.Tensor:
         found = self.model(torch.from_numpy(samples)[None], output_hidden_states=True)
         return found.hidden_states[self.layer][0]
