@@ -13,7 +13,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting import write_export
 from tests.support.exporting import difference, needs_onnx, pruned
-from tests.support.models import HEADS, a_head_of
+from tests.support.models import HEADS, WITH_NORMS, a_head_of
 from tests.support.pages import part_of, put_part, table_in
 from tests.support.paths import ROOT
 
@@ -29,7 +29,8 @@ POSITIONS = {"wav2vec2-conformer": {"max_source_positions": 400}}
 def found(family: str, target: str, place: Path) -> tuple[str, str]:
     """`exact`, or the difference of integers, and nothing; or `refused` and why."""
     exact = "near" if target == "onnx-int8" else "exact"
-    for norm in ("group", "layer") if target == "onnx" else ("group",):
+    forms = ("group", "layer") if family in WITH_NORMS else ("layer",)
+    for norm in forms if target == "onnx" else ("group",):
         model = pruned(family, a_head_of(family), norm, **POSITIONS.get(family, {}))
         processor = Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")
         try:
