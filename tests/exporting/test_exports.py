@@ -63,7 +63,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     with pytest.raises(ArtifactError, match="exists already"):
         write_export(model, tmp_path / "taken", "pt2")
-    monkeypatch.setattr("prune_ssl.exporting.targets.find_spec", lambda name: None)
+    monkeypatch.setattr("prune_ssl.runtimes.registry.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r"needs openvino, .*pip install 'prune_ssl\[openvino\]'"):
         write_export(model, tmp_path / "out", "openvino")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
