@@ -217,6 +217,12 @@ def _notes(model: PreTrainedModel, target: Target, masked: bool) -> tuple[str, .
         notes.append("the graph takes no attention mask: give clips one at a time, or clips of equal length")
     elif getattr(model.config, "feat_extract_norm", "layer") == "group":
         notes.append("the frontend's group norm includes padding: clips of unequal length change the outputs")
+    if getattr(model.config, "position_embeddings_type", None) == "relative":
+        frames = model.config.max_source_positions
+        notes.append(
+            f"the graph holds relative positions for {frames:,} frames of the encoder "
+            "(config: max_source_positions), so it does not run on longer clips"
+        )
     if target.name == "openvino":
         notes.append(
             "OpenVINO computes in bfloat16 by default if the processor supports it; the comparison was made "

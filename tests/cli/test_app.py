@@ -50,12 +50,23 @@ WRONG = {
         ("", "nothing.md", "folder.json", "binary", "nothing/x.md", "taken.json"),
     ),
     ("recipes", "--copy"): (("recipes",), ("", "nothing", "../x", "ks_digits", "KS_DIGITS_HJ_MAC")),
+    ("init", "--budget"): (("init",), ("0.5", "macs=0.5", "macs:50%", "", "120%", "macs=nan")),
+    ("init", "--task"): (("init",), ("", "asr", "CTC")),
+    ("init", "--output"): (("init",), ("x.json", "", "taken.json/x.yaml", "nowhere\0.yaml")),
     ("sweep", "--budgets"): (("sweep", RECIPE), ("", " ", "50", "0.5", "25M", "macs=0.5", "50% nonsense")),
     ("sweep", "--methods"): (
         ("sweep", RECIPE),
         ("", "gate", "gates/taylor", "iterative/tailor", "/taylor", "one-shot"),
     ),
     ("sweep", "--seeds"): (("sweep", RECIPE), SEED),
+    ("sweep", "--jobs"): (("sweep", RECIPE), COUNT),
+    ("sweep", "--shard"): (("sweep", RECIPE), ("", "1", "0/4", "5/4", "a/4", "-1/4", "1/4/2")),
+    ("sweep", "--on"): (("sweep", RECIPE), ("", "slurm", "ray://", "Ray", "http://host")),
+    ("sweep", "--trial-cpus"): (("sweep", RECIPE), ("-1", "nan", "inf", "abc", "1e9")),
+    ("sweep", "--trial-gpus"): (("sweep", RECIPE), ("-1", "nan", "inf", "abc", "1e9")),
+    ("sweep", "--find"): (("sweep", RECIPE), ("", "1", "drop", "drop<1", "drop<=x", "drop<=-1")),
+    ("sweep", "--find-step"): (("sweep", RECIPE), ("0", "-1", "nan", "inf", "abc", "99")),
+    ("sweep", "--halving"): (("sweep", RECIPE), ("0", "1", "-1", "abc", "1.5", "2")),
     ("sweep", "--out"): (("sweep", RECIPE), ("taken.json", "taken.json/x")),
     ("evaluate", "--split"): (EVALUATE, ("", "dev", "Test", "tests")),
     ("evaluate", "--task"): (EVALUATE, ("", "asr", "CTC", "verification")),
@@ -121,6 +132,9 @@ NOT_CHECKED_FIRST = {
     ("superb probe", "--target"),
     ("report", "--baseline"),
     ("push", "--message"),
+    ("init", "--model"),
+    ("init", "--data"),
+    ("init", "--target"),
 }
 """What only a model or a corpus tells, or any text; each has tests of its own."""
 
