@@ -6,13 +6,14 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.runtimes.opening import size_of, write_graph
 from prune_ssl.runtimes.registry import INT8, require_runtime
 from prune_ssl.selection.exported import ExportedFile
+from prune_ssl.tracing import PruningGraph
 from prune_ssl.writing import temporary_folder
 
 PER_OUTPUT = 5
 """Bytes of the scale (float32) and of the zero point (uint8) of one output of an integer matrix product."""
 
 
-def exported_file(model: nn.Module, runtime: str) -> ExportedFile:
+def exported_file(model: nn.Module, graph: PruningGraph, runtime: str) -> ExportedFile:
     """Export a dense model for a runtime, and return the make-up of its file.
 
     Raises:
@@ -22,9 +23,24 @@ def exported_file(model: nn.Module, runtime: str) -> ExportedFile:
     chosen = require_runtime(runtime)
     if not chosen.graph:
         raise BudgetError(f"runtime {runtime} opens no exported file whose bytes could be counted.")
+    require_weights(model)
     with temporary_folder() as folder:
         size = size_of(write_graph(model, chosen, folder))
-    return ExportedFile(runtime, integer_sizes(model) if chosen.form == INT8 else {}, size)
+    sizes = integer_sizes(model) if chosen.form == INT8 else {}
+    return ExportedFile(runtime, sizes, size - graph.stored_bytes(sizes).value(graph.widths()))
+
+
+def require_weights(model: nn.Module) -> None:
+    """Refuse a model that has no weights to measure.
+
+    Raises:
+        BudgetError: it is only an architecture.
+    """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise BudgetError(
+            "a budget of a runtime is measured on the model itself, but this model is only an architecture "
+            "without weights: plan with macs=..., or load the model with its weights."
+        )
 
 
 def integer_sizes(model: nn.Module) -> dict[str, int]:

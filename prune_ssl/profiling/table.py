@@ -16,7 +16,7 @@ from transformers import PretrainedConfig
 from prune_ssl.errors import ArtifactError, BudgetError
 from prune_ssl.models.transformers_internals import attention_of
 from prune_ssl.profiling.alone import times_alone
-from prune_ssl.profiling.files import exported_file
+from prune_ssl.profiling.files import exported_file, require_weights
 from prune_ssl.profiling.machine import machine_facts, steady_heap, thread_count, versions_of
 from prune_ssl.profiling.parts import GRID_STEP, POINTS, parts_of, segments_of
 from prune_ssl.profiling.timing import Timing, time_calls
@@ -79,7 +79,7 @@ def with_latency(
         if constraint.metric == "memory" and constraint.at.runtime != EAGER and constraint.file is None:
             if say is not None:
                 say(f"Exporting the model to {constraint.at.runtime}, for the size of its file")
-            constraint = replace(constraint, file=exported_file(model, constraint.at.runtime))
+            constraint = replace(constraint, file=exported_file(model, graph, constraint.at.runtime))
         made.append(constraint)
     return tuple(made)
 
@@ -150,11 +150,7 @@ def _check_measurable(model: nn.Module, at: Conditions) -> None:
     require_device(require_runtime(at.runtime), at.device)
     if at.seconds is None:
         raise BudgetError("a latency table needs an audio length: write seconds=5 after the latency.")
-    if any(parameter.is_meta for parameter in model.parameters()):
-        raise BudgetError(
-            "a latency budget is measured on the model itself, but this model is only an architecture "
-            "without weights: plan with macs=..., or load the model with its weights."
-        )
+    require_weights(model)
 
 
 def conditions_of(at: Conditions) -> dict[str, object]:

@@ -4,8 +4,9 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
@@ -103,7 +104,7 @@ def write_torchscript(
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Export in evaluation mode without the exporters' warnings, and turn their failures into one line.
+    """Export in evaluation mode without the exporters' output, and turn their failures into one line.
 
     Raises:
         ExportError: the exporter fails.
@@ -112,7 +113,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
     model.eval()
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):  # they print their progress
             warnings.simplefilter("ignore")
             yield
     except ExportError:

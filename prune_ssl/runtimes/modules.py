@@ -1,9 +1,7 @@
 """Open one module of a model in a runtime, with the arguments that it had within the model."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import torch
@@ -85,8 +83,7 @@ def open_module(
     alone, tensors = Alone(module, given).eval(), given.tensors
     dynamic: dict[int, object] = {2: torch.export.Dim.DYNAMIC} if any_length else {}
     shapes: Shapes = (tuple(dynamic if index == 0 else {} for index in range(len(tensors))),)
-    unsaid = redirect_stdout(StringIO())  # the exporter prints its progress
-    with temporary_folder() as folder, quiet(alone), unsaid, torch.no_grad():
+    with temporary_folder() as folder, quiet(alone), torch.no_grad():
         write = _write_openvino if runtime.graph == "openvino" else _write_onnx
         return open_file(write(alone, tensors, shapes, folder, runtime), runtime, threads)
 

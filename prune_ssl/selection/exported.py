@@ -15,13 +15,12 @@ class ExportedFile:
     """The runtime that opens the file, a key of `RUNTIMES`."""
     itemsizes: Mapping[str, int]
     """Parameter -> the bytes of one of its numbers. A parameter that is missing has 4."""
-    size_bytes: int
-    """The measured size of the dense model's file."""
+    overhead: int
+    """The bytes of the dense file beyond the numbers of its parameters, such as those of its nodes."""
 
     def cost(self, graph: PruningGraph) -> PolynomialCost:
         """Return the bytes of the file for the widths of a graph.
 
-        The bytes beyond the parameters, which are the nodes of the graph, are counted as in the dense model.
+        The bytes beyond the parameters are counted as in the dense model.
         """
-        polynomial = graph.stored_bytes(self.itemsizes)
-        return PolynomialCost(polynomial, 1, max(self.size_bytes - polynomial.value(graph.widths()), 0))
+        return PolynomialCost(graph.stored_bytes(self.itemsizes), 1, self.overhead)

@@ -49,6 +49,12 @@ def test_advice_of_exporters_is_not_shown(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.messages == []
 
 
+def test_lines_that_exporters_print_do_not_reach_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with quiet(tiny_model()):
+        print("step 1 of 3")
+    assert capsys.readouterr().out == ""
+
+
 def test_tensors_are_given_by_position_and_the_first_output_comes_back() -> None:
     model = tiny_model()
     inputs = example(model, 0.1, 2, masked=True)
