@@ -86,8 +86,8 @@ BY_MEAN = (
 )
 
 
-def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
-    """Return one self-contained page with a plot per axis and a table of all points."""
+def pareto_html(points: Sequence[SweepPoint], title: str, notes: Sequence[str] = ()) -> str:
+    """Return one self-contained page with its notes, a plot per axis and a table of all points."""
     metric = points[0].metric
     better = "lower is better" if metric.lower() in LOWER_IS_BETTER else "higher is better"
     shown = [name for name, axis in AXES.items() if any(axis.cost(point) is not None for point in points)]
@@ -102,7 +102,8 @@ def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
     return page(
         title,
         f"{len(points)} models; {metric_title(metric)}, {better}",
-        f"<section><h2>Best method at each budget</h2>{html_table(best_table(points))}"
+        "".join(f"<p>{escape(note)}</p>" for note in notes)
+        + f"<section><h2>Best method at each budget</h2>{html_table(best_table(points))}"
         f"<p>{escape(BY_MEAN)}</p></section>"
         + "".join(figures)
         + f"<section><h2>Models</h2>{html_table(Table(['no.', *COLUMNS], rows), links)}</section>"

@@ -9,8 +9,8 @@ from transformers import Wav2Vec2FeatureExtractor
 
 import prune_ssl
 from prune_ssl.exporting import TARGETS
-from prune_ssl.exporting.inputs import as_feeds, example
-from prune_ssl.exporting.sessions import OPENERS
+from prune_ssl.runtimes.inputs import as_feeds, example
+from prune_ssl.runtimes.sessions import OPENERS
 from tests.support.models import tiny_model
 
 needs_onnx = pytest.mark.skipif(
@@ -22,6 +22,7 @@ needs_openvino = pytest.mark.skipif(not find_spec("openvino"), reason="the extra
 
 
 NORMALISED = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
+NORMALISED_WITH_MASK = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
 
 
 def pruned(family="hubert", head="ForCTC", norm="group", **more):
