@@ -87,7 +87,7 @@ def test_four_shards_of_which_two_are_killed_make_the_models_of_one_sweep(recipe
         "--budgets",
         "80% 60%",
         "--methods",
-        "gates one_shot/magnitude",
+        "one_shot/magnitude",
         "--seeds",
         "0",
         "--seeds",
@@ -117,20 +117,20 @@ def test_four_shards_of_which_two_are_killed_make_the_models_of_one_sweep(recipe
     outputs |= {index: worker.communicate(timeout=900)[0] for index, worker in workers.items()}
     assert all(worker.returncode == 0 for worker in workers.values()), outputs
     assert killed or "Pruning to" not in outputs[1]
-    cells = trials(["80%", "60%"], ["gates", "one_shot/magnitude"], [0, 1])
+    cells = trials(["80%", "60%"], ["one_shot/magnitude"], [0, 1])
     sweep(load_recipe(recipe, ["checkpoint_steps=1"]), cells, tmp_path / "local", lambda line: None)
     found = products_of(tmp_path / "shards")
-    assert len(found) == 8
+    assert len(found) == 4
     require_equal(found, products_of(tmp_path / "local"))
     assert not list((tmp_path / "shards").glob(".*"))
-    assert len((tmp_path / "shards" / "pareto.csv").read_text().splitlines()) == 9
+    assert len((tmp_path / "shards" / "pareto.csv").read_text().splitlines()) == 5
 
 
 @pytest.mark.slow
 def test_two_processes_of_this_machine_make_the_models_of_one(recipe, tmp_path):
-    loaded, cells, said = load_recipe(recipe), trials(["80%", "60%"], ["gates"], [0, 1]), []
+    loaded, cells, said = load_recipe(recipe), trials(["80%"], ["one_shot/magnitude"], [0, 1]), []
     points = sweep(loaded, cells, tmp_path / "jobs", said.append, Jobs(2))
-    assert [point.seed for point in points] == [0, 0, 1, 1], said
+    assert [point.seed for point in points] == [0, 1], said
     sweep(loaded, cells, tmp_path / "local", lambda line: None)
     require_equal(products_of(tmp_path / "jobs"), products_of(tmp_path / "local"))
     assert sum("Training the dense model" in line for line in said) == 2
