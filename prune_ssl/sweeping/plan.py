@@ -106,6 +106,19 @@ class SweepPlan:
         with lock(_claim(self.out, cell)) as held:
             yield held
 
+    def require_locks(self) -> None:
+        """Refuse a folder on a file system without locks, where several workers would run the same trials.
+
+        Raises:
+            ArtifactError: the folder is refused.
+        """
+        with _in_turn(self.out / "pareto") as held:
+            if not held.exclusive:
+                raise ArtifactError(
+                    f"{self.out} is on a file system without locks, so several workers cannot share it: give "
+                    "an --out on another disk, or one worker."
+                )
+
     def failure(self, cell: Trial) -> str | None:
         """Return the error of a trial that failed in this sweep, or None."""
         try:
@@ -173,12 +186,12 @@ def _claim(out: Path, cell: Trial) -> Path:
 
 
 @contextmanager
-def _in_turn(path: Path) -> Iterator[None]:
+def _in_turn(path: Path) -> Iterator[Held]:
     """Wait for the lock of a path, and hold it."""
     while True:
         try:
-            with lock(path):
-                yield
+            with lock(path) as held:
+                yield held
                 return
         except InUseError:
             time.sleep(TURN_SECONDS)

@@ -70,6 +70,8 @@ class Shard:
 
     def work(self, plan: SweepPlan, say: Say) -> None:
         """Run trials of a plan until each is finished, has failed, or runs elsewhere."""
+        if self.count > 1:
+            plan.require_locks()
         left = self.order(list(plan.recipes))
         while left:
             ends = {}
@@ -93,6 +95,7 @@ class Jobs:
 
     def work(self, plan: SweepPlan, say: Say) -> None:
         """Start the processes, print their lines, and start again those that die."""
+        plan.require_locks()
         left = dict.fromkeys(range(1, min(self.count, len(plan.recipes)) + 1), RESTARTS)
         running = {index: self._start(plan, index) for index in left}
         try:
@@ -103,6 +106,7 @@ class Jobs:
                     if process.is_alive():
                         continue
                     process.join()
+                    _pass_on(lines, say)  # its last lines
                     del running[index]
                     if process.exitcode and left[index]:
                         left[index] -= 1

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from prune_ssl.errors import RecipeError, TrainingError
+from prune_ssl.errors import ArtifactError, RecipeError, TrainingError
 from prune_ssl.recipes import load_recipe
 from prune_ssl.sweeping import Jobs, Shard, attempts, sweep, trials
 from prune_ssl.sweeping.attempts import attempt
@@ -70,6 +70,18 @@ def test_the_first_trial_that_can_makes_the_dense_model_of_its_seed(recipe, tmp_
     assert sorted(ran) == sorted(cell.name for cell in plan.recipes)
     dense = [path.parent.parent.name for path in plan.out.glob("*/dense/model.safetensors")]
     assert sorted(dense) == ["gates-macs-80-s0", "gates-macs-80-s1"]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support locks")
+@pytest.mark.parametrize("engine", [Shard(1, 2), Jobs(2)])
+def test_several_workers_need_a_file_system_with_locks(recipe, tmp_path, ran, monkeypatch, engine):
+    monkeypatch.setattr("prune_ssl.writing.holding.try_lock", lambda number: None)
+    plan = plan_of(recipe, tmp_path / "sweep")
+    with pytest.raises(ArtifactError, match="on a file system without locks"):
+        engine.work(plan, print)
+    assert ran == []
+    Shard().work(plan, print)
+    assert len(ran) == 2
 
 
 def test_shards_begin_with_different_trials():
