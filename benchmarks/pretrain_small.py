@@ -40,7 +40,10 @@ def main() -> int:
         run_probe(args)
     elif args.release:
         model, steps = newest(args)
-        write_release(args.release, model, json.loads((folder_of(args) / "facts.json").read_text()), steps)
+        facts = json.loads((folder_of(args) / "facts.json").read_text(encoding="utf-8"))
+        path = args.out / PROBES
+        probes = path.read_text(encoding="utf-8").strip() if path.is_file() else "not measured"
+        write_release(args.release, model, facts | {"probes": probes, "unmasked": args.unmasked}, steps)
     else:
         run_round(args)
     return 0

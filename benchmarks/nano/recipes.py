@@ -4,9 +4,11 @@ import csv
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from transformers import HubertConfig
 
 from nano.cells import FROZEN, PRUNED, SCRATCH, TASKS, TEACHER, Cell
@@ -17,7 +19,10 @@ UNLABELLED = ("speech_pool", "speechocean_full", "arabic_commands", "an4_asr", "
 """The corpora whose training clips students hear."""
 STUDENT_STEPS, STUDENT_BATCH, STUDENT_RATE = 2_000, 24, 1e-3
 CROP_SECONDS = 2.0
-BUDGET = "params=25%"
+SHARE = 0.25
+"""The part of the teacher's parameters that pruning leaves."""
+ENCODER = "hubert."
+"""Before the names of the encoder's weights in a model with a head."""
 Settings = dict[str, Any]
 
 
@@ -198,7 +203,7 @@ def _student(cell: Cell, setup: Setup) -> Recipe:
         first = max(1, round(2 * steps / 3))
         made["pruning"] = {
             "preset": "hj_pruning",
-            "budget": BUDGET,
+            "budget": f"params={SHARE:.0%}",
             "steps": first,
             "learning_rate": STUDENT_RATE,
             "recovery": 0.5,
@@ -236,13 +241,23 @@ def _pruned(cell: Cell, setup: Setup) -> Recipe:
     answers = "embedding" if task.task == "speaker_verification" else "logits"
     made["distillation"] = {"losses": {"l1": 1.0, "cosine": 1.0, answers: 1.0}, "task_weight": 0.5}
     made["pruning"] = {
-        "budget": BUDGET,
+        "budget": budget_beside_head(setup.start(cell)),
         "steps": steps,
         "learning_rate": task.learning_rate,
         "recovery": 1.0,
         "seconds": task.seconds,
     }
     return make_recipe(made | {"batch_size": task.batch_size}, cell.name)
+
+
+def budget_beside_head(model: Path) -> str:
+    """Return the budget that leaves a quarter of the encoder beside the whole head, as students have it."""
+    encoder, head = 0, 0
+    with safe_open(model / "model.safetensors", "pt") as file:
+        for name in file.keys():  # noqa: SIM118 (it is no mapping)
+            size = prod(file.get_slice(name).get_shape())
+            encoder, head = (encoder + size, head) if name.startswith(ENCODER) else (encoder, head + size)
+    return f"params={round(SHARE * encoder) + head}"
 
 
 def _data(cell: Cell, setup: Setup) -> Settings:

@@ -30,8 +30,12 @@ class Corpus:
 
 
 CORPORA = (
-    Corpus("speech_pool", "speechocean762, part without transcripts", "free, also commercially; attribution"),
-    Corpus("speechocean_full", "speechocean762", "free, also commercially; attribution"),
+    Corpus(
+        "speech_pool",
+        "speechocean762 (Zhang et al., 2021), without transcripts",
+        "free, also commercially; attribution",
+    ),
+    Corpus("speechocean_full", "speechocean762 (Zhang et al., 2021)", "free, also commercially; attribution"),
     Corpus("arabic_commands", "Arabic Speech Commands", "CC BY 4.0"),
     Corpus("an4_asr", "CMU AN4", "Carnegie Mellon BSD-style"),
     Corpus("coffee_intents", "Picovoice speech-to-intent benchmark", "Apache-2.0"),

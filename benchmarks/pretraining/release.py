@@ -27,13 +27,21 @@ Shape: {convolutions} convolutions of {channels} channels, 50 frames a second, {
 {width} units, {heads} heads and {inner} feed-forward neurons.
 
 ## Training
-HuBERT's masked prediction (Hsu et al., 2021), round {round}: {step:,} of {steps:,} steps on one CPU core, by
-`python benchmarks/pretrain_small.py`. The first convolution started as mel filters. Only training splits
-were heard:
+HuBERT's masked prediction (Hsu et al., 2021), with weight {unmasked:g} for the frames that are not masked;
+round {round}, {step:,} of {steps:,} steps on one CPU core, by `python benchmarks/pretrain_small.py`. The
+first convolution started as mel filters. Only training splits were heard:
 
 | corpus | minutes | licence |
 |---|---|---|
 {corpora}
+
+## Measured
+Keywords (Arabic Speech Commands, 40 words, three other speakers) by logistic regression on the mean over time
+of each layer's states, the encoder's input first, accuracy in %:
+
+```
+{probes}
+```
 
 ## Use
 Input: 16 kHz mono, zero mean and unit variance for each clip, with an attention mask. A frame sees {field}
@@ -51,10 +59,12 @@ def write_release(folder: Path, model: HubertModel, facts: Mapping[str, Any], st
     Args:
         folder: It is replaced.
         model: The model.
-        facts: The notes of the run: `minutes` by corpus, `round`, `steps`.
+        facts: The notes of the run: `minutes` by corpus, `round`, `steps`, `unmasked` and the lines of its
+            `probes`.
         step: The step of the weights.
     """
     config, minutes = model.config, facts["minutes"]
+    config.num_labels = 2  # the clusters were the head's, which is gone
     extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     rows = [
         f"| {each.about} | {minutes[each.folder]:.1f} | {each.licence} |"
@@ -72,6 +82,8 @@ def write_release(folder: Path, model: HubertModel, facts: Mapping[str, Any], st
         inner=config.intermediate_size,
         round=facts["round"],
         step=step,
+        unmasked=facts["unmasked"],
+        probes=facts["probes"],
         steps=facts["steps"],
         corpora="\n".join(rows),
         field=receptive_field(config),

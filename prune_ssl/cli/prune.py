@@ -121,7 +121,8 @@ def prune_command(
     budget: Annotated[
         str,
         typer.Option(
-            help="The amount to keep: macs=50%, params=25M, memory=40MB or latency=12ms@cpu,threads=1."
+            help="The amount to keep: macs=50%, params=25M, memory=40MB or "
+            "latency=12ms@cpu,runtime=onnx-int8,threads=1."
         ),
     ],
     choice: Choice,

@@ -22,11 +22,11 @@ from nano.cells import (
 )
 from nano.claims import CLAIMS, NO, OPEN, YES, gain, overall
 from nano.page import page_text
-from nano.recipes import SHAPES, Setup, recipe_of
+from nano.recipes import SHAPES, Setup, budget_beside_head, recipe_of
 from nano.rows import Row, load_rows, save_rows
 from nano_superb import main
 from pretraining.model import SHAPE
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from transformers import HubertConfig, HubertForSequenceClassification, HubertModel, Wav2Vec2FeatureExtractor
 
 from prune_ssl.distillation import StudentConfig, make_student
 from prune_ssl.tasks.outcomes import Outcomes
@@ -88,7 +88,9 @@ def test_every_cell_has_a_recipe_that_starts_where_it_should(tmp_path):
             assert made.task == "representation"
             assert made.distillation.task_weight == 0
             assert made.model.name == str(tmp_path / "teacher")
-    for cell in cells_of():
+    for cell in cells_of(seeds=[0]):
+        if cell.method == PRUNED:
+            HubertForSequenceClassification(HubertConfig(**SHAPE | TINY)).save_pretrained(setup.start(cell))
         made = recipe_of(cell, setup)
         assert made.data.judged == "test"
         assert made.model.name == str(setup.start(cell))
@@ -96,6 +98,14 @@ def test_every_cell_has_a_recipe_that_starts_where_it_should(tmp_path):
         if cell.method != PRUNED:
             assert (made.dense.freeze == "backbone") == (cell.mode == FROZEN)
             assert made.dense.steps == round(0.01 * TASKS[cell.task].steps)
+
+
+def test_pruning_for_a_task_leaves_the_head_and_a_quarter_of_the_encoder(tmp_path):
+    model = HubertForSequenceClassification(HubertConfig(**SHAPE | TINY))
+    model.save_pretrained(tmp_path)
+    encoder = sum(each.numel() for each in model.hubert.parameters())
+    head = sum(each.numel() for each in model.parameters()) - encoder
+    assert budget_beside_head(tmp_path) == f"params={round(encoder / 4) + head}"
 
 
 @pytest.mark.parametrize("method", SHAPES)

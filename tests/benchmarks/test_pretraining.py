@@ -137,5 +137,6 @@ def test_a_stopped_run_goes_on_from_its_checkpoint_and_is_probed_and_released(
     run("--release", str(tmp_path / "release"))
     model = HubertModel.from_pretrained(tmp_path / "release", dtype=torch.float32)
     assert model.config.hidden_size == 16
+    assert "random: layers 0 to 2" in (tmp_path / "release" / "README.md").read_text()
     assert "Arabic Speech Commands" in (tmp_path / "release" / "README.md").read_text()
     assert "step 2 of 2" in run("--round", "2", "--layer", "1", "--steps", "2")

@@ -1,0 +1,26 @@
+"""The bytes of an exported file as a cost: each parameter has a size of its own in the file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prune_ssl.selection.costs import PolynomialCost
+from prune_ssl.tracing import PruningGraph
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """The make-up of the file that a dense model is exported to. Plain data."""
+
+    runtime: str
+    """The runtime that opens the file, a key of `RUNTIMES`."""
+    itemsizes: Mapping[str, int]
+    """Parameter -> the bytes of one of its numbers. A parameter that is missing has 4."""
+    overhead: int
+    """The bytes of the dense file beyond the numbers of its parameters, such as those of its nodes."""
+
+    def cost(self, graph: PruningGraph) -> PolynomialCost:
+        """Return the bytes of the file for the widths of a graph.
+
+        The bytes beyond the parameters are counted as in the dense model.
+        """
+        return PolynomialCost(graph.stored_bytes(self.itemsizes), 1, self.overhead)
