@@ -1,24 +1,37 @@
 # `make demo` and `make test` each do everything from a bare clone: virtual environment, install, run.
-# Needs Python >= 3.10; another interpreter: make test PYTHON=python3.12
+# Needs Python >= 3.11; another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-dev
+TOOLS  := $(VENV)-tools
 FORKING := tests/pipeline/test_folders.py
 JOBS   ?= 2
 
+OLDEST_PYTHON ?= 3.11
+NEWEST_PYTHON ?= 3.13
+COMPATIBLE ?= tests/resizing tests/selection tests/tracing/test_tracer.py tests/laws/test_exact_removal.py tests/laws/test_round_trip.py
+
+# $(1) a name, $(2) a version of Python, $(3) the resolution of uv. Old libraries warn of other things than new ones.
+define tried
+$(TOOLS)/bin/uv venv --quiet --allow-existing --python $(2) $(VENV)-$(1)
+$(TOOLS)/bin/uv pip install --quiet --python $(VENV)-$(1) --resolution $(3) -e .
+$(TOOLS)/bin/uv pip install --quiet --python $(VENV)-$(1) 'pytest>=9,<10' 'pytest-xdist>=3.6' 'hypothesis>=6.130'
+$(VENV)-$(1)/bin/python -m pytest -q -n $(JOBS) -m 'not slow' -W default $(COMPATIBLE) $(ARGS)
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow test-all lint format types words demo-model clean
+.PHONY: help demo docs test test-slow test-all test-oldest test-newest lint format types audit sbom words demo-model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 # The environment is made once (pip in it shows that it is whole), and the install repeated only when pyproject.toml changes.
 $(BIN)/pip:
-	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: install Python >= 3.10 or say PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "make: $$($(PYTHON) --version) found, Python >= 3.10 wanted: say PYTHON=/path/to/python3" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "make: no $(PYTHON) here: install Python >= 3.11 or say PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $$($(PYTHON) --version) found, Python >= 3.11 wanted: say PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "make: '$(PYTHON) -m venv' failed: on Debian and Ubuntu install python3-venv, or say PYTHON=..." >&2; exit 1; }
 
@@ -53,6 +66,29 @@ types: $(STAMP)  ## mypy, strict, on the package and tools/
 format: $(STAMP)  ## apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+test-oldest: $(TOOLS)/bin/uv  ## install the oldest allowed versions (Python 3.11, uv), and run some tests with them
+	$(call tried,oldest,$(OLDEST_PYTHON),lowest-direct)
+
+test-newest: $(TOOLS)/bin/uv  ## the same with the newest allowed versions (Python 3.13)
+	$(call tried,newest,$(NEWEST_PYTHON),highest)
+
+$(TOOLS)/bin/uv: | $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet 'uv>=0.8'
+
+$(TOOLS)/bin/python:
+	$(PYTHON) -m venv $(TOOLS)
+
+# The tools have an environment of their own, so that they change none of the versions that they look at.
+$(TOOLS)/bin/pip-audit: | $(TOOLS)/bin/python
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
+
+audit: $(STAMP) $(TOOLS)/bin/pip-audit  ## known weaknesses of the installed packages (needs the network)
+	$(TOOLS)/bin/pip-audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+sbom: $(STAMP) $(TOOLS)/bin/pip-audit  ## a CycloneDX bill of all installed packages: out/sbom.json
+	@mkdir -p out
+	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --of JSON -o out/sbom.json $(BIN)/python
 
 words: $(STAMP)  ## make the shipped spoken words anew (espeak-ng)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[words]'

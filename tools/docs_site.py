@@ -22,7 +22,12 @@ from pydantic_core import PydanticUndefined
 from prune_ssl.fields_in_help import field_texts
 
 ROOT = Path(__file__).parents[1]
-COPIED = {"readme.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+COPIED = {
+    "readme.md": "README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
+}
 """Page of the site -> file at the top of the repository."""
 
 

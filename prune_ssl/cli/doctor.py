@@ -18,6 +18,7 @@ PACKAGES = (
 
 
 EXTRAS = {
+    "ray": ("ray",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "lm": ("flashlight-text",),

@@ -73,24 +73,28 @@ class SweepPlan:
 
     def dense_of(self, cell: Trial) -> Path | None:
         """Return the dense model from which a trial starts, or None if the trial trains its own."""
-        if self.recipe.dense is None:
-            return None
-        found = sorted(
-            path.parent for path in self.out.glob(f"*-s{cell.seed}/{DENSE_FOLDER}/model.safetensors")
-        )
-        return found[0] if found and found[0].parent != self.recipes[cell].folder else None
+        found = [] if self.recipe.dense is None else self._dense_models(cell.seed)
+        own = self.recipes[cell].folder / DENSE_FOLDER
+        return found[0] if found and own not in found else None
 
     def waits(self, cell: Trial) -> bool:
         """Return whether a trial must wait until another one has trained the dense model of its seed.
 
-        The first trial of the seed that has not failed trains it.
+        The first trial of the seed that is still to do trains it.
         """
-        if self.recipe.dense is None or any(
-            self.out.glob(f"*-s{cell.seed}/{DENSE_FOLDER}/model.safetensors")
-        ):
+        if self.recipe.dense is None or self._dense_models(cell.seed):
             return False
-        of_seed = (each for each in self.recipes if each.seed == cell.seed and self.failure(each) is None)
+        of_seed = (each for each in self.recipes if each.seed == cell.seed and self._is_to_do(each))
         return next(of_seed, cell) != cell
+
+    def _is_to_do(self, cell: Trial) -> bool:
+        return self.failure(cell) is None and not has_result(self.recipes[cell].folder)
+
+    def _dense_models(self, seed: int) -> list[Path]:
+        """Return the folders of all dense models of a seed."""
+        pattern = f"*-s{seed}/{DENSE_FOLDER}/model.safetensors"
+        folders = (self.out, *self.beside)
+        return [path.parent for folder in folders for path in sorted(folder.glob(pattern))]
 
     @contextmanager
     def claim(self, cell: Trial) -> Iterator[Held]:
@@ -101,6 +105,19 @@ class SweepPlan:
         """
         with lock(_claim(self.out, cell)) as held:
             yield held
+
+    def require_locks(self) -> None:
+        """Refuse a folder on a file system without locks, where several workers would run the same trials.
+
+        Raises:
+            ArtifactError: the folder is refused.
+        """
+        with _in_turn(self.out / "pareto") as held:
+            if not held.exclusive:
+                raise ArtifactError(
+                    f"{self.out} is on a file system without locks, so several workers cannot share it: give "
+                    "an --out on another disk, or one worker."
+                )
 
     def failure(self, cell: Trial) -> str | None:
         """Return the error of a trial that failed in this sweep, or None."""
@@ -169,12 +186,12 @@ def _claim(out: Path, cell: Trial) -> Path:
 
 
 @contextmanager
-def _in_turn(path: Path) -> Iterator[None]:
+def _in_turn(path: Path) -> Iterator[Held]:
     """Wait for the lock of a path, and hold it."""
     while True:
         try:
-            with lock(path):
-                yield
+            with lock(path) as held:
+                yield held
                 return
         except InUseError:
             time.sleep(TURN_SECONDS)

@@ -1,6 +1,7 @@
 """Workers that share the folder of a sweep: one of a job array, or several processes of this machine."""
 
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -70,6 +71,8 @@ class Shard:
 
     def work(self, plan: SweepPlan, say: Say) -> None:
         """Run trials of a plan until each is finished, has failed, or runs elsewhere."""
+        if self.count > 1:
+            plan.require_locks()
         left = self.order(list(plan.recipes))
         while left:
             ends = {}
@@ -93,6 +96,7 @@ class Jobs:
 
     def work(self, plan: SweepPlan, say: Say) -> None:
         """Start the processes, print their lines, and start again those that die."""
+        plan.require_locks()
         left = dict.fromkeys(range(1, min(self.count, len(plan.recipes)) + 1), RESTARTS)
         running = {index: self._start(plan, index) for index in left}
         try:
@@ -103,6 +107,7 @@ class Jobs:
                     if process.is_alive():
                         continue
                     process.join()
+                    _pass_on(lines, say)  # its last lines
                     del running[index]
                     if process.exitcode and left[index]:
                         left[index] -= 1
@@ -175,4 +180,4 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)  # a run that listens saves first

@@ -22,8 +22,10 @@ class InUseError(ArtifactError):
 class Held:
     """A lock that this process holds."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, exclusive: bool = True) -> None:
         self._target = target
+        self.exclusive = exclusive
+        """Whether no other process can hold the lock now. False: the file system has no locks."""
 
     def guard(self) -> None:
         """Refuse all later writing into the folder if somebody deletes, moves or replaces it."""
@@ -45,10 +47,10 @@ def lock(path: str | Path) -> Iterator[Held]:
     with as_artifact_error(path):
         target = real_place(path)
         made = _make_parents(target)
-        number, file = _take(target, path)
+        number, file, exclusive = _take(target, path)
     try:
         clear_leftovers(target)
-        yield Held(target)
+        yield Held(target, exclusive)
     finally:
         forget_guard(target)
         with suppress(OSError):
@@ -67,7 +69,7 @@ def _make_parents(target: Path) -> list[Path]:
     return missing
 
 
-def _take(target: Path, shown: str | Path) -> tuple[int, Path]:
+def _take(target: Path, shown: str | Path) -> tuple[int, Path, bool]:
     # A mounted folder keeps its lock inside: its parent differs in every container, and it cannot be moved.
     inside = target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK))
     file = (target if inside else target.parent) / lock_name(target)
@@ -87,7 +89,7 @@ def _take(target: Path, shown: str | Path) -> tuple[int, Path]:
                 words = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n"
                 os.truncate(number, 0)
                 os.write(number, words.encode())
-                return number, file
+                return number, file, found is True
         except BaseException:
             release(number)
             raise

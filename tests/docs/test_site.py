@@ -12,6 +12,7 @@ MADE = {
     "readme.md",
     "contributing.md",
     "changelog.md",
+    "security.md",
     "reference/python.md",
     "reference/recipe_keys.md",
     "reference/commands.md",
