@@ -1,0 +1,1 @@
+"""A pretended CUDA device, and the tests that need one."""
