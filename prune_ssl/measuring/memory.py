@@ -10,7 +10,7 @@ from prune_ssl.profiling.timing import random_waveform
 from prune_ssl.selection.calibration import evaluating
 
 PEAK_MEMORY_SCOPE = {
-    "cuda": "torch.cuda.max_memory_allocated during one forward pass (weights included)",
+    "cuda": "growth of torch.cuda.max_memory_allocated during one forward pass (weights not included)",
     "cpu": "growth of resident memory during one forward pass (weights not included)",
 }
 """The meaning of `peak_memory_bytes` on each device type. Other devices are not measured."""
@@ -29,10 +29,13 @@ def peak_memory_bytes(model: nn.Module, seconds: float) -> int | None:
     waveform = random_waveform(model, seconds)
     with evaluating([model]), torch.inference_mode():
         if waveform.device.type == "cuda":
+            # Other models and optimisers may be resident, so the peak is counted from what is there before.
+            torch.cuda.synchronize(waveform.device)
             torch.cuda.reset_peak_memory_stats(waveform.device)
+            resident = torch.cuda.memory_allocated(waveform.device)
             model(waveform)
             torch.cuda.synchronize(waveform.device)
-            return torch.cuda.max_memory_allocated(waveform.device)
+            return torch.cuda.max_memory_allocated(waveform.device) - resident
         if waveform.device.type != "cpu" or not (_STATUS.exists() and _reset_high_water_mark()):
             return None
         before = _status_bytes("VmRSS")

@@ -40,7 +40,7 @@ def hand_over(
 ) -> None:
     """Save one model of a run, measure it, and write its reports, all in the first process.
 
-    The model is moved to the CPU, where the dense one is, so that the two can be timed in turns.
+    Both models are moved to the CPU, where reports measure. The dense model may have taught on a GPU.
 
     Args:
         recipe: The recipe.
@@ -60,6 +60,8 @@ def hand_over(
             plan = plan_from_dense(dense.model, plan)
         save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=plan)
         made.model.cpu()
+        if dense is not None:
+            dense.model.cpu()
         say(f"Measuring the {_kind(recipe)} model{f' of {made.budget}' if made.budget else ''}")
         written = _report(recipe, made, dense, model_folder, ready)
         written.save(model_folder / "report.json")

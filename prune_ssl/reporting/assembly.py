@@ -1,5 +1,6 @@
 """Make a report: measure the models, collect the facts, and save them in a layout chosen by the suffix."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,7 @@ def report(
     Args:
         model: The pruned model (or any model, to report it alone), its folder or hub name, or a `Traced`.
         baseline: The dense model, given in the same ways and timed in turns with `model`, or only its graph.
+            If it is on another device than `model`, a copy of it is timed beside `model`.
         results: The metrics of each stage: `dense`, `cut`, `recovered`.
         timing: Audio lengths, thread counts and the number of calls. None: the defaults of `Timing`.
         with_latency: Whether to time forward passes. Without them there are no latencies and no peak memory.
@@ -143,8 +145,11 @@ def report(
         require_finite(each.model, f"report: the {name} model", NOT_FINITE)
     given = facts.reference_seconds
     seconds = timing.reference_seconds if given is None else float(given)
+    timed = models
+    if dense is not None and with_latency:
+        timed = models | {"dense": Traced(beside(dense.model, small.model), dense.graph)}
     measured = measure_side_by_side(
-        models,
+        timed,
         timing,
         with_latency=with_latency,
         folders={} if facts.folder is None else {"pruned": facts.folder},
@@ -158,6 +163,14 @@ def report(
         counted = _counted(dense_graph, measured["pruned"].macs)
         found["dense"] = _model_facts(type(small.model), dense_graph, counted, seconds)
     return Report(_data(found, facts, results or {}, notes, seconds))
+
+
+def beside(dense: nn.Module, small: nn.Module) -> nn.Module:
+    """Return the dense model on the device of the small one: itself if it is there, else a copy."""
+    here, there = (next(each.parameters()).device for each in (dense, small))
+    if here == there or "meta" in (here.type, there.type):
+        return dense
+    return copy.deepcopy(dense).to(there)
 
 
 def _data(

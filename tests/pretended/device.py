@@ -68,7 +68,7 @@ WAITS = frozenset(
     ]
 )
 """Operations whose result has a size, or is a value, that the host must wait for."""
-COPIES = frozenset(("_to_copy", "copy_", "_copy_from"))
+COPIES = frozenset(("_to_copy", "to", "copy_", "_copy_from"))
 INDEXING = frozenset(("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"))
 STRICT = frozenset(("cat", "stack", "index_select", "gather", "index_add", "scatter"))
 """Operations that refuse even a CPU tensor without dimensions."""
@@ -388,10 +388,13 @@ def _run(func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], a
     def pretend(each: Any) -> Any:
         if not isinstance(each, torch.Tensor) or isinstance(each, PretendedTensor):
             return each
+        if to_cpu:
+            return each
         there = known.get(id(each))
-        if there is not None and not (name == "_to_copy" and asked is not None):
-            return there
-        return each if to_cpu else PretendedTensor(each)
+        if there is None:
+            return PretendedTensor(each)
+        moved = name == "to" and not isinstance(there, PretendedTensor)
+        return PretendedTensor(each.clone()) if moved else there
 
     return pytree.tree_map(pretend, found)
 
@@ -405,7 +408,6 @@ class PretendedDevice(TorchDispatchMode):
         self._called = _Called()
 
     def __enter__(self) -> "PretendedDevice":
-        self.counted.clear()
         self._called.__enter__()
         super().__enter__()
         return self

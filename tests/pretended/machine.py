@@ -61,10 +61,13 @@ def pretended_machine(gpus: int = 1) -> Iterator[PretendedDevice]:
         # Wrapped tensors are refused as quantised ones; here the wrapper is the device.
         enter(patch("prune_ssl.tracing.tracer.require_plain", _nothing))
         enter(patch("prune_ssl.artifacts.contents.require_plain", _nothing))
+        # In inference mode torch hands composite operations over whole.
+        enter(patch.object(torch, "inference_mode", lambda mode=True: torch.no_grad()))
         lifts = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)  # new tensors are made on the CPU, and then moved
         stack.callback(torch._C._set_only_lift_cpu_tensors, lifts)
         swaps = torch.__future__.get_swap_module_params_on_conversion()
         torch.__future__.set_swap_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swaps)
+        COUNTED.clear()
         yield enter(PretendedDevice())
