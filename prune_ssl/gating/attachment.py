@@ -13,16 +13,14 @@ from torch.utils.hooks import RemovableHandle
 
 from prune_ssl.errors import ModelError
 from prune_ssl.gating.modules import (
-    AxisGate,
     FactorLinear,
-    GateSource,
     SplitLinear,
-    WeightGate,
     gate_of,
     gated_class,
     restore_class,
     swap_class,
 )
+from prune_ssl.gating.wiring import AxisGate, GateSource, WeightGate, Wiring
 from prune_ssl.models.checkpointing import checkpointing_layers, refuse_reentrant
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
@@ -52,7 +50,7 @@ class Attachment:
     def __init__(self, model: nn.Module, gates: GroupGates) -> None:
         backbone = model.get_submodule(gates.graph.backbone)
         refuse_reentrant(checkpointing_layers(backbone), "gates")
-        self._model, self._gates = model, gates
+        self._model, self.wiring = model, Wiring(gates)
         self._swapped: list[tuple[nn.Module, type[nn.Module]]] = []
         self._handles: list[RemovableHandle] = []
         self._backbone = weakref.ref(backbone)
@@ -68,6 +66,7 @@ class Attachment:
             if module.training:
                 refuse_reentrant(recomputing, "gates")
             gates.draw(module.training)
+            self.wiring.refresh()
 
         self._handles.append(backbone.register_forward_pre_hook(draw))
 
@@ -107,11 +106,11 @@ class Attachment:
             read = self._model.get_submodule(split.module)
             _refuse_odd(read, split.module)
             units = torch.from_numpy(split.units).clamp(min=0)
-            gate = AxisGate(self._gates, group.name, units)
+            gate = AxisGate(self.wiring, group.name, units)
             self._swapped.append((read, swap_class(read, gate, SplitLinear)))
         if group.kind == "layer":
             layer = self._model.get_submodule(group.block)
-            mix = partial(_mix_layer, self._gates, group.name)
+            mix = partial(_mix_layer, AxisGate(self.wiring, group.name, None))
             self._handles.append(layer.register_forward_hook(mix, with_kwargs=True))
 
     def _gate_norm(self, path: str, group: Group) -> None:
@@ -121,7 +120,7 @@ class Attachment:
         _refuse_odd(module, path)
         width = module.normalized_shape[0]
         units = torch.arange(width) // (width // group.size) if width != group.size else None
-        self._swapped.append((module, swap_class(module, AxisGate(self._gates, group.name, units))))
+        self._swapped.append((module, swap_class(module, AxisGate(self.wiring, group.name, units))))
 
     def _weight_gate(self, path: str) -> WeightGate:
         """Return the gate of a Linear or convolution; the first call makes it."""
@@ -129,7 +128,7 @@ class Attachment:
         gate = gate_of(module)
         if gate is None:
             _refuse_odd(module, path)
-            gate = WeightGate(self._gates)
+            gate = WeightGate(self.wiring)
             self._swapped.append((module, swap_class(module, gate)))
         if not isinstance(gate, WeightGate):
             raise ModelError(f"{path} is a {type(module).__name__} whose weight cannot be gated.")
@@ -151,8 +150,7 @@ def attach(model: nn.Module, gates: GroupGates) -> Attachment:
 
 
 def _mix_layer(
-    gates: GateSource,
-    group: str,
+    gate: AxisGate,
     _layer: nn.Module,
     args: tuple[torch.Tensor, ...],
     kwargs: Mapping[str, torch.Tensor],
@@ -161,8 +159,7 @@ def _mix_layer(
     """Return input + gate (output - input): a gate of 0 removes the layer, and 1 leaves it as it is."""
     given = args[0] if args else kwargs["hidden_states"]
     made = output[0] if isinstance(output, tuple) else output
-    gate = gates.values(group).to(made)
-    mixed = torch.lerp(given, made, gate)
+    mixed = torch.lerp(given, made, gate.values(made.device, made.dtype))
     return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
 
