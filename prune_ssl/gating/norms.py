@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 class _NormOfOpen(torch.autograd.Function):
     """y = (x - m) r g + b with m and r^-2 - eps the mean and the variance of x under weights w.
 
-    With k = max(sum w, 1): m = sum(w x) / k and v = sum(w (x - m)^2) / k. The input is saved, and two numbers
+    With k = max(sum w, 1): m = sum(w x) / k and v = sum(w (x - m)^2) / k. The input is saved, and three numbers
     for each row; autograd would save five tensors of the input's size.
     """
 
@@ -27,10 +27,9 @@ class _NormOfOpen(torch.autograd.Function):
         mean = (values * weights).sum(-1, keepdim=True).div_(count)
         normed = values - mean
         variance = normed.square().mul_(weights).sum(-1, keepdim=True).div_(count)
-        inverse = variance.add_(eps).rsqrt_()
+        inverse = (variance + eps).rsqrt_()
         normed *= inverse
-        ctx.save_for_backward(values, weights, scale, mean, inverse, count)
-        ctx.eps = eps
+        ctx.save_for_backward(values, weights, scale, mean, variance, inverse, count)
         ctx.dtypes = None if scale is None else scale.dtype, None if shift is None else shift.dtype
         if scale is not None:
             normed = normed.mul_(scale) if scale.dtype == normed.dtype else normed * scale
@@ -42,27 +41,28 @@ class _NormOfOpen(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of values, weights, scale and shift."""
-        values, weights, scale, mean, inverse, count = ctx.saved_tensors
+        values, weights, scale, mean, variance, inverse, count = ctx.saved_tensors
         gradient = gradient.to(values.dtype)
         rows = tuple(range(values.dim() - 1))
+        # The products are in autograd's order, so that runs of a seed stay equal to the last bit.
         centred = values - mean
         of_shift = gradient.sum(rows).to(ctx.dtypes[1]) if ctx.needs_input_grad[3] else None
         of_scale = None
         if ctx.needs_input_grad[2]:
-            of_scale = (gradient * centred).mul_(inverse).sum(rows).to(ctx.dtypes[0])
+            of_scale = (centred * inverse).mul_(gradient).sum(rows).to(ctx.dtypes[0])
         of_normed = gradient if scale is None else gradient * scale
-        # d loss / d v of each row, over k, and then d loss / d m, over k
-        of_variance = (of_normed * centred).sum(-1, keepdim=True) * inverse.pow(3) * (-0.5 / count)
-        centred_weights = centred * weights
+        of_variance = (of_normed * centred).sum(-1, keepdim=True).mul_(-0.5).mul_(inverse.pow(3))
+        of_squares = of_variance / count
         of_values = of_normed * inverse
-        of_values += centred_weights * (2 * of_variance)
-        of_mean = -of_values.sum(-1, keepdim=True) / count
+        of_values += (of_squares * weights).mul_(centred * 2)
+        of_mean = -of_values.sum(-1, keepdim=True)
+        of_sum = of_mean / count
         of_weights = None
         if ctx.needs_input_grad[1]:
-            of_weights = (centred.square() * of_variance + values * of_mean).sum(rows)
-            of_count = (of_mean * mean + of_variance * (inverse.pow(-2) - ctx.eps)).sum()
-            of_weights = of_weights - of_count * (weights.sum() >= 1)
-        of_values += of_mean * weights
+            of_weights = (centred.square() * of_squares).sum(rows) + (values * of_sum).sum(rows)
+            of_count = (-of_variance * (variance / count)).sum() + (-of_mean * (mean / count)).sum()
+            of_weights = of_weights + of_count * (weights.sum() >= 1)
+        of_values += of_sum * weights
         return of_values, of_weights, of_scale, of_shift, None
 
 
