@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 class _NormOfOpen(torch.autograd.Function):
     """y = (x - m) r g + b with m and r^-2 - eps the mean and the variance of x under weights w.
 
-    With k = max(sum w, 1): m = sum(w x) / k and v = sum(w (x - m)^2) / k. The input is saved, and three numbers
-    for each row; autograd would save five tensors of the input's size.
+    With k = max(sum w, 1): m = sum(w x) / k and v = sum(w (x - m)^2) / k. The input is saved, and three
+    numbers for each row; autograd would save five tensors of the input's size.
     """
 
     @staticmethod

@@ -1,6 +1,6 @@
 """The TrainingArguments of every phase of a recipe, made before anything is trained or deleted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from transformers import TrainingArguments
@@ -37,13 +37,29 @@ def checked_arguments(
             "give batch_size, with data.group_by_length."
         )
     try:
-        return phase_arguments(recipe)
+        made = phase_arguments(recipe)
+        _refuse_one_process_for_several_gpus(recipe.name, made)
+        return made
     except RecipeError as error:
         if not (only_check and recipe.bf16):
             raise
         made = phase_arguments(recipe.model_copy(update={"bf16": False}))
         say(f"  note: this machine cannot run the recipe: {error}")
         return made
+
+
+def _refuse_one_process_for_several_gpus(name: str, made: Mapping[str, TrainingArguments]) -> None:
+    """Refuse DataParallel, which Trainer takes if one process sees several GPUs: gates and taps fail in it.
+
+    Raises:
+        RecipeError: there are several GPUs and one process.
+    """
+    gpus = max((arguments.n_gpu for arguments in made.values()), default=0)
+    if gpus > 1:
+        raise RecipeError(
+            f"{name}: one process sees {gpus} GPUs, found no launcher: wanted one process for each GPU. Run "
+            f"torchrun --nproc-per-node {gpus} -m prune_ssl run RECIPE, or set CUDA_VISIBLE_DEVICES=0."
+        )
 
 
 def phase_arguments(recipe: Recipe) -> dict[str, TrainingArguments]:

@@ -26,7 +26,8 @@ class GatedPart(Part):
     def __init__(
         self, gates: Gates, record: PruningRecord, kinds: Sequence[str], args: TrainingArguments
     ) -> None:
-        self.gates, self.record, self.kinds, self.args = gates, record, kinds, args
+        # FSDP leaves the model on the CPU until it trains; the gates are needed where it will be then.
+        self.gates, self.record, self.kinds, self.args = gates.to(args.device), record, kinds, args
 
     def callbacks(self) -> Sequence[TrainerCallback]:
         """Return the callback that keeps the gates within their bounds."""

@@ -100,8 +100,9 @@ def test_checkpoints_cross_devices(gpu: PretendedDevice, dense: tuple[nn.Module,
 
 def test_one_gather_serves_all_modules(gpu: PretendedDevice) -> None:
     class Source:
-        spans = {"a": slice(0, 3), "b": slice(3, 4)}
-        drawn = torch.ones(4, device="cuda")
+        def __init__(self) -> None:
+            self.spans = {"a": slice(0, 3), "b": slice(3, 4)}
+            self.drawn = torch.ones(4, device="cuda")
 
         def current(self) -> torch.Tensor:
             return self.drawn
