@@ -9,7 +9,7 @@ FORKING := tests/pipeline/test_folders.py
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format types words demo-model clean
+.PHONY: help demo docs test test-slow test-all lint format types words demo-model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -29,6 +29,9 @@ $(STAMP): pyproject.toml | $(BIN)/pip
 
 demo: $(STAMP)  ## prune the shipped model on the shipped words, offline, within 5 minutes
 	$(BIN)/prune-ssl demo $(ARGS)
+
+docs: $(STAMP)  ## build the documentation site into out/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: lint types  ## lint, types, and the fast tests: every law, every command, every refusal
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)

@@ -37,7 +37,7 @@ STAR = {"logits": 1.0, "layer_gram": 1.0, "intra_gram": 1.0}
 UNTRAINED = (
     f"{{budget: {BUDGET}, method: one_shot, steps: 1, learning_rate: 1.0e-9, recovery: 0, seconds: 1.0}}"
 )
-ENHANCEMENT_WEIGHT = 0.1  # the paper's 2 is for audio that is not normalised to unit variance
+ENHANCEMENT_WEIGHT = 2.0  # the paper's
 JUDGED_AT_ONCE = 25
 ENHANCEMENT_UNITS = 32  # beside 96 hidden dimensions, as the paper's 256 beside 768
 

@@ -1,11 +1,23 @@
 """The recipe of a cell, and the budgets that follow from other cells."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from methods.results import Row
-from methods.studies import CONTROL, DENSE, GATES, METHODS, TORCH_PRUNING, WHOLE, Cell, Key, Study, by_cuts
+from methods.studies import (
+    CONTROL,
+    DENSE,
+    GATES,
+    GATES_UNITS,
+    METHODS,
+    TORCH_PRUNING,
+    WHOLE,
+    Cell,
+    Key,
+    Study,
+    by_cuts,
+)
 from prune_ssl import load_pretrained, select, trace
 from prune_ssl.recipes import Recipe, load_recipe, pruning_part
 
@@ -41,6 +53,10 @@ class Setup:
             return Path(self.dense.format(study=cell.study.name, seed=cell.seed))
         return self.folder(Cell(cell.study, DENSE, WHOLE, cell.seed)) / "run" / "dense"
 
+    def gates_model(self, cell: Cell) -> Path:
+        """Return the folder of the model that gates made at a cell's budget and seed."""
+        return self.folder(replace(cell, method=GATES)) / "run" / "model"
+
     def has_dense(self, cell: Cell) -> bool:
         return (self.dense_model(cell) / MODEL_FILE).is_file()
 
@@ -50,7 +66,7 @@ def recipe_of(cell: Cell, setup: Setup, rows: Rows) -> Recipe:
     method = METHODS[cell.method]
     if cell.method == DENSE:  # a recipe cannot train a dense model alone
         return _recipe(cell, setup, "run", (), (*STAYS_WHOLE, "pruning.steps=1", "pruning.recovery=0"))
-    whole = cell.method in (CONTROL, TORCH_PRUNING)
+    whole = cell.method in (CONTROL, TORCH_PRUNING, GATES_UNITS)
     budget = "macs=100%" if whole else BUDGETS[method.budget](cell, setup, rows)
     start = (f"model.name={setup.dense_model(cell)}", "dense=null")
     settings = (*steps_of(cell), *method.overrides)

@@ -15,9 +15,10 @@ from methods.judging import judge
 from methods.paired import metric_of
 from methods.recipes import MODEL_FILE, Rows, Setup, recipe_of, recipe_of_second, seconds_of
 from methods.results import Judged, Row, read_judged, read_row
-from methods.studies import DENSE, METHODS, TORCH_PRUNING, Cell
+from methods.studies import DENSE, GATES_UNITS, METHODS, TORCH_PRUNING, Cell
 from methods.torch_pruning_cut import cut_by_torch_pruning
-from prune_ssl import load_pretrained, trace
+from prune_ssl import load_pretrained, resize, trace
+from prune_ssl.artifacts import load_plan
 from prune_ssl.cli.console import say
 from prune_ssl.errors import PruneWarning
 from prune_ssl.pipeline import run, trainer_for
@@ -47,7 +48,11 @@ def run_cell(cell: Cell, setup: Setup, rows: Rows) -> None:
     if cell.method == DENSE:
         made = _dense(cell, setup, recipe)
     elif cell.method == TORCH_PRUNING:
-        made = _by_torch_pruning(cell, setup, recipe)
+        model = load_pretrained(setup.dense_model(cell))
+        cut = cut_by_torch_pruning(model, cell.percent / 100, seconds_of(cell.study))
+        made = _trained(cut, cell, setup, recipe)
+    elif cell.method == GATES_UNITS:
+        made = _trained(_cut_as_gates(cell, setup), cell, setup, recipe)
     else:
         made = _pruned(cell, setup, recipe)
     found = judge(cell.study, recipe, made.model, made.source, setup.split)
@@ -120,9 +125,17 @@ def _pruned(cell: Cell, setup: Setup, recipe: Recipe) -> Made:
     return Made(load_pretrained(folder), folder, results, history)
 
 
-def _by_torch_pruning(cell: Cell, setup: Setup, recipe: Recipe) -> Made:
-    dense = setup.dense_model(cell)
-    cut: nn.Module = cut_by_torch_pruning(load_pretrained(dense), cell.percent / 100, seconds_of(cell.study))
+def _cut_as_gates(cell: Cell, setup: Setup) -> nn.Module:
+    """Return the dense model, cut to the units that gates kept."""
+    folder = setup.gates_model(cell)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: the model that gates made is gone; --forget its cell, and run it again.")
+    model = load_pretrained(setup.dense_model(cell))
+    return resize(model, trace(model), load_plan(folder).keep, inplace=True)
+
+
+def _trained(cut: nn.Module, cell: Cell, setup: Setup, recipe: Recipe) -> Made:
+    """Train a model that was cut elsewhere."""
     trainer = trainer_for(recipe, cut, say)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PruneWarning)
@@ -132,7 +145,7 @@ def _by_torch_pruning(cell: Cell, setup: Setup, recipe: Recipe) -> Made:
         stage: {name.removeprefix(f"{stage}_"): value for name, value in found.items()}
         for stage, found in trainer.results.items()
     }
-    return Made(small, dense, results, [])
+    return Made(small, setup.dense_model(cell), results, [])
 
 
 def _gates(history: list[dict[str, Any]]) -> dict[str, float]:

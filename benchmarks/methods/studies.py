@@ -3,7 +3,8 @@
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-DENSE, CONTROL, GATES, TORCH_PRUNING = "dense", "control", "gates", "torch_pruning"
+DENSE, CONTROL, GATES = "dense", "control", "gates"
+TORCH_PRUNING, GATES_UNITS = "torch_pruning", "gates_units"
 WHOLE = 100
 """The budget of the dense model and of the control, in percent."""
 Key = tuple[str, str, int, int]
@@ -114,6 +115,12 @@ METHODS = {
         "size too",
         by_cuts("one_shot", "uniform"),
     ),
+    GATES_UNITS: Method(
+        "the units that gates kept, one cut",
+        "one cut of the dense model to the units that the gates of this budget and seed kept, without their "
+        "weights: the choice of units alone",
+        by_cuts("one_shot", "uniform"),
+    ),
 }
 FEW = (GATES, "one_shot_taylor", "iterative_taylor", "one_shot_random")
 """The methods of the second group of studies, which shows that nothing is tuned to one corpus."""
@@ -193,7 +200,7 @@ class Cell:
         if self.method == DENSE:
             return ()
         dense = replace(self, method=DENSE, percent=WHOLE)
-        by_gates = METHODS[self.method].budget == "params_of_gates"
+        by_gates = self.method == GATES_UNITS or METHODS[self.method].budget == "params_of_gates"
         return (dense, replace(self, method=GATES)) if by_gates else (dense,)
 
 

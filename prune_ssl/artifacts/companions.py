@@ -75,6 +75,7 @@ FOLDERS = (
     "openvino",
     "dense",
     "dense-training",
+    "control",
     "pruning",
     "distillation",
     "model",

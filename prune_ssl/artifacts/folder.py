@@ -44,6 +44,7 @@ from prune_ssl.models.finite import require_finite
 from prune_ssl.models.origin import origin_of
 from prune_ssl.models.pruned import PrunedLayers
 from prune_ssl.models.rebuilding import obstacle_to_loading
+from prune_ssl.models.seals import require_unbroken, seal_folder
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import Example, trace
 from prune_ssl.tracing.example import Inputs
@@ -101,6 +102,7 @@ def save_pretrained(
     plan: Plan | Keep | None = None,
     dtype: torch.dtype | None = None,
     companions: bool = True,
+    max_shard_size: int | str = "50GB",
 ) -> Path:
     """Write `model` to `folder` (config.json and model.safetensors), with its processor and plan if given.
 
@@ -115,6 +117,7 @@ def save_pretrained(
         dtype: The dtype of the saved weights. None: the dtype of the checkpoint that `load_model` read
             (though the model computes in float32), or the model's own.
         companions: Whether to copy the other files of the source folder, such as its tokenizer.
+        max_shard_size: The size above which the weights are written in several files, in bytes or as "2GB".
 
     Returns:
         The path of the folder.
@@ -138,13 +141,15 @@ def save_pretrained(
     by_config = None if plan is not None and _wants_factory(model) else require_loadable(model)
     state = _finite_state(model, dtype, folder)
     path = prepare_folder(folder, overwrite)
-    check_room(path, sum(value.nbytes for value in state.values()), "the weights")
+    needed = 2 * sum(value.nbytes for value in state.values())  # a file is copied when it is sealed
+    check_room(path, needed, "the weights")
     with new_folder(path, replace=overwrite) as new:
         if by_config is None:
             save_file(plain_tensors(state), str(new / WEIGHTS_FILE), metadata={"format": "pt"})
         else:
-            by_config.save_pretrained(new, state_dict=dict(state))
+            by_config.save_pretrained(new, state_dict=dict(state), max_shard_size=max_shard_size)
             _complete(by_config, new, state)
+        seal_folder(new)
         if processor is not None:
             processor.save_pretrained(new)
         if companions:
@@ -339,6 +344,7 @@ def _refill(model: nn.Module, path: Path, example: Inputs | Example | None) -> n
         small = (resize(model, trace(model, example=example), keep) if keep else model).float()
     try:
         load_weights(small, str(path / WEIGHTS_FILE), strict=True)
+        require_unbroken(path, [path / WEIGHTS_FILE])
     except (OSError, RuntimeError) as error:
         raise ArtifactError(
             f"{WEIGHTS_FILE} does not fit the factory's model after the cut of the plan: "

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from prune_ssl import __version__
 from prune_ssl.cli import (
     apply,
     bench,
@@ -23,13 +22,13 @@ from prune_ssl.cli import (
     sweep,
     trace,
 )
-from prune_ssl.cli.extensions import load_extensions
 from prune_ssl.cli.program import Program
+from prune_ssl.version import VERSION
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"prune-ssl {__version__}")
+        typer.echo(f"prune-ssl {VERSION}")
         raise typer.Exit
 
 
@@ -72,8 +71,7 @@ app.add_typer(doctor.doctor_app, name="doctor")
 
 
 def main() -> None:
-    """Run the program, with the extensions of installed packages."""
-    load_extensions()
+    """Run the program."""
     app()
 
 

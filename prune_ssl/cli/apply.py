@@ -6,13 +6,10 @@ from typing import Annotated
 
 import typer
 
-from prune_ssl.artifacts import load_plan, plan_from_dense, prepare_folder, save_pretrained
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say, say_costs
 from prune_ssl.cli.options import Overwrite, Seconds, check_choice, check_folder
-from prune_ssl.resizing import resize, to_stock
-from prune_ssl.tracing import trace
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,10 @@ def apply_command(
     """
     check_choice("--layout", wanted.layout, ("hetero", "stock"))
     loading.check()
+    from prune_ssl.artifacts import load_plan, plan_from_dense, prepare_folder, save_pretrained
+    from prune_ssl.resizing import resize, to_stock
+    from prune_ssl.tracing import trace
+
     prepare_folder(out, wanted.overwrite)
     check_folder(out.parent)
     kept, seconds = load_plan(plan), wanted.seconds

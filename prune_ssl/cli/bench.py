@@ -8,9 +8,9 @@ import typer
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import PickleOption
-from prune_ssl.cli.options import Timed, check_writable
+from prune_ssl.cli.options import Timed, check_choice, check_writable
 from prune_ssl.errors import ModelError
-from prune_ssl.measuring import bench_table, benchmark_models, write_rows
+from prune_ssl.exporting.targets import FORMS
 
 
 @with_groups
@@ -25,14 +25,30 @@ def bench_command(
     save: Annotated[
         list[Path] | None, typer.Option(help="Write the table to this .json or .csv file; repeatable.")
     ] = None,
+    as_is: Annotated[
+        bool,
+        typer.Option("--as-is", help="Time models as transformers runs them, not optimised for inference."),
+    ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help=f"Measure all models in this form of PyTorch's own: {', '.join(FORMS)}."),
+    ] = None,
     allow_pickle: PickleOption = False,
 ) -> None:
-    """Measure models in turns, so that changes of the machine's speed affect all of them equally."""
+    """Measure models in turns, so that changes of the machine's speed affect all of them equally.
+
+    All models are optimised for inference first, with the same outputs, so that gains are those of pruning.
+    """
     check_writable(save, (".json", ".csv"), overwrite=True)
-    rows = benchmark_models(models, timed.timing, allow_pickle=allow_pickle)
+    form = None if quantize is None else check_choice("--quantize", quantize, FORMS)
+    from prune_ssl.measuring import bench_table, benchmark_models, write_rows
+
+    rows = benchmark_models(
+        models, timed.timing, allow_pickle=allow_pickle, optimised=not as_is and form is None, form=form
+    )
     if all(row.problem for row in rows):
         raise ModelError(f"nothing was measured: {'; '.join(row.problem for row in rows)}")
-    out.print(bench_table(rows))
+    out.print(bench_table(rows, out.width))
     for path in save or []:
         write_rows(rows, path)
         say(f"wrote {path}")

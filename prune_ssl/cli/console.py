@@ -1,24 +1,26 @@
 """The console of all commands: quiet libraries, one line for each error, rich tables."""
 
 import functools
-import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
-from transformers.utils import logging as transformers_logging
 
+from prune_ssl.cli.extensions import load_extensions
 from prune_ssl.errors import PruneError
-from prune_ssl.training.progress import close_bars
+from prune_ssl.on_import import after_import
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+load_once = functools.cache(load_extensions)
+"""Loads the extensions before the first command of a process runs: not for the help, nor for wrong use."""
 
 
 def say(line: str) -> None:
@@ -30,16 +32,32 @@ def say(line: str) -> None:
 
 def quiet_libraries() -> None:
     """Hide the warnings of libraries, which address developers. Errors are still shown."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # the bars of loading and saving, not those of training
+    after_import("transformers.utils.logging", _quiet_transformers)
     warnings.filterwarnings("ignore", module=r"(transformers|torch|torch_pruning|accelerate|datasets)(\..*)?")
 
 
+def _quiet_transformers() -> None:
+    transformers_logging = sys.modules["transformers.utils.logging"]
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # the bars of loading and saving, not those of training
+
+
+def close_bars() -> None:
+    """Close the bars of trainings, of which there can be some only if their module is imported."""
+    progress = sys.modules.get("prune_ssl.training.progress")
+    if progress is not None:
+        progress.close_bars()
+
+
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Print the message of a PruneError and exit with status 2. PRUNE_SSL_DEBUG=1 shows the traceback."""
+    """Print the message of a PruneError and exit with status 2. PRUNE_SSL_DEBUG=1 shows the traceback.
+
+    The command runs with the extensions of installed packages, and with quiet libraries.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        load_once()
         quiet_libraries()
         try:
             return command(*args, **kwargs)

@@ -9,8 +9,6 @@ import typer
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.options import Overwrite, as_yaml, check_folder
 from prune_ssl.cli.run import show
-from prune_ssl.pipeline import run
-from prune_ssl.recipes import load_recipe
 
 
 @one_line_errors
@@ -21,6 +19,9 @@ def demo_command(
 ) -> None:
     """Prune the shipped keyword model to half of its MACs, offline (HJ-Pruning-MAC with distillation)."""
     check_folder(out)
+    from prune_ssl.pipeline import run
+    from prune_ssl.recipes import load_recipe
+
     assets = resources.files("prune_ssl") / "assets"
     with resources.as_file(assets) as folder:
         overrides = [

@@ -2,17 +2,14 @@
 
 import importlib.metadata
 import re
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.options import number
-from prune_ssl.data import SurveyConfig, survey
-from prune_ssl.data.files import LONGEST_PATH, shown
-from prune_ssl.data.surveys import KINDS
 
 PACKAGES = (
     *("torch", "torchaudio", "transformers", "torch-pruning", "datasets", "evaluate", "accelerate"),
@@ -20,21 +17,41 @@ PACKAGES = (
 )
 
 
+EXTRAS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "lm": ("flashlight-text",),
+}
+"""Extra of prune_ssl -> its packages."""
+HUB_SECONDS = 3.0
+"""The longest wait for an answer of the hub."""
+
 doctor_app = typer.Typer(help="Check the environment, or a corpus (doctor data FOLDER).")
 
 
 @doctor_app.callback(invoke_without_command=True)
 @one_line_errors
 def doctor_command(context: typer.Context) -> None:
-    """Check the installed packages, and say how to mend problems."""
+    """Check the installed packages, show the machine and the extras, and say how to mend problems."""
     if context.invoked_subcommand is not None:
         return
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title="Environment")
-    table.add_column("package")
-    table.add_column("version")
+    table.add_column("package, part")
+    table.add_column("version, state")
     found = {name: _version(name) for name in PACKAGES}
     for name, version in found.items():
         table.add_row(name, version or "missing")
+    table.add_section()
+    for name, state in machine().items():
+        table.add_row(name, state)
+    table.add_section()
+    for extra, packages in EXTRAS.items():
+        missing = [name for name in packages if _version(name) is None]
+        # The brackets are no markup of rich.
+        table.add_row(f"extra {extra}", Text(f"pip install 'prune_ssl[{extra}]'" if missing else "installed"))
     out.print(table)
     problems = [
         f"{name} is missing: pip install {name}" for name, version in found.items() if version is None
@@ -45,6 +62,38 @@ def doctor_command(context: typer.Context) -> None:
     if problems:
         raise typer.Exit(1)
     say("All is well.")
+
+
+def machine() -> dict[str, str]:
+    """Return the state of the machine: Python, processor, threads, accelerator, free disk, and the hub."""
+    import torch
+
+    from prune_ssl.measuring.environment import describe_environment
+
+    facts = describe_environment()
+    accelerators = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        accelerators.append("Apple GPU (mps)")
+    return {
+        "python": facts["python"],
+        "processor": f"{facts.get('cpu', 'unknown')}, {facts['cores']} cores, {facts['threads']} threads",
+        "accelerator": ", ".join(accelerators) or "none: training runs on the processor",
+        "free disk here": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB",
+        "hub": _hub(),
+    }
+
+
+def _hub() -> str:
+    """Return whether models can be fetched by name."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "off (HF_HUB_OFFLINE): give folders of models"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except Exception as error:  # whatever the network does, it is a state to be shown
+        return f"not reached ({type(error).__name__}): give folders of models"
+    return f"reached, {constants.ENDPOINT}"
 
 
 @doctor_app.command("data")
@@ -61,6 +110,9 @@ def doctor_data(
     outside: Annotated[bool, typer.Option(help="Also read files outside the folder.")] = False,
 ) -> None:
     """List broken, silent, clipped, loud, duplicated, short and long clips. Exit 1 if one is unusable."""
+    from prune_ssl.data.files import LONGEST_PATH, shown
+    from prune_ssl.data.surveys import KINDS, SurveyConfig, survey
+
     limits = SurveyConfig(min_seconds=min_seconds, max_seconds=max_seconds, outside=outside)
     found = survey(folder, limits)
     for split, count in found.counts.items():

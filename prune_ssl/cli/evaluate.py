@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,14 +11,12 @@ from prune_ssl.cli.console import err, one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.infer import Search
 from prune_ssl.cli.models import PickleOption
-from prune_ssl.cli.options import MOST, Model, check_choice, number
+from prune_ssl.cli.options import MOST, Model, TargetColumns, TrialList, check_choice, number
 from prune_ssl.data.layouts import SPLITS
-from prune_ssl.models import load_model
-from prune_ssl.pipeline.evaluating import BATCH_SIZE, Evaluation, JudgingConfig, evaluate
-from prune_ssl.reporting.formatting import metric_value
-from prune_ssl.reporting.paired import SPEAKERS
-from prune_ssl.tasks import TASKS
-from prune_ssl.tasks.differences import drawn_by
+
+if TYPE_CHECKING:
+    from prune_ssl.pipeline.evaluating import Evaluation
+    from prune_ssl.pipeline.judging import JudgingConfig
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,11 @@ class Judging:
     """Options for what does not follow from the model."""
 
     task: Annotated[
-        str | None, typer.Option(help=f"Task: {', '.join(sorted(TASKS))}. Default: that of the model.")
+        str | None,
+        typer.Option(help="Task, as in recipes: ctc, classification, ... Default: that of the model."),
     ] = None
-    target: Annotated[
-        str | None, typer.Option(help="Column or columns to predict. Default: those of the model's recipe.")
-    ] = None
-    trials: Annotated[
-        str | None, typer.Option(help="Verification: the trial list, relative to the corpus.")
-    ] = None
+    target: TargetColumns = None
+    trials: TrialList = None
     max_seconds: Annotated[
         float | None,
         typer.Option(
@@ -41,17 +36,22 @@ class Judging:
             callback=number(0.025, 3_600.0, "seconds of audio"),
         ),
     ] = None
-    batch_size: Annotated[int, typer.Option(min=1, max=MOST, help="Clips of a batch.")] = BATCH_SIZE
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Clips of a batch. Default: as in recipes.")
+    ] = None
 
-    def config(self, search: Search) -> JudgingConfig:
+    def config(self, search: Search) -> "JudgingConfig":
         """Return the settings of these options and those of beam search."""
+        from prune_ssl.pipeline.judging import BATCH_SIZE, JudgingConfig
+        from prune_ssl.tasks import TASKS
+
         return JudgingConfig(
             task=None if self.task is None else check_choice("--task", self.task, TASKS),
             target=self.target,
             trials=self.trials,
             max_seconds=self.max_seconds,
             decoding=search.settings,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size or BATCH_SIZE,
         )
 
 
@@ -70,6 +70,9 @@ def evaluate_command(
     """Judge a model on a split of a corpus: the metrics of its task with 95% intervals."""
     check_choice("--split", split, SPLITS)
     config = judging.config(search)
+    from prune_ssl.models import load_model
+    from prune_ssl.pipeline.evaluating import evaluate
+
     loaded = load_model(model, allow_pickle=allow_pickle).eval()
     found = evaluate(loaded, corpus, split, config, _to_stderr if as_json else say)
     if as_json:
@@ -79,8 +82,12 @@ def evaluate_command(
         say(line)
 
 
-def lines_of(found: Evaluation) -> list[str]:
+def lines_of(found: "Evaluation") -> list[str]:
     """Return a line for each metric, with its 95% interval if it has one."""
+    from prune_ssl.reporting.formatting import metric_value
+    from prune_ssl.reporting.paired import SPEAKERS
+    from prune_ssl.tasks.differences import drawn_by
+
     lines = []
     for name, value in found.results.items():
         if name.endswith(("_low", "_high", SPEAKERS)):

@@ -2,7 +2,7 @@
 
 from importlib.metadata import entry_points
 
-from prune_ssl.cli.console import say
+import typer
 
 GROUP = "prune_ssl.extensions"
 
@@ -16,4 +16,4 @@ def load_extensions() -> None:
         try:
             point.load()
         except Exception as error:  # a foreign module may raise anything
-            say(f"warning: the extension {point.name} ({point.value}) cannot be loaded: {error}")
+            typer.echo(f"warning: the extension {point.name} ({point.value}) cannot be loaded: {error}")

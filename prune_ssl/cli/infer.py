@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,9 @@ from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import PickleOption
 from prune_ssl.cli.options import MOST, Model, number
 from prune_ssl.data.files import LONGEST_PATH, shown
-from prune_ssl.tasks import BeamSettings
-from prune_ssl.tasks.inference import classify, transcribe, verify
+
+if TYPE_CHECKING:
+    from prune_ssl.tasks import BeamSettings
 
 Files = Annotated[list[Path], typer.Argument(help="Audio files.")]
 
@@ -35,8 +36,10 @@ class Search:
     ] = 0.0
 
     @property
-    def settings(self) -> BeamSettings | None:
+    def settings(self) -> "BeamSettings | None":
         """The settings of beam search. None: greedy decoding."""
+        from prune_ssl.tasks.beam import BeamSettings
+
         if self.lm is None:
             return None
         return BeamSettings(lm=self.lm, beam=self.beam, lm_weight=self.lm_weight, word_score=self.word_score)
@@ -52,6 +55,8 @@ def transcribe_command(
     allow_pickle: PickleOption = False,
 ) -> None:
     """Print a transcript of each file by a CTC model with greedy decoding (or beam search with --lm)."""
+    from prune_ssl.tasks.inference import transcribe
+
     for path, text in transcribe(model, files, search.settings, allow_pickle):
         typer.echo(f"{shown(path, LONGEST_PATH)}\t{text}")
 
@@ -64,6 +69,8 @@ def classify_command(
     allow_pickle: PickleOption = False,
 ) -> None:
     """Print the most probable labels of each file with their probabilities."""
+    from prune_ssl.tasks.inference import classify
+
     for path, labels in classify(model, files, best, allow_pickle):
         shares = (f"{label} {100 * share:.1f}%" for label, share in labels.items())
         typer.echo("\t".join([shown(path, LONGEST_PATH), *shares]))
@@ -83,6 +90,8 @@ def verify_command(
     allow_pickle: PickleOption = False,
 ) -> None:
     """Print how similar the speaker of each file is to the speaker of the reference (cosine, -1 to 1)."""
+    from prune_ssl.tasks.inference import verify
+
     for path, score in verify(model, reference, files, allow_pickle):
         verdict = "" if threshold is None else "\tsame" if score >= threshold else "\tdifferent"
         typer.echo(f"{shown(path, LONGEST_PATH)}\t{score:.3f}{verdict}")

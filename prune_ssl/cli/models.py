@@ -1,17 +1,18 @@
 """Loading of models by commands: shared options, the line on a model's head, and the lines on its costs."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from transformers import PreTrainedModel
 
 from prune_ssl.cli.console import err, say
 from prune_ssl.cli.options import check_choice
-from prune_ssl.models import load_model
-from prune_ssl.models.architectures import Head
-from prune_ssl.models.origin import origin_of
-from prune_ssl.tracing import Cost
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune_ssl.models.architectures import Head
+    from prune_ssl.tracing import Cost
 
 PickleOption = Annotated[
     bool,
@@ -20,7 +21,7 @@ PickleOption = Annotated[
     ),
 ]
 
-HEADS: dict[str, Head] = {"keep": "keep", "drop": "drop"}
+HEADS: "dict[str, Head]" = {"keep": "keep", "drop": "drop"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Loading:
         check_choice("--head", self.head, HEADS)
 
 
-def load_and_say(name: str, loading: Loading, to_stderr: bool = False) -> PreTrainedModel:
+def load_and_say(name: str, loading: Loading, to_stderr: bool = False) -> "PreTrainedModel":
     """Load a model, and print one line on its head (kept, dropped or new).
 
     Args:
@@ -52,6 +53,9 @@ def load_and_say(name: str, loading: Loading, to_stderr: bool = False) -> PreTra
     Raises:
         ModelError: the model cannot be loaded.
     """
+    from prune_ssl.models import load_model
+    from prune_ssl.models.origin import origin_of
+
     loading.check()
     model = load_model(name, head=HEADS[loading.head], allow_pickle=loading.allow_pickle)
     origin = origin_of(model)
@@ -63,7 +67,7 @@ def load_and_say(name: str, loading: Loading, to_stderr: bool = False) -> PreTra
     return model
 
 
-def say_costs(before: Cost, after: Cost) -> None:
+def say_costs(before: "Cost", after: "Cost") -> None:
     """Print parameters and MACs before and after a cut, at the audio length that they were counted for."""
     say(f"parameters {before.params:,} -> {after.params:,} ({100 * after.params / before.params:.1f}%)")
     share = f"{100 * after.macs / before.macs:.1f}%"

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import nn
 
 from prune_ssl.errors import ArtifactError, RecipeError
-from prune_ssl.profiling import Timing
-from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.writing import check_place
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from prune_ssl.profiling import Timing
+    from prune_ssl.tracing import PruningGraph
 
 LEAST_SECONDS, MOST_SECONDS = 0.025, 3_600.0
 """The shortest and the longest audio: one frame of a frontend, and an hour."""
@@ -44,6 +47,13 @@ RecipeName = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Overrides of the recipe's keys: key.sub=value, any number.")
 ]
+TargetColumns = Annotated[
+    str | None,
+    typer.Option("--target", help="Column or columns to predict. Default: those of the model's recipe."),
+]
+TrialList = Annotated[
+    str | None, typer.Option("--trials", help="Verification: the trial list, relative to the corpus.")
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace the output folder if it exists.")]
 Seconds = Annotated[float, typer.Option(help="Audio length in seconds for the MACs.", callback=_audio)]
 Lengths = Annotated[
@@ -68,8 +78,10 @@ class Timed:
     threads: Threads = None
 
     @property
-    def timing(self) -> Timing:
+    def timing(self) -> "Timing":
         """The timing of these options."""
+        from prune_ssl.profiling import Timing
+
         return Timing.of(Timing(threads=tuple(self.threads or (1,))), self.seconds or None)
 
 
@@ -90,12 +102,14 @@ def check_choice(option: str, given: str, wanted: Iterable[str]) -> str:
     raise RecipeError(f"{option}: found {given!r:.60}; {hint}wanted one of {', '.join(known)}.")
 
 
-def traced(model: nn.Module, only: Sequence[str] | None, ignore: Sequence[str] | None) -> PruningGraph:
+def traced(model: "nn.Module", only: Sequence[str] | None, ignore: Sequence[str] | None) -> "PruningGraph":
     """Return the graph of a model with the groups chosen by the options --only and --ignore.
 
     Raises:
         RecipeError: a pattern matches no group.
     """
+    from prune_ssl.tracing import trace
+
     if not only and not ignore:
         return trace(model)
     names = trace(model).groups

@@ -3,40 +3,26 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from torch import nn
 
-from prune_ssl.artifacts import plan_from_dense, prepare_folder, save_pretrained
-from prune_ssl.artifacts.companions import companions_of, new_name
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say, say_costs
 from prune_ssl.cli.options import MOST, Model, Overwrite, Seconds, check_choice, check_folder, traced
 from prune_ssl.errors import BudgetError, ModelError
-from prune_ssl.gating import Plan
-from prune_ssl.models import is_pruned
-from prune_ssl.models.config_checks import DTYPES
-from prune_ssl.models.origin import origin_of, write_in
-from prune_ssl.profiling import fit_latency, with_latency
-from prune_ssl.resizing import resize, to_stock
-from prune_ssl.selection import (
-    KINDS,
-    UNIT_KINDS,
-    Budget,
-    Layout,
-    Normalise,
-    asked_dtype,
-    needing_no_data,
-    parse_budget,
-    select,
-)
-from prune_ssl.tracing import PruningGraph
+from prune_ssl.selection.kinds import KINDS, UNIT_KINDS
 
-LAYOUTS: dict[str, Layout] = {"hetero": "hetero", "stock": "stock"}
-NORMALISES: dict[str, Normalise] = {"cost": "cost", "none": "none"}
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from prune_ssl.selection import Budget, Layout, Normalise
+    from prune_ssl.tracing import PruningGraph
+
+LAYOUTS: "dict[str, Layout]" = {"hetero": "hetero", "stock": "stock"}
+NORMALISES: "dict[str, Normalise]" = {"cost": "cost", "none": "none"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +69,8 @@ class Choice:
         Raises:
             RecipeError: the message names the option and the nearest choice.
         """
+        from prune_ssl.selection import needing_no_data
+
         check_choice("--criterion", self.criterion, needing_no_data())
         check_choice("--normalise", self.normalise, NORMALISES)
         check_choice("--layout", self.layout, LAYOUTS)
@@ -94,8 +82,10 @@ class Choice:
         """The kinds of units to cut."""
         return [kind.strip() for kind in self.kinds.split(",")]
 
-    def keep(self, model: nn.Module, graph: PruningGraph, limits: Budget) -> dict[str, tuple[int, ...]]:
+    def keep(self, model: "nn.Module", graph: "PruningGraph", limits: "Budget") -> dict[str, tuple[int, ...]]:
         """Return the units to keep."""
+        from prune_ssl.selection import select
+
         return select(
             model,
             graph,
@@ -139,6 +129,14 @@ def prune_command(
     written: Written,
 ) -> None:
     """Cut a model to a budget in one shot, without training. Usually the result must be fine-tuned."""
+    from prune_ssl.artifacts import plan_from_dense, prepare_folder, save_pretrained
+    from prune_ssl.gating import Plan
+    from prune_ssl.models import is_pruned
+    from prune_ssl.models.origin import write_in
+    from prune_ssl.profiling import fit_latency, with_latency
+    from prune_ssl.resizing import resize, to_stock
+    from prune_ssl.selection import parse_budget
+
     prepare_folder(out, written.overwrite)
     check_folder(out.parent)
     limits = parse_budget(budget)
@@ -152,7 +150,7 @@ def prune_command(
     graph = traced(dense, choice.only, choice.ignore)
     limits = with_latency(dense, graph, limits, seconds, say=say)
 
-    def choose(limits: Budget) -> dict[str, tuple[int, ...]]:
+    def choose(limits: "Budget") -> dict[str, tuple[int, ...]]:
         return choice.keep(dense, graph, limits)
 
     keep = choose(fit_latency(dense, graph, limits, choose, say).budget)
@@ -167,8 +165,13 @@ def prune_command(
     say(f"model: {out}")
 
 
-def _asked_dtype(dtype: str, budget: Budget) -> torch.dtype | None:
+def _asked_dtype(dtype: str, budget: "Budget") -> "torch.dtype | None":
     """Return the dtype for writing, from the option or the budget. None: the dtype of the source."""
+    import torch
+
+    from prune_ssl.models.config_checks import DTYPES
+    from prune_ssl.selection import asked_dtype
+
     check_choice("--dtype", dtype, ("stored", *DTYPES))
     counted = asked_dtype(budget)
     if counted is not None and dtype not in ("stored", counted):
@@ -178,8 +181,11 @@ def _asked_dtype(dtype: str, budget: Budget) -> torch.dtype | None:
     return found
 
 
-def _notes(dense: nn.Module) -> Iterator[str]:
+def _notes(dense: "nn.Module") -> Iterator[str]:
     """Yield a line on the copied companions, and notes on files of the source that were left out."""
+    from prune_ssl.artifacts.companions import companions_of, new_name
+    from prune_ssl.models.origin import origin_of
+
     origin = origin_of(dense)
     if origin is None:
         return

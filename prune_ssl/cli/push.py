@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from huggingface_hub import HfApi, ModelCard
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
-from huggingface_hub.utils._validators import validate_repo_id
 
-from prune_ssl.artifacts import load_pretrained
-from prune_ssl.artifacts.companions import CARD
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import ArtifactError
 
@@ -29,6 +24,12 @@ def push_command(
 
     The token is the one of `hf auth login`, or the value of the variable HF_TOKEN.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    from prune_ssl.artifacts import load_pretrained
+
     try:
         validate_repo_id(name)
     except HFValidationError as error:
@@ -60,6 +61,10 @@ def _check_card(folder: Path) -> None:
     Raises:
         ArtifactError: the metadata are not YAML, or not a mapping.
     """
+    from huggingface_hub import ModelCard
+
+    from prune_ssl.artifacts.companions import CARD
+
     card = folder / CARD
     if not card.is_file():
         say(f"note: {folder} has no {CARD}, so the hub will show an empty card")

@@ -7,8 +7,6 @@ import typer
 
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.errors import ArtifactError
-from prune_ssl.recipes.catalogue import BEGIN, load_all, markdown_table, with_table
-from prune_ssl.recipes.shipped import copy_shipped, shipped_folder
 from prune_ssl.writing import write_text
 
 
@@ -26,6 +24,9 @@ def recipes_command(
     ] = None,
 ) -> None:
     """Print a table of recipes with their task, model, data, method and needs."""
+    from prune_ssl.recipes.catalogue import BEGIN, load_all, markdown_table, with_table
+    from prune_ssl.recipes.shipped import copy_shipped, shipped_folder
+
     if copy is not None:
         say(f"wrote {copy_shipped(copy)}")
         return

@@ -11,7 +11,6 @@ from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
 from prune_ssl.cli.options import Model, Timed, check_writable
 from prune_ssl.errors import ModelError
-from prune_ssl.reporting import RunFacts, report
 
 
 @with_groups
@@ -34,6 +33,8 @@ def report_command(
     check_writable(save, (".json", ".md", ".html"), overwrite)
     if baseline:
         check_rates(model, baseline)
+    from prune_ssl.reporting import RunFacts, report
+
     dense = load_and_say(baseline, loading).eval() if baseline else None
     made = report(
         load_and_say(model, loading).eval(),

@@ -1,14 +1,15 @@
 """prune-ssl run: run a recipe from audio to a smaller model and its report."""
 
-from typing import Annotated
+import shlex
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.options import Overrides, RecipeName
-from prune_ssl.pipeline import Outcome, dry_run, plan_architecture, run
-from prune_ssl.recipes import load_recipe
-from prune_ssl.training.processes import is_first
+
+if TYPE_CHECKING:
+    from prune_ssl.pipeline import Outcome
 
 
 @one_line_errors
@@ -27,6 +28,10 @@ def run_command(
     ] = False,
 ) -> None:
     """Run a recipe: dense fine-tuning, gate training, cut, recovery, saving and report."""
+    from prune_ssl.pipeline import dry_run, plan_architecture, run
+    from prune_ssl.recipes import load_recipe
+    from prune_ssl.training.processes import is_first
+
     loaded = load_recipe(recipe, overrides)
     if architecture:
         plan_architecture(loaded, say)
@@ -39,8 +44,14 @@ def run_command(
         show(outcome)
 
 
-def show(outcome: Outcome) -> None:
-    """Print the final table, and the places of model and report."""
+def show(outcome: "Outcome") -> None:
+    """Print the final table, its meaning, the places of model and report, and a command to go on with."""
+    from prune_ssl.reporting.answer import verdict
+
     out.print(outcome.report.summary_table())
+    if answer := verdict(outcome.report.data):
+        say(answer)
     say(f"model:  {outcome.model_folder}")
     say(f"report: {outcome.report_html}")
+    onnx = shlex.join([str(outcome.model_folder), str(outcome.folder / "onnx")])
+    say(f"next:   prune-ssl export {onnx} --to onnx")

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -13,11 +13,12 @@ from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.options import MOST, MOST_SEED, Model, check_choice, number
 from prune_ssl.errors import DataError
-from prune_ssl.models import load_model
-from prune_ssl.probing import PROBES, Probed, Trained, overall_score, probe, superb_score
-from prune_ssl.probing.settings import ProbeSettings
-from prune_ssl.tasks.inference import load_extractor
+from prune_ssl.probing.settings import PROBES, FeatureKind, ProbeSettings
 from prune_ssl.writing import check_place, lock, remove, write_text
+
+if TYPE_CHECKING:
+    from prune_ssl.data import Corruption
+    from prune_ssl.probing import Probed, Trained
 
 superb_app = typer.Typer(
     help="Judge a frozen encoder by the tasks of SUPERB (probe), or combine results (score).",
@@ -46,6 +47,19 @@ class Training:
         None
     )
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of heads and batches.")] = 0
+    features: Annotated[
+        str,
+        typer.Option(
+            help="States that the head reads: a learned sum of all (sum), the last one (last), or a sum of "
+            "those in the teacher's width, by what the model's distillation kept (projected)."
+        ),
+    ] = "sum"
+    lexicon: Annotated[
+        Path | None,
+        typer.Option(
+            help="pr: lines of a word and its phonemes, for a corpus with transcripts, such as LibriSpeech."
+        ),
+    ] = None
 
     def settings(self, default: ProbeSettings) -> ProbeSettings:
         """Return the settings of a task, replaced by the options that are given."""
@@ -53,10 +67,47 @@ class Training:
             default,
             steps=default.steps if self.steps is None else self.steps,
             batch_size=default.batch_size if self.batch_size is None else self.batch_size,
-            target=default.target if self.target is None else self.target,
+            target=self._target(default),
+            lexicon=self.lexicon,
             rates=tuple(self.rates) if self.rates else default.rates,
             seed=self.seed,
+            features=cast(FeatureKind, check_choice("--features", self.features, get_args(FeatureKind))),
         )
+
+    def _target(self, default: ProbeSettings) -> str:
+        if self.lexicon is not None and default.task != "phonemes":
+            raise DataError(f"--lexicon: it is for pr, found a task of {default.words}: leave it out.")
+        own = default.target if self.lexicon is None else "text"
+        return own if self.target is None else self.target
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The options that have the heads judged under noise and in rooms as well."""
+
+    noise: Annotated[
+        list[str] | None,
+        typer.Option(help="Files of noise: a folder or a pattern, repeatable. Default: white noise."),
+    ] = None
+    rirs: Annotated[
+        list[str] | None,
+        typer.Option(help="Room impulse responses: a folder or a pattern, repeatable. Default: no rooms."),
+    ] = None
+    snr: Annotated[
+        list[float] | None, typer.Option(help="Signal-to-noise ratio in dB, repeatable. Default: no noise.")
+    ] = None
+
+    rt60: Annotated[
+        list[float] | None,
+        typer.Option(help="Reverberation time of simulated rooms in seconds, repeatable. Default: no rooms."),
+    ] = None
+
+    def read(self) -> "dict[str, Corruption]":
+        """Return the conditions by name."""
+        from prune_ssl.probing.conditions import conditions_of
+
+        noise, rirs = (None if each is None else tuple(each) for each in (self.noise, self.rirs))
+        return conditions_of(noise, rirs, self.snr or (), self.rt60 or ())
 
 
 @superb_app.command("probe")
@@ -71,6 +122,7 @@ def probe_command(
     ],
     *,
     training: Training,
+    conditions: Conditions,
     save: Annotated[
         Path | None,
         typer.Option(help="Add the result to this JSON file, which may hold results of other tasks."),
@@ -80,9 +132,14 @@ def probe_command(
     check_choice("TASK", task, PROBES)
     if not data.is_dir():
         raise DataError(f"{data} is not a folder: give a corpus with train, validation and test.")
-    settings = training.settings(PROBES[task])
+    settings, under = training.settings(PROBES[task]), conditions.read()
     if save is not None:
         _prepare(save)
+    from prune_ssl.distillation import load_projections
+    from prune_ssl.models import load_model
+    from prune_ssl.probing import probe
+    from prune_ssl.tasks.inference import load_extractor
+
     encoder = load_model(model, head="drop")
     say(f"head: the probe trains a new one for {task}; the model's own head, if any, is not used")
     found = probe(
@@ -90,13 +147,18 @@ def probe_command(
         load_extractor(model),
         data,
         settings,
+        projections=load_projections(Path(model)) if settings.features == "projected" else None,
+        conditions=under,
         say=say,
         keep=None if save is None else lambda heads: _keep(_heads_file(save, task), heads),
     )
     say(f"{task} ({settings.words}): {found.metric} {100 * found.value:.2f}%")
+    for name, value in found.under.items():
+        say(f"  {name}: {found.metric} {100 * value:.2f}%")
     if save is not None:
         _save(save, task, found)
         remove(_heads_file(save, task))
+        _say_scores(save)
 
 
 @superb_app.command("score")
@@ -108,14 +170,36 @@ def score_command(
     ],
 ) -> None:
     """Print the SUPERB score and the overall score of a complete row of results."""
+    if not results.is_file():
+        raise DataError(f"{results}: there is no such file. `superb probe --save FILE` writes one.")
     try:
-        given = json.loads(results.read_text())
-        numbers = {
-            name: float(value["value"] if isinstance(value, dict) else value) for name, value in given.items()
-        }
+        numbers = _numbers(json.loads(results.read_text()))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{results} does not map measures to numbers: {error}") from error
-    say(f"SUPERB score {superb_score(numbers):.1f}; overall {overall_score(numbers):.2f}")
+    say(_scores(numbers))
+
+
+def _scores(numbers: Mapping[str, float]) -> str:
+    from prune_ssl.probing.scores import overall_score, superb_score
+
+    return f"SUPERB score {superb_score(numbers):.1f}; overall {overall_score(numbers):.2f}"
+
+
+def _say_scores(path: Path) -> None:
+    """Print the scores of a file of results as soon as it holds all tasks, else the missing ones."""
+    from prune_ssl.probing.scores import MEASURES
+
+    found = _earlier_results(path)
+    missing = [name for name in MEASURES if name not in found]
+    if missing:
+        say(f"{path}: the scores of the row need {', '.join(missing)} as well")
+    else:
+        say(_scores(_numbers({name: found[name] for name in MEASURES})))
+
+
+def _numbers(given: Mapping[str, object]) -> dict[str, float]:
+    """Return the values of results, which are numbers or mappings with a `value`."""
+    return {name: float(v["value"] if isinstance(v, dict) else v) for name, v in given.items()}  # type: ignore[arg-type]
 
 
 def _prepare(path: Path) -> None:
@@ -146,17 +230,19 @@ def _heads_file(path: Path, task: str) -> Path:
     return path.with_name(f"{path.name}.{task}-heads")
 
 
-def _keep(path: Path, folds: Sequence[Sequence[Trained]]) -> None:
+def _keep(path: Path, folds: "Sequence[Sequence[Trained]]") -> None:
     _write(path, _plain(folds))
 
 
-def _plain(folds: Sequence[Sequence[Trained]]) -> list[list[dict[str, object]]]:
+def _plain(folds: "Sequence[Sequence[Trained]]") -> list[list[dict[str, object]]]:
     return [[dataclasses.asdict(each) for each in heads] for heads in folds]
 
 
-def _save(path: Path, task: str, found: Probed) -> None:
+def _save(path: Path, task: str, found: "Probed") -> None:
     """Add one result to a file, after reading it again, because another probe may have written to it."""
     result = {"value": round(100 * found.value, 4), "metric": found.metric, "folds": _plain(found.folds)}
+    if found.under:
+        result["under"] = {name: round(100 * value, 4) for name, value in found.under.items()}
     with lock(path):
         _write(path, _earlier_results(path) | {task: result})
 

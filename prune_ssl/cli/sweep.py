@@ -8,9 +8,8 @@ import typer
 from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.options import Overrides, RecipeName, Seeds, check_choice, check_folder
 from prune_ssl.errors import RecipeError
-from prune_ssl.recipes import load_recipe, pruning_part
-from prune_ssl.selection import CRITERIA
-from prune_ssl.sweeping import sweep, trials
+
+FROZEN = ("nothing", "backbone", "frontend")
 
 
 @one_line_errors
@@ -32,10 +31,33 @@ def sweep_command(
         ),
     ] = None,
     seeds: Seeds = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A recipe that only fine-tunes: the parts that are not trained, nothing, backbone or "
+            "frontend; repeatable. A table compares them."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder. Default: runs/sweep-NAME.")] = None,
 ) -> None:
-    """Run a recipe once for each budget, method and seed, or resume such a sweep. Finished runs are kept."""
+    """Run a recipe once for each budget, method and seed, or resume such a sweep. Finished runs are kept.
+
+    With --freeze it runs once for each frozen part and seed.
+    """
+    from prune_ssl.recipes import load_recipe, pruning_part
+    from prune_ssl.sweeping import sweep, trials
+
     loaded = load_recipe(recipe, overrides)
+    folder = out or Path("runs") / f"sweep-{loaded.name}"
+    check_folder(folder)
+    if freeze and (budgets or methods):
+        raise RecipeError("--freeze compares models that are not pruned: leave --budgets and --methods out.")
+    if freeze:
+        from prune_ssl.pipeline.variants import run_variants
+
+        parts = [check_choice("--freeze", each, FROZEN) for each in _split("--freeze", freeze)]
+        say(run_variants(loaded, parts, seeds or [loaded.seed], folder, say).rstrip())
+        return
     part = pruning_part(loaded)
     own = part.method if part.method in ("gates", "auto") else f"{part.method}/{part.criterion}"
     cells = trials(
@@ -43,13 +65,13 @@ def sweep_command(
         [check_choice("--methods", each, _methods()) for each in _split("--methods", methods) or [own]],
         seeds or [loaded.seed],
     )
-    folder = out or Path("runs") / f"sweep-{loaded.name}"
-    check_folder(folder)
     points = sweep(loaded, cells, folder, say)
     say(f"{len(points)} of {len(cells)} models: {folder / 'pareto.html'}, {folder / 'pareto.csv'}")
 
 
 def _methods() -> list[str]:
+    from prune_ssl.selection import CRITERIA
+
     endings = ["", *(f"/{name}" for name in CRITERIA)]
     return ["gates", "auto", *(f"{cuts}{each}" for cuts in ("one_shot", "iterative") for each in endings)]
 

@@ -1,16 +1,22 @@
 """prune-ssl trace: list the groups of units that can be pruned, and the cost of one unit of each."""
 
 import json
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 from rich.table import Table
 
-from prune_ssl.cli.console import one_line_errors, out
+from prune_ssl.cli.console import err, one_line_errors, out, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
 from prune_ssl.cli.options import Model, Seconds, traced
-from prune_ssl.tracing import PruningGraph
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from prune_ssl.profiling import Breakdown
+    from prune_ssl.selection import Budget
+    from prune_ssl.tracing import PruningGraph
 
 
 class GroupRow(TypedDict):
@@ -22,6 +28,13 @@ class GroupRow(TypedDict):
     params_per_unit: int
     macs_per_unit: int
     parameters: list[str]
+
+
+NUMBERS: tuple[Literal["units", "params_per_unit", "macs_per_unit"], ...] = (
+    "units",
+    "params_per_unit",
+    "macs_per_unit",
+)
 
 
 @with_groups
@@ -36,43 +49,109 @@ def trace_command(
     ignore: Annotated[
         list[str] | None, typer.Option(help="Leave out groups that match this pattern; repeatable.")
     ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE[,threads=N]",
+            help="Also measure the time of each unit and part on this machine: cpu, or cpu,threads=2.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     *,
     loading: Loading,
 ) -> None:
-    """List the groups of units that can be pruned, and the cost of one unit of each."""
-    graph = traced(load_and_say(model, loading, to_stderr=as_json), only, ignore)
-    rows = group_rows(graph, seconds)
-    cost = graph.cost(seconds=seconds)
+    """List the groups of units that can be pruned, and the cost of one unit of each.
+
+    With --latency it also shows where the time goes, which takes 1 to 2 minutes the first time.
+    """
+    asked = None if latency is None else _budget_of(latency)
+    dense = load_and_say(model, loading, to_stderr=as_json)
+    graph = traced(dense, only, ignore)
+    times = None if asked is None else _timed(dense, asked, seconds)
     if as_json:
-        sections = {name: {"params": c.params, "macs": c.macs} for name, c in cost.by_section.items()}
-        data = {
-            "model": model,
-            "family": graph.family,
-            "seconds": seconds,
-            "params": cost.params,
-            "macs": cost.macs,
-            "sections": sections,
-            "groups": rows,
-            "not_pruned": graph.not_pruned,
+        print(json.dumps({"model": model, **_as_data(graph, seconds, times)}, indent=1))
+    else:
+        _print_tables(model, graph, seconds, times)
+
+
+def _as_data(graph: "PruningGraph", seconds: float, times: "Breakdown | None") -> dict[str, object]:
+    cost = graph.cost(seconds=seconds)
+    data: dict[str, object] = {
+        "family": graph.family,
+        "seconds": seconds,
+        "params": cost.params,
+        "macs": cost.macs,
+        "sections": {name: {"params": c.params, "macs": c.macs} for name, c in cost.by_section.items()},
+        "groups": group_rows(graph, seconds),
+        "not_pruned": graph.not_pruned,
+    }
+    if times is not None:
+        data["latency"] = {
+            "at": times.conditions,
+            "total_ns": times.total_ns,
+            "parts_ns": dict(times.by_part),
+            "ns_per_unit": {name: ns for name, ns in times.per_unit.items() if name in graph.groups},
         }
-        print(json.dumps(data, indent=1))
-        return
+    return data
+
+
+def _print_tables(model: str, graph: "PruningGraph", seconds: float, times: "Breakdown | None") -> None:
+    cost = graph.cost(seconds=seconds)
     macs = f"{cost.macs / 1e9:.3f} G MACs at {cost.seconds:g} s"
     table = Table(title=f"{model}: {cost.params:,} parameters, {macs}")
-    for name in ("group", "kind", "units", "params/unit", "MACs/unit", "tensors"):
+    last = "tensors" if times is None else "us/unit"  # both do not fit into 80 columns
+    for name in ("group", "kind", "units", "params/unit", "MACs/unit", last):
         table.add_column(
             name, justify="left" if name in ("group", "kind") else "right", no_wrap=name == "group"
         )
-    for row in rows:
-        numbers = f"{row['units']:,}", f"{row['params_per_unit']:,}", f"{row['macs_per_unit']:,}"
-        table.add_row(row["group"], row["kind"], *numbers, str(len(row["parameters"])))
+    for row in group_rows(graph, seconds):
+        numbers = [f"{row[name]:,}" for name in NUMBERS]
+        ns = None if times is None else times.per_unit.get(row["group"])
+        timed = "-" if ns is None else f"{ns / 1e3:,.1f}"
+        table.add_row(
+            row["group"], row["kind"], *numbers, str(len(row["parameters"])) if times is None else timed
+        )
     out.print(table)
+    if times is not None:
+        shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in times.shares.items())
+        say(f"time: {times.total_ns / 1e6:.1f} ms ({times.conditions}): {shares}")
     for path, why in graph.not_pruned.items():
         out.print(f"not pruned: {path}: {why}", markup=False)
 
 
-def group_rows(graph: PruningGraph, seconds: float) -> list[GroupRow]:
+def _budget_of(where: str) -> "Budget":
+    """Return the budget whose table holds the times on the device that `--latency` names.
+
+    Raises:
+        BudgetError: the device or an option of it is not known.
+    """
+    from prune_ssl.errors import BudgetError
+    from prune_ssl.selection import parse_budget
+
+    try:
+        return parse_budget(f"latency=100%@{where}")
+    except BudgetError as error:
+        raise BudgetError(
+            f"--latency: found {where!r}, wanted a device, such as cpu or cpu,threads=2."
+        ) from error
+
+
+def _timed(model: "PreTrainedModel", asked: "Budget", seconds: float) -> "Breakdown":
+    """Return where the time of a model goes on the device of a budget.
+
+    Raises:
+        BudgetError: the device does not exist here.
+    """
+    from prune_ssl.profiling import time_by_part, with_latency
+    from prune_ssl.tracing import trace
+
+    graph = trace(model)  # the table belongs to the whole model, whatever is shown of it
+    (constraint,) = with_latency(model, graph, asked, seconds, say=lambda line: err.print(line))
+    assert constraint.table is not None
+    return time_by_part(model, graph, constraint.table)
+
+
+def group_rows(graph: "PruningGraph", seconds: float) -> list[GroupRow]:
     """Return one row per group, with the cost of one unit if all other units stay."""
     dense = graph.widths()
     params, macs = graph.polynomial("params"), graph.polynomial("macs", seconds=seconds)

@@ -99,6 +99,8 @@ def read_waveform(
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     max_seconds: float | None = None,
     start_seconds: float = 0.0,
+    *,
+    channel: int | None = None,
 ) -> Waveform:
     """Decode a file, average its channels and resample it.
 
@@ -107,6 +109,7 @@ def read_waveform(
         sample_rate_hz: The rate of the result.
         max_seconds: Read at most this many seconds. None reads to the end.
         start_seconds: Start to read here. At least one sample is read.
+        channel: Take this channel, counted from 0, instead of the average.
 
     Returns:
         Samples of shape (N,), float32, full scale at 1.
@@ -121,7 +124,7 @@ def read_waveform(
     """
     with _opened(path) as (sound, header):
         start = min(round(start_seconds * header.sample_rate_hz), max(header.frames - 1, 0))
-        samples = _decoded(sound, header, start, max_seconds, sample_rate_hz)
+        samples = _decoded(sound, header, start, max_seconds, sample_rate_hz, channel)
     return resampled(samples, header.sample_rate_hz, sample_rate_hz)
 
 
@@ -212,9 +215,14 @@ def require_rate(sample_rate_hz: int) -> None:
 
 
 def _decoded(
-    sound: soundfile.SoundFile, header: AudioHeader, start: int, max_seconds: float | None, wanted_hz: int
+    sound: soundfile.SoundFile,
+    header: AudioHeader,
+    start: int,
+    max_seconds: float | None,
+    wanted_hz: int,
+    channel: int | None = None,
 ) -> Waveform:
-    """Return the mean of the channels, shape (N,), from sample `start` on, at the file's own rate."""
+    """Return the mean of the channels, or one of them, (N,), from sample `start` on, at the file's rate."""
     wanted, rate = header.frames - start, header.sample_rate_hz
     if max_seconds is not None:
         wanted = min(wanted, round(min(max_seconds, MOST_SAMPLES) * rate))
@@ -229,7 +237,7 @@ def _decoded(
             part = sound.read(block, dtype="float32", always_2d=True)
             if not len(part):
                 break
-            mono[done : done + len(part)] = mean_of_channels(part)
+            mono[done : done + len(part)] = mean_of_channels(part) if channel is None else part[:, channel]
             done += len(part)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DataError(f"broken: decoding failed ({reason_of(error)})") from error

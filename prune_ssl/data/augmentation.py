@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ import torchaudio
 
 from prune_ssl.data.audio import SAMPLE_RATE_HZ, Waveform
 from prune_ssl.data.corruption import check_pairs, check_range, reverberate, simulated_rir
-from prune_ssl.data.recordings import Recordings
+from prune_ssl.data.recordings import Recordings, Rooms, Sources
 from prune_ssl.data.resampling import resampled
 from prune_ssl.errors import DataError
 from prune_ssl.models.arguments import check_types
@@ -46,12 +45,13 @@ class AugmentConfig:
     """Probability that noise is added to a clip."""
     snr_db: tuple[float, float] = (10.0, 40.0)
     """Range of the signal-to-noise ratio."""
-    noise: str | Path | None = None
-    """Folder of noise recordings, such as MUSAN or DEMAND. Subfolders are read too. None: white noise."""
+    noise: Sources | None = None
+    """Noise files, such as MUSAN's or DEMAND's: a folder (subfolders are read too), a pattern, or a list of
+    these. None: white noise."""
     reverb_probability: float = 0.0
     """Probability that reverberation is added to a clip."""
-    rirs: str | Path | None = None
-    """Folder of room impulse responses. None: simulated responses."""
+    rirs: Sources | None = None
+    """Room impulse responses, given like `noise`. Files that hold noise are refused. None: simulated ones."""
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
     """Range of the reverberation time of simulated rooms."""
 
@@ -87,12 +87,14 @@ class Augmentation(AugmentConfig):
     """
 
     _noises: Recordings | None = field(init=False, repr=False, default=None)
-    _rooms: Recordings | None = field(init=False, repr=False, default=None)
+    _rooms: Rooms | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for kept, folder in (("_noises", self.noise), ("_rooms", self.rirs)):
-            object.__setattr__(self, kept, None if folder is None else Recordings.of(Path(folder)))
+        if self.noise is not None:
+            object.__setattr__(self, "_noises", Recordings.of(self.noise))
+        if self.rirs is not None:
+            object.__setattr__(self, "_rooms", Rooms.of(self.rirs))
 
     def __call__(self, samples: Waveform) -> Waveform:
         """Return a changed copy of `samples`, shape (N,). Only the speed changes the length."""

@@ -16,6 +16,9 @@ from prune_ssl.models.registry import FAMILIES
 IGNORED = -100
 """The label value that every loss of transformers ignores."""
 
+VARIANCE_FLOOR = 1e-7
+"""Wav2Vec2FeatureExtractor adds it to the variance of a clip."""
+
 
 class SpeechCollator:
     """Turn items `{"input_values": (N,), "labels": int or list of int}` into a batch.
@@ -27,7 +30,10 @@ class SpeechCollator:
       padded with IGNORED;
     - `attention_mask` (B, N), if the model takes a mask;
     - `input_lengths` (B,), if `lengths` is set: samples without padding, which distillation needs;
-    - `teacher_input_values` (B, N), if the items have them.
+    - `teacher_input_values` (B, N), if the items have them: the clean clips, with the mean and the gain of
+      the corrupted ones, so that the difference of the two is the noise;
+    - `teacher_normalized_values` (B, N), if the feature extractor normalizes as well: the clean clips,
+      normalized by themselves, which the teacher hears.
 
     Each clip is normalized by its own samples alone, so that its values do not depend on the other clips of
     the batch. (A feature extractor that makes no mask would include the padding.)
@@ -78,6 +84,7 @@ class SpeechCollator:
                 f"read the folder with FolderConfig(sample_rate_hz={extractor.sampling_rate})"
             )
         self.feature_extractor = extractor
+        self.normalizes = bool(getattr(extractor, "do_normalize", False))
         self.sample_rate_hz = sample_rate_hz
         self.lengths = lengths
         self.attention_mask = extractor.return_attention_mask if attention_mask is None else attention_mask
@@ -93,13 +100,26 @@ class SpeechCollator:
         if self.attention_mask and self.mask:
             batch[self.mask] = features[self.mask].long()
         if "teacher_input_values" in items[0]:
-            teacher = self._features([item["teacher_input_values"] for item in items])
-            batch["teacher_input_values"] = teacher[self.name]
+            batch |= self._of_the_teacher(items)
         if self.lengths:
             batch["input_lengths"] = torch.tensor([len(item["input_values"]) for item in items])
         if "labels" in items[0]:
             batch["labels"] = _labels([item["labels"] for item in items])
         return batch
+
+    def _of_the_teacher(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        alone = self._features([item["teacher_input_values"] for item in items])[self.name]
+        if not (isinstance(self.feature_extractor, Wav2Vec2FeatureExtractor) and self.normalizes):
+            return {"teacher_input_values": alone}
+        # A clip that is normalized by itself is louder than the speech within its noisy version: by 3 dB at
+        # 0 dB. No mask from 0 to 1 could make it of the noisy clip.
+        scaled = torch.zeros_like(alone)
+        for row, item in zip(scaled, items, strict=True):
+            noisy, clean = (np.asarray(item[name]) for name in ("input_values", "teacher_input_values"))
+            row[: len(clean)] = torch.from_numpy(
+                (clean - noisy.mean()) / np.sqrt(noisy.var() + VARIANCE_FLOOR)
+            )
+        return {"teacher_input_values": scaled, "teacher_normalized_values": alone}
 
     def _features(self, clips: Sequence[object]) -> Mapping[str, torch.Tensor]:
         # An extractor of models without a mask pads and cuts to their length unless it is told otherwise.

@@ -6,10 +6,8 @@ The student gets the corrupted clip, the teacher the clean one (RobustDistiller,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf, sqrt
-from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,13 +15,12 @@ import torch
 import torchaudio
 from torch.utils.data import Dataset
 
-from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, Item, Waveform, read_waveform
-from prune_ssl.data.files import is_file
+from prune_ssl.data.audio import SAMPLE_RATE_HZ, Item, Waveform
+from prune_ssl.data.recordings import Recordings, Rooms, Sources
 from prune_ssl.errors import DataError
 from prune_ssl.models.arguments import check_types
 
 CASES: tuple[Literal["noise", "reverb", "both", "clean"], ...] = ("noise", "reverb", "both", "clean")
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 class RoomsAndNoise(Protocol):
@@ -52,14 +49,17 @@ class CorruptionConfig:
     (5.0, 15.0)
     """
 
-    noise: str | Path | None = None
-    """Folder of noise files. Subfolders are read too. None: white noise only."""
-    rirs: str | Path | None = None
-    """Folder of room impulse responses. None: simulated responses."""
+    noise: Sources | None = None
+    """Noise files: a folder (subfolders are read too), a pattern, or a list of these. None: white noise."""
+    rirs: Sources | None = None
+    """Room impulse responses, given like `noise`. Files that hold noise are refused. None: simulated ones."""
     snr_db: tuple[float, float] = (0.0, 20.0)
     """Range of the signal-to-noise ratio, drawn uniformly. Powers are means over the clip."""
     cases: tuple[Literal["noise", "reverb", "both", "clean"], ...] = CASES
-    """The possible corruptions, drawn with equal probability. `both` is reverberation, then noise."""
+    """The possible corruptions, drawn with equal probability. `both` is noise and reverberation."""
+    order: Literal["room_first", "noise_first"] = "room_first"
+    """The order of `both`. With `room_first` the noise is heard dry, as at the microphone. With `noise_first`
+    (RobustDistiller) speech and noise are heard in one room, and the SNR is that before the room."""
     white_probability: float = 0.3
     """Probability of white noise although there are noise files (RobustDistiller: 0.3)."""
     rt60_seconds: tuple[float, float] = (0.2, 0.8)
@@ -106,10 +106,12 @@ def check_range(settings: object, name: str, least: float, most: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Corruption(CorruptionConfig):
-    """A `CorruptionConfig` whose folders have been read. Call it with the samples of a clip to corrupt them.
+    """A `CorruptionConfig` whose files have been listed. Call it with the samples of a clip to corrupt them.
+
+    A file is decoded when it is drawn, so a corpus of noise need not fit into memory.
 
     Raises:
-        DataError: as `CorruptionConfig`, or a folder has no usable audio.
+        DataError: as `CorruptionConfig`, a source has no usable audio, or a room is a recording of noise.
 
     >>> clip = np.ones(16_000, dtype=np.float32)
     >>> Corruption(cases=("noise",))(clip).shape
@@ -118,14 +120,15 @@ class Corruption(CorruptionConfig):
 
     sample_rate_hz: int = SAMPLE_RATE_HZ
     """The rate of the clips."""
-    _noises: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
-    _rirs: tuple[torch.Tensor, ...] = field(init=False, repr=False, default=())
+    _noises: Recordings | None = field(init=False, repr=False, default=None)
+    _rooms: Rooms | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for kept, folder in (("_noises", self.noise), ("_rirs", self.rirs)):
-            clips = () if folder is None else _read_folder(Path(folder), self.sample_rate_hz)
-            object.__setattr__(self, kept, clips)
+        if self.noise is not None:
+            object.__setattr__(self, "_noises", Recordings.of(self.noise, self.sample_rate_hz))
+        if self.rirs is not None:
+            object.__setattr__(self, "_rooms", Rooms.of(self.rirs, self.sample_rate_hz))
 
     def __call__(self, samples: Waveform, progress: float = 1.0) -> Waveform:
         """Return a corrupted copy of `samples`, with the same length and aligned in time.
@@ -137,27 +140,32 @@ class Corruption(CorruptionConfig):
         grown = min(progress / self.curriculum, 1.0) if self.curriculum else 1.0
         case = self.cases[int(torch.randint(len(self.cases), ()))]
         audio = torch.from_numpy(np.asarray(samples, dtype=np.float32))
-        if case in ("reverb", "both") and (grown == 1 or float(torch.rand(())) < grown):
-            audio = reverberate(audio, self._draw_rir())
-        if case in ("noise", "both"):
-            high = self.snr_db[1]
-            low = high - grown * (high - self.snr_db[0])
-            snr_db = low + (high - low) * float(torch.rand(()))
-            audio = add_noise(audio, self._draw_noise(len(audio)), snr_db)
+        steps = [self._in_a_room, self._with_noise]
+        for step in steps if self.order == "room_first" else reversed(steps):
+            audio = step(audio, case, grown)
         return np.array(audio.numpy(), dtype=np.float32)
 
+    def _in_a_room(self, audio: torch.Tensor, case: str, grown: float) -> torch.Tensor:
+        if case in ("reverb", "both") and (grown == 1 or float(torch.rand(())) < grown):
+            return reverberate(audio, self._draw_rir())
+        return audio
+
+    def _with_noise(self, audio: torch.Tensor, case: str, grown: float) -> torch.Tensor:
+        if case not in ("noise", "both"):
+            return audio
+        high = self.snr_db[1]
+        low = high - grown * (high - self.snr_db[0])
+        snr_db = low + (high - low) * float(torch.rand(()))
+        return add_noise(audio, self._draw_noise(len(audio)), snr_db)
+
     def _draw_noise(self, samples: int) -> torch.Tensor:
-        if not self._noises or float(torch.rand(())) < self.white_probability:
+        if self._noises is None or float(torch.rand(())) < self.white_probability:
             return torch.randn(samples)
-        noise = self._noises[int(torch.randint(len(self._noises), ()))]
-        if len(noise) < samples:
-            noise = noise.repeat(-(-samples // len(noise)))
-        start = int(torch.randint(len(noise) - samples + 1, ()))
-        return noise[start : start + samples]
+        return self._noises.piece(samples)
 
     def _draw_rir(self) -> torch.Tensor:
-        if self._rirs:
-            return self._rirs[int(torch.randint(len(self._rirs), ()))]
+        if self._rooms is not None:
+            return self._rooms.whole()
         low, high = self.rt60_seconds
         return simulated_rir(low + (high - low) * float(torch.rand(())), self.sample_rate_hz)
 
@@ -263,18 +271,3 @@ class CorruptedDataset(Dataset[Item]):
         if not isinstance(self.clean, WithLengths):
             raise AttributeError(f"a {type(self.clean).__name__} does not know the lengths of its clips")
         return self.clean.lengths
-
-
-def _read_folder(folder: Path, sample_rate_hz: int) -> tuple[torch.Tensor, ...]:
-    paths: Sequence[Path] = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and is_file(path)
-    )
-    if not paths:
-        raise DataError(f"{folder}: found no audio file ({', '.join(SUFFIXES)}): give a folder of recordings")
-    clips = []
-    for path in paths:
-        clip = torch.from_numpy(read_waveform(path, sample_rate_hz))
-        if not (len(clip) and 0 < float(clip.abs().max()) <= LOUDEST):
-            raise DataError(f"{path}: silent, NaN, infinite or far too loud: remove the file")
-        clips.append(clip)
-    return tuple(clips)

@@ -257,10 +257,10 @@ class _Inspector:
         if self.cut:
             yield f"{_clips(self.cut)} cut to the first {self.config.max_seconds:g} s"
         if self.left_out:
-            yield (
-                f"{_clips(self.left_out)} of train longer than {self.config.max_seconds:g} s left out: "
-                f"their {self.config.target} cannot be cut with them"
-            )
+            target = self.config.target
+            reason = "" if target is None else f": their {target} cannot be cut with them"
+            longer = f"{_clips(self.left_out)} of train longer than {self.config.max_seconds:g} s"
+            yield f"{longer} left out{reason}"
         if self.kept_whole:
             yield f"{_clips(self.kept_whole)} longer than {self.config.max_seconds:g} s judged whole"
         if stride > 1:

@@ -1,7 +1,7 @@
 """Distillation: what a student learns from its teacher, as taps, small pure losses and their sum."""
 
 from prune_ssl.distillation.config import LOSSES, DistillationConfig
-from prune_ssl.distillation.distiller import LENGTHS, TEACHER_AUDIO, Distiller
+from prune_ssl.distillation.distiller import LENGTHS, TEACHER_AUDIO, TEACHER_NORMALIZED, Distiller
 from prune_ssl.distillation.enhancement import (
     ENHANCEMENT_LOSSES,
     EnhancementHead,
@@ -13,7 +13,7 @@ from prune_ssl.distillation.hidden import HIDDEN_LOSSES, cosine, l1, log_cosine,
 from prune_ssl.distillation.loss import STUDENT, TEACHER, Batch, Loss, Models
 from prune_ssl.distillation.losses import hidden_pairs, on_hidden_states, register_loss, relation_pairs
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
-from prune_ssl.distillation.projections import Projections
+from prune_ssl.distillation.projections import Projections, load_projections, save_projections
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
 from prune_ssl.distillation.spans import draw_spans
 from prune_ssl.distillation.students import STUDENTS, StudentConfig, make_student, reuse_attention
@@ -28,6 +28,7 @@ __all__ = [
     "STUDENTS",
     "TEACHER",
     "TEACHER_AUDIO",
+    "TEACHER_NORMALIZED",
     "Batch",
     "DistillationConfig",
     "Distiller",
@@ -48,6 +49,7 @@ __all__ = [
     "intra_gram",
     "l1",
     "layer_gram",
+    "load_projections",
     "log_cosine",
     "logits_kl",
     "magnitude_l1",
@@ -60,4 +62,5 @@ __all__ = [
     "register_loss",
     "relation_pairs",
     "reuse_attention",
+    "save_projections",
 ]

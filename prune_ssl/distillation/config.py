@@ -10,6 +10,7 @@ from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES
 from prune_ssl.distillation.loss import Loss, Models
 from prune_ssl.distillation.relations import POWERS, GramScale
 from prune_ssl.errors import DistillationError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.models.arguments import check_types
 
 MASKING, ENHANCEMENT = "masking", "enhancement"
@@ -18,6 +19,7 @@ PROJECTIONS = ("auto", "none", "shared", "per_layer", "heads")
 Layer = int | tuple[int, int]
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
     """Settings of distillation; checked when made.

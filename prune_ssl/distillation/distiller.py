@@ -18,7 +18,7 @@ from prune_ssl.errors import DistillationError, PruneError
 from prune_ssl.models import family_of
 from prune_ssl.models.arguments import shown
 
-TEACHER_AUDIO = "teacher_input_values"
+TEACHER_AUDIO, TEACHER_NORMALIZED = "teacher_input_values", "teacher_normalized_values"
 LENGTHS = "input_lengths"
 
 
@@ -141,7 +141,8 @@ class Distiller:
         Args:
             inputs: the batch, by the names of the model's arguments: `input_values` (B, N); where it is
                 padded `attention_mask` (B, N), or `input_lengths` (B,) in samples; `teacher_input_values`,
-                of the same form, where the teacher hears other audio.
+                of the same form, where the teacher hears other audio; `teacher_normalized_values`, where
+                that audio has the gain of the student's and the teacher hears it with its own.
             outputs: what the student's forward returned.
         """
         batch = self._batch(inputs, outputs)
@@ -178,7 +179,8 @@ class Distiller:
             )
         _check_gradient(student)
         masked_frames = inputs.get(MASKED)
-        audio, mask = inputs.get(TEACHER_AUDIO, self.audio_of(inputs)), inputs.get(self.input.mask)
+        clean, mask = inputs.get(TEACHER_AUDIO), inputs.get(self.input.mask)
+        audio = inputs.get(TEACHER_NORMALIZED, self.audio_of(inputs) if clean is None else clean)
         lengths, teacher = self._lengths(inputs), self.cached_teacher
         # The padding of a spectrogram of fixed length is a part of it.
         alone = None if self.input.time_axis is None else lengths
@@ -198,7 +200,8 @@ class Distiller:
             student_outputs=outputs,
             teacher_outputs=answer.outputs,
             audio=self.audio_of(inputs),
-            clean_audio=inputs.get(TEACHER_AUDIO),
+            clean_audio=clean,
+            normalized=TEACHER_NORMALIZED in inputs,
             masked_frames=masked_frames,
             lengths=lengths,
             count_valid=self._student_taps.valid_frames,

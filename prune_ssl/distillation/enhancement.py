@@ -14,6 +14,8 @@ from prune_ssl.distillation.frames import frame_mean, full_precision
 FFT, HOP, WINDOW = 512, 160, 400
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # FFT, hop, window
 FLOOR = 1e-7  # of a magnitude, before its logarithm
+RECORDED_LEVEL = 0.05
+"""The root mean square of speech as it is recorded: 26 dB below full scale, ITU-T P.56's nominal level."""
 
 EnhancementLoss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -126,6 +128,9 @@ def _to_audio(mask: torch.Tensor, noisy: torch.Tensor, lengths: torch.Tensor) ->
     audio = torch.istft(masked, FFT, HOP, WINDOW, shape, length=noisy.shape[1])
     return _within(audio, lengths)
 
+
+PROPORTIONAL = frozenset({"magnitude"})
+"""The enhancement losses that grow with the level of the audio. The others do not depend on it."""
 
 ENHANCEMENT_LOSSES: dict[str, EnhancementLoss] = {
     "magnitude": magnitude_l1,

@@ -64,7 +64,9 @@ class Batch:
     audio: torch.Tensor
     """(B, N), what the student heard."""
     clean_audio: torch.Tensor | None = None
-    """(B, N), what the teacher heard instead, where it heard other audio."""
+    """(B, N), the clean audio on the scale of `audio`, where the teacher heard other audio."""
+    normalized: bool = False
+    """Whether audio has unit variance, so that it is some 20 times as loud as recordings are."""
     masked_frames: torch.Tensor | None = None
     """(B, T) bool, frames that were hidden from the student."""
     lengths: torch.Tensor | None = None

@@ -14,7 +14,13 @@ from prune_ssl.distillation.config import (
     DistillationConfig,
     LossFactory,
 )
-from prune_ssl.distillation.enhancement import ENHANCEMENT_LOSSES, EnhancementHead, spectrogram
+from prune_ssl.distillation.enhancement import (
+    ENHANCEMENT_LOSSES,
+    PROPORTIONAL,
+    RECORDED_LEVEL,
+    EnhancementHead,
+    spectrogram,
+)
 from prune_ssl.distillation.hidden import HIDDEN_LOSSES, HiddenLoss, masking_mse
 from prune_ssl.distillation.loss import (
     STUDENT,
@@ -278,6 +284,7 @@ class Enhancement(Loss):
         self.layer = FRONTEND if frontend else models.depths[STUDENT]
         self.width = models.frontend_width if frontend else models.widths[STUDENT]
         self.units, self.function = config.enhancement_units, ENHANCEMENT_LOSSES[config.enhancement]
+        self.proportional = config.enhancement in PROPORTIONAL
         self.relies_on = frozenset({"hidden", "conv"} if frontend else {"hidden"})
         self.head: EnhancementHead | None = None
 
@@ -291,7 +298,11 @@ class Enhancement(Loss):
         return self.head
 
     def value(self, batch: Batch) -> torch.Tensor:
-        """Return the configured loss of the enhanced audio, a scalar."""
+        """Return the configured loss of the enhanced audio, a scalar.
+
+        It is that of audio as it is recorded, also where a feature extractor has given the audio unit
+        variance. A weight therefore means the same for every teacher.
+        """
         noisy, clean, lengths = batch.audio, batch.clean_audio, batch.lengths
         if clean is None:
             raise DistillationError(
@@ -303,7 +314,8 @@ class Enhancement(Loss):
         if lengths is None:
             lengths = torch.full((len(noisy),), noisy.shape[1], device=noisy.device)
         mask = self.head(batch.student.states[self.layer], spectrogram(noisy[:1]).shape[1])
-        return self.function(mask, noisy, clean, lengths)
+        level = RECORDED_LEVEL if batch.normalized and self.proportional else 1.0
+        return level * self.function(mask, noisy, clean, lengths)
 
 
 OWN: dict[str, LossFactory] = {

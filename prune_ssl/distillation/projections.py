@@ -1,11 +1,19 @@
-"""Owns the learned maps from student states to the teacher's width; they are dropped with the teacher."""
+"""Owns the learned maps from student states to the teacher's width, and the file that may keep them."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 
 from prune_ssl.errors import DistillationError
+from prune_ssl.writing import write_bytes
+
+PROJECTIONS_FILE = "projections.safetensors"
+"""The file beside a model's weights. transformers does not read it."""
 
 
 class Projections(nn.Module):
@@ -33,6 +41,7 @@ class Projections(nn.Module):
                 f"{teacher_width}. Choose 'shared', 'per_layer' or 'heads', or losses on relations only."
             )
         self.kind, self.pairs = kind, tuple(pairs)
+        self.widths = student_width, teacher_width
         self.maps = nn.ModuleDict()
         for index in range(len(self.pairs)):
             key = self._key(index)
@@ -66,3 +75,40 @@ def _linear(inputs: int, outputs: int, identity: bool) -> nn.Linear:
         nn.init.eye_(layer.weight)
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def save_projections(projections: Projections, folder: Path) -> None:
+    """Write learned maps beside a model, with what they map.
+
+    Raises:
+        DistillationError: there is none.
+        ArtifactError: the file cannot be written.
+    """
+    if not projections.maps:
+        raise DistillationError(f"{folder}: nothing maps the student's states, so nothing can be kept.")
+    facts = {"kind": projections.kind, "pairs": projections.pairs, "widths": projections.widths}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in projections.state_dict().items()}
+    write_bytes(folder / PROJECTIONS_FILE, save(tensors, {"projections": json.dumps(facts)}))
+
+
+def load_projections(folder: Path) -> Projections:
+    """Read the maps that a run has kept beside its model.
+
+    Raises:
+        DistillationError: there are none, or the file is damaged.
+    """
+    path = folder / PROJECTIONS_FILE
+    if not path.is_file():
+        raise DistillationError(
+            f"{path}: no such file: distil with `distillation.keep_projections: true`, which keeps what "
+            "maps the student's states to the teacher's width."
+        )
+    try:
+        with safe_open(path, "pt") as opened:
+            facts = json.loads(opened.metadata()["projections"])
+            pairs = [(own, other) for own, other in facts["pairs"]]
+            made = Projections(facts["kind"], pairs, *facts["widths"])
+            made.load_state_dict({name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DistillationError(f"{path}: not readable as kept projections ({error}).") from error
+    return made.eval()

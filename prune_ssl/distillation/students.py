@@ -20,6 +20,7 @@ from prune_ssl.models.transformers_internals import attention_of, state_attentio
 # Kernel and stride of the thin frontend (methods 6.1): two 1x1 convolutions more, which change channels.
 THIN_KERNELS = ((10, 5), (1, 1), (3, 2), (3, 2), (3, 2), (3, 2), (1, 1), (2, 2), (2, 2))
 THIN_WIDTHS = (128, 256, 256, 256, 256, 256)  # then three layers as wide as the encoder
+OF_WIDTH = 512  # of the teacher's convolutions, to which the thin widths are in proportion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +30,14 @@ class StudentConfig:
     layers: int | Sequence[int] | None = None
     """The first so many encoder layers, or which ones (indices from 0; `range(0, 12, 2)` is every second)."""
     hidden_size: int | None = None
+    """The width of the encoder."""
     intermediate_size: int | None = None
+    """FFN neurons of each layer."""
     num_attention_heads: int | None = None
+    """Attention heads of each layer."""
     thin_frontend: bool = False
-    """The frontend of ARM and STaR, and no projection after it."""
+    """The frontend of ARM and STaR, and no projection after it. Its widths are in proportion to the teacher's
+    widest convolution: those of the papers for one of 512 channels."""
     projection_norm: bool | None = None
     """LayerNorm before the projection; DistilHuBERT has none."""
     mask_embedding: bool | None = None
@@ -191,7 +196,9 @@ def _fields(config: StudentConfig, teacher: Any, depth: int, family: Family) -> 
             f"thin_frontend: the frontend of {type(teacher).__name__} has no widths of its own."
         )
     if config.thin_frontend:
-        fields["conv_dim"] = [*THIN_WIDTHS, *[hidden] * (len(THIN_KERNELS) - len(THIN_WIDTHS))]
+        widest = max(teacher.conv_dim)
+        thin = [max(round(width * widest / OF_WIDTH), 1) for width in THIN_WIDTHS]
+        fields["conv_dim"] = [*thin, *[hidden] * (len(THIN_KERNELS) - len(thin))]
         fields["conv_kernel"] = [kernel for kernel, _ in THIN_KERNELS]
         fields["conv_stride"] = [stride for _, stride in THIN_KERNELS]
         fields["num_feat_extract_layers"] = len(THIN_KERNELS)
@@ -205,8 +212,9 @@ def _fields(config: StudentConfig, teacher: Any, depth: int, family: Family) -> 
 
 @torch.no_grad()
 def _copy_weights(teacher: nn.Module, student: nn.Module, chosen: Sequence[int]) -> None:
-    source, layers = dict(teacher.named_parameters()), family_of(teacher).layers_path.split(".")
-    for name, parameter in student.named_parameters():
+    # With buffers: the frontend of a pruned model scales its channels by one.
+    source, layers = teacher.state_dict(), family_of(teacher).layers_path.split(".")
+    for name, parameter in student.state_dict().items():
         parts = name.split(".")
         if parts[: len(layers)] == layers:
             parts[len(layers)] = str(chosen[int(parts[len(layers)])])

@@ -44,7 +44,7 @@ def compare(
             wanted = model(**inputs, return_dict=False)[0].numpy()
         where = f"{rows} x {seconds:g} s"
         try:
-            found = session(as_feeds(inputs))
+            found = session(as_feeds(inputs))[0]
         except Exception as error:  # each runtime raises errors of its own
             words = " ".join(str(error).split())[:200]
             raise ExportError(

@@ -19,15 +19,18 @@ from prune_ssl.errors import ExportError
 from prune_ssl.exporting.comparing import Difference, compare
 from prune_ssl.exporting.conversion import OPSET, WRITERS
 from prune_ssl.exporting.inputs import example
-from prune_ssl.exporting.quantising import quantise_onnx
+from prune_ssl.exporting.integers import write_integers
+from prune_ssl.exporting.judged import JudgedFile, Made, OnCorpus
 from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.exporting.speech import require_ctc, silenced, symbols_of, write_onnx_asr, write_sherpa
 from prune_ssl.exporting.targets import Target, target_named
 from prune_ssl.models import family_of, load_model
+from prune_ssl.models.finite import NOT_FINITE, require_finite
+from prune_ssl.optimising import fold_
 from prune_ssl.tasks.heads import labels_of
 from prune_ssl.tasks.tokenizers import Tokenizer, load_tokenizer
 from prune_ssl.tracing import trace
-from prune_ssl.writing import new_folder, write_text
+from prune_ssl.writing import new_folder, temporary_folder, write_text
 
 EXPORT_FILE = "export.json"
 EXAMPLE_SECONDS = 2.0
@@ -49,6 +52,10 @@ class Exported:
     """The difference from PyTorch, over three lengths and two batch sizes."""
     notes: tuple[str, ...]
     """Facts that a user of the file must know."""
+    judged: JudgedFile | None = None
+    """The verdict of a corpus, if one was given."""
+    kind: str = ""
+    """The kind of integers of onnx-int8: dynamic or static. Empty for other targets."""
 
 
 @dataclass(frozen=True)
@@ -73,64 +80,95 @@ class Facts(TypedDict):
     opset: int
 
 
-def export(
+def write_export(
     model: nn.Module | str | Path,
     folder: str | Path,
     target: str = "onnx",
     *,
     processor: SequenceFeatureExtractor | ProcessorMixin | None = None,
     overwrite: bool = False,
+    on_corpus: OnCorpus | None = None,
 ) -> Exported:
     """Write a dense or pruned model for a runtime, and compare the graph with PyTorch before it is kept.
 
-    Batch and time are dynamic in every graph. The graph takes an attention mask if the model was made for
-    one. Any other model would treat padding as audio, so its graph takes clips of equal length, or one at a
-    time. See docs/exporting.md.
-
     Args:
         model: A model of transformers, dense or pruned, or its folder or hub name.
-        folder: The folder to write. It gets the graph, the processor's files, and export.json with the facts
-            that a program needs to run the graph.
-        target: A key of `TARGETS`: onnx, onnx-int8, openvino, pt2, torchscript, sherpa-onnx, onnx-asr.
+        folder: The folder to write.
+        target: A key of `TARGETS`.
         processor: The feature extractor or processor. None: the one in the model's folder.
         overwrite: Whether to replace an existing folder.
+        on_corpus: Judges the file before it is kept. None: it is only compared with PyTorch on noise.
 
     Raises:
         ExportError: the target is unknown, a package is not installed, the runtime cannot run this model
-            correctly, or the graph differs from PyTorch. Nothing is kept then.
+            correctly, the graph differs from PyTorch, or the corpus refuses it. Nothing is kept then.
         ArtifactError: the folder exists.
     """
     chosen = target_named(target)
     path = prepare_folder(folder, overwrite)
     whole = load_model(str(model)) if isinstance(model, str | Path) else model
-    companions = _companions(model, processor)
     if not isinstance(whole, PreTrainedModel):
         raise ExportError(
             f"{type(whole).__name__} is not a model of transformers, and the exporters take no other. Load "
             "the model through transformers, or call the runtime's own exporter."
         )
-    ready = _prepared(whole)
-    if chosen.name in ("sherpa-onnx", "onnx-asr"):
-        tokenizer = require_ctc(ready, companions.extractor, companions.tokenizer, chosen.name)
-        ready = silenced(ready, tokenizer)
+    require_finite(whole, "export", NOT_FINITE)
+    companions = _companions(model, processor)
+    ready = prepared_copy(whole)
+    speaks = chosen.name in ("sherpa-onnx", "onnx-asr")
+    if speaks:
+        require_ctc(ready, companions.extractor, companions.tokenizer, chosen.name)
+    masked = chosen.takes_mask and _takes_mask(ready, companions.extractor)
+    facts = _facts(ready, masked, companions.extractor)
+    fold_(ready)  # after the tracing, since a folded model is no longer the one that its config describes
     with new_folder(path, replace=overwrite) as new:
-        made = _write(ready, new, chosen, companions)
-    return Exported(chosen.name, path, path / chosen.file, *made)
+        made = Made(chosen, new, new / chosen.file, ready, masked)
+        written = silenced(ready, companions.tokenizer) if speaks and companions.tokenizer else ready
+        kind, why = _write_graph(written, made, facts, on_corpus)
+        size, difference = _check_and_complete(written, made, companions, facts)
+        notes = (*([why] if why else []), *_notes(ready, chosen, masked))
+        judged = None if on_corpus is None else on_corpus.judge(made)
+        found = Exported(chosen.name, path, path / chosen.file, size, difference, notes, judged, kind)
+        _write_facts(new, found, facts)
+    return found
 
 
-def _write(
-    model: PreTrainedModel, folder: Path, target: Target, companions: _Companions
-) -> tuple[int, Difference, tuple[str, ...]]:
-    """Write graph and files, compare, and return size, difference and notes."""
-    masked = target.takes_mask and _takes_mask(model, companions.extractor)
-    facts = _facts(model, masked, companions.extractor)
-    graph, file = _graph_of(target), folder / target.file
-    inputs = example(model, EXAMPLE_SECONDS, 2, masked)
-    WRITERS[graph](model, inputs, file, {name: json.dumps(value) for name, value in facts.items()})
-    if target.name == "onnx-int8":
-        quantise_onnx(file)
+def _write_facts(folder: Path, made: Exported, facts: Facts) -> None:
+    """Write export.json: the facts that a program needs, and those about the file."""
+    content = {
+        "target": made.target,
+        "file": made.file.name,
+        **({"integers": made.kind} if made.kind else {}),
+        **facts,
+        "difference": asdict(made.difference),
+        "size_bytes": made.size_bytes,
+        "notes": list(made.notes),
+        **({} if made.judged is None else {"judged": made.judged.as_data()}),
+    }
+    write_text(folder / EXPORT_FILE, json.dumps(content, indent=1) + "\n")
+
+
+def _write_graph(
+    model: PreTrainedModel, made: Made, facts: Facts, on_corpus: OnCorpus | None
+) -> tuple[str, str]:
+    """Write the graph, and return the kind of its integers and why they were chosen. Empty: it has none."""
+    inputs = example(model, EXAMPLE_SECONDS, 2, made.masked)
+    metadata = {name: json.dumps(value) for name, value in facts.items()}
+    if made.target.name != "onnx-int8":
+        WRITERS[made.graph](model, inputs, made.file, metadata)
+        return "", ""
+    with temporary_folder() as place:
+        WRITERS[made.graph](model, inputs, place / "float32.onnx", metadata)
+        return write_integers(place / "float32.onnx", made, on_corpus)
+
+
+def _check_and_complete(
+    model: PreTrainedModel, made: Made, companions: _Companions, facts: Facts
+) -> tuple[int, Difference]:
+    """Compare the graph with PyTorch, add its runtime's files, and return size and difference."""
+    target, folder, file, masked = made.target, made.folder, made.file, made.masked
     shortest = facts["shortest_samples"] / facts["sampling_rate"]
-    difference = compare(model, OPENERS[graph](file), masked, target.tolerance, target.name, shortest)
+    difference = compare(model, OPENERS[target.graph](file), masked, target.tolerance, target.name, shortest)
     for each in (companions.extractor, companions.tokenizer):
         if each is not None:
             each.save_pretrained(folder)
@@ -140,25 +178,15 @@ def _write(
         symbols = symbols_of(companions.tokenizer, model)
         write_onnx_asr(folder, symbols, {"samples_per_frame": facts["samples_per_frame"]})
     size = sum(each.stat().st_size for each in folder.iterdir() if each.name.startswith(file.stem))
-    notes = _notes(model, target, masked)
-    content = {
-        "target": target.name,
-        "file": target.file,
-        **facts,
-        "difference": asdict(difference),
-        "size_bytes": size,
-        "notes": list(notes),
-    }
-    write_text(folder / EXPORT_FILE, json.dumps(content, indent=1) + "\n")
-    return size, difference, notes
+    return size, difference
 
 
-def _graph_of(target: Target) -> str:
-    return target.name if target.name in WRITERS else "onnx"
+def prepared_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a float32 copy on the CPU, in evaluation mode, that returns its output alone.
 
-
-def _prepared(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a float32 copy on the CPU, in evaluation mode, that returns no hidden states or attentions."""
+    Raises:
+        ModelError: the model is of no known family.
+    """
     family_of(model)
     made: PreTrainedModel = copy.deepcopy(model).float().cpu().eval()
     made.config.output_hidden_states = made.config.output_attentions = False
@@ -225,11 +253,12 @@ def _companions(
         )
     if processor is not None:
         return _Companions(processor, None)
-    if not isinstance(model, str | Path):
+    source = str(getattr(model, "name_or_path", "") if isinstance(model, nn.Module) else model)
+    if not source or (isinstance(model, nn.Module) and not Path(source).is_dir()):
         return _Companions(None, None)
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(str(model))
+        extractor = AutoFeatureExtractor.from_pretrained(source)
     except (OSError, ValueError):
         extractor = None
-    has_tokenizer = not Path(model).is_dir() or (Path(model) / "tokenizer_config.json").is_file()
-    return _Companions(extractor, load_tokenizer(str(model)) if has_tokenizer else None)
+    has_tokenizer = not Path(source).is_dir() or (Path(source) / "tokenizer_config.json").is_file()
+    return _Companions(extractor, load_tokenizer(source) if has_tokenizer else None)

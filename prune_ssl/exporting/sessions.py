@@ -1,4 +1,4 @@
-"""Open an exported file in its runtime as a function from arrays to arrays, for checks and timing."""
+"""Open an exported file in its runtime as a function from arrays to arrays."""
 
 import warnings
 from collections.abc import Callable
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from prune_ssl.exporting.inputs import Feeds
 
-Session = Callable[[Feeds], NDArray[np.float32]]
-"""Maps the inputs of a graph to its first output."""
+Arrays = tuple[NDArray[np.float32], ...]
+Session = Callable[[Feeds], Arrays]
+"""Maps the inputs of a graph to its outputs, in their order."""
 
 
 def open_onnx(path: Path, threads: int = 1) -> Session:
@@ -23,11 +24,10 @@ def open_onnx(path: Path, threads: int = 1) -> Session:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = {given.name for given in session.get_inputs()}
-    first = session.get_outputs()[0].name
 
-    def run(feeds: Feeds) -> NDArray[np.float32]:
-        found = session.run([first], {name: value for name, value in feeds.items() if name in names})
-        return np.asarray(found[0])
+    def run(feeds: Feeds) -> Arrays:
+        found = session.run(None, {name: value for name, value in feeds.items() if name in names})
+        return tuple(map(np.asarray, found))
 
     return run
 
@@ -48,8 +48,9 @@ def open_openvino(path: Path, threads: int = 1, precision: str = "f32") -> Sessi
         settings["INFERENCE_PRECISION_HINT"] = precision
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
 
-    def run(feeds: Feeds) -> NDArray[np.float32]:
-        return np.asarray(compiled(feeds)[compiled.outputs[0]])
+    def run(feeds: Feeds) -> Arrays:
+        found = compiled(feeds)
+        return tuple(np.asarray(found[output]) for output in compiled.outputs)
 
     return run
 
@@ -60,11 +61,11 @@ def open_pt2(path: Path, threads: int = 1) -> Session:
         warnings.simplefilter("ignore")  # torch warns of tensors that view the file's bytes
         module = torch.export.load(str(path)).module()
 
-    def run(feeds: Feeds) -> NDArray[np.float32]:
+    def run(feeds: Feeds) -> Arrays:
         with torch.no_grad():
             found = module(**{name: torch.from_numpy(value) for name, value in feeds.items()})
-        first = found if isinstance(found, torch.Tensor) else next(iter(found.values()))
-        return np.asarray(first.numpy())
+        outputs = [found] if isinstance(found, torch.Tensor) else found.values()
+        return tuple(np.asarray(each.numpy()) for each in outputs if isinstance(each, torch.Tensor))
 
     return run
 
@@ -75,9 +76,9 @@ def open_torchscript(path: Path, threads: int = 1) -> Session:
         warnings.simplefilter("ignore")  # TorchScript is deprecated, but the user asked for it
         module = torch.jit.load(str(path))
 
-    def run(feeds: Feeds) -> NDArray[np.float32]:
+    def run(feeds: Feeds) -> Arrays:
         with torch.no_grad():
-            return np.asarray(module(*(torch.from_numpy(value) for value in feeds.values())).numpy())
+            return (np.asarray(module(*(torch.from_numpy(value) for value in feeds.values())).numpy()),)
 
     return run
 

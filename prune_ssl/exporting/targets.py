@@ -7,6 +7,12 @@ from importlib.util import find_spec
 
 from prune_ssl.errors import ExportError
 
+DYNAMIC, STATIC, BEST = "dynamic", "static", "best"
+KINDS = (DYNAMIC, STATIC, BEST)
+"""How onnx-int8 is made. `best` makes both and keeps the better one by the metric of a corpus."""
+INT8, BFLOAT16 = "int8", "bfloat16"
+FORMS = (INT8, BFLOAT16)
+"""The forms of a model that stays in PyTorch (`quantize_`)."""
 EXACT, OF_INT8 = 1e-4, 0.5
 """The largest allowed difference from PyTorch, relative to the output's largest value. Integers change values
 by some percent, so their bound only detects broken graphs. The task's metric shows what integers cost."""
@@ -27,6 +33,8 @@ class Target:
     """The largest allowed difference from PyTorch."""
     takes_mask: bool = True
     """Whether the graph takes an attention mask, if the model was made for one."""
+    graph: str = "onnx"
+    """The kind of graph in the file: onnx, openvino, pt2 or torchscript."""
 
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
@@ -35,9 +43,9 @@ TARGETS: dict[str, Target] = {
     for target in (
         Target("onnx", "model.onnx", _ONNX, "onnx"),
         Target("onnx-int8", "model.onnx", _ONNX, "onnx", OF_INT8),
-        Target("openvino", "openvino_model.xml", ("openvino",), "openvino"),
-        Target("pt2", "model.pt2", (), ""),
-        Target("torchscript", "model.pt", (), ""),
+        Target("openvino", "openvino_model.xml", ("openvino",), "openvino", graph="openvino"),
+        Target("pt2", "model.pt2", (), "", graph="pt2"),
+        Target("torchscript", "model.pt", (), "", graph="torchscript"),
         Target("sherpa-onnx", "model.onnx", _ONNX, "onnx", takes_mask=False),
         Target("onnx-asr", "model.onnx", _ONNX, "onnx", takes_mask=False),
     )

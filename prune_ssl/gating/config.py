@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Literal
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.gating.schedule import SHAPES, learning_rate_factor
 from prune_ssl.models.arguments import check_types, shown
 from prune_ssl.selection import (
@@ -32,6 +33,7 @@ EQUAL = "equal"
 """The `gate_start` of gates that all start alike."""
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class PruningConfig:
     """Settings of gate training and of the final cut; they are checked when the config is made."""
@@ -42,8 +44,8 @@ class PruningConfig:
     """Larger budgets before `budget`; each gives a model of its own (a progressive run)."""
     preset: Literal["tuned", "hj_pruning"] = "tuned"
     """Where the settings come from that are not given. `tuned`: the best that this project has measured; the
-    learning rate of the weights grows as the model shrinks. `hj_pruning`: the plain settings of the paper;
-    the rate is the same in all phases."""
+    learning rate of the weights is higher after a cut (`rate_factor`). `hj_pruning`: the plain settings of
+    the paper; the rate is the same in all phases."""
     method: Literal["gates", "iterative", "one_shot", "auto"] = "gates"
     """Learned gates, or cuts by `criterion`: several cuts with training between, or one before training.
     `auto`, in recipes, tries several for a few steps and takes the best on validation clips."""
@@ -82,6 +84,8 @@ class PruningConfig:
     """Steps of recovery fine-tuning after the cut, as a multiple of the gate training steps."""
     recovery_learning_rate: float | None = None
     """Peak learning rate of recovery; None: the rate in the TrainingArguments, times `rate_factor`."""
+    recovery_warmup_ratio: float | None = None
+    """Share of recovery's steps in which its rate rises from 0; None: as the TrainingArguments say."""
     layout: Layout = "hetero"
     """`stock`: the result is of the stock class, and only conv channels, FFN neurons and layers may go."""
 
@@ -116,6 +120,11 @@ class PruningConfig:
             ("steps", self.steps is None or self.steps >= 1, "1 or more"),
             ("warmup", self.warmup is None or 0 <= self.warmup <= 1, "from 0 to 1"),
             ("recovery", self.recovery >= 0, "0 or more"),
+            (
+                "recovery_warmup_ratio",
+                self.recovery_warmup_ratio is None or 0 <= self.recovery_warmup_ratio < 1,
+                "from 0 to below 1",
+            ),
             ("initial_keep", self.initial_keep is None or 0.5 < self.initial_keep < 1, "between 0.5 and 1"),
             ("gate_learning_rate", self.gate_learning_rate is None or self.gate_learning_rate > 0, "above 0"),
         ):
@@ -138,7 +147,7 @@ class PruningConfig:
         return replace(self, kinds=UNIT_KINDS) if self.default_kinds and "hidden" in self.kinds else self
 
     def rate_factor(self, kept: float) -> float:
-        """Return the factor on the learning rate of the weights while the model keeps a part of its cost.
+        """Return the factor on the learning rate of the weights of a model cut to a part of its cost.
 
         Args:
             kept: the part of the dense cost, above 0.

@@ -49,6 +49,11 @@ class Gates(UnitGates):
         if config.steps is not None:
             self.plan_steps(config.steps)
 
+    def extra_repr(self) -> str:
+        """Return the numbers of gates and groups, and the budget."""
+        budget = ",".join(str(limit.constraint) for limit in self.limits)
+        return f"{len(self.log_alpha)} gates in {len(self.spans)} groups, budget {budget}"
+
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The limits of the resolved budget."""

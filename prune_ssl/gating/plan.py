@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from prune_ssl.errors import KeepError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The kept units of a cut, and the scale of each, which is folded into the weights that read it.
 
@@ -14,6 +14,11 @@ class Plan:
 
     keep: dict[str, tuple[int, ...]]
     scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return the number of kept units of each group, without the units themselves."""
+        counted = ", ".join(f"{name}: {len(units)}" for name, units in self.keep.items())
+        return f"Plan({counted or 'everything stays'})"
 
     def then(self, second: "Plan") -> "Plan":
         """Return the plan of one cut that equals this cut and then another.

@@ -48,20 +48,25 @@ def warmup(steps: int) -> float:
     return SHORT_WARMUP + (LONG_WARMUP - SHORT_WARMUP) * _length(steps)
 
 
+RATE_GROWTH = 0.25
+"""The power of 1 / kept by which the learning rate of the weights grows after a cut."""
+
+
 def learning_rate_factor(kept: float) -> float:
-    """Return the factor on the learning rate of the weights of a model that keeps a part of its cost.
+    """Return the factor on the learning rate of the weights of a model that was cut to a part of its cost.
 
     Adam's rate should go as 1 / width (Yang et al., Tensor Programs V, NeurIPS 2021), and the cost goes about
-    as the square of the widths. At the dense model's rate, a model of 12% of the MACs learns too slowly for
-    the few steps of a recovery.
+    as the square of the widths, which would give 1 / sqrt(kept). Half of that growth, in the exponent, did
+    best here (docs/learned_gates.md). At the dense model's rate, a model of 12% of the MACs learns too slowly
+    for the few steps of a recovery.
 
     Args:
         kept: the part of the dense cost, above 0.
 
-    >>> learning_rate_factor(0.25)
+    >>> learning_rate_factor(1 / 16)
     2.0
     """
-    return 1 / math.sqrt(kept)
+    return float(kept**-RATE_GROWTH)
 
 
 ORDER_SPREAD = 3.0

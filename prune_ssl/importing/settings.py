@@ -1,6 +1,7 @@
-"""The settings in a DPHuBERT or DiariZen checkpoint, and their translation to a config of transformers.
+"""The settings of a model in the words of torchaudio, and their translation to a config of transformers.
 
-Both tools save the arguments of their model factory, with one number per layer where layers differ.
+DPHuBERT and DiariZen save the arguments of their model factory, with one number per layer where layers
+differ.
 """
 
 from typing import Annotated, Literal
@@ -48,6 +49,8 @@ class Settings(BaseModel):
     aux_num_out: Size | None = None
     """Width of a CTC head."""
     normalize_waveform: bool = False
+    leaves_bias: bool = False
+    """Whether a block without units gives its bias, as prune_ssl leaves it, and not zeros."""
 
     @model_validator(mode="after")
     def _layers_agree(self) -> "Settings":
@@ -130,7 +133,7 @@ class Settings(BaseModel):
             if width < widest:
                 entry["intermediate_size"] = width
             gone = [name for name, left in (("attention", heads), ("feed_forward", width)) if not left]
-            if gone:
+            if gone and not self.leaves_bias:
                 entry["removed"] = gone
             if entry:
                 sizes[str(layer)] = entry

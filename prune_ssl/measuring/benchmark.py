@@ -8,16 +8,19 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from prune_ssl.errors import ArtifactError, ModelError, PruneError
+from prune_ssl.exporting import quantize_
 from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
 from prune_ssl.models import load_model
+from prune_ssl.optimising import optimize_for_inference
 from prune_ssl.profiling import Latency, Timing, measure_interleaved, speed_up
 from prune_ssl.tracing import Traced
 from prune_ssl.writing import write_text
@@ -28,6 +31,11 @@ CAPTION = (
     "Batch 1; ratios to the first model. CPU: processor time of all threads, low quartile. "
     "MACs: multiply-adds of convolutions, linear layers and attention."
 )
+
+FULL_WIDTH = 150
+"""Columns of a terminal that shows all figures."""
+MAIN = ("params", "audio", "threads", "MACs", "median", "RTFx", "speed-up")
+"""The figures in a narrower one. A file of `write_rows` always has all of them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ def benchmark_models(
     timing: Timing | None = None,
     on_cell: Callable[[float, int], None] | None = None,
     allow_pickle: bool = False,
+    optimised: bool = True,
+    form: str | None = None,
 ) -> list[BenchRow]:
     """Measure models side by side, in turns; one that can't be measured gets a row that says why.
 
@@ -75,6 +85,9 @@ def benchmark_models(
         timing: audio lengths, thread counts and the number of calls; None: the usual ones.
         on_cell: called with (seconds, threads) before each combination.
         allow_pickle: whether pytorch_model.bin may be read where a folder has no safetensors.
+        optimised: whether all models are timed after `optimize_for_inference`, so that a pruned model's gain
+            is that of pruning alone; else they are timed as transformers runs them.
+        form: int8 or bfloat16, in which all models are measured (`quantize_`); None: as they were loaded.
 
     Returns:
         Rows by model, length and thread count; ratios are to the first model that could be measured.
@@ -86,8 +99,10 @@ def benchmark_models(
     for name in dict.fromkeys(names):
         try:
             model = build_model(name, allow_pickle).eval()
+            if form is not None:
+                quantize_(model, form)
             counted |= measure_side_by_side({name: Traced.of(model, "bench")}, timing, with_latency=False)
-            models[name] = model
+            models[name] = optimize_for_inference(model, inplace=True) if optimised else model
         except PruneError as error:
             problems.append(BenchRow(name, problem=str(error)))
     if not models:
@@ -163,18 +178,22 @@ def _row(cell: _Cell, first: _Cell) -> BenchRow:
     )
 
 
-def bench_table(rows: Iterable[BenchRow]) -> Table:
-    """Return rows as a table for the terminal; models that failed are named below it, with their reason."""
-    table = Table(caption_justify="left")
-    names = ("model", "params", "audio", "threads", "MACs", "median", "p10", "p90", "CPU", "n", "RTF", "RTFx")
-    for column in names:
-        table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
-    table.add_column("MACs ratio", justify="right")
-    table.add_column("speed-up", justify="right")
-    rows = list(rows)
+def bench_table(rows: Iterable[BenchRow], width: int = FULL_WIDTH) -> Table:
+    """Return rows as a table for the terminal; models that failed are named below it, with their reason.
+
+    Args:
+        rows: The rows of `benchmark_models`.
+        width: Columns of the terminal. In a narrow one only the main figures are shown.
+    """
+    table = Table(caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    rows, shown = list(rows), MAIN if width < FULL_WIDTH else tuple(_cells(BenchRow("")))
+    for column in shown:
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         if not row.problem:
-            table.add_row(row.model, *_cells(row))
+            cells = _cells(row)
+            table.add_row(row.model, *(cells[column] for column in shown))
     problems = [f"{row.model}: not measured: {row.problem}" for row in rows if row.problem]
     reasons = [
         f"{row.model}, {row.seconds:g} s, {row.threads} threads: {row.reason}" for row in rows if row.reason
@@ -183,25 +202,23 @@ def bench_table(rows: Iterable[BenchRow]) -> Table:
     return table
 
 
-def _cells(row: BenchRow) -> list[str]:
+def _cells(row: BenchRow) -> dict[str, str]:
     def number(value: float | None, form: str, scale: float = 1.0) -> str:
         return "-" if value is None else format(value / scale, form)
 
-    return [
-        number(row.params, ".2f", 1e6) + " M",
-        number(row.seconds, "g") + " s",
-        str(row.threads),
-        number(row.macs, ".3f", 1e9) + " G",
-        *(
-            number(value, ".2f") + " ms"
-            for value in (row.median_ms, row.p10_ms, row.p90_ms, row.processor_ms)
-        ),
-        str(row.n),
-        number(row.rtf, ".4f"),
-        number(row.rtfx, ".1f"),
-        number(row.macs_ratio, ".2f") + "x",
-        "not claimed" if row.within_noise else number(row.speed_up, ".2f") + "x",
-    ]
+    times = {"median": row.median_ms, "p10": row.p10_ms, "p90": row.p90_ms, "CPU": row.processor_ms}
+    return {
+        "params": number(row.params, ".2f", 1e6) + " M",
+        "audio": number(row.seconds, "g") + " s",
+        "threads": str(row.threads),
+        "MACs": number(row.macs, ".3f", 1e9) + " G",
+        **{name: number(value, ".2f") + " ms" for name, value in times.items()},
+        "n": str(row.n),
+        "RTF": number(row.rtf, ".4f"),
+        "RTFx": number(row.rtfx, ".1f"),
+        "MACs ratio": number(row.macs_ratio, ".2f") + "x",
+        "speed-up": "not claimed" if row.within_noise else number(row.speed_up, ".2f") + "x",
+    }
 
 
 def write_rows(rows: Sequence[BenchRow], path: str | Path) -> Path:

@@ -5,16 +5,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from prune_ssl.errors import ArtifactError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.measuring.environment import describe_environment
 from prune_ssl.measuring.memory import PEAK_MEMORY_SCOPE, peak_memory_bytes
+from prune_ssl.models.int8_linear import Int8Linear
 from prune_ssl.models.origin import written_dtypes
+from prune_ssl.models.seals import ALIGNMENT, LENGTH_BYTES, SEAL_LENGTH, marks
+from prune_ssl.models.weights import DTYPES
 from prune_ssl.profiling.timing import Latency, Timing, measure_interleaved
 from prune_ssl.tracing import Source, Traced
 
 
+@with_fields
 @dataclass(frozen=True)
 class Measurement:
     """The costs of one model at batch 1. FLOPs are 2 x MACs. `measure` makes it."""
@@ -30,7 +36,7 @@ class Measurement:
     """Bytes of the weights as safetensors."""
     peak_memory_bytes: int | None = None
     """Peak memory of one forward pass on the longest audio. `environment["peak_memory"]` says what counts."""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     """The machine, the versions, and the model's dtype and device."""
 
     def latency_at(self, seconds: float, threads: int) -> Latency | None:
@@ -144,7 +150,7 @@ def measured_size_bytes(source: nn.Module | str | Path) -> int:
         ArtifactError: the folder holds no safetensors file.
 
     >>> measured_size_bytes(nn.Linear(10, 10, bias=False))
-    480
+    656
     """
     if isinstance(source, nn.Module):
         return _bytes_when_saved(source)
@@ -159,21 +165,24 @@ def measured_size_bytes(source: nn.Module | str | Path) -> int:
 def _bytes_when_saved(model: nn.Module) -> int:
     """Return the size of the file that `save_pretrained` would write: a JSON header, then each tensor once.
 
-    Weights that were stored as half floats count as half floats, though the model computes in float32.
+    Weights that were stored as half floats count as half floats, though the model computes in float32. Those
+    of int8 layers count as bytes, though safetensors cannot hold such a model.
     Nothing is written, so that a long run cannot fail because the disk has no space for a copy.
     """
-    dtypes = written_dtypes(model)
-    seen, header, end = dict[tuple[object, ...], str](), dict[str, object](), 0
-    same = dict[str, str]()
+    integers = [path for path, module in model.named_modules() if isinstance(module, Int8Linear)]
+    dtypes = written_dtypes(model) | {f"{path}.weight": torch.int8 for path in integers}
+    seen, header, end = set[tuple[object, ...]](), dict[str, object](), 0
+    header["__metadata__"] = {"format": "pt", **marks("0" * SEAL_LENGTH)}
+    codes = {dtype: code for code, dtype in DTYPES.items()}
     state = sorted(model.state_dict().items(), key=lambda each: (-each[1].element_size(), each[0]))
     for name, value in state:
         place = value.untyped_storage().data_ptr() or name  # 0 means no memory, so none that is shared
         where = (place, value.storage_offset(), value.shape, value.stride())
         if where in seen:
-            same[name] = seen[where]
             continue
-        seen[where] = name
+        seen.add(where)
         start, end = end, end + value.numel() * dtypes[name].itemsize
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [start, end]}
-    text = json.dumps(({"__metadata__": same} if same else {}) | header, separators=(",", ":"))
-    return 8 + -(-len(text.encode()) // 8) * 8 + end
+        code = codes.get(dtypes[name], "F32")
+        header[name] = {"dtype": code, "shape": list(value.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
+    return -(-(LENGTH_BYTES + len(text.encode())) // ALIGNMENT) * ALIGNMENT + end

@@ -13,6 +13,7 @@ from torch import nn
 
 from prune_ssl.errors import ModelError, PruneError
 from prune_ssl.models.loading import load_model
+from prune_ssl.models.optimised import is_optimised, refusal
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 WORDS: dict[object, str] = {
@@ -33,9 +34,12 @@ def as_model(given: object, verb: str) -> nn.Module:
         verb: the function's name, for the message.
 
     Raises:
-        ModelError: the argument is something else, or the model cannot be loaded.
+        ModelError: the argument is something else, the model cannot be loaded, or it is one that
+            `optimize_for_inference` made.
     """
     if isinstance(given, nn.Module):
+        if is_optimised(given):
+            raise ModelError(refusal(verb))
         return given
     if isinstance(given, str | Path):
         loaded: nn.Module = load_model(given).eval()

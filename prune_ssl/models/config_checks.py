@@ -79,6 +79,8 @@ ACTIVATION = re.compile(r"\w+_act|\w+_activation|activation_function")
 DTYPE_FIELDS = ("dtype", "torch_dtype")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 FORMAT_VERSION = 1
+SEALS_FIELD = "prune_ssl"
+"""The field that lists the seals of the files of weights, with the versions of the format and the package."""
 PARTS = ("attention", "feed_forward", "feed_forward1", "feed_forward2", "conv_module", "layer")
 """The names that `removed` of a pruned layer may hold."""
 DEFAULT_LAYERS = 12
@@ -136,6 +138,7 @@ Correct the config.
     _check_numbers(config)
     _check_lists(config)
     _check_labels(config)
+    _check_seals(config)
     if str(fields.get("model_type")).startswith(PRUNED_PREFIX):
         _check_pruned(config)
 
@@ -240,11 +243,28 @@ def _is_index(value: object, below: int) -> bool:
     return _is_whole(value) and 0 <= value < below
 
 
+def _check_seals(config: _Config) -> None:
+    """Check the field of the seals, and the version of the format in it."""
+    stated = config.fields.get(SEALS_FIELD)
+    if stated is None:
+        return
+    if not isinstance(stated, dict):
+        config.refuse(SEALS_FIELD, "a mapping with the seals of the files of weights")
+    _check_version(config, f"{SEALS_FIELD}.prune_format_version", stated.get("prune_format_version"))
+    seals = stated.get("sha256")
+    if not isinstance(seals, dict) or not all(isinstance(each, str) for each in [*seals, *seals.values()]):
+        config.refuse(f"{SEALS_FIELD}.sha256", "a mapping from files to their seals (SHA-256)", seals)
+
+
+def _check_version(config: _Config, place: str, version: object) -> None:
+    if not _is_whole(version) or not 1 <= version <= FORMAT_VERSION:
+        config.refuse(place, f"{FORMAT_VERSION} (a newer prune_ssl may have written it)", version)
+
+
 def _check_pruned(config: _Config) -> None:
     """Check the fields that a pruned config has in addition to those of its stock class."""
     version = config.fields.get("prune_format_version", FORMAT_VERSION)
-    if not _is_whole(version) or not 1 <= version <= FORMAT_VERSION:
-        config.refuse("prune_format_version", f"{FORMAT_VERSION} (a newer prune_ssl may have written it)")
+    _check_version(config, "prune_format_version", version)
     layers = config.number("num_hidden_layers", DEFAULT_LAYERS)
     sizes = config.fields.get("pruned_layers")
     if sizes is not None:

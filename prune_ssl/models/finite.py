@@ -59,6 +59,10 @@ def shown_names(names: Iterable[str]) -> str:
     return ", ".join(listed[:NAMED]) + more
 
 
+NOT_FINITE = "No number that it computes is meaningful: train it or load it again."
+"""The advice for a model of which a number is not finite."""
+
+
 def require_finite(model: nn.Module | Mapping[str, torch.Tensor], what: str, advice: str) -> None:
     """Refuse a model, or a state, of which a number is not finite.
 

@@ -14,7 +14,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
 from prune_ssl.models.architectures import Head, choose_class, classes_of
-from prune_ssl.models.config_checks import check_config
+from prune_ssl.models.config_checks import SEALS_FIELD, check_config
 from prune_ssl.models.origin import make_origin, set_origin
 from prune_ssl.models.places import Place, locate
 from prune_ssl.models.pruned import is_pruned
@@ -157,6 +157,7 @@ def load_model(
     _check_complete(place.name, info, is_pruned(model) and head == "keep")
     _align(model)
     keep_names(model)
+    _forget_seals(model)
     model.name_or_path = model.config.name_or_path = place.name
     prefix = backbone_prefix(choice.cls)
     set_origin(model, make_origin(place, stored.shapes, stored.dtypes, prefix, choice.head))
@@ -196,6 +197,14 @@ def _outer_names(config: PreTrainedConfig) -> tuple[str, str]:
     inside = FAMILIES[config.model_type.removeprefix(PRUNED_PREFIX)].inside
     bare = next(iter(classes_of(config).values()))
     return f"{bare.base_model_prefix}.", f"{inside}." if inside else ""
+
+
+def _forget_seals(model: PreTrainedModel) -> None:
+    """Leave the seals of the loaded files out of the config, which is written again with other files."""
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, SEALS_FIELD):
+            delattr(config, SEALS_FIELD)
 
 
 def _align(model: PreTrainedModel) -> None:

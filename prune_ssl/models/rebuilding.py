@@ -50,6 +50,7 @@ QUANTISED_CLASSES = frozenset(
         "QLinear",
         "Params4bit",
         "Int8Params",
+        "Int8Linear",
     }
 )
 SIZE_FIELDS = (

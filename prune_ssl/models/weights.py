@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.seals import require_unbroken
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLED_INDEX, PICKLED = "pytorch_model.bin.index.json", "pytorch_model.bin"
@@ -48,7 +49,9 @@ class Stored:
 
 
 def read_headers(folder: Path, allow_pickle: bool = False) -> Stored:
-    """Read the headers of the weights in a folder; safetensors are preferred to pickles.
+    """Read the headers of the weights in a folder, and check the files against their seals.
+
+    Safetensors are preferred to pickles.
 
     Args:
         folder: the folder of a model.
@@ -66,7 +69,10 @@ def read_headers(folder: Path, allow_pickle: bool = False) -> Stored:
                 f"opened carelessly), wanted {SINGLE}: {ALLOW}."
             )
         files = [folder / single] if (folder / single).exists() else _shards(folder / index)
-        return _of_files(files, pickled)
+        stored = _of_files(files, pickled)
+        if not pickled:
+            require_unbroken(folder, files)
+        return stored
     raise ModelError(f"{folder} has no {SINGLE}: {_what_is_there(folder)}")
 
 

@@ -1,6 +1,7 @@
 """The TrainingArguments of every phase of a recipe, made before anything is trained or deleted."""
 
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 
 from transformers import TrainingArguments
@@ -74,7 +75,11 @@ def phase_arguments(recipe: Recipe) -> dict[str, TrainingArguments]:
     if recipe.pruning is not None:
         part = recipe.pruning
         made["pruning"] = _training_arguments(
-            recipe, part.steps, part.learning_rate, recipe.folder / "pruning"
+            recipe,
+            part.steps,
+            part.learning_rate,
+            recipe.folder / "pruning",
+            warmup_steps=part.warmup_ratio,
         )
     if recipe.student is not None:
         made["student"] = _phase_arguments(recipe, recipe.student, "distillation")
@@ -96,6 +101,7 @@ def _training_arguments(
     recipe: Recipe, steps: int, rate: float, folder: Path, **more: float | str
 ) -> TrainingArguments:
     schedule: dict[str, float | str] = {"warmup_steps": 0.1, "lr_scheduler_type": "linear"}
+    most = recipe.optimizer.max_grad_norm  # with infinity the norm is still looked at, by `FiniteTrainer`
     try:
         return SpeechArguments(
             output_dir=str(folder),
@@ -109,7 +115,7 @@ def _training_arguments(
             adam_beta1=recipe.optimizer.betas[0],
             adam_beta2=recipe.optimizer.betas[1],
             adam_epsilon=recipe.optimizer.epsilon,
-            max_grad_norm=recipe.optimizer.max_grad_norm,
+            max_grad_norm=inf if most is None else most,
             bf16=recipe.bf16,
             batch_seconds=recipe.data.batch_seconds,
             seed=recipe.seed,

@@ -1,7 +1,7 @@
 """The corpus of a run: its clips, their augmentation and corruption, and the arguments of its trainers."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -22,7 +22,8 @@ from prune_ssl.data import (
     require_sampled_labels,
 )
 from prune_ssl.distillation.config import ENHANCEMENT
-from prune_ssl.errors import RecipeError
+from prune_ssl.errors import DataError, RecipeError
+from prune_ssl.pipeline.two_corpora import read_both
 from prune_ssl.recipes import Recipe, config_of
 from prune_ssl.recipes.sections import DataPart
 from prune_ssl.tasks import Processor, Task, task_class
@@ -100,16 +101,39 @@ def _read_clips(data: DataPart, task: type[Task], stream: StreamConfig | None) -
         if not task.spec.open_targets:
             require_sampled_labels(clips, stream)
         return clips
-    config = FolderConfig(
-        target=data.target or task.spec.target or None,
-        max_seconds=data.max_seconds,
-        whole_clips=task.spec.whole_clips,
-        blanks=task.spec.blanks,
-        closed_labels=not task.spec.open_targets,
-        outside=data.outside,
-        cache_limit_bytes=data.cache_limit_bytes,
-    )
-    return check_folder(data.path, config)
+
+    def read(path: str, target: str | None) -> SpeechFolder:
+        config = FolderConfig(
+            target=target,
+            max_seconds=data.max_seconds,
+            whole_clips=task.spec.whole_clips or data.longer == "leave_out",
+            blanks=task.spec.blanks,
+            closed_labels=not task.spec.open_targets,
+            outside=data.outside,
+            cache_limit_bytes=data.cache_limit_bytes,
+        )
+        return without_short_clips(check_folder(path, config), data.min_seconds)
+
+    whole = data.target or task.spec.target or None
+    if data.also is None or whole is None:
+        return read(data.path, whole)
+    return read_both(data, data.also, whole, read)
+
+
+def without_short_clips(folder: SpeechFolder, min_seconds: float) -> SpeechFolder:
+    """Leave out the train clips that are shorter than `min_seconds`, with a note.
+
+    Raises:
+        DataError: all train clips are shorter.
+    """
+    train = folder.splits["train"]
+    kept = tuple(clip for clip in train if clip.seconds >= min_seconds)
+    if len(kept) == len(train):
+        return folder
+    if not kept:
+        raise DataError(f"{folder.path}: all clips of train are shorter than {min_seconds:g} s: lower it")
+    note = f"{len(train) - len(kept)} clips of train shorter than {min_seconds:g} s left out"
+    return replace(folder, splits={**folder.splits, "train": kept}, notes=(*folder.notes, note))
 
 
 def trainer_arguments(

@@ -31,7 +31,8 @@ RECIPE_FILE = "recipe.yaml"
 FINISHED_FILE = "finished.json"
 """The last file that a run writes, after its models and reports. Only checkpoints are deleted after it."""
 DENSE_FOLDER = "dense"
-TRAININGS = (DENSE_TRAINING, "pruning", "distillation")
+CONTROL = "control"
+TRAININGS = (DENSE_TRAINING, CONTROL, "pruning", "distillation")
 """Folders of checkpoints. A finished run has none of them."""
 MOST_DIFFERENCES = 5
 """A message shows at most so many differences of two recipes."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from prune_ssl.artifacts import plan_from_dense, save_pretrained
 from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
+from prune_ssl.distillation import save_projections
 from prune_ssl.measuring import Timing, measure_interleaved
 from prune_ssl.pipeline.dense_losses import kept_losses
 from prune_ssl.pipeline.folders import RECIPE_FILE
@@ -59,6 +60,9 @@ def hand_over(
         if dense is not None and plan is not None:
             plan = plan_from_dense(dense.model, plan)
         save_pretrained(made.model, model_folder, overwrite=True, processor=processor, plan=plan)
+        if recipe.distillation is not None and recipe.distillation.keep_projections:
+            assert made.projections is not None  # `check_losses` has seen to it
+            save_projections(made.projections, model_folder)
         made.model.cpu()
         if dense is not None:
             dense.model.cpu()

@@ -1,7 +1,6 @@
 """Prepare a run: read and check data, model, task, teacher and budget of a recipe before any training."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,41 +20,29 @@ from transformers import (
 
 from prune_ssl.artifacts import prepare_folder
 from prune_ssl.data import SpeechFolder
-from prune_ssl.distillation import DistillationConfig, Distiller
+from prune_ssl.distillation import DistillationConfig
 from prune_ssl.distillation.config import MASKING
 from prune_ssl.errors import DataError, DistillationError, ModelError, RecipeError
 from prune_ssl.gating import PruningConfig
 from prune_ssl.models import FAMILIES, is_pruned, load_model
 from prune_ssl.models.filterbank import first_convolution, pass_on_, start_as_filterbank_
-from prune_ssl.models.loading import load_config
 from prune_ssl.models.origin import hand_on_origin, write_in
-from prune_ssl.models.registry import PRUNED_PREFIX
 from prune_ssl.pipeline.arguments import checked_arguments
 from prune_ssl.pipeline.corpora import Corpus, check_batches, check_cache, read_corpus, trainer_arguments
-from prune_ssl.pipeline.student import new_student
+from prune_ssl.pipeline.named_models import load_named
+from prune_ssl.pipeline.student import check_losses, new_student
 from prune_ssl.profiling import with_latency
 from prune_ssl.recipes import DistillationPart, ModelPart, Recipe, config_of, pruning_part
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.budget import asked_dtype
 from prune_ssl.tasks import Task, TaskSettings, task_class
 from prune_ssl.tasks.frames import shortest_in_training
-from prune_ssl.tasks.inference import load_extractor
 from prune_ssl.tasks.masking import require_masks_fit
 from prune_ssl.tasks.starting import start_
 from prune_ssl.tracing import PruningGraph, Traced, trace
 from prune_ssl.training.processes import first_before_others
 
 Say = Callable[[str], None]
-
-TRAINING_ONLY = re.compile(r"\w*dropout\w*|layerdrop|apply_spec_augment|mask_(time|feature)_\w+")
-"""Fields of a config that change only how a model is trained, not what it computes."""
-SET_BY_TASKS = ("num_labels", "vocab_size")
-"""Fields that follow from the data. A recipe gives them only for `--architecture`."""
-
-
-def check_losses(config: DistillationConfig, teacher: nn.Module, student: nn.Module) -> None:
-    """Refuse losses that do not fit teacher and student, before any training."""
-    Distiller(config, teacher, student).detach()
 
 
 @dataclass(frozen=True)
@@ -190,7 +177,7 @@ def _losses_and_teacher(
     name = recipe.distillation.teacher
     teacher = None if name is None else load_model(name, allow_pickle=recipe.model.allow_pickle)
     student = model if recipe.student is None else new_student(recipe.student, model, task)
-    check_losses(losses, teacher or copy_of(model), student)
+    check_losses(losses, teacher or copy_of(model), student, recipe.distillation.keep_projections)
     return losses, teacher
 
 
@@ -241,6 +228,7 @@ def _task_settings(recipe: Recipe) -> TaskSettings:
         tokenizer=recipe.model.tokenizer,
         decoding=recipe.decoding,
         weights=recipe.data.loss_weights,
+        margin=recipe.data.margin,
         trials=recipe.data.trials,
         judged=recipe.data.judged,
         crop_seconds=recipe.data.crop_seconds,
@@ -329,7 +317,7 @@ def architecture(part: ModelPart) -> PreTrainedConfig:
 
 def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     if part.name is not None:
-        return _load_named(part, part.name, say)
+        return load_named(part, part.name, say)
     config = architecture(part)
     try:
         model = FAMILIES[part.family].stock("bare")(config)
@@ -340,51 +328,6 @@ def _make_model(part: ModelPart, say: Say) -> tuple[PreTrainedModel, SequenceFea
     if part.pass_on:
         pass_on_(model)
     return model, FAMILIES[part.family].input.new_extractor(config)
-
-
-def _load_named(part: ModelPart, name: str, say: Say) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
-    config = load_config(name)
-    family = config.model_type.removeprefix(PRUNED_PREFIX)
-    if "family" in part.model_fields_set and part.family != family:
-        raise ModelError(
-            f"model.family is {part.family}, but {name} is a {family} model: give model.family={family}, or "
-            "another model.name."
-        )
-    settings = named_settings(part, config, say)
-    loaded = load_model(name, settings, head=part.head, allow_pickle=part.allow_pickle)
-    return loaded, load_extractor(name)
-
-
-def named_settings(part: ModelPart, config: PreTrainedConfig, say: Say) -> dict[str, Any]:
-    """Return the fields of `model.config` that apply to a named model, and print those that do and do not.
-
-    A recipe that makes its model can be started from a named one instead (`model.name=FOLDER`, a sweep). So
-    fields that only a new model could have are not an error.
-
-    Args:
-        part: The section `model`, which names the model.
-        config: The model's own config.
-        say: Called with one line for the fields that apply, and one for the others.
-    """
-    fields = config.to_dict()
-    differing = {
-        key: value
-        for key, value in part.config.items()
-        if key not in SET_BY_TASKS and _plain(fields.get(key)) != _plain(value)
-    }
-    taken = {key: value for key, value in differing.items() if TRAINING_ONLY.fullmatch(key) and key in fields}
-    left = [key for key in differing if key not in taken] + ["pass_on"] * part.pass_on
-    if taken:
-        shown = ", ".join(f"{key}={value}" for key, value in taken.items())
-        say(f"  note: {part.name} is trained with model.config of the recipe: {shown}")
-    if left:
-        say(f"  note: {part.name} has its own architecture and weights; not used: {', '.join(left)}")
-    return taken
-
-
-def _plain(value: object) -> object:
-    """Return a value as JSON would hold it."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_lengths(clips: SpeechFolder, graph: PruningGraph) -> None:

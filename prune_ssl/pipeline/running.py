@@ -17,6 +17,7 @@ from prune_ssl.artifacts.folder import PLAN_FILE, load_plan
 from prune_ssl.distillation import make_student
 from prune_ssl.errors import ArtifactError, PruneWarning
 from prune_ssl.gating import Plan, PruningConfig
+from prune_ssl.pipeline.control import beside, require_control_possible, trained_control
 from prune_ssl.pipeline.dense_losses import keep_losses
 from prune_ssl.pipeline.fine_tuning import judged_alone
 from prune_ssl.pipeline.folders import (
@@ -40,14 +41,13 @@ from prune_ssl.pipeline.preparation import (
     Say,
     architecture,
     check_budget,
-    check_losses,
     copy_of,
     distillation_config,
     prepare,
     pruning_config,
     require_dense,
 )
-from prune_ssl.pipeline.student import distil, new_student, student_part
+from prune_ssl.pipeline.student import check_losses, distil, new_student, student_part
 from prune_ssl.pipeline.trained_alike import SayFixed, teacher_of_other, train_alike_
 from prune_ssl.recipes import Recipe, TrainPart, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
@@ -57,7 +57,7 @@ from prune_ssl.tracing import Cost, PruningGraph, Traced, trace
 from prune_ssl.training import DistillationTrainer, Finished, PruningTrainer
 from prune_ssl.training.finite import require_finite_resumed
 from prune_ssl.training.freezing import frozen
-from prune_ssl.training.margins import MarginRamp
+from prune_ssl.training.margins import MarginRamp, WithMargin
 from prune_ssl.training.planning import AtStart, schedule_of
 from prune_ssl.training.processes import from_first, is_first, on_first
 from prune_ssl.training.progress import use_budget_progress
@@ -196,6 +196,7 @@ def _run_pruning(
     if pruning.method == AUTO:
         choice = chosen_method(recipe, ready, resume, say)
         pruning, chosen = pruning_config(with_method(recipe, choice.method)), choice.settings
+    control = trained_control(recipe, ready, pruning, resume, say) if recipe.control else None
     after = "a cut and recovery for each" if part.budgets else "then the cut and recovery"
     say(f"Pruning to {', then '.join(part.budgets) or part.budget}: {part.steps} steps, {after}")
     trainer = PruningTrainer(
@@ -216,13 +217,14 @@ def _run_pruning(
             for line in made.warnings:
                 say(f"  warning: {line}")
             name = "" if made.last else "-" + re.sub(r"\W+", "-", made.budget).strip("-")
-            made = replace(made, schedule=schedule_of(trainer) | chosen)
+            made = replace(beside(made, control), schedule=schedule_of(trainer) | chosen)
             hand_over(recipe, ready, dense, made, say, name)
             outcomes.append(_outcome_of(ready, made, name))
     return outcomes
 
 
 def _check_method(recipe: Recipe, ready: Ready) -> None:
+    require_control_possible(recipe)
     if ready.pruning is not None and ready.pruning.method == AUTO:
         require_trials_possible(recipe, ready)
 
@@ -382,8 +384,9 @@ def _train_dense(ready: Ready, part: TrainPart, resume: bool, say: Say) -> None:
         **ready.shared | {"train_dataset": dataset},
     )
     use_budget_progress(trainer, "dense")
-    objective = getattr(ready.model, "objective", None)
-    if objective is not None and trainer.compute_loss_func is None:
+    own = trainer.compute_loss_func
+    objective = getattr(ready.model, "objective", None) if own is None else own
+    if isinstance(objective, WithMargin):
         trainer.add_callback(MarginRamp(objective))
     with frozen(ready.model, part.freeze):
         trainer.train(resume_from_checkpoint=resume)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
-from prune_ssl.distillation import DistillationConfig, make_student
-from prune_ssl.errors import RecipeError
+from prune_ssl.distillation import DistillationConfig, Distiller, make_student
+from prune_ssl.errors import DistillationError, RecipeError
 from prune_ssl.models import backbone_of
 from prune_ssl.models.origin import hand_on_origin
 from prune_ssl.recipes import Recipe, StudentPart
@@ -56,6 +57,29 @@ def _copy_head(teacher: PreTrainedModel, student: PreTrainedModel) -> None:
             parameter.copy_(given[name])
 
 
+def check_losses(
+    config: DistillationConfig, teacher: nn.Module, student: nn.Module, keeps: bool = False
+) -> None:
+    """Refuse losses that do not fit teacher and student, before any training.
+
+    Args:
+        config: The losses.
+        teacher: The teacher.
+        student: The model that learns from it.
+        keeps: Whether the maps between their widths shall be kept.
+
+    Raises:
+        DistillationError: the losses do not fit, or nothing is learned that could be kept.
+    """
+    distiller = Distiller(config, teacher, student)
+    distiller.detach()
+    if keeps and not distiller.projections.maps:
+        raise DistillationError(
+            "distillation.keep_projections: nothing maps the student's states to the teacher's width: give "
+            "`projection: per_layer`, `shared` or `heads` and a loss on hidden states, or leave it out."
+        )
+
+
 def distil(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
@@ -93,5 +117,11 @@ def distil(
         trainer.distiller.detach()
     record.note_losses(trainer.state.log_history, "distillation")
     return Finished(
-        "", student.eval(), None, record.results, history=record.history, outcomes=record.outcomes
+        "",
+        student.eval(),
+        None,
+        record.results,
+        history=record.history,
+        outcomes=record.outcomes,
+        projections=None if trainer.distiller is None else trainer.distiller.projections,
     )

@@ -17,7 +17,8 @@ from transformers import (
 from prune_ssl.errors import DistillationError, ModelError
 from prune_ssl.models import backbone_of
 from prune_ssl.models.filterbank import first_convolution
-from prune_ssl.pipeline.preparation import TRAINING_ONLY, Ready, copy_of
+from prune_ssl.pipeline.named_models import TRAINING_ONLY
+from prune_ssl.pipeline.preparation import Ready, copy_of
 from prune_ssl.recipes import Recipe
 
 ATTRIBUTES = re.compile(r"\w*dropout\w*|margin")

@@ -6,8 +6,9 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,30 @@ from torch import nn
 from torch.nn.functional import cross_entropy, ctc_loss
 from transformers import EvalPrediction, PreTrainedModel, SequenceFeatureExtractor
 
-from prune_ssl.data import Clip, FolderConfig, SpeechFolder, check_folder
+from prune_ssl.data import Clip, Corruption, FolderConfig, Lexicon, SpeechFolder, check_folder
 from prune_ssl.data.layouts import read_listings
+from prune_ssl.distillation import Projections
 from prune_ssl.errors import DataError
 from prune_ssl.models import backbone_of
+from prune_ssl.probing.deep_heads import RecurrentProbe, XVectorProbe
 from prune_ssl.probing.heads import Probe
 from prune_ssl.probing.settings import ProbeSettings
-from prune_ssl.probing.states import FrozenStates
-from prune_ssl.tasks import Classification, Label, Recognition, Slots, Task, TaskSettings, task_class
+from prune_ssl.probing.states import MEMORY_BYTES, FrozenStates
+from prune_ssl.tasks import (
+    Classification,
+    Label,
+    Recognition,
+    Slots,
+    Task,
+    TaskSettings,
+    Verification,
+    task_class,
+)
 
 EVALUATIONS = 10
 """How often a training judges the validation split. The best head is kept."""
 
+SomeProbe = Probe | RecurrentProbe | XVectorProbe
 Loss = Callable[[torch.Tensor, torch.Tensor, Sequence[Label]], torch.Tensor]
 """Maps outputs, valid frames and labels of a batch to its loss."""
 
@@ -46,6 +59,8 @@ class Trained:
     """All metrics on test (or on validation if there is no test split)."""
     layer_weights: tuple[float, ...]
     """The weights of the hidden states, starting with the frontend's. They sum to 1."""
+    under: Mapping[str, dict[str, float]] = field(default_factory=dict)
+    """All metrics on the same clips under noise and in rooms, by the name of the condition."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,15 @@ class Probed:
     folds: tuple[tuple[Trained, ...], ...]
     """All trained heads of each fold, the chosen one first."""
 
+    @property
+    def under(self) -> dict[str, float]:
+        """The metric under each condition, averaged over the folds."""
+        chosen = [heads[0] for heads in self.folds]
+        return {
+            name: float(np.mean([head.under[name][self.metric] for head in chosen]))
+            for name in chosen[0].under
+        }
+
 
 def probe(
     model: PreTrainedModel,
@@ -68,6 +92,8 @@ def probe(
     *,
     say: Callable[[str], None] = print,
     keep: Callable[[Sequence[Sequence[Trained]]], None] | None = None,
+    projections: Projections | None = None,
+    conditions: Mapping[str, Corruption] | None = None,
 ) -> Probed:
     """Train the task's head on a frozen encoder at every learning rate, and judge the best head on test.
 
@@ -78,6 +104,9 @@ def probe(
         settings: One of `PROBES`, perhaps with fewer steps.
         say: Called with one line for each trained head.
         keep: Called after each head with all heads so far, by fold.
+        projections: The kept maps of a student, for the features `projected`.
+        conditions: Noise and rooms under which each head is judged as well, by name. Heads train on the
+            clips as they are.
 
     Raises:
         DataError: the data cannot be used.
@@ -87,10 +116,12 @@ def probe(
     for fold in folds:
         folder = _read(fold, settings)
         task = task_class(settings.task).from_folder(folder, None, TaskSettings(target=settings.target))
-        states = FrozenStates(model, task.collator(extractor))
+        memory = MEMORY_BYTES // (1 + len(conditions or {}))
+        heard = partial(FrozenStates, model, task.collator(extractor), memory, settings.features, projections)
+        states, others = heard(), {name: heard(each) for name, each in (conditions or {}).items()}
         heads: list[Trained] = []
         for rate in settings.rates:
-            heads.append(_train(states, folder, task, settings, rate))
+            heads.append(_train(states, folder, task, settings, rate, others))
             if keep is not None:
                 keep([*results, heads])
             name = "" if len(folds) == 1 else f"{fold.name}: "
@@ -131,19 +162,39 @@ def _read(path: Path, settings: ProbeSettings) -> SpeechFolder:
     config = FolderConfig(
         target=settings.target, max_seconds=settings.max_seconds, closed_labels=not task.spec.open_targets
     )
-    return check_folder(path, config)
+    found = check_folder(path, config)
+    return found if settings.lexicon is None else Lexicon.of(settings.lexicon).spoken(found)
+
+
+def _head_of(task: Task, settings: ProbeSettings, first: torch.Tensor) -> SomeProbe:
+    """Return a fresh head for the states (L+1, T, D) of a clip."""
+    sizes = first.shape[0], first.shape[2], settings.width, _outputs_of(task)
+    if settings.head == "recurrent":
+        return RecurrentProbe(*sizes)
+    if settings.head == "xvector":
+        return XVectorProbe(*sizes)
+    return Probe(*sizes, pooled=not isinstance(task, Recognition))
+
+
+def _optimizer_of(head: nn.Module, settings: ProbeSettings, rate: float) -> torch.optim.Optimizer:
+    if settings.weight_decay is None:
+        return torch.optim.Adam(head.parameters(), lr=rate)
+    return torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=settings.weight_decay)
 
 
 def _train(
-    states: FrozenStates, folder: SpeechFolder, task: Task, settings: ProbeSettings, rate: float
+    states: FrozenStates,
+    folder: SpeechFolder,
+    task: Task,
+    settings: ProbeSettings,
+    rate: float,
+    others: Mapping[str, FrozenStates],
 ) -> Trained:
     train, validation = folder.splits["train"], folder.splits["validation"]
     torch.manual_seed(settings.seed)
-    first = states.of_clip(train[0])
-    pooled = not isinstance(task, Recognition)
-    head = Probe(first.shape[0], first.shape[2], settings.width, _outputs_of(task), pooled=pooled)
-    optimizer = torch.optim.Adam(head.parameters(), lr=rate)
-    loss_of = _loss_of(task)
+    head = _head_of(task, settings, states.of_clip(train[0]))
+    optimizer = _optimizer_of(head, settings, rate)
+    loss_of = _loss_of(task, head)
     every = max(settings.steps // EVALUATIONS, 1)
     best: tuple[float, int, dict[str, torch.Tensor]] | None = None
     batches = _batches(train, settings)
@@ -153,7 +204,7 @@ def _train(
         loss = loss_of(head(given, frames), frames, [task.encode(clip.target) for clip in clips])
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(head.parameters(), settings.max_grad_norm)
         optimizer.step()
         if step % every == 0 or step == settings.steps:
             found = _judge(head, states, task, validation)[settings.metric]
@@ -162,9 +213,11 @@ def _train(
                 best = (found, step, kept)
     assert best is not None
     head.load_state_dict(best[2])
-    test = _judge(head, states, task, folder.splits.get("test") or validation)
+    judged = folder.splits.get("test") or validation
+    test = _judge(head, states, task, judged)
+    under = {name: _judge(head, other, task, judged) for name, other in others.items()}
     weights = tuple(float(each) for each in head.sum.weights.detach().softmax(0))
-    return Trained(rate, best[0], best[1], test, weights)
+    return Trained(rate, best[0], best[1], test, weights, under)
 
 
 def _outputs_of(task: Task) -> int:
@@ -173,6 +226,8 @@ def _outputs_of(task: Task) -> int:
         return len(task.tokenizer)
     if isinstance(task, (Classification, Slots)):
         return len(task.labels)
+    if isinstance(task, Verification):
+        return len(task.speakers)
     raise DataError(f"probe: task {task.spec.name!r} has no probe: choose one of labels, slots or phonemes")
 
 
@@ -192,8 +247,10 @@ def _batches(clips: Sequence[Clip], settings: ProbeSettings) -> Iterator[list[in
             yield order[start : start + size]
 
 
-def _loss_of(task: Task) -> Loss:
+def _loss_of(task: Task, head: SomeProbe) -> Loss:
     """Return the loss of outputs and valid frames against encoded targets."""
+    if isinstance(head, XVectorProbe):
+        return lambda embeddings, _frames, targets: head.loss(embeddings, torch.tensor(targets))
     if isinstance(task, Recognition):
         blank = task.tokenizer.pad_token_id
 
@@ -213,12 +270,14 @@ def _cross_entropy(outputs: dict[str, torch.Tensor], targets: torch.Tensor) -> t
     return cross_entropy(outputs["logits"], targets)
 
 
-def _judge(head: Probe, states: FrozenStates, task: Task, clips: Sequence[Clip]) -> dict[str, float]:
+def _judge(head: SomeProbe, states: FrozenStates, task: Task, clips: Sequence[Clip]) -> dict[str, float]:
     """Return the metrics of the head on clips, computed one clip at a time, without padding."""
     rows = []
+    head.eval()
     with torch.no_grad():
         for clip in clips:
             rows.append(task.slim(head(*states.batch([clip]))[0].numpy()[None], None)[0])
+    head.train()
     longest = max(len(row) for row in rows)
     predictions = np.stack([np.pad(row, (0, longest - len(row))) for row in rows])
     if not predictions.size:

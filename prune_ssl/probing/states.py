@@ -6,13 +6,18 @@ Letters: L+1 hidden states, T frames, D their width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from prune_ssl.data import Clip, SpeechCollator
+from prune_ssl.data import Clip, Corruption, SpeechCollator
+from prune_ssl.data.seeding import phase_key, random_by
+from prune_ssl.distillation import Projections
 from prune_ssl.models import backbone_of
+from prune_ssl.probing.features import Features
+from prune_ssl.probing.settings import FeatureKind
 
 MEMORY_BYTES = 2 << 30
 """The memory for kept states, 2 GiB."""
@@ -26,14 +31,28 @@ class FrozenStates:
             hidden state, so that there are always L+1 states.
         collator: Makes the model's inputs.
         memory_bytes: States are kept up to this size. Those of further clips are computed each time.
+        features: Which states.
+        projections: The kept maps of a student, for the features `projected`.
+        corruption: Noise and rooms in which each clip is heard, always the same for one clip.
+
+    Raises:
+        DataError: the features `projected` lack their maps.
     """
 
     def __init__(
-        self, model: PreTrainedModel, collator: SpeechCollator, memory_bytes: int = MEMORY_BYTES
+        self,
+        model: PreTrainedModel,
+        collator: SpeechCollator,
+        memory_bytes: int = MEMORY_BYTES,
+        features: FeatureKind = "sum",
+        projections: Projections | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
-        _, backbone = backbone_of(model)
+        backbone = cast(PreTrainedModel, backbone_of(model)[1])
         self.encoder = backbone.eval()
+        self.features = Features(features, backbone, projections)
         self.collator = collator
+        self.corruption = corruption
         self.left = memory_bytes
         self.kept: dict[Clip, torch.Tensor] = {}
 
@@ -56,10 +75,10 @@ class FrozenStates:
 
     def _compute(self, clip: Clip) -> torch.Tensor:
         # One clip at a time, because in models without a mask padding would change the states.
-        audio = self.collator([{"input_values": clip.waveform()}])[self.collator.name]
+        samples = clip.waveform()
+        if self.corruption is not None:
+            with random_by([0], phase_key(str(clip.path))):
+                samples = self.corruption(samples)
+        audio = self.collator([{"input_values": samples}])[self.collator.name]
         weights = next(self.encoder.parameters())
-        with torch.no_grad():
-            outputs = self.encoder(
-                audio.to(device=weights.device, dtype=weights.dtype), output_hidden_states=True
-            )
-        return torch.cat(outputs.hidden_states).float().cpu()
+        return self.features(audio.to(device=weights.device, dtype=weights.dtype)).float().cpu()

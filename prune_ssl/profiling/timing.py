@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import MeasuringError, ModelError
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.models.arguments import check_types
 from prune_ssl.models.registry import input_shape
 from prune_ssl.profiling.machine import steady_heap, thread_count, usable_cores
@@ -34,6 +35,7 @@ LEAST_PROCESSOR_SHARE = 0.8
 """The smallest ratio of processor time and wall time of a process that does not wait for a core."""
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """The settings of a timing: audio lengths, thread counts and the number of calls.
@@ -110,6 +112,7 @@ class Timed(NamedTuple):
     """Processor time of all threads of the process."""
 
 
+@with_fields
 @dataclass(frozen=True)
 class Latency:
     """The times of single forward passes, without feature extraction and decoding.
@@ -199,13 +202,39 @@ def measure_interleaved(
             for count in timing.thread_counts(on_cpu):
                 if on_cell is not None:
                     on_cell(length, count)
-                with thread_count(count):
-                    for call in calls.values():
-                        _warm_up(call)
-                    times = _time_in_turns(calls, timing)
-                for name, found in times.items():
-                    latencies[name].append(_summarise(found, length, count, on_cpu))
+                for name, found in _timed(calls, timing, length, count, on_cpu).items():
+                    latencies[name].append(found)
     return latencies
+
+
+def time_calls(
+    calls: Mapping[str, Callable[[], object]], seconds: float, threads: int, timing: Timing | None = None
+) -> dict[str, Latency]:
+    """Time calls in turns on the CPU, as `measure_interleaved` times models. They may be of other runtimes.
+
+    Args:
+        calls: The calls by name. A runtime of its own must have been told its thread count already.
+        seconds: The audio length that each call takes.
+        threads: The thread count, which torch gets during the timing.
+        timing: The number of calls. None: the defaults of `Timing`.
+
+    >>> quick = Timing(min_iterations=2, min_seconds=0)
+    >>> time_calls({"sum": lambda: sum(range(100))}, 1.0, 1, quick)["sum"].n
+    2
+    """
+    with torch.inference_mode(), steady_heap():
+        return _timed(calls, Timing.of(timing), seconds, threads, on_cpu=True)
+
+
+def _timed(
+    calls: Mapping[str, Callable[[], object]], timing: Timing, seconds: float, threads: int, on_cpu: bool
+) -> dict[str, Latency]:
+    """Warm up each call, and time all in turns."""
+    with thread_count(threads):
+        for call in calls.values():
+            _warm_up(call)
+        times = _time_in_turns(calls, timing)
+    return {name: _summarise(found, seconds, threads, on_cpu) for name, found in times.items()}
 
 
 def _check_alike(models: Mapping[str, nn.Module]) -> None:
@@ -248,7 +277,7 @@ def _forward_call(name: str, model: nn.Module, seconds: float) -> Callable[[], N
     return call
 
 
-def _warm_up(call: Callable[[], None]) -> None:
+def _warm_up(call: Callable[[], object]) -> None:
     start = time.perf_counter()
     for _ in range(WARMUP_ITERATIONS):
         call()
@@ -256,7 +285,7 @@ def _warm_up(call: Callable[[], None]) -> None:
             break
 
 
-def _time_in_turns(calls: Mapping[str, Callable[[], None]], timing: Timing) -> dict[str, list[Timed]]:
+def _time_in_turns(calls: Mapping[str, Callable[[], object]], timing: Timing) -> dict[str, list[Timed]]:
     """Return the times of each call. All models are called until every one has enough calls."""
     times: dict[str, list[Timed]] = {name: [] for name in calls}
     spent, order = dict.fromkeys(calls, 0.0), list(calls)

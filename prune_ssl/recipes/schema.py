@@ -47,7 +47,9 @@ OF_TASKS: dict[str, tuple[str, ...]] = {
     "decoding": ("ctc",),
     "model.tokenizer": ("ctc", "phonemes"),
     "data.loss_weights": ("joint",),
-    "data.margin": ("speaker_verification",),
+    "data.margin": ("speaker_verification", "joint"),
+    "data.also": ("joint",),
+    "data.fills": ("joint",),
     "data.trials": ("speaker_verification", "joint"),
 }
 """The tasks that use each key of a recipe. In a recipe of another task the key would have no effect."""
@@ -73,6 +75,9 @@ class Recipe(Part):
     """Pruning and recovery. A recipe has `pruning`, a `student`, or neither of them."""
     student: Annotated[StudentPart, PLACED, BeforeValidator(shape_of_the_named)] | None = None
     """A small student that learns from the model instead of being cut out of it."""
+    control: bool = False
+    """Whether to train the dense model as long as the pruned one, without any cut. The report compares with
+    this control as well."""
     distillation: Annotated[DistillationPart, PLACED] | None = None
     """The losses by which pruning and recovery, or the student, learn from a teacher. Optional."""
     decoding: Annotated[BeamSettings, PLACED] | None = None
@@ -173,6 +178,8 @@ class Recipe(Part):
             "model.tokenizer": self.model.tokenizer is not None,
             "data.loss_weights": bool(self.data.loss_weights),
             "data.margin": self.data.margin is not None,
+            "data.also": self.data.also is not None,
+            "data.fills": self.data.fills is not None,
             "data.trials": self.data.trials is not None,
         }
         for name, tasks in OF_TASKS.items():

@@ -25,6 +25,7 @@ from prune_ssl.models import FAMILIES
 from prune_ssl.models.arguments import check_types
 from prune_ssl.recipes.model_config import check_config
 from prune_ssl.recipes.parts import PLACED, Part
+from prune_ssl.recipes.second_corpus import SecondCorpus
 from prune_ssl.selection import parse_budget
 
 Scheduler = Literal[
@@ -134,6 +135,10 @@ class DataPart(Part):
     slots. Task representation needs none."""
     loss_weights: tuple[float, ...] = ()
     """Joint tasks: one weight for each column of the target. Empty: 1 each."""
+    fills: str | None = None
+    """Joint tasks of two corpora: the columns of the target that the corpus of `path` has. None: all."""
+    also: SecondCorpus | None = None
+    """Joint tasks: a second corpus with other columns of the target."""
     stream: Annotated[StreamSource, PLACED] | None = None
     """For corpora that are too large to download or check beforehand. `path` is then a name on the hub, or a
     folder of Parquet, JSONL, CSV, Arrow or WebDataset files. Leave it out for folders of audio."""
@@ -145,6 +150,11 @@ class DataPart(Part):
     max_seconds: float = Field(default=MAX_SECONDS, gt=0)
     """Longer clips are cut. With transcripts or phonemes, longer train clips are left out instead, and the
     others stay whole."""
+    min_seconds: float = Field(default=0.0, ge=0)
+    """Shorter train clips are left out."""
+    longer: Literal["cut", "leave_out"] = "cut"
+    """The fate of train clips that are longer than `max_seconds`, if nothing is transcribed. With `leave_out`
+    the longer clips of the other splits stay whole."""
     crop_seconds: float | None = Field(default=None, gt=0)
     """A longer training clip gives a random piece of this length each time."""
     judged: Literal["test", "validation"] | None = None
@@ -162,8 +172,8 @@ class DataPart(Part):
     outside: bool = False
     """Whether a `file_name` in a metadata.csv or .jsonl may lead out of `path`."""
     margin: float | None = Field(default=None, ge=0, lt=1)
-    """Verification: the margin of AM-softmax. None: the model's own, 0.4. Dense training raises it step by
-    step."""
+    """Verification: the margin of AM-softmax. None: the model's own, 0.4. Joint tasks: the same for the
+    speakers. None: cross entropy. Dense training raises it step by step."""
 
     @field_validator("augment", mode="before")
     @classmethod
@@ -187,6 +197,9 @@ class DataPart(Part):
             ),
             "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
             "judged: name the split by `stream.judged`": self.judged is not None,
+            "also: train on folders": self.also is not None,
+            "min_seconds (no length is known before its clip is read): leave it out": self.min_seconds > 0,
+            "longer: leave_out (no length is known before its clip is read)": self.longer != "cut",
             "cache_limit_bytes: `stream.sample` and `stream.judged_limit` bound its memory": (
                 self.cache_limit_bytes != CACHE_LIMIT_BYTES
             ),
@@ -261,6 +274,8 @@ class PruningPart(PruningConfig):
     """Optimiser steps of gate training."""
     learning_rate: Rate
     """The learning rate of the weights."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """The share of the steps in which the learning rate of the weights rises from 0."""
     rounds: Annotated[int, Field(ge=1, le=1_000)] = 5
     recovery: Annotated[float, Field(ge=0, le=1_000)] = 1.0
     recovery_learning_rate: Rate | None = None
@@ -305,6 +320,9 @@ class DistillationPart(DistillationConfig):
     """The weight of each loss. A recipe must name its losses."""
     teacher: str | None = None
     """Folder or hub name of the teacher. None: the dense model."""
+    keep_projections: bool = False
+    """Keep what maps the states to the teacher's width, as projections.safetensors beside the model, for
+    `prune-ssl superb probe --features projected`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +350,7 @@ class StudentPart(TrainPart, StudentConfig):
     def shown(self) -> str:
         """The shape in a few words."""
         shown = [f"{key}={value}" for key, value in self.changed.items()]
-        return ", ".join(([self.name] if self.name else []) + shown)
+        return ", ".join(([self.name] if self.name else []) + shown) or "the model's own shape"
 
 
 def shape_fields() -> tuple[str, ...]:
@@ -357,8 +375,8 @@ class OptimizerPart(Part):
     """The decay rates of the two moments."""
     epsilon: float = Field(default=1e-8, gt=0)
     """The constant in the denominator."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are clipped to this norm."""
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm. null: they are not clipped."""
 
 
 class ReportPart(Part):

@@ -72,7 +72,10 @@ def smoke_version(recipe: Recipe) -> Recipe:
                 "target": TARGETS.get(recipe.task, "label"),
                 "trials": None,
                 "loss_weights": (),
+                "fills": None,
+                "also": None,
                 "batch_seconds": recipe.data.batch_seconds and 8.0,
+                "min_seconds": 0.0,
                 "augment": augment and replace(augment, noise=None, rirs=None),
                 "corruption": corruption and replace(corruption, noise=None, rirs=None),
             }
@@ -111,11 +114,14 @@ def _short(part: TrainPart | None) -> TrainPart:
 
 
 def _small_student(part: StudentPart) -> StudentPart:
-    """Return a student of the same kind for the tiny model: its choices stay, its sizes shrink."""
+    """Return a student of the same kind for the tiny model: its choices stay, its sizes shrink.
+
+    It is smaller than its teacher: narrower if its widths are given, otherwise of one layer.
+    """
     return replace(
         part,
         name=None,
-        layers=1 if part.layers is not None else None,
+        layers=1 if part.layers is not None or part.hidden_size is None else None,
         hidden_size=16 if part.hidden_size is not None else None,
         intermediate_size=32 if part.intermediate_size is not None else None,
         num_attention_heads=None,

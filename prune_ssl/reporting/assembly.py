@@ -11,8 +11,9 @@ from torch import nn
 
 from prune_ssl.errors import ArtifactError
 from prune_ssl.measuring import Measurement, Timing, measure_side_by_side, speed_up
-from prune_ssl.models.finite import require_finite
+from prune_ssl.models.finite import NOT_FINITE, require_finite
 from prune_ssl.reporting import content, plots, render
+from prune_ssl.reporting.answer import verdict
 from prune_ssl.reporting.comparable import differences
 from prune_ssl.reporting.facts import RunFacts
 from prune_ssl.reporting.formatting import is_task_metric, metric_name
@@ -32,7 +33,7 @@ from prune_ssl.tracing.cost import SECTIONS
 from prune_ssl.writing import write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """A report that can be saved, printed and read back. `report` makes one."""
 
@@ -71,6 +72,14 @@ class Report:
                 f"report: can't read {path} as a report: {error}; wanted a .json file that Report.save wrote"
             ) from error
 
+    def __repr__(self) -> str:
+        """Return the title and the answer."""
+        return f"Report({self.data.title!r}: {verdict(self.data) or 'one model'})"
+
+    def _repr_html_(self) -> str:
+        """Return the answer and the main numbers, for notebooks."""
+        return render.html_summary(self.data)
+
     def table(self) -> content.Table:
         """Return the main numbers as text, with columns for dense, pruned, and kept or gained."""
         return content.summary(self.data)
@@ -92,8 +101,6 @@ class Report:
         """Return one plot (`sections`, `units`, `budget`, `losses`) as an SVG file's text, black on white."""
         return plots.draw(self.data, name, standalone=True)
 
-
-NOT_FINITE = "No number that it computes is meaningful: train it or load it again."
 
 _WRITERS: dict[str, Callable[[ReportData], str]] = {
     ".json": lambda data: data.model_dump_json(indent=2) + "\n",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from prune_ssl.reporting.content import LAST_STAGES, summary
+from prune_ssl.reporting.answer import last_stage
+from prune_ssl.reporting.content import exports_section, summary
 from prune_ssl.reporting.formatting import STAGES, is_task_metric, metric_name
 from prune_ssl.reporting.model import FINE_TUNED, ReportData
 from prune_ssl.reporting.paired import SPEAKERS, interval_lines, with_interval
@@ -26,6 +27,10 @@ PIPELINES = {
     "Model": ("feature-extraction", "AutoModel"),
 }
 """The hub's name of the task, and the Auto class that loads the model, by the end of the class name."""
+
+
+EXPORTS_BEGIN, EXPORTS_END = "<!-- exports: written by prune_ssl -->", "<!-- end of exports -->"
+"""The marks around the card's part on exports, which each export with a corpus replaces."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER"
         "",
     ]
     lines += _warnings(data)
+    lines += exports_lines(data)
     lines += ["## Load", "", "```python"]
     lines += [f"from transformers import AutoFeatureExtractor, {auto}", ""]
     lines += [
@@ -85,6 +91,35 @@ def model_card(data: ReportData, source: Provenance, folder_name: str = "FOLDER"
     if source.command:
         lines += ["## Make it again", "", f"    {source.command}", ""]
     return f"---\n{_metadata(data, source, task).to_yaml()}\n---\n\n" + "\n".join(lines).rstrip() + "\n"
+
+
+def exports_lines(data: ReportData) -> list[str]:
+    """Return the card's part on exports, between its marks, or no lines if there are no exports."""
+    section = exports_section(data)
+    if section is None:
+        return []
+    lines = [EXPORTS_BEGIN, "", f"## {section.title}", ""]
+    for table in section.tables:
+        lines += [*markdown_table(table), ""]
+    return [*lines, *(f"- {escaped(note)}" for note in section.notes), "", EXPORTS_END, ""]
+
+
+def with_exports(card: str, data: ReportData) -> str:
+    """Return a card whose part on exports is that of the report. All other text stays as it is.
+
+    A card without that part gets it before the heading `Load`, or at its end.
+
+    Args:
+        card: The text of the card.
+        data: The report.
+    """
+    part = "\n".join(exports_lines(data))
+    before, begin, rest = card.partition(f"{EXPORTS_BEGIN}\n")
+    _, end, after = rest.partition(f"{EXPORTS_END}\n")
+    if begin and end:
+        return f"{before}{part}{after}"
+    before, load, after = card.partition("\n## Load\n")
+    return f"{before.rstrip()}\n\n{part}{load}{after}"
 
 
 def _kind(architecture: str) -> tuple[str, str]:
@@ -112,7 +147,7 @@ def _is_judged(name: str) -> bool:
 
 def _intervals(data: ReportData) -> list[str]:
     """Return the intervals of the final stage, and its paired difference from the dense model, as a list."""
-    last = next((name for name in LAST_STAGES if name in data.results), "")
+    last = last_stage(data)
     lines = [f"- {line}" for line in interval_lines(data.results.get(last, {}))]
     return lines + [
         f"- {metric_name(each.metric)}, {STAGES[each.stage]} minus {STAGES[each.against]}: "
@@ -127,8 +162,8 @@ def _warnings(data: ReportData) -> list[str]:
 
 
 def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
-    stage = next((name for name in LAST_STAGES if name in data.results), None)
-    found = {} if stage is None else data.results[stage]
+    stage = last_stage(data)
+    found = data.results.get(stage, {})
     metrics = {name: value for name, value in found.items() if _is_judged(name)}
     of_hub = source.base_model is not None and not Path(source.base_model).exists()
     named = source.base_model if of_hub and HUB_NAME.fullmatch(str(source.base_model)) else None
@@ -139,7 +174,7 @@ def _metadata(data: ReportData, source: Provenance, task: str) -> ModelCardData:
             dataset_type=re.sub(r"[^\w.-]+", "-", source.data) or "unknown",
             dataset_name=source.data or "unknown",
             metric_type=name,
-            metric_name=f"{metric_name(name)}, {STAGES.get(stage or '', '')}",
+            metric_name=f"{metric_name(name)}, {STAGES.get(stage, '')}",
             metric_value=value,
         )
         for name, value in metrics.items()

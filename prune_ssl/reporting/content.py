@@ -1,14 +1,13 @@
 """The content of a report in reading order: sections of notes, tables and plots that all layouts share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from prune_ssl.measuring import Latency
 from prune_ssl.reporting import formatting as form
+from prune_ssl.reporting.answer import last_stage
 from prune_ssl.reporting.model import DIVERGENCE_LIMIT, ModelFacts, ReportData, plural_threads
 from prune_ssl.reporting.paired import INTERVALS, SPEAKERS, interval_lines, with_interval
-
-LAST_STAGES = ("distilled", "recovered", "cut", "fine_tuned")
-"""Candidates for the final stage. The first one that has results counts."""
 
 CONVENTIONS = (
     "MAC: one multiply-add in a convolution, a linear layer or an attention product (QK^T and AV). "
@@ -46,6 +45,8 @@ class Section:
     notes: list[str] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
     """Names of plots for `plots.draw`."""
+    folded: bool = False
+    """Whether the page shows the tables and notes on request only."""
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -57,10 +58,11 @@ def sections(data: ReportData) -> list[Section]:
         _macs(data),
         _latency(data),
         _speed(data),
+        exports_section(data),
         _structure(data),
         _training(data),
         _environment(data),
-        Section("Conventions", notes=list(CONVENTIONS)),
+        Section("Conventions", notes=list(CONVENTIONS), folded=True),
     ]
     return [part for part in parts if part is not None]
 
@@ -80,7 +82,7 @@ def summary(data: ReportData) -> Table:
 
 def _summary_metrics(data: ReportData) -> list[list[str]]:
     before = data.results.get("dense", {})
-    last = next((stage for stage in LAST_STAGES if stage in data.results), "")
+    last = last_stage(data)
     after = data.results.get(last, {})
     paired = {(each.metric, each.stage, each.against): each for each in data.differences}
     rows = []
@@ -149,10 +151,10 @@ def _task(data: ReportData) -> Section | None:
     rows = [
         [
             form.metric_name(name),
-            *(form.metric_value(name, data.results[stage].get(name)) for stage in stages),
+            *(_with_ends(name, data.results[stage]) for stage in stages),
         ]
         for name in names
-        if not name.endswith(SPEAKERS)
+        if not name.endswith(("_low", "_high", SPEAKERS))
     ]
     tables = [Table(["metric", *(form.STAGES.get(stage, stage) for stage in stages)], rows)]
     if data.differences:
@@ -160,6 +162,12 @@ def _task(data: ReportData) -> Section | None:
     last = data.results[stages[-1]]
     notes = [f"{form.STAGES.get(stages[-1], stages[-1])}: {line}." for line in interval_lines(last)]
     return Section("Task", tables, [*notes, INTERVALS] if notes else [])
+
+
+def _with_ends(name: str, found: Mapping[str, float]) -> str:
+    """Return a metric with its interval, such as `92.1% (87.2% to 100.0%)`."""
+    value, low, high = (form.metric_value(name, found.get(f"{name}{end}")) for end in ("", "_low", "_high"))
+    return value if "-" in (low, high) else f"{value} ({low} to {high})"
 
 
 def _differences(data: ReportData) -> Table:
@@ -267,6 +275,62 @@ def _speed(data: ReportData) -> Section | None:
     return Section("MACs saved and speed gained", [Table(columns, rows)]) if rows else None
 
 
+def exports_section(data: ReportData) -> Section | None:
+    """Return the exports that were judged on a corpus, or None if there are none."""
+    if not data.exports:
+        return None
+    rows = []
+    for each in data.exports:
+        name = each.metric
+        values = [form.metric_value(name, value) for value in (each.value, each.low, each.high)]
+        changes = [
+            form.points(name, value)
+            for value in (each.difference, each.difference_low, each.difference_high)
+            if value is not None
+        ]
+        rows.append(
+            [
+                f"{each.target} ({each.kind})" if each.kind else each.target,
+                f"{form.metric_name(name)} {values[0]}",
+                "-" if each.low is None else f"{values[1]} to {values[2]}",
+                changes[0],
+                f"{changes[1]} to {changes[2]}" if len(changes) == 3 else "-",
+                _steady_ms(each.latency),
+                _steady_ms(each.pytorch_latency),
+                form.megabytes(each.size_bytes),
+            ]
+        )
+    columns = [
+        "runtime",
+        "metric",
+        "95% interval",
+        "minus PyTorch",
+        "95% interval, paired",
+        "latency",
+        "PyTorch beside it",
+        "size",
+    ]
+    return Section("Exports", [Table(columns, rows)], _exports_notes(data))
+
+
+def _steady_ms(latency: Latency) -> str:
+    mark = "*" if latency.unsteady else ""
+    return f"{form.milliseconds(latency.median_ms)}{mark}"
+
+
+def _exports_notes(data: ReportData) -> list[str]:
+    """Return the conditions of the rows, each once."""
+    judged = dict.fromkeys(f"{each.clips} {each.split} clips of {each.corpus}" for each in data.exports)
+    timed = dict.fromkeys(_latency_label(each.latency) for each in data.exports)
+    notes = [
+        f"Judged on {'; '.join(judged)}, one clip at a time, also in PyTorch (float32, on the CPU).",
+        f"Timed in turns with PyTorch: {'; '.join(timed)}; medians.",
+    ]
+    if any(time.unsteady for each in data.exports for time in (each.latency, each.pytorch_latency)):
+        notes.append("*: the machine did other work meanwhile, so do not quote this latency.")
+    return notes
+
+
 def _structure(data: ReportData) -> Section | None:
     dense, small = data.baseline, data.model
     names = list(dense.groups if dense else small.groups)
@@ -282,7 +346,7 @@ def _structure(data: ReportData) -> Section | None:
                 [name, str(dense.groups[name].size), str(kept), form.share(kept, dense.groups[name].size)]
             )
     columns = ["group", "units"] if dense is None else ["group", "dense", "kept", "share"]
-    return Section("Kept units", [Table(columns, rows)], plots=["units"])
+    return Section("Kept units", [Table(columns, rows)], plots=["units"], folded=True)
 
 
 def _training(data: ReportData) -> Section | None:
@@ -304,4 +368,4 @@ def _training(data: ReportData) -> Section | None:
 
 def _environment(data: ReportData) -> Section:
     rows = [[name.replace("_", " "), value] for name, value in data.model.measurement.environment.items()]
-    return Section("Environment", [Table(["", "measured on"], rows)])
+    return Section("Environment", [Table(["", "measured on"], rows)], folded=True)

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prune_ssl.fields_in_help import with_fields
 from prune_ssl.selection import Budget
 
 
+@with_fields
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Facts on a model that only the caller of `report` knows. Every field is optional.

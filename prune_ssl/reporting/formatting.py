@@ -9,6 +9,7 @@ PERCENT_METRICS = frozenset(
 
 STAGES = {
     "dense": "dense",
+    "control": "dense, trained as long",
     "cut": "after cutting",
     "recovered": "after recovery",
     "student": "before distillation",
@@ -68,6 +69,15 @@ def share(part: float, whole: float | None) -> str:
 def metric_name(name: str) -> str:
     """Return a metric's name without the prefixes that trainers add."""
     return name.removeprefix("eval_").removeprefix("test_")
+
+
+def metric_title(name: str) -> str:
+    """Return a metric's name as it is written in a sentence.
+
+    >>> metric_title("wer"), metric_title("accuracy")
+    ('WER', 'accuracy')
+    """
+    return name.replace("_", " ") if len(name) > 3 else name.upper()
 
 
 def is_task_metric(name: str) -> bool:

@@ -58,7 +58,7 @@ class StepRecord(BaseModel):
     open: float | None = None
     """The cost of the units that are open in evaluation."""
     phase: str = ""
-    """dense, pruning, recovery or distillation."""
+    """dense, control, pruning, recovery or distillation."""
     loss: float | None = None
     """The mean training loss since the logged step before, with all its terms."""
     learning_rate: float | None = None
@@ -115,6 +115,40 @@ class DifferenceFacts(_Facts):
     """How the interval was drawn, such as `by speaker, 3 speakers`."""
 
 
+class ExportFacts(_Facts):
+    """One export of the model that was judged on a corpus: a row of the section Exports."""
+
+    target: str
+    """The target, such as `onnx-int8`. A report has one row for each."""
+    kind: str = ""
+    """The kind of the file among those of its target, such as static integers. Empty: there is one kind."""
+    size_bytes: int
+    corpus: str
+    """The name of the corpus."""
+    split: str
+    clips: int
+    metric: str
+    """The main metric of the task."""
+    value: float
+    """The metric of the file in its own runtime."""
+    low: float | None = None
+    """The lower end of the metric's 95% interval. None: the task gives none."""
+    high: float | None = None
+    pytorch: float
+    """The metric of the model in PyTorch on the same clips."""
+    difference: float
+    """The file's metric minus PyTorch's."""
+    difference_low: float | None = None
+    """The lower end of the paired 95% interval."""
+    difference_high: float | None = None
+    drawn: str = ""
+    """How the paired interval was drawn, such as `by clip`."""
+    latency: Latency
+    """The latency of the file."""
+    pytorch_latency: Latency
+    """The latency of the model in PyTorch (eager, float32), timed in turns with the file."""
+
+
 class ReportData(_Facts):
     """All data of a report, before any layout."""
 
@@ -127,13 +161,16 @@ class ReportData(_Facts):
     comparisons: list[Comparison] = Field(default_factory=list)
     budget: list[BudgetFacts] = Field(default_factory=list)
     results: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """The metrics of each stage: `dense`, `cut`, `recovered`; of a student `student`, `distilled`; of a model
-    that was only trained `fine_tuned`."""
+    """The metrics of each stage: `dense`, `control`, `cut`, `recovered`; of a student `student`, `distilled`;
+    of a model that was only trained `fine_tuned`."""
     outcomes: dict[str, dict[str, str]] = Field(default_factory=dict)
     """The outcomes of each stage on each clip, if the task keeps them. `prune_ssl.tasks.outcomes_from_data`
     reads them."""
     differences: list[DifferenceFacts] = Field(default_factory=list)
-    """The paired differences of the main metric between the first stage and each later one."""
+    """The paired differences of the main metric between the first stage and each later one, and between the
+    control and each later one."""
+    exports: list[ExportFacts] = Field(default_factory=list)
+    """The exports of the model that were judged on a corpus."""
     notes: list[str] = Field(default_factory=list)
     """Facts that a reader must know before comparing the two models."""
     made: str = "pruned"

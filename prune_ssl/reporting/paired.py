@@ -7,6 +7,8 @@ from prune_ssl.reporting.model import DifferenceFacts
 from prune_ssl.tasks import outcomes_from_data, paired_difference
 from prune_ssl.tasks.differences import drawn_by
 
+CONTROL = "control"
+"""The stage of a dense model that was trained as long as the pruned one."""
 SPEAKERS = "_speakers"
 """The end of the names of metrics that count the speakers of an interval."""
 INTERVALS = (
@@ -17,7 +19,7 @@ INTERVALS = (
 
 
 def stage_differences(outcomes: Mapping[str, Mapping[str, str]]) -> list[DifferenceFacts]:
-    """Return the paired differences between the first stage of a run and each later one.
+    """Return the paired differences between the first stage of a run, also its control, and each later one.
 
     Args:
         outcomes: The outcomes of each stage as `to_data` gives them.
@@ -29,19 +31,22 @@ def stage_differences(outcomes: Mapping[str, Mapping[str, str]]) -> list[Differe
     if not found:
         return []
     first, *later = found
+    pairs = [(first, stage) for stage in later]
+    if CONTROL in found:
+        pairs += [(CONTROL, stage) for stage in later if stage != CONTROL]
     return [
         DifferenceFacts(
             metric=each.metric,
             stage=stage,
-            against=first,
+            against=against,
             difference=each.difference,
             low=each.low,
             high=each.high,
             standard_error=each.standard_error,
             drawn=each.drawn,
         )
-        for stage in later
-        for each in [paired_difference(found[first], found[stage])]
+        for against, stage in pairs
+        for each in [paired_difference(found[against], found[stage])]
     ]
 
 

@@ -72,6 +72,7 @@ def draw(data: ReportData, name: str, standalone: bool = False) -> str:
     drawing = drawing[drawing.index("<svg") :]
     # Ids are unique within one figure only, and a page has several figures.
     drawing = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{CAPTIONS[name]}"', 1)
     return drawing.replace(_INK, "#1a1d21" if standalone else "currentColor").strip()
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from prune_ssl.models.seals import SEAL_LENGTH, marks
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.cost import Polynomial
 
@@ -105,5 +106,6 @@ def saved_overhead(graph: PruningGraph, itemsize: int | None = None) -> int:
         name: {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end]}
         for name, shape in shapes.items()
     }
-    header = json.dumps({"__metadata__": {"format": "pt"}, **entries}, separators=(",", ":"))
+    metadata = {"format": "pt", **marks("0" * SEAL_LENGTH)}
+    header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":"))
     return kept + 8 + len(header) + 8

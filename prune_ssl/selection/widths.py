@@ -3,14 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.selection.kinds import KINDS, ROUNDED_KINDS, UNIT_KINDS
 from prune_ssl.selection.stock import Layout, stock_widths
 from prune_ssl.tracing import Group, PruningGraph
-
-UNIT_KINDS = ("conv", "heads", "ffn")
-"""The kinds that are pruned by default."""
-KINDS = (*UNIT_KINDS, "hidden", "head_dim", "block", "layer")
-ROUNDED_KINDS = ("conv", "ffn", "head_dim")
-"""The kinds whose widths are rounded."""
 
 AllowedWidths = Mapping[str, Sequence[int]]
 """Group -> the widths that it may end with, ascending."""

@@ -278,10 +278,6 @@ class Recognition(Task):
         frames = frame_counts(clips, model)
         references = [self.written(clip.target) for clip in clips]
 
-        def outcomes_of(counts: Mapping[str, EditCounts]) -> Outcomes:
-            main = counts[self.spec.metric]
-            return Outcomes.on(clips, self.spec.metric, main.errors, main.lengths)
-
         def measured(prediction: EvalPrediction) -> tuple[dict[str, float], Outcomes]:
             found = np.asarray(self.slim(prediction.predictions, None))
             if len(found) != len(references):
@@ -289,16 +285,31 @@ class Recognition(Task):
             # The frames after a clip's own are padding: of its batch, and of the Trainer between batches.
             rows = [row[:count] for row, count in zip(found, frames, strict=True)]
             likeliest = (row.argmax(-1) if row.ndim == 2 else row for row in rows)
-            counts = self._counts([self.decode(row) for row in likeliest], references)
-            outcomes = outcomes_of(counts)
-            judged = {key: count.rate for key, count in counts.items()} | outcomes.metrics()
+            judged, outcomes = self.judge_texts(clips, [self.decode(row) for row in likeliest])
             if self.beam is not None:
                 counts = self._counts([self.beam.decode(row) for row in rows], references)
                 judged |= {f"{key}_lm": count.rate for key, count in counts.items()}
-                judged |= outcomes_of(counts).metrics("_lm")
+                judged |= self._outcomes(clips, counts).metrics("_lm")
             return judged | {"clips": float(len(references))}, outcomes
 
         return ClipJudge(measured)
+
+    def judge_texts(self, clips: Sequence[Clip], texts: Sequence[str]) -> tuple[dict[str, float], Outcomes]:
+        """Return the error rates of texts of these clips, in this order, and the outcomes of the main one.
+
+        >>> from pathlib import Path
+        >>> task = Recognition(character_tokenizer(["yes", "no"]))
+        >>> task.judge_texts([Clip(Path("a.wav"), "no yes", 1.0)], ["no  no"])[0]["wer"]
+        0.5
+        """
+        counts = self._counts([plain(text) for text in texts], [self.written(clip.target) for clip in clips])
+        outcomes = self._outcomes(clips, counts)
+        return {key: count.rate for key, count in counts.items()} | outcomes.metrics(), outcomes
+
+    def _outcomes(self, clips: Sequence[Clip], counts: Mapping[str, EditCounts]) -> Outcomes:
+        """Return the outcomes of the main rate."""
+        main = counts[self.spec.metric]
+        return Outcomes.on(clips, self.spec.metric, main.errors, main.lengths)
 
     def _counts(self, texts: Sequence[str], references: Sequence[str]) -> dict[str, EditCounts]:
         """Return the edits of each clip by the name of the rate."""

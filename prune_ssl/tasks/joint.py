@@ -4,7 +4,7 @@ The model is a stock x-vector model, so any program that loads x-vector models c
 last layer are divided among the tasks, as in slot filling. A speaker is verified by the centred outputs of
 the train speakers. They hold the part of the embedding that distinguishes speakers, without the words that
 the embedding holds as well. The losses are weighted cross entropies (for the speakers as in Snyder et al.,
-ICASSP 2018). The paper does not describe its heads.
+ICASSP 2018, or AM-softmax). The paper does not describe its heads.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from prune_ssl.tasks.heads import (
     replace_last_layer_,
     require_head,
 )
+from prune_ssl.tasks.joint_loss import JointLoss
 from prune_ssl.tasks.outcomes import Outcomes
 from prune_ssl.tasks.slots import Slots
 from prune_ssl.tasks.task import Judge, TaskSettings, TaskSpec
@@ -93,6 +94,7 @@ class Joint(Slots):
         labels: "column=value" for every value, column by column. One column is the speaker.
         weights: The weights of the losses, in the order of the columns. Empty: 1 each.
         trials: The pairs to judge. None: all pairs of the judged clips.
+        margin: The margin of AM-softmax over the speakers. None: cross entropy.
 
     Raises:
         DataError: there is no column of speakers or no other column, or the weights do not fit the columns.
@@ -112,6 +114,7 @@ class Joint(Slots):
 
     weights: tuple[float, ...] = ()
     trials: tuple[Trial, ...] | None = None
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,7 +141,8 @@ class Joint(Slots):
         of_model = labels_in_order(found.labels, model) if model is not None and has_xvector(model) else None
         if of_model is not None:
             found = replace(found, labels=of_model)
-        return replace(found, weights=given.weights, trials=find_trials(folder.path, given.trials))
+        trials = find_trials(folder.path, given.trials)
+        return replace(found, weights=given.weights, trials=trials, margin=given.margin)
 
     @classmethod
     def from_model(
@@ -161,8 +165,14 @@ class Joint(Slots):
         return JointHead(self.labels)
 
     def loss_function(self) -> Callable[..., torch.Tensor]:
-        """Return the loss: the weighted sum of the cross entropies of the columns."""
-        return self.weighted_loss(self.weights or (1.0,) * len(self.segments))
+        """Return the loss: the weighted sum of the cross entropies of the columns.
+
+        With a margin the speakers' is AM-softmax.
+        """
+        weights = self.weights or (1.0,) * len(self.segments)
+        if self.margin is not None:
+            return JointLoss(self.segments, weights, SPEAKER, self.margin)
+        return self.weighted_loss(weights)
 
     def check(
         self, folder: SpeechFolder, model: PreTrainedModel, settings: TaskSettings | None = None

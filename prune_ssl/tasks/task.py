@@ -45,6 +45,8 @@ class TaskSettings:
     """CTC: beam search with a language model, judged in addition to greedy decoding. None: greedy only."""
     weights: tuple[float, ...] = ()
     """Joint tasks: the weight of each column's loss, in the order of the target. Empty: 1 each."""
+    margin: float | None = None
+    """Joint tasks: the margin of AM-softmax over the speakers. None: cross entropy."""
     trials: str | None = None
     """Verification: trial list, relative to the data folder. None: a list with a usual name, or all pairs."""
     judged: str | None = None

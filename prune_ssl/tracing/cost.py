@@ -1,7 +1,7 @@
 """Parameters and MACs of any keep: one formula, used by budgets, gates and reports alike."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
@@ -29,8 +29,8 @@ class Cost:
     params: int
     macs: int
     seconds: float
-    by_section: dict[str, SectionCost]
-    by_layer: dict[str, SectionCost]
+    by_section: dict[str, SectionCost] = field(repr=False)
+    by_layer: dict[str, SectionCost] = field(repr=False)
 
     @property
     def flops(self) -> int:

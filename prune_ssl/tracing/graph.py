@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from prune_ssl.errors import KeepError
 from prune_ssl.models.inputs import SAMPLE_RATE_HZ
 from prune_ssl.tracing.cost import Cost, CostTerm, Metric, Polynomial, conv_frames, evaluate
+from prune_ssl.tracing.shown import GroupMapping
 
 Keep = Mapping[str, Sequence[int]]
 Role = Literal["producer", "norm", "consumer", "factor"]
@@ -134,9 +135,19 @@ class Group:
         return tuple(part for part in self.slices if part.role == role)
 
 
-@dataclass(frozen=True)
-class PruningGraph:
-    """What `trace` found: groups, cost terms and the frontend's kernels. Pure data, no module inside."""
+@dataclass(frozen=True, repr=False)
+class PruningGraph(GroupMapping):
+    """What `trace` found: groups, cost terms and the frontend's kernels. Pure data, no module inside.
+
+    It is read as a mapping of its groups, and a notebook shows it as a table.
+
+    >>> from transformers import HubertConfig, HubertModel
+    >>> from prune_ssl.tracing import trace
+    >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    >>> graph = trace(HubertModel(HubertConfig(**sizes, num_conv_pos_embedding_groups=2)))
+    >>> len(graph), graph["layer.0.heads"].size, "layer.1.heads" in graph
+    (14, 2, False)
+    """
 
     family: str
     backbone: str

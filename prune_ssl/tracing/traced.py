@@ -1,5 +1,6 @@
 """Owns Traced: a model together with its graph, so that verbs which need both do not trace it again."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -7,6 +8,7 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from prune_ssl.models.arguments import as_model
+from prune_ssl.models.int8_linear import has_int8, put_floats_
 from prune_ssl.tracing.arguments import check_graph, check_same_model
 from prune_ssl.tracing.graph import PruningGraph
 from prune_ssl.tracing.tracer import trace
@@ -43,7 +45,14 @@ class Traced(Generic[M_co]):
         if isinstance(given, Traced):
             return given
         model = as_model(given, verb)
-        return Traced(model, trace(model))
+        return Traced(model, trace(_as_floats(model) if has_int8(model) else model))
+
+
+def _as_floats(model: nn.Module) -> nn.Module:
+    """Return a copy of a model with integers in which these layers are Linear layers without weights."""
+    made = copy.deepcopy(model)
+    put_floats_(made)
+    return made
 
 
 Source = nn.Module | str | Path | Traced[nn.Module]

@@ -1,8 +1,7 @@
 """Owns GatedPart: gates that learn with a model under a budget, as a part of a trainer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,10 +46,9 @@ class GatedPart(Part):
         self.gates.plan_steps(steps)
 
     def adjust_scheduler(self, scheduler: LRScheduler) -> None:
-        """Keep the gates' rates constant, and let those of the weights grow as the target falls.
+        """Keep the gates' rates constant.
 
-        A warm-up would delay the gates, and a decay freeze them (pitfall 3). The rates of the weights are
-        those of the scheduler times `PruningConfig.rate_factor`.
+        A warm-up would delay the gates, and a decay freeze them (pitfall 3).
 
         Raises:
             BudgetError: this kind of scheduler cannot leave single groups alone.
@@ -60,20 +58,11 @@ class GatedPart(Part):
                 f"lr_scheduler_type {self.args.lr_scheduler_type!r} cannot leave the gates' learning rate "
                 "alone; use linear, cosine, constant, constant_with_warmup, polynomial or inverse_sqrt."
             )
-        scheduler.lr_lambdas = [
-            *(partial(self._grown, planned) for planned in scheduler.lr_lambdas[:-2]),
-            _constant,
-            _constant,
-        ]
+        scheduler.lr_lambdas[-2:] = [_constant, _constant]
         for index, group in zip((-2, -1), self.gates.parameter_groups(), strict=True):
             rate = group["lr"]
             scheduler.base_lrs[index] = scheduler.get_last_lr()[index] = rate
             scheduler.optimizer.param_groups[index].update(lr=rate, initial_lr=rate)
-
-    def _grown(self, planned: Callable[[int], float], step: int) -> float:
-        """Return the factor on the rates of the weights at `step`: as planned, times that of the target."""
-        target = min(max(self.gates.lagrangian.target(step)), 1.0)
-        return planned(step) * self.gates.config.rate_factor(target)
 
     def penalty(self, step: int) -> torch.Tensor:
         """Return the augmented Lagrangian's penalty of the budget."""

@@ -1,6 +1,6 @@
 """MarginRamp: the margin of a speaker loss rises during training, so that a model from scratch can start."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -8,6 +8,7 @@ START, END = 0.4, 0.8
 """Parts of the steps between which the margin rises from 0 to its full value."""
 
 
+@runtime_checkable
 class WithMargin(Protocol):
     """A loss module with a margin."""
 

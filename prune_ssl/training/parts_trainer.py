@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from transformers import Trainer
 
-from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO
+from prune_ssl.distillation import LENGTHS, TEACHER_AUDIO, TEACHER_NORMALIZED
 from prune_ssl.training.part import ComputeLoss, Inputs, LossAndOutputs, ParameterGroup, Part
 
-NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO)
+NOT_FOR_THE_MODEL = (LENGTHS, TEACHER_AUDIO, TEACHER_NORMALIZED)
+"""In batches, for parts only."""
 SAMPLES = "input_values"
 """What an item of a data set of clips calls its samples."""
-"""In batches, for parts only."""
 
 
 Outcome = torch.Tensor | tuple[torch.Tensor, object]
@@ -83,7 +83,7 @@ class PartsTrainer(Trainer):
         """Return the model's own loss with those of the parts; evaluation gives the model's own, if it can.
 
         Batches may hold `input_lengths` (B,), samples without padding, and `teacher_input_values` (B, N),
-        the teacher's audio. The model does not see them.
+        the teacher's audio, with `teacher_normalized_values` beside it. The model does not see them.
         """
 
         def own(inputs: Inputs) -> LossAndOutputs:

@@ -152,9 +152,14 @@ def later_trainer(
             f"{name}: {kind.__name__}.compute_loss serves gate training only; this phase learns "
             "from the model's own loss. Give the loss as compute_loss_func, and all phases use it."
         )
-    args = dataclasses.replace(
-        run.args, output_dir=str(run.folder / name), max_steps=steps, learning_rate=rate
-    )
+    changes: dict[str, Any] = {
+        "output_dir": str(run.folder / name),
+        "max_steps": steps,
+        "learning_rate": rate,
+    }
+    if name == RECOVERY and run.config.recovery_warmup_ratio is not None:
+        changes["warmup_steps"] = run.config.recovery_warmup_ratio
+    args = dataclasses.replace(run.args, **changes)
     trainer = DistillationTrainer(model=model, args=args, **run.handed_on())
     trainer.phase, trainer.starts_easy = name, False
     use_budget_progress(trainer, name)
@@ -219,6 +224,7 @@ def finalize_one(run: PruningRun) -> Iterator[Finished]:
         record.history,
         warnings=tuple(record.warnings),
         outcomes=record.outcomes,
+        projections=None if run.distiller is None else run.distiller.projections,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from prune_ssl.gating.projection import initial_keep
+from prune_ssl.gating.schedule import RATE_GROWTH
 from prune_ssl.training.cutting import rounds_of
 from prune_ssl.training.rounds import planned_steps
 from prune_ssl.training.trainer import PruningTrainer
@@ -22,15 +23,14 @@ def schedule_of(trainer: PruningTrainer) -> dict[str, str]:
     config, steps = trainer.pruning, planned_steps(trainer)
     recoveries = [stage.recovery for stage in trainer.stages] or [round(config.recovery * steps)]
     tuned, base = config.preset == "tuned", f"{trainer.args.learning_rate:.3g}"
-    rate = f"{base} / sqrt(kept MACs / dense MACs)" if tuned else base
+    rate = f"{base} * (dense MACs / kept MACs)^{RATE_GROWTH}" if tuned else base
     after = rate if config.recovery_learning_rate is None else f"{config.recovery_learning_rate:.3g}"
     last = {"recovery steps": _joined(recoveries), "recovery learning rate": after}
     if config.method != "gates":
         rounds = _joined(rounds_of(config, steps))
         method = f"{config.method}, by {config.criterion}"
         return {"method": method, "steps after each cut": rounds, "learning rate": rate} | last
-    falling = f"{base} / sqrt(target)" if tuned else base
-    found = {"preset": config.preset, "learning rate": falling}
+    found = {"preset": config.preset, "learning rate": base}
     found |= {"gate steps": _joined([stage.steps for stage in trainer.stages] or [steps])}
     lagrangian = trainer.gates.lagrangian
     if lagrangian.steps:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import Trainer
 
+from prune_ssl.distillation import Projections
 from prune_ssl.gating import Plan
 from prune_ssl.selection import Limit
 from prune_ssl.tasks import ClipJudge
@@ -109,6 +110,8 @@ class Finished:
     """The outcomes on each clip, if the task keeps them."""
     schedule: Mapping[str, str] = field(default_factory=dict)
     """The schedule of the trainings that led to it, in a few words each."""
+    projections: Projections | None = None
+    """The learned maps of its states to the teacher's width. None: there is no distillation."""
 
 
 def budget_text(limits: Iterable[Limit]) -> str:

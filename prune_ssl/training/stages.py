@@ -121,6 +121,7 @@ def finalize_stages(
             last,
             tuple(record.warnings),
             record.outcomes,
+            projections=None if run.distiller is None else copy.deepcopy(run.distiller.projections),
         )
         if goes_on is not None:
             run = train_stage(goes_on, number + 1, latency_share)

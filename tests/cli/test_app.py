@@ -23,6 +23,8 @@ SEED = ("-1", "1.5", "abc", "4294967296", "9" * 400)
 BUDGET = ("50%", "0.5", "macs=0.5", "macs:50%", "MACs=50%", "macs=" + "9" * 309, "macs=nan", "", "macs=120%")
 FILES = ("x.pdf", "x", "x.json.gz", ".json", "taken.json", "folder.json", "taken.json/x.json", "\0.json")
 EVALUATE = ("evaluate", "no-model", "folder.json")
+EXPORT = ("export", "no-model", "out", "--data", "folder.json")
+PROBE = ("superb", "probe", "no-model", "ks", ".")
 PRUNE = ("prune", "no-model", "out", "--budget", "macs=50%")
 WRONG = {
     ("demo", "--budget"): (("demo",), BUDGET),
@@ -69,6 +71,13 @@ WRONG = {
     ("bench", "--seconds"): (("bench", "no-model"), AUDIO),
     ("bench", "--threads"): (("bench", "no-model"), COUNT),
     ("export", "--to"): (("export", "no-model", "out"), ("", "onx", "ONNX", "tensorrt")),
+    ("export", "--split"): (EXPORT, ("", "dev", "Test")),
+    ("export", "--int8"): (EXPORT, ("", "fast", "Best")),
+    ("export", "--max-drop"): (EXPORT, ("-1", "nan", "inf", "abc", "101")),
+    ("bench", "--quantize"): (("bench", "no-model"), ("", "int4", "INT8")),
+    ("trace", "--latency"): (("trace", "no-model"), ("", "gpu", "cpu,threads=0", "cpu,seconds=-1")),
+    ("import", "--heads"): (("import", "no-model", "out"), COUNT),
+    ("sweep", "--freeze"): (("sweep", RECIPE), ("", "head", "Backbone")),
     ("apply", "--layout"): (("apply", "no-plan", "no-model", "out"), ("", "stok", "both")),
     ("apply", "--head"): (("apply", "no-plan", "no-model", "out"), ("", "maybe", "Keep")),
     ("apply", "--seconds"): (("apply", "no-plan", "no-model", "out"), AUDIO),
@@ -90,6 +99,12 @@ WRONG = {
         ("superb", "probe", "no-model", "ks", "."),
         ("folder.json", "binary", "taken.json/x.json"),
     ),
+    ("superb probe", "--features"): (PROBE, ("", "all", "Sum", "project")),
+    ("superb probe", "--lexicon"): (PROBE, ("nothing.txt",)),
+    ("superb probe", "--noise"): (PROBE, ("nothing", "")),
+    ("superb probe", "--rirs"): (PROBE, ("nothing", "")),
+    ("superb probe", "--snr"): (PROBE, ("nan", "inf", "abc")),
+    ("superb probe", "--rt60"): (PROBE, ("0", "-1", "nan", "inf", "abc")),
     ("doctor data", "--min-seconds"): (("doctor", "data", "folder.json"), ("-1", "nan", "inf", "abc")),
     ("doctor data", "--max-seconds"): (("doctor", "data", "folder.json"), ("-1", "nan", "inf", "abc")),
     ("doctor data", "--listed"): (("doctor", "data", "folder.json"), ("-1", "1.5", "abc")),
@@ -99,6 +114,9 @@ NOT_CHECKED_FIRST = {
     ("transcribe", "--lm"),
     ("evaluate", "--lm"),
     ("evaluate", "--target"),
+    ("export", "--data"),
+    ("export", "--target"),
+    ("export", "--trials"),
     ("evaluate", "--trials"),
     ("superb probe", "--target"),
     ("report", "--baseline"),
@@ -231,11 +249,10 @@ def test_a_table_without_a_row_is_an_error(place):
 
 
 def test_a_benchmark_of_which_a_part_failed_says_so_in_its_status(place, monkeypatch):
-    from prune_ssl.cli import bench
     from prune_ssl.measuring import BenchRow
 
     rows = [BenchRow("a"), BenchRow("b", problem="gone")]
-    monkeypatch.setattr(bench, "benchmark_models", lambda *_, **__: rows)
+    monkeypatch.setattr("prune_ssl.measuring.benchmark_models", lambda *_, **__: rows)
     result = CliRunner().invoke(app, ["bench", "a", "b", "--save", "rows.json"])
     assert result.exit_code == 1
     assert "gone" in result.output

@@ -11,7 +11,9 @@ from tests.support.cli import run_cli
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     calls: list[object] = []
-    monkeypatch.setattr(demo, "run", lambda recipe, overwrite, say: calls.append((recipe, overwrite)))
+    monkeypatch.setattr(
+        "prune_ssl.pipeline.run", lambda recipe, overwrite, say: calls.append((recipe, overwrite))
+    )
     monkeypatch.setattr(demo, "show", lambda outcome: None)
     return calls
 

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from prune_ssl.cli import doctor
 from prune_ssl.cli.app import app
 from prune_ssl.cli.doctor import _mismatch
 from tests.support.cli import run_cli, status_and_output
@@ -48,8 +50,44 @@ def test_the_doctor_lists_and_exits_with_one(tmp_path: Path) -> None:
     assert "no such folder" in result.output
 
 
-def test_doctor_is_content_and_names_a_torch_mismatch():
+class Hub:
+    """A session that answers, or fails as given."""
 
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def head(self, url: str, timeout: float) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("offline", "error", "words"),
+    [
+        (True, None, "HF_HUB_OFFLINE"),
+        (False, None, "reached, "),
+        (False, OSError("no"), "not reached (OSError)"),
+    ],
+)
+def test_doctor_shows_the_machine_and_whether_the_hub_answers(monkeypatch, offline, error, words):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: Hub(error))
+    said = run_cli("doctor").stdout
+    for word in ("python", "cores", "accelerator", "free disk", "extra onnx", words):
+        assert word in said
+
+
+def test_doctor_names_the_command_for_an_extra_that_is_missing(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    known = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "openvino" else known(name))
+    result = run_cli("doctor")
+    assert result.exit_code == 0  # an extra is no problem
+    assert "pip install 'prune_ssl[openvino]'" in result.stdout
+
+
+def test_doctor_is_content_and_names_a_torch_mismatch(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert run_cli("doctor").exit_code == 0
     assert _mismatch("2.11.0+cu130", "2.11.0") == []
     (problem,) = _mismatch("2.13.0+cpu", "2.11.0")

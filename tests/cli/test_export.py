@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import prune_ssl
-from prune_ssl.cli import export as command
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting.comparing import Difference
 from prune_ssl.exporting.exports import Exported
@@ -27,7 +26,7 @@ def test_it_says_what_was_written_and_how_near_it_comes(tmp_path: Path, monkeypa
             notes=("it takes no mask",),
         )
 
-    monkeypatch.setattr(command, "export", export)
+    monkeypatch.setattr("prune_ssl.pipeline.shipping.export", export)
     result = run_cli("export", "model", tmp_path / "out", "--to", "pt2", "--overwrite")
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
@@ -35,14 +34,14 @@ def test_it_says_what_was_written_and_how_near_it_comes(tmp_path: Path, monkeypa
     assert "3.2e-06 of the largest output" in said
     assert "1.5e-07" in said
     assert "note: it takes no mask" in said
-    assert asked == [(("model", tmp_path / "out", "pt2"), {"overwrite": True})]
+    assert asked == [(("model", tmp_path / "out", "pt2"), {"overwrite": True, "data": None})]
 
 
 def test_a_refusal_is_one_line(tmp_path: Path, monkeypatch) -> None:
     def export(*arguments: object, **more: object) -> Exported:
         raise ExportError("this cannot be")
 
-    monkeypatch.setattr(command, "export", export)
+    monkeypatch.setattr("prune_ssl.pipeline.shipping.export", export)
     result = run_cli("export", "model", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (2, "error: this cannot be\n")
 

@@ -7,7 +7,6 @@ import pytest
 from transformers import Wav2Vec2FeatureExtractor
 
 import prune_ssl
-from prune_ssl.cli import importing
 from prune_ssl.errors import ModelError
 from tests.support.cli import run_cli
 from tests.support.models import tiny_model
@@ -16,7 +15,7 @@ from tests.support.models import tiny_model
 def test_it_writes_a_model_and_says_its_cost_and_notes(tmp_path: Path, monkeypatch) -> None:
     model = tiny_model("hubert", "Model")
     found = SimpleNamespace(model=model, extractor=Wav2Vec2FeatureExtractor(), notes=("one thing",))
-    monkeypatch.setattr(importing, "import_checkpoint", lambda file, family: found)
+    monkeypatch.setattr("prune_ssl.importing.import_checkpoint", lambda file, family, heads: found)
     result = run_cli("import", "their.pth", tmp_path / "out", "--family", "hubert", "--seconds", "2")
     assert result.exit_code == 0, result.output
     cost = prune_ssl.trace(model).cost(seconds=2.0)
@@ -31,10 +30,10 @@ def test_it_writes_a_model_and_says_its_cost_and_notes(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("arguments", [("--family", "whisper"), ()])
 def test_what_is_refused_writes_nothing(tmp_path: Path, monkeypatch, arguments: tuple[str, ...]) -> None:
-    def refuse(file: Path, family: str | None) -> None:
+    def refuse(file: Path, family: str | None, heads: int | None) -> None:
         raise ModelError(f"{file}: no checkpoint")
 
-    monkeypatch.setattr(importing, "import_checkpoint", refuse)
+    monkeypatch.setattr("prune_ssl.importing.import_checkpoint", refuse)
     result = run_cli("import", "their.pth", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: --family" if arguments else "error: their.pth: no checkpoint")

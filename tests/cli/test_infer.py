@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prune_ssl.cli import infer
 from prune_ssl.cli.infer import Search
+from prune_ssl.tasks import inference
 from tests.support.cli import run_cli
 
 HERE = Path("a b.wav")
@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     }
     for name, answer in answers.items():
         monkeypatch.setattr(
-            infer, name, lambda *given, name=name, answer=answer: calls.append((name, *given)) or answer
+            inference, name, lambda *given, name=name, answer=answer: calls.append((name, *given)) or answer
         )
     return calls
 

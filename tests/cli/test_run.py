@@ -20,6 +20,9 @@ def test_a_run_hands_over_model_plan_and_report(recipe, tmp_path):
     for phase in ("dense:", "pruning:", "recovery:"):
         assert phase in result.stderr, f"no progress bar for {phase}"
     folder = tmp_path / "out"
+    said = "".join(result.stdout.split())
+    assert "Theprunedmodelkeeps" in said  # the answer in words
+    assert said.endswith(f"prune-sslexport{folder}/model{folder}/onnx--toonnx")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"report.json", "report.md", "report.html", "recipe.yaml", "dense/model.safetensors"} <= names
     model_files = {

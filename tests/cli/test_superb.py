@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 import prune_ssl
 from prune_ssl.cli.app import app
+from prune_ssl.distillation import Projections, save_projections
 from tests.support.models import tiny_model
 from tests.support.probing import EXTRACTOR, ORDER, PUBLISHED, write_corpus
 
@@ -73,3 +74,35 @@ def test_the_commands_probe_and_score(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["superb", "score", str(file)])
     assert refused.exit_code == 2
     assert "missing: asr" in refused.output
+
+
+def test_the_probe_reads_projected_states_and_judges_under_noise(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "tones", {"train": 4, "validation": 2})
+    folder = prune_ssl.save_pretrained(tiny_model("hubert"), tmp_path / "model", processor=EXTRACTOR)
+    command = ["superb", "probe", str(folder), "ks", str(data), "--rates", "0.01", "--steps", "2"]
+    command += [
+        "--features",
+        "projected",
+        "--snr",
+        "0",
+        "--rt60",
+        "0.3",
+        "--save",
+        str(tmp_path / "row.json"),
+    ]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 2
+    assert "no such file: distil with `distillation.keep_projections: true`" in " ".join(
+        refused.output.split()
+    )
+    save_projections(Projections("per_layer", [(1, 4), (2, 8)], 16, 24), folder)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "0 dB, RT60 0.3 s: accuracy" in result.output
+    assert "the scores of the row need ic, pr, asr" in " ".join(result.output.split())
+    kept = json.loads((tmp_path / "row.json").read_text())["ks"]
+    assert set(kept["under"]) == {"0 dB, RT60 0.3 s"}
+    assert len(kept["folds"][0][0]["layer_weights"]) == 2
+    lexicon = [*command[:2], str(folder), "ks", str(data), "--lexicon", str(tmp_path / "row.json")]
+    wrong = CliRunner().invoke(app, lexicon)
+    assert "--lexicon: it is for pr" in " ".join(wrong.output.split())

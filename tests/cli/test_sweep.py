@@ -1,12 +1,11 @@
 """The command `sweep`."""
 
-from prune_ssl.cli import sweep as sweep_command
 from tests.support.cli import run_cli
 
 
 def test_a_sweep_takes_method_and_budgets_from_the_recipe(recipe, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(sweep_command, "sweep", lambda recipe, cells, *_: asked.append(cells) or [])
+    monkeypatch.setattr("prune_ssl.sweeping.sweep", lambda recipe, cells, *_: asked.append(cells) or [])
     progressive = ("pruning.budgets=[80%, 60%]", "pruning.budget=macs=60%")
     assert run_cli("sweep", recipe, *progressive, "--out", tmp_path).exit_code == 0
     cuts = ("pruning.method=iterative", "pruning.criterion=taylor")

@@ -3,6 +3,7 @@
 import json
 
 import prune_ssl
+from prune_ssl.profiling import Breakdown
 from tests.support.cli import run_cli
 from tests.support.models import tiny_model
 
@@ -21,3 +22,20 @@ def test_trace_prints_a_table_and_json(tmp_path):
     row = next(row for row in data["groups"] if row["group"] == "layer.1.ffn")
     assert row["macs_per_unit"] == graph.cost(seconds=2).macs - without.macs
     assert row["params_per_unit"] == graph.cost().params - without.params
+
+
+def test_times_of_units_fit_into_80_columns_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the folder's name is in the table
+    tiny_model().save_pretrained("dense")
+    times = Breakdown(
+        "cpu, threads=1, 10 s, float32", 10**7, {"frontend": 4 * 10**6}, {"layer.1.ffn": 12_300}
+    )
+    monkeypatch.setattr("prune_ssl.cli.trace._timed", lambda *given: times)
+    result = run_cli("trace", "dense", "--latency", "cpu,threads=1")
+    assert result.exit_code == 0, result.output
+    assert "…" not in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if "layer.1.ffn" in line]
+    assert "12.3" in line
+    assert "frontend 40.0%" in result.stdout
+    data = json.loads(run_cli("trace", "dense", "--json", "--latency", "cpu").stdout)
+    assert data["latency"]["ns_per_unit"] == {"layer.1.ffn": 12_300}

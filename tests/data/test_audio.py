@@ -193,7 +193,9 @@ def test_levels_that_are_no_audio_are_named_wherever_they_come_from(
     else:
         (root / "train" / "good.wav").unlink()
         recordings = Recordings.of(root / "train")
-        hear = {"noise": lambda: Corruption(noise=root / "train"), "recordings": recordings.whole}[source]
+        corruption = Corruption(noise=root / "train", cases=("noise",), white_probability=0.0)
+        clip = np.ones(64_000, dtype=np.float32)  # longer than the file
+        hear = {"noise": lambda: corruption(clip), "recordings": recordings.whole}[source]
         with pytest.raises(DataError, match=r"odd\.wav: .*loud"):
             hear()
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from transformers import Wav2Vec2FeatureExtractor
 
 from prune_ssl.data import CorruptedDataset, Corruption, SpeechCollator
 from prune_ssl.data.corruption import add_noise, reverberate, simulated_rir
+from prune_ssl.distillation.enhancement import magnitude_l1, spectrogram
 from prune_ssl.errors import DataError
 
 
@@ -70,6 +72,25 @@ def test_every_case_does_what_it_says(case, changes, tmp_path):
             assert np.ptp(found - clip) < 1e-5  # a constant: the noise of the folder, not white noise
 
 
+def test_the_order_of_noise_and_room_is_an_option(tmp_path):
+    """A room that delays half of the sound by 2,000 samples delays noise that came before it, too."""
+    rir = np.zeros(8000)
+    rir[0], rir[2000] = 1.0, 0.9
+    rirs = folder_of(tmp_path / "rirs", rir)
+    clip = speech(8000).numpy()
+
+    def echo(order):
+        torch.manual_seed(0)
+        corruption = Corruption(rirs=rirs, cases=("both",), snr_db=(-40.0, -40.0), order=order)
+        heard = corruption(clip)  # nearly noise alone
+        return np.corrcoef(heard[2000:], heard[:-2000])[0, 1]
+
+    assert echo("noise_first") > 0.3
+    assert abs(echo("room_first")) < 0.1
+    with pytest.raises(DataError, match="order: found 'room'"):
+        Corruption(order="room")
+
+
 def test_all_cases_come_about_equally_often():
     torch.manual_seed(0)
     corruption = Corruption(cases=("noise", "clean"))
@@ -100,16 +121,48 @@ def test_folders_without_usable_audio_are_refused(tmp_path):
         Corruption(rirs=folder_of(tmp_path / "silent", np.zeros(100)))
 
 
+def collated(*lengths, snr_db=10.0, normalize=True):
+    clean = [{"input_values": 0.1 * speech(n).numpy() + 0.01, "labels": 1} for n in lengths]
+    dataset = CorruptedDataset(clean, Corruption(cases=("noise",), snr_db=(snr_db, snr_db)))
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=normalize)
+    batch = SpeechCollator(extractor, lengths=True)([dataset[each] for each in range(len(dataset))])
+    return batch, SpeechCollator(extractor)(clean)["input_values"]
+
+
 def test_student_and_teacher_hear_the_same_clip():
-    clean = [{"input_values": speech(n).numpy(), "labels": 1} for n in (3000, 2000)]
-    dataset = CorruptedDataset(clean, Corruption(cases=("noise",), snr_db=(10.0, 10.0)))
-    assert len(dataset) == 2
-    batch = SpeechCollator(lengths=True)([dataset[0], dataset[1]])
-    plain = SpeechCollator()(clean)
-    assert torch.equal(batch["teacher_input_values"], plain["input_values"])
+    batch, plain = collated(3000, 2000)
+    assert torch.equal(batch["teacher_normalized_values"], plain), "what the teacher hears has its own gain"
     assert batch["input_values"].shape == (2, 3000)
     assert batch["input_lengths"].tolist() == [3000, 2000]
-    assert not torch.allclose(batch["input_values"], plain["input_values"], atol=0.01)
-    assert float(batch["input_values"][1, 2000:].abs().max()) == 0
-    correlation = torch.corrcoef(torch.stack([batch["input_values"][0], plain["input_values"][0]]))[0, 1]
+    assert not torch.allclose(batch["input_values"], plain, atol=0.01)
+    for name in ("input_values", "teacher_input_values"):
+        assert float(batch[name][1, 2000:].abs().max()) == 0
+    correlation = torch.corrcoef(torch.stack([batch["input_values"][0], plain[0]]))[0, 1]
     assert float(correlation) > 0.9
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("snr_db", [0.0, 10.0])
+def test_noisy_and_clean_audio_have_one_gain(snr_db, normalize):
+    batch, plain = collated(16_000, 12_000, snr_db=snr_db, normalize=normalize)
+    noisy, clean = batch["input_values"], batch["teacher_input_values"]
+    for row, samples in enumerate((16_000, 12_000)):
+        own, noise = clean[row, :samples], (noisy - clean)[row, :samples]
+        speech_power = own.var() + (0 if normalize else own.mean() ** 2)
+        assert float(10 * (speech_power / noise.var()).log10()) == pytest.approx(snr_db, abs=0.2)
+    assert ("teacher_normalized_values" in batch) == normalize
+    if not normalize:
+        assert torch.equal(clean, plain)
+
+
+def test_the_best_mask_leaves_little_of_the_enhancement_loss_at_0_db():
+    torch.manual_seed(0)
+    batch, plain = collated(16_000, snr_db=0.0)
+    noisy, lengths = batch["input_values"], batch["input_lengths"]
+
+    def floor(clean):
+        mask = (spectrogram(clean).abs() / spectrogram(noisy).abs()).clamp(0, 1)
+        return float(magnitude_l1(mask, noisy, clean, lengths))
+
+    assert floor(batch["teacher_input_values"]) <= 0.15
+    assert floor(plain) > 2 * floor(batch["teacher_input_values"]), "with a gain of its own it is far higher"

@@ -174,6 +174,24 @@ def test_a_student_that_hears_noise_learns_from_a_teacher_that_does_not(tmp_path
     assert set(student.state_dict()) == keys
 
 
+@pytest.mark.parametrize("name", ENHANCEMENT_LOSSES)
+def test_a_weight_means_the_same_for_audio_as_it_is_and_for_audio_of_unit_variance(name):
+    """Speech at the nominal level of recordings, and the same speech as an extractor normalizes it."""
+    teacher, student = tiny_model("hubert", "Model"), tiny_model("hubert", "Model")
+    config = DistillationConfig(losses={"enhancement": 1.0}, enhancement=name, enhancement_units=4)
+    distiller = Distiller(config, teacher, student)
+    clean = 0.03 * torch.randn(1, 4000)
+    raw = {"input_values": clean + 0.04 * torch.randn(1, 4000), "teacher_input_values": clean}
+    loud = {key: value / 0.05 for key, value in raw.items()} | {"teacher_normalized_values": clean / 0.03}
+    found = []
+    distiller.learned.eval()
+    for given in (raw, loud):
+        with distiller.listening():
+            student(loud["input_values"])  # the same mask
+        found.append(float(distiller.loss(given, None).detach()))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
 def test_enhancement_without_clean_audio_is_refused():
     teacher, student = tiny_model("hubert", "Model"), tiny_model("hubert", "Model")
     distiller = Distiller(DistillationConfig(losses={"enhancement": 1.0}), teacher, student)

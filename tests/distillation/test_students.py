@@ -110,6 +110,33 @@ def test_a_thin_student_that_reuses_maps_runs_saves_and_loads(family, norm, tmp_
     assert torch.equal(first_output(again, wave), first_output(student, wave))
 
 
+def test_a_student_of_a_pruned_model_starts_as_that_model():
+    """DPWavLM as the student that hears noise."""
+    model = tiny_model("wavlm", "Model").eval()
+    graph = trace(model)
+    plan = prune_ssl.select(model, graph, budget="macs=50%", criterion="magnitude", round_to=1)
+    small = prune_ssl.resize(model, graph, plan).eval()
+    student = make_student(small, StudentConfig())
+    assert type(student) is type(small)
+    wave = torch.randn(2, 4000)
+    assert torch.equal(first_output(student, wave), first_output(small, wave))
+
+
+def test_a_thin_frontend_is_in_proportion_to_the_teacher_s():
+    """A student of a tiny teacher is smaller than it, with the shape of the papers' students."""
+    teacher = tiny_model(
+        "hubert",
+        "Model",
+        conv_dim=[32] * 7,
+        conv_kernel=[10, 3, 3, 3, 3, 2, 2],
+        conv_stride=[5, 2, 2, 2, 2, 2, 2],
+        num_feat_extract_layers=7,
+    )
+    student = make_student(teacher, StudentConfig(hidden_size=8, intermediate_size=8, thin_frontend=True))
+    assert student.config.conv_dim == [8, 16, 16, 16, 16, 16, 8, 8, 8]
+    assert student.num_parameters() < teacher.num_parameters()
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [

@@ -82,6 +82,12 @@ def test_the_one_shot_example_meets_its_budget(loop):
     )
 
 
+@pytest.mark.parametrize("name", ["get_started.md", "concepts.md"])
+def test_the_blocks_of_a_page_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_blocks(name)  # they assert what the text says
+
+
 @pytest.fixture(scope="module")
 def readme(tmp_path_factory):
     """What the ten lines of the README make, of a tiny model and tones, in few steps."""
@@ -148,3 +154,7 @@ def test_every_command_of_a_page_is_there(page):
     known = {command.name for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert set(COMMANDS.findall(page.read_text(encoding="utf-8"))) <= known
+
+
+def test_the_optimised_model_of_the_page_only_computes():
+    assert not run_blocks("optimised.md")["fast"].training

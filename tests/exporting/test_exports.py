@@ -4,28 +4,11 @@ import json
 
 import pytest
 import torch
-from transformers import Wav2Vec2FeatureExtractor
 
-from prune_ssl.errors import ArtifactError, ExportError
-from prune_ssl.exporting import export
+from prune_ssl.errors import ArtifactError, ExportError, ModelError
+from prune_ssl.exporting import quantize_, write_export
 from tests.support.exporting import NORMALISED, difference, needs_onnx, needs_openvino, pruned
-from tests.support.models import HEADS, tiny_model
-
-
-@needs_onnx
-@pytest.mark.slow
-@pytest.mark.parametrize("family", [name for name in HEADS if "torchaudio" not in name])
-def test_onnx_is_the_pruned_model_in_every_family(tmp_path, family):
-    head = "ForCTC" if "ForCTC" in HEADS[family] else HEADS[family][0]
-    for norm in ("group", "layer"):
-        model = pruned(family, head, norm)
-        processor = Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer")
-        if family == "wav2vec2-conformer":  # the exporter bakes a length into its graph
-            with pytest.raises(ExportError, match="does not run on"):
-                export(model, tmp_path / norm, "onnx", processor=processor)
-            continue
-        made = export(model, tmp_path / norm, "onnx", processor=processor)
-        assert difference(model, made, norm == "layer") <= 1e-4
+from tests.support.models import tiny_model
 
 
 @needs_onnx
@@ -33,7 +16,7 @@ def test_onnx_is_the_pruned_model_in_every_family(tmp_path, family):
 @pytest.mark.parametrize("head", ["ForXVector", "ForSequenceClassification", "Model"])
 def test_heads_are_exported(tmp_path, head):
     model = pruned("wav2vec2", head)
-    made = export(model, tmp_path / "out", "onnx", processor=NORMALISED)
+    made = write_export(model, tmp_path / "out", "onnx", processor=NORMALISED)
     assert difference(model, made, False) <= 1e-4
     said = json.loads((tmp_path / "out" / "export.json").read_text())
     assert said["do_normalize"] is True
@@ -51,7 +34,7 @@ def test_heads_are_exported(tmp_path, head):
 )
 def test_other_graphs_are_the_pruned_model(tmp_path, target):
     model = pruned("hubert", "ForSequenceClassification")
-    made = export(model, tmp_path / "out", target, processor=NORMALISED)
+    made = write_export(model, tmp_path / "out", target, processor=NORMALISED)
     assert difference(model, made, False) <= 1e-4
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
@@ -59,16 +42,40 @@ def test_other_graphs_are_the_pruned_model(tmp_path, target):
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     model = tiny_model("hubert", "ForSequenceClassification")
     with pytest.raises(ExportError, match=r"'onxx' is not known; .* Did you mean 'onnx'\?"):
-        export(model, tmp_path / "out", "onxx")
+        write_export(model, tmp_path / "out", "onxx")
     with pytest.raises(ExportError, match="does not transcribe"):
-        export(model, tmp_path / "out", "sherpa-onnx", processor=NORMALISED)
+        write_export(model, tmp_path / "out", "sherpa-onnx", processor=NORMALISED)
     with pytest.raises(ExportError, match="Linear is not a model of transformers"):
-        export(torch.nn.Linear(2, 2), tmp_path / "out", "pt2")
+        write_export(torch.nn.Linear(2, 2), tmp_path / "out", "pt2")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     with pytest.raises(ArtifactError, match="exists already"):
-        export(model, tmp_path / "taken", "pt2")
+        write_export(model, tmp_path / "taken", "pt2")
     monkeypatch.setattr("prune_ssl.exporting.targets.find_spec", lambda name: None)
     with pytest.raises(ExportError, match=r"needs openvino, .*pip install 'prune_ssl\[openvino\]'"):
-        export(model, tmp_path / "out", "openvino")
+        write_export(model, tmp_path / "out", "openvino")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    "verb", [lambda model, out: write_export(model, out, "pt2"), lambda model, out: quantize_(model, "int8")]
+)
+def test_a_model_with_a_weight_that_is_not_finite_is_named_as_the_cause(tmp_path, verb):
+    model = tiny_model("hubert", "ForSequenceClassification")
+    with torch.no_grad():
+        model.classifier.weight[0, 0] = torch.nan
+    with pytest.raises(ModelError, match=r"not finite \(NaN or infinite\): classifier\.weight"):
+        verb(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "error::prune_ssl.PruneWarning")
+def test_a_pruned_model_is_written_without_weight_norm_and_without_a_warning(tmp_path):
+    model = pruned("hubert", "Model")
+    names = set(model.state_dict())
+    assert any("parametrizations" in name for name in names)
+    made = write_export(model, tmp_path / "out", "torchscript")
+    written = torch.jit.load(made.file).state_dict()
+    assert not any("parametrizations" in name for name in written)
+    assert any(name.endswith("pos_conv_embed.conv.weight") for name in written)
+    assert set(model.state_dict()) == names

@@ -311,7 +311,7 @@ def change(data, kind):
     elif kind == "scales":
         state["feature_extractor.dummy_weight"] = torch.ones(3)
     elif kind == "nothing":
-        return {"model": state}
+        return {"weights": state}
     elif kind == "code":
         data["more"] = Harmful()
     return data

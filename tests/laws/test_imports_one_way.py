@@ -12,8 +12,11 @@ import pytest
 import prune_ssl
 
 ORDER = (
+    "lazy_names",
+    "fields_in_help",
     "errors",
     "version",
+    "on_import",
     "writing",
     "models",
     "families",
@@ -21,6 +24,7 @@ ORDER = (
     "selection",
     "gating",
     "resizing",
+    "optimising",
     "profiling",
     "data",
     "tasks",

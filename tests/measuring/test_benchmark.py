@@ -3,10 +3,12 @@
 import csv
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from prune_ssl.artifacts import save_pretrained
 from prune_ssl.errors import ArtifactError
@@ -16,15 +18,36 @@ from prune_ssl.measuring import (
     benchmark_models,
     write_rows,
 )
+from prune_ssl.models.optimised import is_optimised
 from prune_ssl.resizing import resize
 from prune_ssl.tracing import trace
 from tests.support.models import tiny_model
+
+
+def printed(table, width):
+    out = StringIO()
+    Console(file=out, width=width).print(table)
+    return out.getvalue()
 
 
 def test_a_benchmark_says_why_it_claims_nothing():
     rows = benchmark_models(["arch:nothing"], Timing(seconds=0.1, threads=1))
     row = replace(rows[0], problem="", model="a", seconds=1.0, threads=1, within_noise=True, reason="no core")
     assert "a, 1 s, 1 threads: no core" in str(bench_table([row]).caption)
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+def test_all_models_are_optimised_alike_unless_they_are_timed_as_they_are(optimised, monkeypatch, tmp_path):
+    save_pretrained(tiny_model(), tmp_path / "dense")
+    timed = []
+
+    def time_nothing(models, *_):
+        timed.extend(map(is_optimised, models.values()))
+        return {name: [] for name in models}
+
+    monkeypatch.setattr("prune_ssl.measuring.benchmark.measure_interleaved", time_nothing)
+    assert benchmark_models([str(tmp_path / "dense")], QUICK, optimised=optimised) == []
+    assert timed == [optimised]
 
 
 QUICK = Timing(seconds=0.1, threads=1, min_iterations=3, min_seconds=0.0)
@@ -45,6 +68,13 @@ def test_a_benchmark_gives_rows_and_one_reason_for_each_model_that_fails(tmp_pat
     assert second.macs_ratio > 1.0
     assert "no such architecture" in failed.problem
     assert bench_table(rows).row_count == 2
+    narrow, wide = (printed(bench_table(rows, width), width) for width in (80, 160))
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "…" not in narrow + wide
+    assert all(
+        f"{row.median_ms:.2f} ms" in each for row in rows if not row.problem for each in (narrow, wide)
+    )
+    assert "p90" in wide
 
     content = json.loads(write_rows(rows, tmp_path / "rows.json").read_text())
     assert content["rows"][0]["macs"] == first.macs

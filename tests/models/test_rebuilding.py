@@ -263,6 +263,7 @@ def test_adapters_and_quantised_layers_are_refused_at_trace_and_at_saving(tmp_pa
             save_pretrained(model, tmp_path / "out")
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_adapters_of_peft_are_refused_until_they_are_merged():
     peft = pytest.importorskip("peft", reason="peft is not installed")
     model = tiny_model()

@@ -1,7 +1,10 @@
 """What a machine cannot train in, and what transformers refuses, is said before the old run goes."""
 
+from math import inf
 from pathlib import Path
 
+from prune_ssl.pipeline.arguments import phase_arguments
+from prune_ssl.recipes import load_recipe
 from tests.support.cli import run_cli
 
 
@@ -32,3 +35,11 @@ def test_settings_that_transformers_refuses_end_a_dry_run_too(recipe, monkeypatc
     result = run_cli("run", recipe, "--dry-run", "bf16=true")
     assert result.exit_code == 2
     assert "no dense-training today." in result.output
+
+
+def test_gradients_that_are_not_clipped_and_warm_ups_of_the_recipe_reach_the_trainer():
+    thin = phase_arguments(load_recipe("recipes/maskhubert.yaml", ["bf16=false"]))["student"]
+    assert (thin.max_grad_norm, thin.weight_decay) == (inf, 1e-6)
+    pruned = phase_arguments(load_recipe("recipes/dphubert.yaml", ["bf16=false"]))["pruning"]
+    assert (pruned.max_grad_norm, pruned.warmup_steps) == (10.0, 0.3)
+    assert phase_arguments(load_recipe("recipes/ks_digits_hj_mac.yaml"))["pruning"].warmup_steps == 0.1

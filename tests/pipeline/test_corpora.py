@@ -7,6 +7,7 @@ import torch
 from prune_ssl.data import ClipDataset, CorruptedDataset
 from prune_ssl.errors import DataError, DistillationError, RecipeError
 from prune_ssl.pipeline import dry_run
+from prune_ssl.pipeline.corpora import read_corpus
 from prune_ssl.pipeline.preparation import distillation_config
 from tests.support.words import clips_of, recipe_of
 
@@ -87,3 +88,17 @@ def test_a_cache_of_a_teacher_that_hears_clips_as_they_are_is_taken(tmp_path):
     assert distillation_config(recipe.distillation).teacher_cache_gb == 2
     dry_run(recipe, say=lambda line: None)
     assert not (tmp_path / "kept").exists()
+
+
+def test_short_and_long_train_clips_can_be_left_out():
+    """The durations of DPHuBERT, on words of 0.4 to 0.9 s."""
+    seconds = [clip.seconds for clip in read_corpus(recipe_of(), say=lambda line: None).clips.splits["train"]]
+    low, high = sorted(seconds)[len(seconds) // 4], sorted(seconds)[3 * len(seconds) // 4]
+    lines = []
+    limits = [f"data.min_seconds={low}", f"data.max_seconds={high}", "data.longer=leave_out"]
+    found = read_corpus(recipe_of(*limits), lines.append).clips.splits
+    assert [clip.seconds for clip in found["train"]] == [each for each in seconds if low <= each <= high]
+    assert max(clip.seconds for clip in found["validation"]) > high, "judged whole"
+    assert any(f"clips of train shorter than {low:g} s left out" in line for line in lines)
+    with pytest.raises(DataError, match="all clips of train are shorter than 60 s"):
+        read_corpus(recipe_of("data.min_seconds=60"), say=lambda line: None)

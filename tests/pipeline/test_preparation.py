@@ -1,11 +1,15 @@
 """Models and heads as a run prepares them."""
 
+import pytest
+import torch
 from transformers import Wav2Vec2FeatureExtractor
 
 import prune_ssl
+from prune_ssl.pipeline.named_models import load_named
 from prune_ssl.pipeline.preparation import prepare
-from prune_ssl.recipes import load_recipe
+from prune_ssl.recipes import ModelPart, load_recipe
 from prune_ssl.recipes.smoke import smoke_version
+from prune_ssl.tasks import Verification
 from tests.support.cli import run_cli
 from tests.support.models import TINY, tiny_model
 from tests.support.paths import RECIPES
@@ -48,3 +52,21 @@ def test_a_verification_recipe_says_its_margin(tmp_path):
     graph = prune_ssl.trace(ready.model)
     keep = prune_ssl.select(ready.model, graph, "macs=90%", round_to=1)
     assert prune_ssl.resize(ready.model, graph, keep).objective.margin == 0.1
+
+
+@pytest.mark.parametrize("family", ["hubert", "wavlm"])
+def test_a_named_model_without_a_speaker_head_gets_one_of_the_asked_shape(family, tmp_path):
+    """One convolution of kernel 1 is statistics pooling of the frames, without an x-vector's context."""
+    tiny_model(family, "Model").save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    shape = {"tdnn_dim": [8], "tdnn_kernel": [1], "tdnn_dilation": [1], "xvector_output_dim": 6}
+    said = []
+    loaded, _ = load_named(ModelPart(name=str(tmp_path), config=shape), str(tmp_path), said.append)
+    model = Verification(("ann", "bob")).head.put_on(loaded).eval()
+    assert not said
+    assert [tuple(layer.kernel.weight.shape) for layer in model.tdnn] == [(8, 8)]
+    frames = torch.randn(1, 4000)
+    with torch.no_grad():
+        states = model.tdnn[0](model.projector(model.base_model(frames).last_hidden_state))
+        pooled = torch.cat([states.mean(1), states.std(1)], 1)
+        torch.testing.assert_close(model(frames).embeddings, model.feature_extractor(pooled))

@@ -39,7 +39,7 @@ def test_a_run_measures_both_models_on_the_cpu_though_the_dense_one_taught_on_a_
     ready = SimpleNamespace(
         spec_augment=None, extractor=None, task=SimpleNamespace(processor=lambda extractor: None)
     )
-    recipe = SimpleNamespace(folder=tmp_path, only_fine_tunes=False, student=object())
+    recipe = SimpleNamespace(folder=tmp_path, only_fine_tunes=False, student=object(), distillation=None)
     made = SimpleNamespace(model=small, plan=None, budget="", limits=())
     hand_over(recipe, ready, SimpleNamespace(model=dense), made, lambda line: None)  # type: ignore[arg-type]
     assert found == ["cpu", "cpu"]

@@ -8,4 +8,7 @@ from prune_ssl.recipes import DistillationPart
 
 def test_recipes_can_say_all_that_a_distillation_config_can():
     fields = {field.name for field in dataclasses.fields(DistillationConfig)}
-    assert {field.name for field in dataclasses.fields(DistillationPart)} == fields | {"teacher"}
+    assert {field.name for field in dataclasses.fields(DistillationPart)} == fields | {
+        "teacher",
+        "keep_projections",
+    }

@@ -43,7 +43,7 @@ def refusal(read, content, *overrides):
         read(content, *overrides)
     words = str(refused.value)
     assert "\n" not in words
-    assert len(words) < 1_500
+    assert len(words) < 1_700
     return words
 
 

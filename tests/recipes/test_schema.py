@@ -24,7 +24,10 @@ from tests.support.paths import RECIPES
         ("output=runs/{0}", r"output: .*only \{name\} and \{seed\}"),
         ("output=runs/{name.x}", r"output: .*only \{name\} and \{seed\}"),
         ("data.loss_weights=[1, 2]", "`data.loss_weights` is for task joint, found task classification"),
-        ("data.margin=0.2", "`data.margin` is for task speaker_verification, found task classification"),
+        (
+            "data.margin=0.2",
+            "`data.margin` is for task speaker_verification or joint, found task classification",
+        ),
         ("data.trials=t.csv", "`data.trials` is for task speaker_verification or joint, found"),
         ("model.tokenizer=letters", "`model.tokenizer` is for task ctc or phonemes, found"),
         ("optimizer.betas=[0.9, 1.5]", r"optimizer\.betas\.1: Input should be less than 1"),

@@ -38,7 +38,7 @@ def test_what_else_differs_is_said_first(small, dense, words, tmp_path):
     made = report(tiny_model(*small), baseline=tiny_model(*dense), with_latency=False)
     assert len(made.data.notes) == 1
     (tmp_path / "r.md").write_text(render.markdown(made.data))
-    first = (tmp_path / "r.md").read_text().splitlines()[:6]
+    first = (tmp_path / "r.md").read_text().splitlines()[:8]
     assert any(re.search(words, line.replace("\\", "")) for line in first)
     assert Report.load(made.save(tmp_path / "r.json")).data.warnings[0] == made.data.notes[0]
 

@@ -38,6 +38,16 @@ def test_each_stage_is_compared_with_the_first() -> None:
     assert stage_differences({}) == stage_differences({"dense": DATA["dense"]}) == []
 
 
+def test_stages_after_the_control_are_compared_with_it_too() -> None:
+    control = Outcomes("accuracy", tuple(GENERATOR.binomial(1, 0.85, 120).tolist()), (), SPEAKERS)
+    found = stage_differences(DATA | {"control": control.to_data()})
+    assert [(each.stage, each.against) for each in found] == [
+        *[(stage, "dense") for stage in ("control", "cut", "recovered")],
+        *[(stage, "control") for stage in ("cut", "recovered")],
+    ]
+    assert found[-1].difference == paired_difference(control, OUTCOMES["recovered"]).difference
+
+
 def test_stages_that_were_judged_on_other_clips_are_not_compared() -> None:
     other = Outcomes("accuracy", (1, 0)).to_data()
     with pytest.raises(DataError, match="on the same clips"):

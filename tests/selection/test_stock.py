@@ -2,8 +2,9 @@
 
 import pytest
 
+from prune_ssl.selection.kinds import KINDS
 from prune_ssl.selection.stock import STOCK_KINDS, stock_ties, stock_widths, ties_of
-from prune_ssl.selection.widths import KINDS, allowed_widths
+from prune_ssl.selection.widths import allowed_widths
 from prune_ssl.tracing import trace
 from tests.support.models import tiny_model
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.selection.widths import KINDS, ROUNDED_KINDS, UNIT_KINDS, allowed_widths, check_kinds
+from prune_ssl.selection.kinds import KINDS, ROUNDED_KINDS, UNIT_KINDS
+from prune_ssl.selection.widths import allowed_widths, check_kinds
 from prune_ssl.tracing import trace
 from tests.support.models import tiny_model
 

@@ -14,6 +14,7 @@ from prune_ssl.data import ClipDataset
 from prune_ssl.errors import DataError, ModelError
 from prune_ssl.pipeline.preparation import copy_of
 from prune_ssl.tasks import Joint
+from prune_ssl.tasks.joint_loss import am_softmax
 from prune_ssl.tasks.verification import cosines
 from prune_ssl.tasks.verification_metrics import equal_error_rate
 from prune_ssl.training import SpeechTrainer
@@ -117,3 +118,30 @@ def test_one_encoder_learns_both_and_is_cut(tmp_path: Path) -> None:
     waves = torch.from_numpy(np.stack([clip.waveform() for clip in TEST[:2]]))
     with torch.no_grad():
         assert torch.equal(loaded(waves).embeddings, small.eval()(waves).embeddings)
+
+
+def test_am_softmax_of_speakers_is_its_formula_and_has_the_geometry_of_the_trials() -> None:
+    torch.manual_seed(0)
+    outputs, speakers = torch.randn(5, 4, dtype=torch.float64), torch.tensor([0, 3, 1, 2, 0])
+    axes = torch.eye(4, dtype=torch.float64) - 1 / 4
+    wanted = []
+    for row, speaker in zip(outputs, speakers, strict=True):
+        scores = 30 * torch.nn.functional.cosine_similarity(row - row.mean(), axes, dim=1)
+        scores[speaker] -= 30 * 0.2
+        wanted.append(scores.logsumexp(0) - scores[speaker])
+    found = am_softmax(outputs, speakers, 0.2)
+    torch.testing.assert_close(found, torch.stack(wanted).mean(), rtol=1e-12, atol=0)
+    assert found > am_softmax(outputs, speakers, 0.0)
+    torch.testing.assert_close(am_softmax(7 * outputs + 3, speakers, 0.2), found)
+
+
+def test_a_joint_task_with_a_margin_weighs_both_losses_and_leaves_blanks_out() -> None:
+    task = replace(Joint.from_folder(FOLDER, settings=SETTINGS), margin=0.3)
+    logits = torch.randn(3, 16, dtype=torch.float64)
+    labels = torch.tensor([task.encode(each) for each in ("no|ann", "yes|", "|bob")])
+    words = torch.nn.functional.cross_entropy(logits[:2, :2], labels[:2, 0])
+    speakers = am_softmax(logits[[0, 2], 2:4], labels[[0, 2], 1], 0.3)
+    loss = task.loss_function()
+    torch.testing.assert_close(loss({"logits": logits}, labels), words + 0.5 * speakers)
+    assert loss.margin == 0.3, "dense training raises it step by step"
+    assert bool(torch.isfinite(loss({"logits": logits}, torch.full((3, 2), -100))))

@@ -28,13 +28,9 @@ def model():
 
 @pytest.fixture
 def part(model, tmp_path):
-    return made(model, tmp_path, "hj_pruning")
-
-
-def made(model, folder, preset):
-    config = PruningConfig(budget="macs=60%", preset=preset, seconds=1.0, round_to=1, kinds=KINDS, steps=10)
+    config = PruningConfig(budget="macs=60%", seconds=1.0, round_to=1, kinds=KINDS, steps=10)
     gates = attach_gates(model, trace(model), config)
-    return GatedPart(gates, PruningRecord(), KINDS, arguments(folder))
+    return GatedPart(gates, PruningRecord(), KINDS, arguments(tmp_path))
 
 
 def halved(_step):
@@ -54,25 +50,6 @@ def test_the_rates_of_the_gates_stay_while_the_others_follow_the_scheduler(part,
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, *wanted]
     assert scheduler.get_last_lr() == [0.05, *wanted]
     assert min(wanted) > 0
-
-
-def test_the_rates_of_the_weights_grow_as_the_target_falls(model, tmp_path):
-    part = made(model, tmp_path, "tuned")
-    optimizer = Adam([{"params": list(model.parameters()), "lr": 0.1}, *part.parameter_groups()])
-    scheduler = LambdaLR(optimizer, halved)
-    part.plan_steps(10)
-    part.adjust_scheduler(scheduler)
-    found = []
-    for step in range(1, 11):
-        optimizer.step()
-        scheduler.step()
-        (target,) = part.gates.lagrangian.target(step)
-        found.append(optimizer.param_groups[0]["lr"])
-        assert found[-1] == pytest.approx(0.05 / target**0.5)
-    assert found == sorted(found)
-    assert found[-1] == pytest.approx(0.05 / 0.6**0.5)  # the gates' own rates stay
-    wanted = [group["lr"] for group in part.gates.parameter_groups()]
-    assert [group["lr"] for group in optimizer.param_groups[1:]] == wanted
 
 
 def test_a_scheduler_that_moves_all_groups_alike_is_refused(part):

@@ -60,20 +60,25 @@ def test_a_method_without_gates_trains_as_long_and_meets_the_budget(tmp_path, me
 def test_the_rate_after_a_cut_follows_from_the_kept_cost_or_is_given(
     tmp_path, monkeypatch, method, settings, grows
 ):
-    rates, make = [], phases.later_trainer
+    rates, warm_ups, make = [], [], phases.later_trainer
 
     def noting(run, model, steps, name, rate):
         rates.append(rate)
-        return make(run, model, steps, name, rate)
+        made = make(run, model, steps, name, rate)
+        warm_ups.append(made.args.warmup_steps)
+        return made
 
     monkeypatch.setattr(phases, "later_trainer", noting)
-    pruning = PruningConfig(budget="macs=60%", method=method, seconds=1.0, round_to=1, **settings)
+    own = {"seconds": 1.0, "round_to": 1, "recovery_warmup_ratio": 0.2}
+    pruning = PruningConfig(budget="macs=60%", method=method, **own, **settings)
     trainer = make_trainer(tmp_path, tiny_model(num_labels=2), pruning, max_steps=2)
     trainer.train()
     kept = trace(trainer.finalize()).cost(seconds=1.0).macs / trainer.graph.cost(seconds=1.0).macs
-    grown = 1e-3 / kept**0.5 if grows else 1e-3
+    grown = 1e-3 / kept**0.25 if grows else 1e-3
     recovery = settings.get("recovery_learning_rate", grown)
     assert rates == pytest.approx([grown, recovery] if method == "one_shot" else [recovery])
+    assert warm_ups[-1] == 0.2
+    assert warm_ups[:-1] == [trainer.args.warmup_steps] * (len(rates) - 1)
 
 
 def test_the_composed_keep_gives_the_model_that_the_rounds_gave(tmp_path):
