@@ -1,7 +1,8 @@
 """Attachment: puts gates on the consumers of every group of one model."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -62,19 +63,41 @@ class Attachment:
             raise
         recomputing = checkpointing_layers(backbone)
 
-        def draw(module: nn.Module, _args: tuple[object, ...]) -> None:
-            if module.training:
+        def draw(training: bool) -> None:
+            if training:
                 refuse_reentrant(recomputing, "gates")
-            gates.draw(module.training)
+            gates.draw(training)
             self.wiring.refresh()
 
-        self._handles.append(backbone.register_forward_pre_hook(draw))
+        # A compiled draw would be one draw, for ever. So a compiled model breaks its graph here, unless the
+        # gates were drawn ahead.
+        self._draw: Callable[[bool], None] = torch.compiler.disable(draw)
+        self._drawn_ahead = False
+
+        def before_forward(module: nn.Module, _args: tuple[object, ...]) -> None:
+            if not self._drawn_ahead:
+                self._draw(module.training)
+
+        self._handles.append(backbone.register_forward_pre_hook(before_forward))
 
     @property
     def training(self) -> bool | None:
         """Whether the gated backbone is in training mode; None if it no longer exists."""
         backbone = self._backbone()
         return None if backbone is None else backbone.training
+
+    @contextmanager
+    def drawing_ahead(self) -> Iterator[None]:
+        """Draw the gates at once for the one forward pass inside, not at its start.
+
+        A model that was compiled as a whole then stays one graph: it reads the drawn gates as inputs.
+        """
+        self._draw(self.training is True)
+        self._drawn_ahead = True
+        try:
+            yield
+        finally:
+            self._drawn_ahead = False
 
     def detach(self) -> None:
         """Give the model's modules their classes back and remove the hooks; the gates keep their values."""

@@ -82,5 +82,24 @@ def norm_of_open(
         shift: (C,), that of the norm.
         eps: what is added to the variance.
     """
+    if torch.compiler.is_compiling():
+        # Dynamo gets the gradient of the function above wrong (torch 2.11); a compiler saves what it likes.
+        return _as_autograd_sees_it(values, weights, scale, shift, eps)
     found: torch.Tensor = _NormOfOpen.apply(values, weights, scale, shift, eps)  # type: ignore[no-untyped-call]
     return found
+
+
+def _as_autograd_sees_it(
+    values: torch.Tensor,
+    weights: torch.Tensor,
+    scale: torch.Tensor | None,
+    shift: torch.Tensor | None,
+    eps: float,
+) -> torch.Tensor:
+    count = weights.sum().clamp_min(1)
+    mean = (values * weights).sum(-1, keepdim=True) / count
+    centred = values - mean
+    variance = (centred.square() * weights).sum(-1, keepdim=True) / count
+    normed = centred * (variance + eps).rsqrt()
+    normed = normed if scale is None else normed * scale
+    return normed if shift is None else normed + shift

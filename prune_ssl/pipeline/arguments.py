@@ -39,7 +39,7 @@ def checked_arguments(
         )
     try:
         made = phase_arguments(recipe)
-        _refuse_one_process_for_several_gpus(recipe.name, made)
+        refuse_one_process_for_several_gpus(recipe.name, made)
         return made
     except RecipeError as error:
         if not (only_check and recipe.bf16):
@@ -49,7 +49,7 @@ def checked_arguments(
         return made
 
 
-def _refuse_one_process_for_several_gpus(name: str, made: Mapping[str, TrainingArguments]) -> None:
+def refuse_one_process_for_several_gpus(name: str, made: Mapping[str, TrainingArguments]) -> None:
     """Refuse DataParallel, which Trainer takes if one process sees several GPUs: gates and taps fail in it.
 
     Raises:
@@ -117,6 +117,7 @@ def _training_arguments(
             adam_epsilon=recipe.optimizer.epsilon,
             max_grad_norm=inf if most is None else most,
             bf16=recipe.bf16,
+            torch_compile=recipe.compile,
             batch_seconds=recipe.data.batch_seconds,
             seed=recipe.seed,
             logging_steps=max(steps // 40, 1),

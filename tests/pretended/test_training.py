@@ -7,7 +7,7 @@ import torch
 
 from prune_ssl.distillation import Distiller
 from prune_ssl.errors import RecipeError
-from prune_ssl.pipeline.arguments import _refuse_one_process_for_several_gpus
+from prune_ssl.pipeline.arguments import refuse_one_process_for_several_gpus
 from prune_ssl.training.gated_part import GatedPart
 from tests.pretended.device import PretendedDevice
 
@@ -15,8 +15,8 @@ from tests.pretended.device import PretendedDevice
 def test_several_gpus_in_one_process_are_refused_with_the_line_of_torchrun() -> None:
     many = {"pruning": SimpleNamespace(n_gpu=2)}
     with pytest.raises(RecipeError, match=r"sees 2 GPUs.*torchrun --nproc-per-node 2 -m prune_ssl run"):
-        _refuse_one_process_for_several_gpus("words", many)  # type: ignore[arg-type]
-    _refuse_one_process_for_several_gpus("words", {"pruning": SimpleNamespace(n_gpu=1)})  # type: ignore[dict-item]
+        refuse_one_process_for_several_gpus("words", many)  # type: ignore[arg-type]
+    refuse_one_process_for_several_gpus("words", {"pruning": SimpleNamespace(n_gpu=1)})  # type: ignore[dict-item]
 
 
 def test_gates_are_put_on_the_device_of_the_training(gpu: PretendedDevice) -> None:
