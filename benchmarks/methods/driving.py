@@ -6,12 +6,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
-
-from methods.studies import Cell
+from typing import Any, Protocol, TypeVar
 
 POLL_SECONDS = 0.5
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+class Needing(Protocol):
+    """A cell, which can be a key of a dict."""
+
+    @property
+    def needs(self) -> tuple[Any, ...]: ...
+
+    def __hash__(self) -> int: ...
+
+
+Cell = TypeVar("Cell", bound=Needing)
 
 
 class Process(Protocol):

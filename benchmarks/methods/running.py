@@ -75,7 +75,7 @@ def run_cell(cell: Cell, setup: Setup, rows: Rows) -> None:
         wall_seconds=round(time.perf_counter() - start, 1) if made.trained else None,
         cut=made.results.get("cut", {}).get(cell.study.metric),
         gates=_gates(made.history),
-        versions=_versions(),
+        versions=versions(),
     )
     data = asdict(row) | {"value": metric_of(found.judged, row)}
     _compare(cell, made, data["value"])
@@ -158,7 +158,8 @@ def _gates(history: list[dict[str, Any]]) -> dict[str, float]:
     return {name: value for name, value in last.items() if value is not None} | {"lag": max(lags)}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the commit and the versions of the libraries."""
     asked = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     return {"commit": found.stdout.strip(), **{name: version(name) for name in PACKAGES}}

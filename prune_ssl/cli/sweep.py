@@ -6,16 +6,20 @@ from typing import Annotated
 import typer
 
 from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.options import Overrides, RecipeName, Seeds, check_choice, check_folder
+from prune_ssl.cli.sweep_options import Where, WhichTrials
 from prune_ssl.errors import RecipeError
 
 FROZEN = ("nothing", "backbone", "frontend")
 
 
+@with_groups
 @one_line_errors
 def sweep_command(
     recipe: RecipeName,
     overrides: Overrides = None,
+    *,
     budgets: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,19 +43,25 @@ def sweep_command(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder. Default: runs/sweep-NAME.")] = None,
+    where: Where,
+    which: WhichTrials,
 ) -> None:
     """Run a recipe once for each budget, method and seed, or resume such a sweep. Finished runs are kept.
 
     With --freeze it runs once for each frozen part and seed.
     """
+    where.check()
     from prune_ssl.recipes import load_recipe, pruning_part
-    from prune_ssl.sweeping import sweep, trials
+    from prune_ssl.sweeping import trials
 
     loaded = load_recipe(recipe, overrides)
     folder = out or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)
-    if freeze and (budgets or methods):
-        raise RecipeError("--freeze compares models that are not pruned: leave --budgets and --methods out.")
+    if freeze and (budgets or methods or where != Where() or which != WhichTrials()):
+        raise RecipeError(
+            "--freeze compares models that are not pruned, one after another: leave out --budgets, "
+            "--methods, --jobs, --shard, --on, --find and --halving."
+        )
     if freeze:
         from prune_ssl.pipeline.variants import run_variants
 
@@ -60,12 +70,11 @@ def sweep_command(
         return
     part = pruning_part(loaded)
     own = part.method if part.method in ("gates", "auto") else f"{part.method}/{part.criterion}"
-    cells = trials(
-        _split("--budgets", budgets) or list(part.budgets) or [part.budget],
-        [check_choice("--methods", each, _methods()) for each in _split("--methods", methods) or [own]],
-        seeds or [loaded.seed],
-    )
-    points = sweep(loaded, cells, folder, say)
+    names = [check_choice("--methods", each, _methods()) for each in _split("--methods", methods) or [own]]
+    which.check(where, names)
+    given = _split("--budgets", budgets)
+    cells = trials(given or list(part.budgets) or [part.budget], names, seeds or [loaded.seed])
+    points = which.run(loaded, cells, given, folder, where)
     say(f"{len(points)} of {len(cells)} models: {folder / 'pareto.html'}, {folder / 'pareto.csv'}")
 
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting.inputs import dynamic_axes
+from prune_ssl.exporting.whole_numbers import count_in_whole_numbers
 
 OPSET = 18
 MOST_INLINE_BYTES = 1_900_000_000
@@ -59,6 +60,7 @@ def write_openvino(
     config = exporters.OpenVINOConfig(dynamic_shapes=dynamic_axes(model, inputs), stateful=False)
     with _quiet(model):
         graph = exporters.OpenVINOExporter().export(model, dict(inputs), config=config).program
+    count_in_whole_numbers(graph)
     for name, text in metadata.items():
         graph.set_rt_info(text, ["prune_ssl", name])
     openvino.save_model(graph, str(path), compress_to_fp16=False)

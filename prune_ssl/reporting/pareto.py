@@ -59,8 +59,8 @@ def pareto_csv(points: Sequence[SweepPoint]) -> str:
     return text.getvalue()
 
 
-def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
-    """Return one self-contained page with a plot per axis and a table of all points."""
+def pareto_html(points: Sequence[SweepPoint], title: str, notes: Sequence[str] = ()) -> str:
+    """Return one self-contained page with its notes, a plot per axis and a table of all points."""
     room = files(__package__)
     metric = points[0].metric
     better = "lower is better" if metric.lower() in LOWER_IS_BETTER else "higher is better"
@@ -74,7 +74,8 @@ def pareto_html(points: Sequence[SweepPoint], title: str) -> str:
         title=escape(title),
         subtitle=escape(f"{len(points)} models; {metric}, {better}"),
         style=(room / "page.css").read_text(encoding="utf-8") + POINT_STYLE,
-        body="".join(figures)
+        body="".join(f"<p>{escape(note)}</p>" for note in notes)
+        + "".join(figures)
         + f"<h2>Models</h2>{_table(COLUMNS, [_cells(point) for point in points])}"
         + _differences(points),
     )

@@ -1,6 +1,6 @@
 """Calibration: gathers evidence about units from a few batches: gradients of the loss, or sizes of inputs."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,6 +11,13 @@ from prune_ssl.errors import BudgetError
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
 Batch = Mapping[str, torch.Tensor]
+Total = Callable[[torch.Tensor], torch.Tensor]
+"""Returns the sum of a tensor over all processes that calibrate together."""
+
+
+def alone(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum over all processes where there is only one: the values themselves."""
+    return values
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,15 @@ def _differentiable(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
 
 
 def gather_gradients(
-    graph: PruningGraph, model: nn.Module, batches: Iterable[Batch]
+    graph: PruningGraph, model: nn.Module, batches: Iterable[Batch], total: Total = alone
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Return `Evidence.first` and `Evidence.second` over `batches`; `.grad` fields are not touched.
+
+    Args:
+        graph: the traced model.
+        model: it is not changed.
+        batches: those of this process.
+        total: sums over processes, each of which has batches of its own.
 
     Raises:
         BudgetError: there is no batch, or the model gives no loss for a batch.
@@ -103,14 +116,17 @@ def gather_gradients(
                 second[name] += unit_sums(group, squares)
             count += 1
     _refuse_none(count)
-    for sums in (first, second):
-        for values in sums.values():
-            values /= count
-    return first, second
+    batches_of_all = total(torch.tensor(count, dtype=torch.float64))
+    means = [
+        {name: total(values) / batches_of_all for name, values in sums.items()} for sums in (first, second)
+    ]
+    return means[0], means[1]
 
 
-def gather_inputs(graph: PruningGraph, model: nn.Module, batches: Iterable[Batch]) -> dict[str, torch.Tensor]:
-    """Return `Evidence.inputs` over `batches`.
+def gather_inputs(
+    graph: PruningGraph, model: nn.Module, batches: Iterable[Batch], total: Total = alone
+) -> dict[str, torch.Tensor]:
+    """Return `Evidence.inputs` over `batches`, and those of other processes if `total` sums over them.
 
     Raises:
         BudgetError: there is no batch, or a consumer never ran as a module of its own.
@@ -145,7 +161,8 @@ def gather_inputs(graph: PruningGraph, model: nn.Module, batches: Iterable[Batch
             f"criterion 'activation': {unseen[0]} never ran as a module in the calibration batches (its "
             "weight is unused, or passed to a functional call). Take 'magnitude' or 'taylor' for this model."
         )
-    return {path: (total / ticks[path]).sqrt().cpu() for path, total in squares.items()}
+    counts = {path: torch.tensor(ticks[path], dtype=torch.float64) for path in sorted(squares)}
+    return {path: (total(squares[path].cpu()) / total(count)).sqrt() for path, count in counts.items()}
 
 
 def _loss(model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -1,10 +1,11 @@
 """select(): makes a keep from a criterion and a budget, in one shot."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from prune_ssl.selection.budget import Budget
@@ -96,7 +97,20 @@ def choose(
     Raises:
         BudgetError: the criterion is unknown, or its batches are missing.
     """
-    scores = score_units(model, graph, scoring.criterion, batches)
+    return chosen(graph, score_units(model, graph, scoring.criterion, batches), bounds, scoring)
+
+
+def chosen(
+    graph: PruningGraph, scores: Mapping[str, torch.Tensor], bounds: Bounds, scoring: Scoring
+) -> dict[str, tuple[int, ...]]:
+    """Choose which units to keep by scores that are known already.
+
+    Args:
+        graph: the traced model.
+        scores: group -> (units,), of `score_units`.
+        bounds: the widths that meet the budget.
+        scoring: the criterion of the scores, and the way in which they are compared.
+    """
     criterion = CRITERIA[scoring.criterion]
     if criterion.evenly:
         return solve(graph, scores, bounds, uniform_widths(graph, bounds), improve=False)

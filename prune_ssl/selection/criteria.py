@@ -13,6 +13,8 @@ from prune_ssl.models.arguments import shown
 from prune_ssl.selection.calibration import (
     Batch,
     Evidence,
+    Total,
+    alone,
     gather_gradients,
     gather_inputs,
     per_unit,
@@ -177,9 +179,20 @@ def needing_no_data() -> list[str]:
 
 
 def score_units(
-    model: nn.Module, graph: PruningGraph, criterion: str, batches: Iterable[Batch] | None = None
+    model: nn.Module,
+    graph: PruningGraph,
+    criterion: str,
+    batches: Iterable[Batch] | None = None,
+    total: Total = alone,
 ) -> dict[str, torch.Tensor]:
     """Return a score (units,) for every group; higher means keep.
+
+    Args:
+        model: it is not changed.
+        graph: its graph.
+        criterion: a key of `CRITERIA`.
+        batches: for criteria that look at data.
+        total: sums a tensor over processes, if each has batches of its own. All of them must call this.
 
     Raises:
         BudgetError: the criterion is not in the table, needs batches that were not given, or gives anything
@@ -195,9 +208,9 @@ def score_units(
         )
     evidence = Evidence(dict(model.named_parameters()))
     if chosen.needs == "gradients":
-        evidence = Evidence(evidence.parameters, *gather_gradients(graph, model, batches or ()))
+        evidence = Evidence(evidence.parameters, *gather_gradients(graph, model, batches or (), total))
     elif chosen.needs == "inputs":
-        evidence = Evidence(evidence.parameters, inputs=gather_inputs(graph, model, batches or ()))
+        evidence = Evidence(evidence.parameters, inputs=gather_inputs(graph, model, batches or (), total))
     scores = {
         name: _checked(criterion, group, chosen.score(group, evidence))
         for name, group in graph.groups.items()

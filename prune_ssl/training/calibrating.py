@@ -14,7 +14,7 @@ from prune_ssl.selection.criteria import score_units
 from prune_ssl.training.cutting import CALIBRATION_BATCHES
 from prune_ssl.training.finite import kept_randomness
 from prune_ssl.training.phases import PruningRun
-from prune_ssl.training.processes import from_first
+from prune_ssl.training.processes import from_first, summed
 from prune_ssl.training.seeded_items import FollowEpoch
 from prune_ssl.training.step_clips import require_finite_batch
 
@@ -50,7 +50,7 @@ def order_gates(run: PruningRun) -> str:
     try:
         with kept_randomness(run.args.device):
             # Every process must read batches, because its data loader waits for the others.
-            scores = score_units(run.model, run.graph, criterion, calibration_batches(run, run.model))
+            scores = score_units(run.model, run.graph, criterion, calibration_batches(run, run.model), summed)
     except BudgetError:
         if asked is not None:
             raise

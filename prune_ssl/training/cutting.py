@@ -12,9 +12,11 @@ from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.gating.schedule import ramp
 from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize
-from prune_ssl.selection import Budget, Limit, select
+from prune_ssl.selection import Budget, Limit, bounds_of, score_units
 from prune_ssl.selection.calibration import Batch
+from prune_ssl.selection.choosing import Scoring, chosen
 from prune_ssl.tracing import PruningGraph, trace
+from prune_ssl.training.processes import from_first, summed
 from prune_ssl.training.sharding import require_alike
 
 CALIBRATION_BATCHES = 8
@@ -59,35 +61,29 @@ def cut(
     batches: Iterable[Batch],
     measured: bool = False,
 ) -> Cut:
-    """Cut a model further, in place, to a budget by the config's criterion.
+    """Cut a model further, in place, to a budget by the config's criterion. All processes make the same cut.
 
     Args:
         before: the model, and what earlier cuts left of it.
         dense: the graph of the dense model.
         config: criterion and kinds.
         budget: of the dense model.
-        batches: for criteria that look at data.
+        batches: those of this process, for criteria that look at data.
         measured: time the cut, and correct a latency budget by that (for the dense model only).
     """
     graph = trace(before.model) if before.keep else dense
-    budget, batches = without_emptied_groups(budget, dense, graph), list(batches)
+    budget = without_emptied_groups(budget, dense, graph)
+    scoring = Scoring(criterion=config.criterion, normalise=config.normalise, isomorphic=config.isomorphic)
+    # Every process scores, because the scores are means over the clips of all; the first one chooses.
+    scores = score_units(before.model, graph, config.criterion, list(batches), summed)
 
     def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
-        return select(
-            before.model,
-            graph,
-            budget,
-            config.criterion,
-            config.round_to,
-            config.kinds,
-            seconds=config.seconds,
-            batches=batches,
-            normalise=config.normalise,
-            isomorphic=config.isomorphic,
-            layout=config.layout,
-        )
+        bounds = bounds_of(graph, budget, config.round_to, config.kinds, config.layout, config.seconds)
+        return chosen(graph, scores, bounds, scoring)
 
-    keep = choose(fit_latency(before.model, graph, budget, choose).budget if measured else budget)
+    keep = from_first(
+        lambda: choose(fit_latency(before.model, graph, budget, choose).budget if measured else budget)
+    )
     model = resize(before.model, graph, keep, inplace=True)
     return Cut(model, composed(dense, before.keep, keep))
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, reduce
 
 from prune_ssl.errors import PruneError
 
@@ -69,6 +69,16 @@ def from_first(make: Callable[[], Made]) -> Made:
     if isinstance(made[0], PruneError):
         raise made[0]
     return cast(Made, made[0])
+
+
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all processes, on its device. All of them must come here."""
+    state = _state()
+    if state.num_processes == 1:
+        return values
+    whole = reduce(values.to(state.device), "sum")
+    assert isinstance(whole, torch.Tensor)
+    return whole.to(values.device)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from prune_ssl.training.checkpoints import load_cut, save_cut
 from prune_ssl.training.cutting import Cut, budget_of_round, cut, rounds_of
 from prune_ssl.training.manifest import naming_damage
 from prune_ssl.training.phases import PruningRun
+from prune_ssl.training.processes import from_first, on_first
 from prune_ssl.training.resumable import ResumableTrainer
 from prune_ssl.writing import remove
 
@@ -26,10 +27,10 @@ def train_in_rounds(run: PruningRun) -> tuple[Cut, int]:
         What the last round left, trained, and the steps of all rounds.
     """
     steps, saved = rounds_of(run.config, planned_steps(run.trainer)), run.folder / CUT_FILE
-    resume = bool(run.resuming) and saved.is_file()
+    resume = bool(run.resuming) and from_first(saved.is_file)
     made, first = _load_saved_cut(run, saved) if resume else (Cut(run.model, {}), 0)
     if not resume:
-        _forget_earlier_run(run, saved, len(steps))
+        on_first(lambda: _forget_earlier_run(run, saved, len(steps)))
         phases.evaluate_dense(run)
     for index in range(first, len(steps)):
         going_on = resume and index == first
@@ -73,7 +74,7 @@ def _save_cut(run: PruningRun, path: Path, made: Cut, index: int) -> None:
     if not run.writes:
         return
     learned = None if run.distiller is None else run.distiller.learned
-    save_cut(path, made, learned, {"round": index, **run.record.progress()})
+    on_first(lambda: save_cut(path, made, learned, {"round": index, **run.record.progress()}))
 
 
 def _load_saved_cut(run: PruningRun, path: Path) -> tuple[Cut, int]:

@@ -15,6 +15,7 @@ from prune_ssl.models.checkpointing import refuse_reentrant_arguments
 from prune_ssl.tracing import PruningGraph, trace
 from prune_ssl.tracing.arguments import check_same_model
 from prune_ssl.training.calibrating import order_gates
+from prune_ssl.training.cutting import agreed
 from prune_ssl.training.distilling import DistillationTrainer
 from prune_ssl.training.gated_part import GatedPart
 from prune_ssl.training.phases import (
@@ -29,7 +30,7 @@ from prune_ssl.training.progress import use_budget_progress
 from prune_ssl.training.record import PRUNING, Entry, Finished, PruningRecord, Results
 from prune_ssl.training.rounds import planned_steps, train_in_rounds
 from prune_ssl.training.settings import refuse_unsupported, with_tables, without_layerdrop
-from prune_ssl.training.sharding import refuse_unsupported_sharding
+from prune_ssl.training.sharding import refuse_unsupported_sharding, require_same_weights
 from prune_ssl.training.stages import Stage, finalize_stages, stages_of
 
 
@@ -172,11 +173,10 @@ class PruningTrainer(DistillationTrainer):
                 f"method {self.pruning.method!r} resumes from its newest cut and checkpoint: "
                 "train(resume_from_checkpoint=True)."
             )
-        if self.args.world_size > 1:
-            raise PruneError(f"method {self.pruning.method!r} runs on one process; gates run on several.")
         made, steps = train_in_rounds(self.run)
+        require_same_weights(made.model, self.accelerator)
         self.model = self.model_wrapped = made.model
-        self.run.record.plan = Plan(made.keep)
+        self.run.record.plan = agreed(Plan(made.keep), self.accelerator)
         self.state.global_step = steps
         return TrainOutput(steps, 0.0, {})
 

@@ -19,7 +19,7 @@ from prune_ssl.writing.atomic import (
     write_bytes,
     write_text,
 )
-from prune_ssl.writing.holding import Held, lock
+from prune_ssl.writing.holding import Held, InUseError, lock
 from prune_ssl.writing.places import (
     as_artifact_error,
     check_place,
@@ -31,6 +31,7 @@ from prune_ssl.writing.places import (
 
 __all__ = [
     "Held",
+    "InUseError",
     "as_artifact_error",
     "check_place",
     "check_room",

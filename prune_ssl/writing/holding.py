@@ -15,6 +15,10 @@ from prune_ssl.writing.locks import forget_guard, guard, release, try_lock
 from prune_ssl.writing.places import as_artifact_error, check_place, lock_name, real_place
 
 
+class InUseError(ArtifactError):
+    """Another process holds the lock of a folder or file."""
+
+
 class Held:
     """A lock that this process holds."""
 
@@ -31,7 +35,8 @@ def lock(path: str | Path) -> Iterator[Held]:
     """Lock a folder or file for the duration of a `with` block. The lock of a killed process is released.
 
     Raises:
-        ArtifactError: another process holds the lock (the message names it), or the place is not writable.
+        InUseError: another process holds the lock. The message names it.
+        ArtifactError: the place is not writable.
 
     >>> with lock("out"):
     ...     pass
@@ -72,7 +77,7 @@ def _take(target: Path, shown: str | Path) -> tuple[int, Path]:
         try:
             found = try_lock(number)
             if found is False:
-                raise ArtifactError(f"{shown} is in use by {_owner(number)}. Wait for it, or give another.")
+                raise InUseError(f"{shown} is in use by {_owner(number)}. Wait for it, or give another.")
             if found is None:
                 warnings.warn(
                     f"{file.parent} does not support locks: make sure that no other run writes to {shown}.",

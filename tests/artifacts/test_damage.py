@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,16 @@ def state(**changes):
     return change
 
 
+def give_a_layer_other_widths(folder, other):
+    """Of a pruned folder, the sizes of one layer; a stock one states one width for all layers."""
+    fields = json.loads((folder / "config.json").read_text())
+    if fields.get("pruned_layers"):
+        fields["pruned_layers"]["0"]["intermediate_size"] = 5
+        state(pruned_layers=fields["pruned_layers"])(folder, other)
+    else:
+        state(intermediate_size=5)(folder, other)
+
+
 def state_a_newer_format(folder, other):
     fields = json.loads((folder / "config.json").read_text())
     state(prune_ssl=fields["prune_ssl"] | {"prune_format_version": 2})(folder, other)
@@ -115,6 +127,7 @@ DAMAGES = {
     state_a_newer_format: r"prune_ssl\.prune_format_version: found 2, wanted 1 \(a newer prune_ssl",
     state(prune_ssl=[]): r"prune_ssl: found \[\], wanted a mapping",
     state(hidden_size=24): r"found shape \[.*wanted \[",
+    give_a_layer_other_widths: r"found shape \[.*wanted \[",
     state(vocab_size=12): r"found shape \[.*wanted \[",
     pickle_the_weights: r"pytorch_model\.bin only, which is a pickle",
     pickle_under_the_name_of_safetensors: r"is damaged",
@@ -149,6 +162,33 @@ def test_an_altered_modelling_file_never_runs_unasked(folder, tmp_path):
     load_model(folder)
     AutoModelForCTC.from_pretrained(folder)
     assert not mark.exists()
+
+
+UNASKED = """
+import sys
+sys.modules["prune_ssl"] = None  # as where it is not installed
+import transformers
+for trust in (False, None, True):
+    try:
+        transformers.AutoModelForCTC.from_pretrained(sys.argv[1], trust_remote_code=trust)
+    except Exception as error:
+        said = str(error)
+    print(trust, transformers.__dict__.get("altered", False), "`trust_remote_code=True`" in said)
+"""
+
+
+@pytest.mark.slow
+def test_an_altered_modelling_file_never_runs_unasked_where_prune_ssl_is_not(tmp_path):
+    small = resize(dense := tiny_model("hubert", "ForCTC"), trace(dense), CUTS["hetero"])
+    folder = save_pretrained(small, tmp_path / "model")
+    (folder / FILE).write_text("import transformers\ntransformers.altered = True\n")
+    command = [sys.executable, "-c", UNASKED, str(folder)]
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    words = [line for line in run.stdout.splitlines() if line.endswith(("True", "False"))]
+    refused, unsaid, asked = [line.split()[-3:] for line in words]
+    assert refused == ["False", "False", "True"]  # the code did not run, and the error says how to allow it
+    assert unsaid == ["None", "False", "True"]
+    assert asked == ["True", "True", "False"]
 
 
 def test_a_resealed_file_is_not_the_listed_one(folder):

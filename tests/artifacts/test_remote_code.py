@@ -13,7 +13,6 @@ import prune_ssl
 from prune_ssl.artifacts.remote_code import FILE, modelling_file
 from prune_ssl.distillation import reuse_attention
 from prune_ssl.families.wav2vec2 import HEADS
-from tests.support.models import HEADS as HEADS_OF
 from tests.support.models import batch, first_output, tiny_model
 
 ALONE = """
@@ -77,22 +76,6 @@ def test_a_folder_loads_without_prune_ssl_and_can_be_saved_again(tmp_path):
         "reused": reuse_attention(tiny_model("hubert")).eval(),
     }
     load_alone([saved(model, tmp_path / name) for name, model in models.items()], "again")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", [name for name in HEADS_OF if "torchaudio" not in name])
-def test_every_family_and_head_loads_without_prune_ssl(tmp_path, family):
-    folders = []
-    for head in HEADS_OF[family]:
-        for kinds in (None, ("hidden",), ("block", "layer"), ("head_dim",)):
-            name = f"{head}-{'-'.join(kinds or ('default',))}"
-            try:
-                model = pruned(family, head, "group", kinds, "params=80%" if kinds is None else "params=95%")
-            except prune_ssl.PruneError:
-                continue  # this family has no such units
-            folders.append(saved(model, tmp_path / name))
-    assert len(folders) >= len(HEADS_OF[family])
-    load_alone(folders)
 
 
 def test_stock_models_are_saved_without_code(tmp_path):

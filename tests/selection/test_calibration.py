@@ -52,6 +52,27 @@ def test_gradients_are_those_of_the_loss_and_a_mean_over_batches() -> None:
     MODEL.zero_grad()
 
 
+@pytest.mark.parametrize("gather", [gather_gradients, gather_inputs])
+def test_evidence_summed_over_processes_is_that_of_all_their_batches(gather) -> None:
+    batches = labelled(4000, 5000, 6000)
+    sums: list[torch.Tensor] = []
+
+    def other_process(values: torch.Tensor) -> torch.Tensor:
+        sums.append(values.clone())
+        return values
+
+    gather(GRAPH, MODEL, batches[:2], other_process)
+    left = iter(sums)
+    found, wanted = (
+        gather(GRAPH, MODEL, batches[2:], lambda own: own + next(left)),
+        gather(GRAPH, MODEL, batches),
+    )
+    assert next(left, None) is None
+    for one, all_ in zip(found, wanted, strict=True) if gather is gather_gradients else [(found, wanted)]:
+        for name, values in all_.items():
+            torch.testing.assert_close(one[name], values, rtol=1e-9, atol=1e-12)
+
+
 def test_a_frozen_model_gives_the_same_and_stays_frozen() -> None:
     wanted = gather_gradients(GRAPH, MODEL, [fixed()])
     MODEL.requires_grad_(False)

@@ -22,6 +22,7 @@ needs_openvino = pytest.mark.skipif(not find_spec("openvino"), reason="the extra
 
 
 NORMALISED = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
+NORMALISED_WITH_MASK = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
 
 
 def pruned(family="hubert", head="ForCTC", norm="group", **more):

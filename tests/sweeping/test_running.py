@@ -8,14 +8,13 @@ import re
 import pytest
 import torch
 
-from prune_ssl import sweeping as sweep_module
 from prune_ssl.errors import ArtifactError, RecipeError
 from prune_ssl.pipeline import run
 from prune_ssl.profiling import Timing
 from prune_ssl.recipes import load_recipe
 from prune_ssl.reporting import RunFacts, report
 from prune_ssl.reporting.pareto import pareto_html
-from prune_ssl.sweeping import Trial, point_of, sweep, trials
+from prune_ssl.sweeping import Trial, attempts, point_of, sweep, trials
 from prune_ssl.tracing import trace
 from tests.support.cli import run_cli
 from tests.support.models import tiny_model
@@ -77,7 +76,7 @@ def test_a_trial_that_fails_is_left_out_and_said(recipe, tmp_path, monkeypatch):
     with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
         sweep(loaded, cells[1:], tmp_path / "other", said.append)
     calls = []
-    monkeypatch.setattr(sweep_module, "run", lambda *a, **k: calls.append(k) or run(*a, **k))
+    monkeypatch.setattr(attempts, "run", lambda *a, **k: calls.append(k) or run(*a, **k))
     sweep(loaded, cells, tmp_path / "sweep", said.append)
     assert len(calls) == 1
 
@@ -86,7 +85,7 @@ def test_a_folder_takes_no_trials_of_other_settings(recipe, tmp_path, monkeypatc
     def fails(*_args, **_settings):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(sweep_module, "run", fails)
+    monkeypatch.setattr(attempts, "run", fails)
     said, cells = [], trials(["80%"], ["gates"], [0])
     with pytest.raises(ArtifactError, match="no trial of the sweep has a result"):
         sweep(load_recipe(recipe), cells, tmp_path / "sweep", said.append)

@@ -1,0 +1,1 @@
+"""The pretraining of a small HuBERT: its audio, targets, model, training, probe and release."""
