@@ -96,7 +96,7 @@ def test_checkpoints_cross_devices(gpu: PretendedDevice, dense: tuple[nn.Module,
         gates.draw(True)
         draws.append(gates.current().detach().cpu())
     assert torch.equal(*draws)
-    back = attach_gates(copy.deepcopy(model).to("cuda"), graph, config(UNITS))
+    back = attach_gates(copy.deepcopy(dense[0]).to("cuda"), graph, config(UNITS))
     back.load_state_dict(here.state_dict())
     for gates in (trained, back):
         gates.draw(True)
