@@ -28,9 +28,6 @@ import prune_ssl
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.errors import PruneError
 from prune_ssl.exporting import TARGETS, write_export
-from prune_ssl.exporting.exports import prepared_copy
-from prune_ssl.exporting.inputs import as_feeds, example
-from prune_ssl.exporting.sessions import OPENERS, open_openvino
 from prune_ssl.measuring import build_model
 from prune_ssl.measuring.measurement import measured_size_bytes
 from prune_ssl.models import load_model
@@ -41,6 +38,9 @@ from prune_ssl.profiling import Timing
 from prune_ssl.profiling.machine import cpu_model
 from prune_ssl.profiling.timing import time_calls
 from prune_ssl.reporting.formatting import metric_value, points
+from prune_ssl.runtimes.inputs import as_feeds, example
+from prune_ssl.runtimes.preparing import prepared_copy
+from prune_ssl.runtimes.sessions import OPENERS, open_openvino
 from prune_ssl.tasks import paired_difference
 
 Row = dict[str, Any]

@@ -2,7 +2,10 @@
 
     python benchmarks/flops_latency.py arch:wav2vec2-base out/model --seconds 1 10 --threads 1 --out out/bench
 
-A model is a folder, a hub name, or `arch:` and an architecture, which gets random weights.
+A model is a folder, a hub name, or `arch:` and an architecture, which gets random weights. Runtimes other
+than eager PyTorch take the models as transformers has them; ratios are to the first model in the first one:
+
+    python benchmarks/flops_latency.py arch:wav2vec2-base out/model --runtime eager onnx-int8 openvino
 """
 
 import argparse
@@ -13,6 +16,7 @@ from rich.console import Console
 
 from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring import Timing, bench_table, benchmark_models, write_rows
+from prune_ssl.runtimes.registry import RUNTIMES
 
 
 def main() -> int:
@@ -24,6 +28,9 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 5.0, 10.0], help="audio lengths")
     parser.add_argument("--threads", type=int, nargs="+", help="CPU thread counts (default: 1 and all)")
+    parser.add_argument(
+        "--runtime", nargs="+", default=["eager"], choices=list(RUNTIMES), help="runtimes, all in turns"
+    )
     parser.add_argument("--iterations", type=int, default=50, help="timed calls of each model and setting")
     parser.add_argument("--min-seconds", type=float, default=3.0, help="least time in them")
     parser.add_argument(
@@ -43,6 +50,8 @@ def main() -> int:
                 min_seconds=args.min_seconds,
                 max_seconds=args.max_seconds or None,
             ),
+            optimised=args.runtime == ["eager"],
+            runtimes=args.runtime,
             on_cell=lambda seconds, threads: status.update(
                 f"timing {seconds:g} s of audio, {threads} threads"
             ),

@@ -13,6 +13,7 @@ from prune_ssl.cli import (
     export,
     importing,
     infer,
+    init,
     prune,
     push,
     recipes,
@@ -54,6 +55,7 @@ app.command("demo")(demo.demo_command)
 app.command("trace")(trace.trace_command)
 app.command("prune")(prune.prune_command)
 app.command("apply")(apply.apply_command)
+app.command("init")(init.init_command)
 app.command("run")(run.run_command)
 app.command("recipes")(recipes.recipes_command)
 app.command("sweep")(sweep.sweep_command)

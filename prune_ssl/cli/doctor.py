@@ -23,6 +23,8 @@ EXTRAS = {
     "lm": ("flashlight-text",),
 }
 """Extra of prune_ssl -> its packages."""
+MOST_LETTERS = 100
+"""The number of characters of transcripts that are shown."""
 HUB_SECONDS = 3.0
 """The longest wait for an answer of the hub."""
 
@@ -117,6 +119,7 @@ def doctor_data(
     found = survey(folder, limits)
     for split, count in found.counts.items():
         say(f"{split}: {count} clips, {found.seconds[split] / 60:.1f} minutes")
+    say_contents(folder)
     for kind in KINDS:
         findings = found.of_kind(kind)
         say(f"{kind}: {len(findings)}")
@@ -128,6 +131,25 @@ def doctor_data(
         say(f"note: {note}")
     if found.of_kind("broken") or found.of_kind("silent"):
         raise typer.Exit(1)
+
+
+def say_contents(folder: Path) -> None:
+    """Print the columns of a corpus, its sample rates, and the tasks that it can feed."""
+    from prune_ssl.errors import DataError
+    from prune_ssl.recipes.looking import look_at_corpus, shown_values
+
+    try:
+        corpus = look_at_corpus(folder)
+    except DataError:  # no train split, or no clip that can be read: the survey names the clips
+        return
+    say(f"sample rates: {', '.join(f'{rate} Hz' for rate in corpus.rates)} (others than 16000 are resampled)")
+    for column, values in corpus.values.items():
+        say(f"column {column}: {shown_values(values)}")
+        if column == corpus.column_of("ctc"):
+            letters = "".join(sorted(set("".join(values))))
+            more = "..." * (len(letters) > MOST_LETTERS)
+            say(f"  its characters: {letters[:MOST_LETTERS]}{more}")
+    say(f"it can feed: {', '.join(corpus.tasks)}")
 
 
 def _version(name: str) -> str | None:

@@ -9,14 +9,16 @@ import typer
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
-from prune_ssl.cli.options import Model, Timed, check_writable
+from prune_ssl.cli.options import Timed, check_writable
 from prune_ssl.errors import ModelError
 
 
 @with_groups
 @one_line_errors
 def report_command(
-    model: Model,
+    models: Annotated[
+        list[str], typer.Argument(help="Model folder or hub name. Several are compared side by side.")
+    ],
     save: Annotated[
         list[Path] | None,
         typer.Option(help="Write the report to this .json, .md or .html file; repeatable."),
@@ -29,10 +31,19 @@ def report_command(
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
     loading: Loading,
 ) -> None:
-    """Report the parameters, MACs, latency and size of a model, compared with its dense model if given."""
+    """Report the parameters, MACs, latency and size of a model, or of several models side by side.
+
+    With --baseline a model is compared with its dense model. Several models are compared with the first of
+    them, or with the baseline. The metrics of models that runs have made come from their folders.
+    """
     check_writable(save, (".json", ".md", ".html"), overwrite)
-    if baseline:
-        check_rates(model, baseline)
+    names = [*([baseline] if baseline else []), *models]
+    for name in names[1:]:
+        check_rates(name, names[0])
+    if len(models) > 1:
+        _compare(names, save or [], timed, loading)
+        return
+    (model,) = models
     from prune_ssl.reporting import RunFacts, report
 
     dense = load_and_say(baseline, loading).eval() if baseline else None
@@ -44,6 +55,24 @@ def report_command(
     )
     out.print(made.summary_table())
     for path in save or []:
+        made.save(path)
+        say(f"wrote {path}")
+
+
+def _compare(models: list[str], save: list[Path], timed: Timed, loading: Loading) -> None:
+    from prune_ssl.reporting.models_page import verdict
+    from prune_ssl.reporting.side_by_side import compare_models, known_results, named
+
+    names = named(models)
+    if len(set(models)) < len(models):
+        raise ModelError("report: a model is given twice; give each once.")
+    loaded = {name: load_and_say(model, loading).eval() for name, model in names.items()}
+    found = {name: known_results(model) for name, model in names.items()}
+    known = {name: each for name, each in found.items() if each is not None}
+    made = compare_models(loaded, timing=timed.timing, known=known)
+    out.print(made.summary_table())
+    say(verdict(made.data))
+    for path in save:
         made.save(path)
         say(f"wrote {path}")
 

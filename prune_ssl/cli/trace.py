@@ -52,8 +52,9 @@ def trace_command(
     latency: Annotated[
         str | None,
         typer.Option(
-            metavar="DEVICE[,threads=N]",
-            help="Also measure the time of each unit and part on this machine: cpu, or cpu,threads=2.",
+            metavar="RUNTIME[,threads=N]",
+            help="Also measure the time of each unit and part on this machine, in a runtime or on a device: "
+            "cpu, cuda, or onnx-int8,threads=2.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -62,7 +63,7 @@ def trace_command(
 ) -> None:
     """List the groups of units that can be pruned, and the cost of one unit of each.
 
-    With --latency it also shows where the time goes, which takes 1 to 2 minutes the first time.
+    With --latency it also shows where the time goes, which takes 1 to 3 minutes the first time.
     """
     asked = None if latency is None else _budget_of(latency)
     dense = load_and_say(model, loading, to_stderr=as_json)
@@ -120,24 +121,30 @@ def _print_tables(model: str, graph: "PruningGraph", seconds: float, times: "Bre
 
 
 def _budget_of(where: str) -> "Budget":
-    """Return the budget whose table holds the times on the device that `--latency` names.
+    """Return the budget whose table holds the times in the runtime or on the device of `--latency`.
 
     Raises:
-        BudgetError: the device or an option of it is not known.
+        BudgetError: the runtime, the device or an option is not known, or a package is missing.
     """
     from prune_ssl.errors import BudgetError
+    from prune_ssl.runtimes.registry import RUNTIMES, require_runtime
     from prune_ssl.selection import parse_budget
 
+    first, comma, options = where.partition(",")
+    at = f",runtime={first}" if first.strip() in RUNTIMES else f"@{first}"
     try:
-        return parse_budget(f"latency=100%@{where}")
+        asked = parse_budget(f"latency=100%{at}{comma}{options}")
     except BudgetError as error:
         raise BudgetError(
-            f"--latency: found {where!r}, wanted a device, such as cpu or cpu,threads=2."
+            f"--latency: found {where!r}, wanted cpu, cuda or one of {', '.join(RUNTIMES)}, with options "
+            "such as onnx-int8,threads=2."
         ) from error
+    require_runtime(asked[0].at.runtime)
+    return asked
 
 
 def _timed(model: "PreTrainedModel", asked: "Budget", seconds: float) -> "Breakdown":
-    """Return where the time of a model goes on the device of a budget.
+    """Return where the time of a model goes in the runtime of a budget.
 
     Raises:
         BudgetError: the device does not exist here.

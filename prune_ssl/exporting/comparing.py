@@ -7,8 +7,8 @@ import torch
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ExportError
-from prune_ssl.exporting.inputs import as_feeds, example
-from prune_ssl.exporting.sessions import Session
+from prune_ssl.runtimes.inputs import as_feeds, example
+from prune_ssl.runtimes.sessions import Session
 
 SECONDS, ROWS = (0.6, 1.37, 3.0), (1, 3)
 

@@ -1,6 +1,5 @@
 """Export a model to a folder for one runtime. The folder is kept only if the graph agrees with PyTorch."""
 
-import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,16 +16,17 @@ from transformers import (
 from prune_ssl.artifacts import prepare_folder
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting.comparing import Difference, compare
-from prune_ssl.exporting.conversion import OPSET, WRITERS
-from prune_ssl.exporting.inputs import example
 from prune_ssl.exporting.integers import write_integers
 from prune_ssl.exporting.judged import JudgedFile, Made, OnCorpus
-from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.exporting.speech import require_ctc, silenced, symbols_of, write_onnx_asr, write_sherpa
 from prune_ssl.exporting.targets import Target, target_named
-from prune_ssl.models import family_of, load_model
+from prune_ssl.models import load_model
 from prune_ssl.models.finite import NOT_FINITE, require_finite
 from prune_ssl.optimising import fold_
+from prune_ssl.runtimes.conversion import OPSET, WRITERS
+from prune_ssl.runtimes.inputs import example
+from prune_ssl.runtimes.preparing import made_for_mask, prepared_copy
+from prune_ssl.runtimes.sessions import OPENERS
 from prune_ssl.tasks.heads import labels_of
 from prune_ssl.tasks.tokenizers import Tokenizer, load_tokenizer
 from prune_ssl.tracing import trace
@@ -181,23 +181,9 @@ def _check_and_complete(
     return size, difference
 
 
-def prepared_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a float32 copy on the CPU, in evaluation mode, that returns its output alone.
-
-    Raises:
-        ModelError: the model is of no known family.
-    """
-    family_of(model)
-    made: PreTrainedModel = copy.deepcopy(model).float().cpu().eval()
-    made.config.output_hidden_states = made.config.output_attentions = False
-    return made
-
-
 def _takes_mask(model: PreTrainedModel, extractor: SequenceFeatureExtractor | None) -> bool:
     """Return whether the model was made for an attention mask, by its feature extractor or its frontend."""
-    if extractor is not None:
-        return bool(extractor.return_attention_mask)
-    return getattr(model.config, "feat_extract_norm", "layer") == "layer"
+    return made_for_mask(model) if extractor is None else bool(extractor.return_attention_mask)
 
 
 def _facts(model: PreTrainedModel, masked: bool, extractor: SequenceFeatureExtractor | None) -> Facts:
@@ -231,6 +217,12 @@ def _notes(model: PreTrainedModel, target: Target, masked: bool) -> tuple[str, .
         notes.append("the graph takes no attention mask: give clips one at a time, or clips of equal length")
     elif getattr(model.config, "feat_extract_norm", "layer") == "group":
         notes.append("the frontend's group norm includes padding: clips of unequal length change the outputs")
+    if getattr(model.config, "position_embeddings_type", None) == "relative":
+        frames = model.config.max_source_positions
+        notes.append(
+            f"the graph holds relative positions for {frames:,} frames of the encoder "
+            "(config: max_source_positions), so it does not run on longer clips"
+        )
     if target.name == "openvino":
         notes.append(
             "OpenVINO computes in bfloat16 by default if the processor supports it; the comparison was made "

@@ -10,11 +10,13 @@ from transformers import PreTrainedModel
 
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting.comparing import ROWS, SECONDS, Difference
-from prune_ssl.exporting.inputs import example
-from prune_ssl.exporting.targets import BFLOAT16, FORMS, INT8, OF_INT8
+from prune_ssl.exporting.targets import OF_INT8
 from prune_ssl.models.arguments import as_own_model
 from prune_ssl.models.finite import NOT_FINITE, require_finite
-from prune_ssl.models.int8_linear import Int8Linear, has_int8
+from prune_ssl.models.int8_linear import has_int8
+from prune_ssl.runtimes.forms import called_linears, change_
+from prune_ssl.runtimes.inputs import example
+from prune_ssl.runtimes.registry import BFLOAT16, FORMS, INT8
 from prune_ssl.tracing import trace
 
 
@@ -70,15 +72,15 @@ def quantize_(model: nn.Module, form: str = INT8) -> Quantized:
         example(tried, max(seconds, shortest), rows, False, seed)
         for seed, (seconds, rows) in enumerate((s, r) for s in SECONDS for r in ROWS)
     ]
-    called = _called_linears(tried, inputs[0])
+    called = called_linears(tried, lambda: _output(tried, inputs[0]))
     before = [_output(tried, each) for each in inputs]
     linears = [path for path, module in tried.named_modules() if isinstance(module, nn.Linear)]
     layers = tuple(path for path in linears if form == INT8 and path in called)
-    _change_(tried, form, layers)
+    change_(tried, form, layers)
     dtype = torch.bfloat16 if form == BFLOAT16 else torch.float32
     after = [_output(tried, {name: value.to(dtype) for name, value in each.items()}) for each in inputs]
     difference = _difference(before, after, form)
-    _change_(whole, form, layers)
+    change_(whole, form, layers)
     left = tuple(path for path in linears if form == INT8 and path not in called)
     return Quantized(form, layers, left, difference)
 
@@ -98,32 +100,6 @@ def _require_float(model: nn.Module) -> None:
             f"quantize_: found parameters on {'; '.join(odd)}, wanted float32 on the CPU, where the integer "
             "kernels run. Call model.float().cpu() first."
         )
-
-
-def _change_(model: nn.Module, form: str, layers: tuple[str, ...]) -> None:
-    if form == BFLOAT16:
-        model.to(torch.bfloat16)
-    for path in layers:
-        linear = model.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
-        model.set_submodule(path, Int8Linear(linear))
-
-
-def _called_linears(model: nn.Module, inputs: dict[str, torch.Tensor]) -> set[str]:
-    """Return the paths of the Linear layers that run as modules. Others give only their weights away."""
-    called: set[str] = set()
-
-    def hook_of(path: str) -> torch.utils.hooks.RemovableHandle:
-        module = model.get_submodule(path)
-        return module.register_forward_hook(lambda *_: called.add(path))
-
-    handles = [hook_of(path) for path, module in model.named_modules() if type(module) is nn.Linear]
-    try:
-        _output(model, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return called
 
 
 def _output(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

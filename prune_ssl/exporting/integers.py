@@ -4,8 +4,8 @@ from pathlib import Path
 
 from prune_ssl.errors import DataError, ExportError
 from prune_ssl.exporting.judged import Made, OnCorpus
-from prune_ssl.exporting.quantising import quantise_dynamic, quantise_static
-from prune_ssl.exporting.targets import BEST, DYNAMIC, STATIC
+from prune_ssl.exporting.targets import BEST
+from prune_ssl.runtimes.quantising import DYNAMIC, STATIC, quantise_dynamic, quantise_static
 from prune_ssl.writing import copy_file
 
 

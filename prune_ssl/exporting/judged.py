@@ -7,9 +7,9 @@ from typing import Protocol
 
 from transformers import PreTrainedModel
 
-from prune_ssl.exporting.inputs import Feeds
 from prune_ssl.exporting.targets import Target
 from prune_ssl.profiling import Latency
+from prune_ssl.runtimes.inputs import Feeds
 from prune_ssl.tasks.differences import PairedDifference
 
 

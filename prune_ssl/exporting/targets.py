@@ -1,18 +1,15 @@
 """The table of export targets: the file, the allowed difference from PyTorch, and the packages of each."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.util import find_spec
 
 from prune_ssl.errors import ExportError
+from prune_ssl.runtimes.quantising import DYNAMIC, STATIC
+from prune_ssl.runtimes.registry import ONNX_PACKAGES, OPENVINO_PACKAGES, missing_packages, pip_line
 
-DYNAMIC, STATIC, BEST = "dynamic", "static", "best"
+BEST = "best"
 KINDS = (DYNAMIC, STATIC, BEST)
 """How onnx-int8 is made. `best` makes both and keeps the better one by the metric of a corpus."""
-INT8, BFLOAT16 = "int8", "bfloat16"
-FORMS = (INT8, BFLOAT16)
-"""The forms of a model that stays in PyTorch (`quantize_`)."""
 EXACT, OF_INT8 = 1e-4, 0.5
 """The largest allowed difference from PyTorch, relative to the output's largest value. Integers change values
 by some percent, so their bound only detects broken graphs. The task's metric shows what integers cost."""
@@ -37,17 +34,16 @@ class Target:
     """The kind of graph in the file: onnx, openvino, pt2 or torchscript."""
 
 
-_ONNX = ("onnx", "onnxscript", "onnxruntime")
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("onnx", "model.onnx", _ONNX, "onnx"),
-        Target("onnx-int8", "model.onnx", _ONNX, "onnx", OF_INT8),
-        Target("openvino", "openvino_model.xml", ("openvino",), "openvino", graph="openvino"),
+        Target("onnx", "model.onnx", ONNX_PACKAGES, "onnx"),
+        Target("onnx-int8", "model.onnx", ONNX_PACKAGES, "onnx", OF_INT8),
+        Target("openvino", "openvino_model.xml", OPENVINO_PACKAGES, "openvino", graph="openvino"),
         Target("pt2", "model.pt2", (), "", graph="pt2"),
         Target("torchscript", "model.pt", (), "", graph="torchscript"),
-        Target("sherpa-onnx", "model.onnx", _ONNX, "onnx", takes_mask=False),
-        Target("onnx-asr", "model.onnx", _ONNX, "onnx", takes_mask=False),
+        Target("sherpa-onnx", "model.onnx", ONNX_PACKAGES, "onnx", takes_mask=False),
+        Target("onnx-asr", "model.onnx", ONNX_PACKAGES, "onnx", takes_mask=False),
     )
 }
 
@@ -66,14 +62,10 @@ def target_named(name: str) -> Target:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ExportError(f"export target {name!r} is not known; wanted one of {', '.join(TARGETS)}.{hint}")
     target = TARGETS[name]
-    missing = _missing(target.packages)
+    missing = missing_packages(target.packages)
     if missing:
         raise ExportError(
             f"export to {name} needs {', '.join(missing)}, which this environment lacks: "
-            f"pip install 'prune_ssl[{target.extra}]'."
+            f"{pip_line(target.extra)}."
         )
     return target
-
-
-def _missing(packages: Sequence[str]) -> list[str]:
-    return [package for package in packages if find_spec(package) is None]

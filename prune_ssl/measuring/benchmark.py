@@ -18,10 +18,12 @@ from prune_ssl.errors import ArtifactError, ModelError, PruneError
 from prune_ssl.exporting import quantize_
 from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.measuring.environment import describe_environment
+from prune_ssl.measuring.in_runtimes import measure_in_runtimes
 from prune_ssl.measuring.measurement import Measurement, measure_side_by_side
 from prune_ssl.models import load_model
 from prune_ssl.optimising import optimize_for_inference
 from prune_ssl.profiling import Latency, Timing, measure_interleaved, speed_up
+from prune_ssl.runtimes.registry import EAGER
 from prune_ssl.tracing import Traced
 from prune_ssl.writing import write_text
 
@@ -44,6 +46,8 @@ class BenchRow:
 
     model: str
     problem: str = ""
+    runtime: str = "eager"
+    """The runtime, a key of `RUNTIMES`."""
     architecture: str = ""
     params: int | None = None
     size_bytes: int | None = None
@@ -77,6 +81,7 @@ def benchmark_models(
     allow_pickle: bool = False,
     optimised: bool = True,
     form: str | None = None,
+    runtimes: Sequence[str] = (EAGER,),
 ) -> list[BenchRow]:
     """Measure models side by side, in turns; one that can't be measured gets a row that says why.
 
@@ -88,9 +93,11 @@ def benchmark_models(
         optimised: whether all models are timed after `optimize_for_inference`, so that a pruned model's gain
             is that of pruning alone; else they are timed as transformers runs them.
         form: int8 or bfloat16, in which all models are measured (`quantize_`); None: as they were loaded.
+        runtimes: keys of `RUNTIMES`, in each of which every model is measured, all in turns.
 
     Returns:
-        Rows by model, length and thread count; ratios are to the first model that could be measured.
+        Rows by model, runtime, length and thread count; ratios are to the first model that could be
+        measured, in the first runtime.
     """
     timing = Timing.of(timing)
     problems: list[BenchRow] = []
@@ -107,14 +114,19 @@ def benchmark_models(
             problems.append(BenchRow(name, problem=str(error)))
     if not models:
         return problems
-    timed = measure_interleaved(models, timing, on_cell)
-    first = next(iter(models))
+    if tuple(runtimes) == (EAGER,):
+        timed = {(name, EAGER): found for name, found in measure_interleaved(models, timing, on_cell).items()}
+    else:
+        timed, more = measure_in_runtimes(models, runtimes, timing, on_cell)
+        problems += [BenchRow(name, runtime=runtime, problem=text) for (name, runtime), text in more.items()]
     cells = {
-        name: [_Cell(name, type(model).__name__, counted[name], latency) for latency in timed[name]]
-        for name, model in models.items()
+        (name, runtime): [
+            _Cell(name, runtime, type(models[name]).__name__, counted[name], latency) for latency in found
+        ]
+        for (name, runtime), found in timed.items()
     }
-    rows = [_row(*pair) for each in cells.values() for pair in zip(each, cells[first], strict=True)]
-    return rows + problems
+    first = next(iter(cells.values()), [])
+    return [_row(*pair) for each in cells.values() for pair in zip(each, first, strict=True)] + problems
 
 
 def build_model(name: str, allow_pickle: bool = False) -> nn.Module:
@@ -143,6 +155,7 @@ class _Cell(NamedTuple):
     """What was found of one model at one audio length and thread count."""
 
     name: str
+    runtime: str
     architecture: str
     counted: Measurement
     latency: Latency
@@ -158,6 +171,7 @@ def _row(cell: _Cell, first: _Cell) -> BenchRow:
     speed = speed_up(first.latency, latency)
     return BenchRow(
         model=cell.name,
+        runtime=cell.runtime,
         architecture=cell.architecture,
         params=cell.counted.params,
         size_bytes=cell.counted.size_bytes,
@@ -187,13 +201,19 @@ def bench_table(rows: Iterable[BenchRow], width: int = FULL_WIDTH) -> Table:
     """
     table = Table(caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
-    rows, shown = list(rows), MAIN if width < FULL_WIDTH else tuple(_cells(BenchRow("")))
+    rows = list(rows)
+    several = len({row.runtime for row in rows}) > 1
+    if several:
+        table.add_column("runtime", no_wrap=True)
+    main = tuple(name for name in MAIN if name != "params") if several else MAIN  # 80 columns hold no more
+    shown = main if width < FULL_WIDTH else tuple(_cells(BenchRow("")))
     for column in shown:
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         if not row.problem:
             cells = _cells(row)
-            table.add_row(row.model, *(cells[column] for column in shown))
+            named = (row.model, row.runtime) if several else (row.model,)
+            table.add_row(*named, *(cells[column] for column in shown))
     problems = [f"{row.model}: not measured: {row.problem}" for row in rows if row.problem]
     reasons = [
         f"{row.model}, {row.seconds:g} s, {row.threads} threads: {row.reason}" for row in rows if row.reason

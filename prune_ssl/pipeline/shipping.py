@@ -14,10 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin, SequenceFeatureExtract
 from prune_ssl.artifacts import prepare_folder
 from prune_ssl.errors import DataError, ExportError
 from prune_ssl.exporting import Exported, JudgedFile, write_export
-from prune_ssl.exporting.exports import prepared_copy
-from prune_ssl.exporting.inputs import Feeds, as_feeds, example
 from prune_ssl.exporting.judged import Made
-from prune_ssl.exporting.sessions import OPENERS, Session
 from prune_ssl.exporting.targets import BEST, KINDS, target_named
 from prune_ssl.exporting.transcribing import TRANSCRIBERS, require_runtime
 from prune_ssl.fields_in_help import with_fields
@@ -28,6 +25,9 @@ from prune_ssl.pipeline.one_by_one import Run, Verdict, judge_outputs, judge_tex
 from prune_ssl.profiling import Latency, Timing
 from prune_ssl.profiling.timing import time_calls
 from prune_ssl.reporting.formatting import metric_value, points
+from prune_ssl.runtimes.inputs import Feeds, as_feeds, example
+from prune_ssl.runtimes.preparing import prepared_copy
+from prune_ssl.runtimes.sessions import OPENERS, Session
 from prune_ssl.tasks import Joint, Verification, paired_difference
 
 Item = TypeVar("Item")

@@ -1,7 +1,8 @@
 """Where the time of a dense model goes, and how much of it one unit of each group takes."""
 
+import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,11 @@ from torch import nn
 from prune_ssl.models import backbone_of, family_of
 from prune_ssl.models.layers import submodule_or_none
 from prune_ssl.models.registry import input_shape
+from prune_ssl.profiling.alone import time_of_modules
 from prune_ssl.profiling.machine import steady_heap, thread_count
+from prune_ssl.runtimes.opening import in_pytorch
+from prune_ssl.runtimes.registry import RUNTIMES
+from prune_ssl.selection import Conditions
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
 
@@ -58,20 +63,34 @@ def time_by_part(model: nn.Module, graph: PruningGraph, table: LatencyTable) -> 
     parts["position"] = min(round(position_share(model, table) * total), total - sum(parts.values()))
     parts["rest"] = total - sum(parts.values())
     per_unit = {name: cost.marginal(name, dense) for name in graph.groups if name in cost.by_group}
-    where = f"{table.device}, threads={table.threads}, {table.seconds:g} s, {table.dtype}"
+    where = f"{table.where}, threads={table.threads}, {table.seconds:g} s, {table.dtype}"
     return Breakdown(where, total, parts, per_unit)
 
 
 def position_share(model: nn.Module, table: LatencyTable) -> float:
-    """Return the share of the time of a model that its modules of positions take.
+    """Return the share of the time of a model that its modules of positions take, in the table's runtime.
 
     It is 0 if the model has none, and not timed on a device other than the CPU: there it belongs to the rest.
     """
+    runtime = RUNTIMES[table.runtime]
     family, (_, backbone) = family_of(model), backbone_of(model)
     paths = [path for path, section in family.sections if section == "position"]
     found = [part for path in paths if (part := submodule_or_none(backbone, path)) is not None]
     if not found or table.device != "cpu":
         return 0.0
+    if runtime.graph:
+        at = Conditions(table.device, table.threads, table.seconds, table.dtype, table.runtime)
+        places = {id(module): path for path, module in model.named_modules()}
+        return time_of_modules(model, [places[id(part)] for part in found], at) / max(table.dense_ns, 1)
+    if runtime.form:
+        return position_share_within(in_pytorch(copy.deepcopy(model), runtime), paths, table)
+    return position_share_within(model, paths, table)
+
+
+def position_share_within(model: nn.Module, paths: Sequence[str], table: LatencyTable) -> float:
+    """Return the share of the time of a model of PyTorch that modules of its backbone take."""
+    _, backbone = backbone_of(model)
+    found = [part for path in paths if (part := submodule_or_none(backbone, path)) is not None]
     spent, started = [0], [0]
 
     def begin(*_: object) -> None:
@@ -83,7 +102,7 @@ def position_share(model: nn.Module, table: LatencyTable) -> float:
     handles = [each.register_forward_pre_hook(begin) for each in found]
     handles += [each.register_forward_hook(end) for each in found]
     audio = torch.randn(input_shape(model, table.seconds), generator=torch.Generator().manual_seed(0))
-    shares = []
+    audio, shares = audio.to(next(model.parameters()).dtype), []
     training = model.training
     try:
         with torch.inference_mode(), thread_count(1), steady_heap():

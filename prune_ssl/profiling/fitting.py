@@ -8,16 +8,18 @@ import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.profiling.timing import Timing, measure_interleaved
+from prune_ssl.profiling.timing import Timing, measure_interleaved, time_calls
 from prune_ssl.resizing import resize
-from prune_ssl.selection import Budget, Conditions, as_budget
+from prune_ssl.runtimes.opening import Opened, open_model
+from prune_ssl.runtimes.registry import EAGER
+from prune_ssl.selection import Budget, Conditions, Constraint, as_budget
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.arguments import as_model_and_graph
 
 ROUNDS = 4  # at most so many cuts are timed
 CALLS, LEAST_SECONDS = 25, 1.0  # timed calls of each model, and the time that they take at least
-SLACK = 0.04  # share of the budget that may be left over
+SLACK = 0.03  # share of the budget that may be left over
 AIM = 0.985  # aim at this share of the budget, near the middle of the accepted range, as timings are noisy
 
 Keep = Mapping[str, Sequence[int]]
@@ -43,10 +45,11 @@ def fit_latency(
     """Correct the table of a latency budget until the chosen cut, measured, is within the budget.
 
     The sum of a table's times is a few percent off if all modules are narrower. So the cut is made and timed
-    in turns with the uncut model. Then all savings of the table are scaled, and the cut is chosen again. The
-    first scale is the ratio of the measured to the predicted saving. Later scales interpolate between cuts
-    above and below the budget. This ends with a cut at most 4% below the budget, or with the best of four
-    cuts. A percentage refers to the uncut model timed in the same turns. Absolute latencies are medians.
+    in turns with the uncut model, in the runtime of the budget. Then all savings of the table are scaled, and
+    the cut is chosen again. The first scale is the ratio of the measured to the predicted saving. Later
+    scales interpolate between cuts above and below the budget. This ends with a cut at most 3% below the
+    budget, or with the best of four cuts. A percentage refers to the uncut model timed in the same turns.
+    Absolute latencies are medians. Of several latencies, each is corrected in its turn.
 
     Args:
         model: The model to cut, without gates, or its folder or hub name. It is not changed.
@@ -63,18 +66,46 @@ def fit_latency(
     >>> fit_latency(model, trace(model), parse_budget("macs=50%"), choose=lambda budget: {}).share
     1.0
     """
-    model, budget = as_model_and_graph(model, graph, "fit_latency"), as_budget(budget)
-    limit = next((each for each in budget if each.metric == "latency"), None)
-    fit, attempts = Fit(budget), list[_Attempt]()
-    if limit is None or limit.table is None:
-        return fit
-    cost, keep = LatencyCost(limit.table, graph), choose(budget)
-    whole = cost.value(graph.widths())
+    model, fit = as_model_and_graph(model, graph, "fit_latency"), Fit(as_budget(budget))
+    for index, limit in reversed(list(enumerate(fit.budget))):  # the share is that of the first latency
+        if limit.metric == "latency" and limit.table is not None:
+            fit = _fit_one(_Subject(model, graph, limit, limit.table), index, fit.budget, choose, say)
+    return fit
+
+
+class _Subject:
+    """A model, and the latency that its cuts are timed for."""
+
+    def __init__(self, model: nn.Module, graph: PruningGraph, limit: Constraint, table: LatencyTable) -> None:
+        self.model, self.graph, self.limit, self.table = model, graph, limit, table
+        self.cost = LatencyCost(table, graph)
+        self.whole = self.cost.value(graph.widths())
+        self.opened: dict[str, Opened] = {}
+
+    def attempt(self, keep: Keep) -> tuple[float, float]:
+        """Return the ms of the uncut model and of a cut."""
+        return _timed(self.model, self.graph, keep, self.limit.at, self.opened)
+
+    def predicted(self, keep: Keep) -> float:
+        """Return the time of a cut in the uncorrected table, as a fraction of the uncut model's."""
+        return self.cost.value(self.graph.widths(keep)) / self.whole
+
+
+def _fit_one(
+    subject: _Subject,
+    index: int,
+    budget: Budget,
+    choose: Callable[[Budget], Keep],
+    say: Callable[[str], None] | None,
+) -> Fit:
+    """Correct the table of one latency of a budget, which is at `index`."""
+    limit, whole = subject.limit, subject.whole
+    fit, attempts, keep = Fit(budget), list[_Attempt](), choose(budget)
     while (keep or limit.absolute is not None) and len(attempts) < ROUNDS:
-        whole_ms, cut_ms = _timed(model, graph, keep, limit.at)
+        whole_ms, cut_ms = subject.attempt(keep)
         goal = limit.fraction if limit.fraction is not None else (limit.absolute or 0) / 1e6 / whole_ms
-        share, predicted = cut_ms / whole_ms, cost.value(graph.widths(keep)) / whole
-        attempts.append(_Attempt(predicted, share / goal, replace(fit, share=share)))
+        share = cut_ms / whole_ms
+        attempts.append(_Attempt(subject.predicted(keep), share / goal, replace(fit, share=share)))
         if say:
             say(f"Timed a cut: {cut_ms:.1f} ms, uncut {whole_ms:.1f} ms ({share:.1%}; asked: {goal:.1%})")
         if 1 - SLACK <= share / goal <= 1 or goal >= 1:
@@ -83,8 +114,8 @@ def fit_latency(
         if aim >= 1:
             break  # the cut is not in the table (hidden size)
         level = 1.0 if limit.fraction is not None else whole_ms * 1e6 / whole
-        table = corrected(limit.table, whole, (1 - goal) / (1 - aim), level)
-        fit = Fit(tuple(replace(each, table=table) if each is limit else each for each in budget))
+        table = corrected(subject.table, whole, (1 - goal) / (1 - aim), level)
+        fit = Fit((*budget[:index], replace(limit, table=table), *budget[index + 1 :]))
         try:
             before, keep = keep, choose(fit.budget)
         except BudgetError:
@@ -129,15 +160,21 @@ def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
     return max(1 - saved * (1 - goal * AIM), 0.0)
 
 
-def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) -> tuple[float, float]:
+def _timed(
+    model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions, opened: dict[str, Opened]
+) -> tuple[float, float]:
     """Return the ms of a model and of its cut, under the conditions of a latency.
 
-    They are medians, or low quartiles if other programs disturbed the timing.
+    They are medians. If other programs disturbed the timing, they are low quartiles: of the processor time on
+    one thread of the CPU, else of the wall time.
+
+    Args:
+        model: The model without gates.
+        graph: Its graph.
+        keep: The cut.
+        at: The conditions.
+        opened: Keeps the model opened in its runtime between calls.
     """
-    placed = {
-        name: resize(model, graph, units).to(at.device, getattr(torch, at.dtype))
-        for name, units in (("whole", {}), ("cut", keep))
-    }
     timing = Timing(
         seconds=at.seconds or 0,
         threads=at.threads,
@@ -145,9 +182,21 @@ def _timed(model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions) ->
         min_seconds=LEAST_SECONDS,
         max_seconds=None,
     )
-    found = measure_interleaved(placed, timing)
-    whole, cut = found["whole"][0], found["cut"][0]
+    if at.runtime == EAGER:
+        dtype = getattr(torch, at.dtype)
+        placed = {"whole": resize(model, graph, {}), "cut": resize(model, graph, keep)}
+        placed = {name: each.to(at.device, dtype) for name, each in placed.items()}
+        found = {name: each[0] for name, each in measure_interleaved(placed, timing).items()}
+    else:
+        where = at.runtime, at.seconds or 0, at.threads, at.device
+        if not opened:
+            opened["whole"] = open_model(resize(model, graph, {}), *where)
+        calls = {"whole": opened["whole"].call, "cut": open_model(resize(model, graph, keep), *where).call}
+        found = time_calls(calls, at.seconds or 0, at.threads, timing, on_cpu=at.device == "cpu")
+    whole, cut = found["whole"], found["cut"]
     if (whole.unsteady or cut.unsteady) and whole.low_ms and cut.low_ms:
+        if at.threads == 1 and whole.processor_ms and cut.processor_ms:
+            return whole.processor_ms, cut.processor_ms
         return whole.low_ms, cut.low_ms
     return whole.median_ms, cut.median_ms
 

@@ -5,10 +5,13 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import transformers
+
+from prune_ssl.runtimes.registry import RUNTIMES
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -46,6 +49,11 @@ def machine_facts(device: str) -> dict[str, str]:
     if device == "cuda":
         facts["accelerator"] = torch.cuda.get_device_name()
     return facts
+
+
+def versions_of(runtime: str) -> dict[str, str]:
+    """Return the versions of the packages of a runtime outside PyTorch, by their names."""
+    return {name: version(name) for name in RUNTIMES[runtime].packages}
 
 
 # Parameters of glibc's mallopt, and the values that glibc reaches in a process that frees large blocks.

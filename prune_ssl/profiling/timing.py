@@ -208,22 +208,27 @@ def measure_interleaved(
 
 
 def time_calls(
-    calls: Mapping[str, Callable[[], object]], seconds: float, threads: int, timing: Timing | None = None
+    calls: Mapping[str, Callable[[], object]],
+    seconds: float,
+    threads: int,
+    timing: Timing | None = None,
+    on_cpu: bool = True,
 ) -> dict[str, Latency]:
-    """Time calls in turns on the CPU, as `measure_interleaved` times models. They may be of other runtimes.
+    """Time calls in turns, as `measure_interleaved` times models. They may be of other runtimes.
 
     Args:
         calls: The calls by name. A runtime of its own must have been told its thread count already.
         seconds: The audio length that each call takes.
         threads: The thread count, which torch gets during the timing.
         timing: The number of calls. None: the defaults of `Timing`.
+        on_cpu: Whether the calls compute on the CPU, so that its processor time counts.
 
     >>> quick = Timing(min_iterations=2, min_seconds=0)
     >>> time_calls({"sum": lambda: sum(range(100))}, 1.0, 1, quick)["sum"].n
     2
     """
     with torch.inference_mode(), steady_heap():
-        return _timed(calls, Timing.of(timing), seconds, threads, on_cpu=True)
+        return _timed(calls, Timing.of(timing), seconds, threads, on_cpu)
 
 
 def _timed(

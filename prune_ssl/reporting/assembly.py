@@ -163,12 +163,12 @@ def report(
         macs_seconds=[seconds],
     )
     found = {
-        name: _model_facts(type(each.model), each.graph, measured[name], seconds)
+        name: model_facts(type(each.model), each.graph, measured[name], seconds)
         for name, each in models.items()
     }
     if dense_graph is not None:
         counted = _counted(dense_graph, measured["pruned"].macs)
-        found["dense"] = _model_facts(type(small.model), dense_graph, counted, seconds)
+        found["dense"] = model_facts(type(small.model), dense_graph, counted, seconds)
     return Report(_data(found, facts, results or {}, notes, seconds))
 
 
@@ -207,9 +207,10 @@ def _data(
     )
 
 
-def _model_facts(
+def model_facts(
     kind: type[nn.Module], graph: PruningGraph, measured: Measurement, seconds: float
 ) -> ModelFacts:
+    """Return the facts on one model from its class, its graph and its measurement."""
     cost = graph.cost(seconds=seconds)
     return ModelFacts(
         architecture=kind.__name__,

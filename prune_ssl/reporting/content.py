@@ -1,6 +1,6 @@
 """The content of a report in reading order: sections of notes, tables and plots that all layouts share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prune_ssl.measuring import Latency
@@ -47,6 +47,8 @@ class Section:
     """Names of plots for `plots.draw`."""
     folded: bool = False
     """Whether the page shows the tables and notes on request only."""
+    printed: bool = True
+    """Whether folded tables and notes appear on paper."""
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -61,6 +63,7 @@ def sections(data: ReportData) -> list[Section]:
         exports_section(data),
         _structure(data),
         _training(data),
+        *_again(data),
         _environment(data),
         Section("Conventions", notes=list(CONVENTIONS), folded=True),
     ]
@@ -346,7 +349,7 @@ def _structure(data: ReportData) -> Section | None:
                 [name, str(dense.groups[name].size), str(kept), form.share(kept, dense.groups[name].size)]
             )
     columns = ["group", "units"] if dense is None else ["group", "dense", "kept", "share"]
-    return Section("Kept units", [Table(columns, rows)], plots=["units"], folded=True)
+    return Section("Kept units", [Table(columns, rows)], plots=["units"], folded=True, printed=False)
 
 
 def _training(data: ReportData) -> Section | None:
@@ -364,6 +367,28 @@ def _training(data: ReportData) -> Section | None:
         columns = ["phase", "steps", "first loss", "last loss", "highest learning rate"]
         tables.append(Table(columns, rows))
     return Section("Training", tables, plots=["losses"] if rows else []) if tables else None
+
+
+def _again(data: ReportData) -> list[Section]:
+    """Return how to load the model and how to run its recipe again. Empty: no run of a recipe made it."""
+    if not data.recipe:
+        return []
+    notes = [
+        'Load the model: prune_ssl.load_pretrained("model"), in the folder of this report.',
+        "Run again: prune-ssl run recipe.yaml output=ANOTHER_FOLDER; recipe.yaml lies beside this report.",
+    ]
+    rows = [[name, value] for name, value in _flat(data.recipe)]
+    keys = Section("Recipe", [Table(["key", "value"], rows)], folded=True, printed=False)
+    return [Section("Load it, run it again", notes=notes), keys]
+
+
+def _flat(data: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the keys of nested data with their sections, such as `pruning.budget`, and their values."""
+    for name, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value not in (None, "", [], {}, ()):
+            yield f"{prefix}{name}", str(value)
 
 
 def _environment(data: ReportData) -> Section:

@@ -1,5 +1,7 @@
 """Format numbers for reports: units, digits and percentages."""
 
+from datetime import datetime
+
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 PERCENT_METRICS = frozenset(
@@ -19,6 +21,19 @@ STAGES = {
 """The title of each stage of the results, in order."""
 
 _BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "epoch", "model_preparation_time")
+
+
+def date_in_words(created: str) -> str:
+    """Return a date in ISO 8601 as it is written in a sentence, or the text itself if it is no date.
+
+    >>> date_in_words("2026-11-27T15:57:48+00:00")
+    '27 November 2026, 15:57 UTC'
+    """
+    try:
+        when = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{when.day} {when:%B %Y, %H:%M} {when.tzname() or ''}".strip()
 
 
 def quantity(value: float) -> str:

@@ -157,7 +157,7 @@ def _budget_figure(data: ReportData) -> Figure:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylim(0, 1.05)
     axes.grid(True)
-    axes.legend(loc="lower left", ncols=3, fontsize=8)
+    figure.legend(loc="outside upper right", ncols=4, fontsize=8)
     return figure
 
 
@@ -173,7 +173,7 @@ def _losses_figure(data: ReportData) -> Figure:
     axes.set_ylabel("training loss")
     axes.margins(x=0.01)
     axes.grid(True)
-    axes.legend(loc="upper right", ncols=3, fontsize=8)
+    figure.legend(loc="outside upper right", ncols=4, fontsize=8)
     return figure
 
 

@@ -1,16 +1,18 @@
 """The layouts of a report: Markdown, and one self-contained HTML page."""
 
 import re
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 
+from prune_ssl.reporting import formatting as form
 from prune_ssl.reporting import plots
 from prune_ssl.reporting.answer import tiles, verdict
 from prune_ssl.reporting.content import Section, Table, sections, summary
 from prune_ssl.reporting.model import ReportData
 
-_TEXT_TABLES = frozenset({"drawn", "measured on", "value"})
+_TEXT_TABLES = frozenset({"budget", "drawn", "measured on", "method", "next best", "value"})
 """Headings of columns that hold text, not numbers."""
 
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[kMGT]?B?|m?s|points)\b)")
@@ -36,19 +38,32 @@ def markdown(data: ReportData) -> str:
 
 def html(data: ReportData) -> str:
     """Return the report as one HTML page with inline style and SVG plots, without scripts or other files."""
-    room = files(__package__)
     warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in data.warnings)
+    body = _answer(data) + warnings + "\n".join(_html_section(data, each) for each in sections(data))
+    return page(data.title, _subtitle(data), body)
+
+
+def page(title: str, subtitle: str, body: str, more_style: str = "") -> str:
+    """Return one HTML page in the style of reports.
+
+    Args:
+        title: The title as plain text.
+        subtitle: The line below it as plain text.
+        body: The content as HTML.
+        more_style: CSS rules that are added to those of all pages.
+    """
+    room = files(__package__)
     return Template((room / "page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(data.title),
-        subtitle=escape(_subtitle(data)),
-        style=(room / "page.css").read_text(encoding="utf-8"),
-        body=_answer(data) + warnings + "\n".join(_html_section(data, each) for each in sections(data)),
+        title=escape(title),
+        subtitle=escape(subtitle),
+        style=(room / "page.css").read_text(encoding="utf-8") + more_style,
+        body=body,
     )
 
 
 def html_summary(data: ReportData) -> str:
     """Return the title, the verdict and the main numbers as a piece of HTML without style."""
-    return f"<p><b>{escape(data.title)}</b></p><p>{escape(verdict(data))}</p>{_html_table(summary(data))}"
+    return f"<p><b>{escape(data.title)}</b></p><p>{escape(verdict(data))}</p>{html_table(summary(data))}"
 
 
 def _answer(data: ReportData) -> str:
@@ -64,7 +79,7 @@ def _answer(data: ReportData) -> str:
 
 
 def _subtitle(data: ReportData) -> str:
-    return f"{data.model.architecture}, {data.created}"
+    return f"{data.model.architecture}, {form.date_in_words(data.created)}"
 
 
 def escaped(text: str) -> str:
@@ -91,31 +106,45 @@ def _html_section(data: ReportData, section: Section) -> str:
     for name in section.plots:
         caption = f"<figcaption>{escape(plots.CAPTIONS[name])}</figcaption>"
         parts.append(f"<figure tabindex=0>{plots.draw(data, name)}{caption}</figure>")
-    told = [_html_table(table) for table in section.tables]
+    told = [html_table(table) for table in section.tables]
     if section.notes:
         told.append(f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in section.notes)}</ul>")
     if section.folded:
-        told = ["<details><summary>Show</summary>", *told, "</details>"]
+        kind = " class=printed" if section.printed else ""
+        told = [f"<details{kind}><summary>Show</summary>", *told, "</details>"]
     parts += told
     return f"<section>{''.join(parts)}</section>"
 
 
-def _html_table(table: Table) -> str:
-    def row(cells: list[str], scope: str) -> str:
+def html_table(table: Table, links: Sequence[str] = ()) -> str:
+    """Return a table as HTML. It can be scrolled, also with the keyboard, if it is wider than the screen.
+
+    Args:
+        table: The table.
+        links: The addresses to which the first cells of the rows lead. Empty: they lead nowhere.
+    """
+
+    def row(cells: list[str], scope: str, link: str = "") -> str:
         written = (
-            _html_cell(cell, scope if scope == "col" or column == 0 else "", _is_text(table, column))
+            _html_cell(
+                cell,
+                scope if scope == "col" or column == 0 else "",
+                _is_text(table, column),
+                "" if column else link,
+            )
             for column, cell in enumerate(cells)
         )
         return f"<tr>{''.join(written)}</tr>"
 
-    body = "".join(row(cells, "row") for cells in table.rows)
+    given = links or [""] * len(table.rows)
+    body = "".join(row(cells, "row", link) for cells, link in zip(table.rows, given, strict=True))
     head = row(table.columns, "col")
-    # A table or plot that is wider than the screen can be scrolled with the keyboard too.
     return f"<div class=scroll tabindex=0><table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
 
 
-def _html_cell(text: str, scope: str, is_text: bool) -> str:
+def _html_cell(text: str, scope: str, is_text: bool, link: str = "") -> str:
     """Return a cell; a heading has the scope `col` or `row`. An empty corner is no heading."""
     kind = " class=text" if is_text else ""
     shown = _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", escape(text))
+    shown = f'<a href="{escape(link)}">{shown}</a>' if link else shown
     return f"<th scope={scope}{kind}>{shown}</th>" if scope and text else f"<td{kind}>{shown}</td>"

@@ -40,7 +40,10 @@ class SweepPoint:
     """Audio length of the latency."""
     unsteady: str = ""
     """The reason why the latency must not be quoted, if the machine did other work meanwhile."""
-
+    low: float | None = None
+    """The lower end of the 95% interval of `value`."""
+    high: float | None = None
+    """The upper end of the 95% interval of `value`."""
     outcomes: AnyOutcomes | None = field(default=None, repr=False)
     """The outcomes of the finished model on each clip, if the report keeps them. They are not in the CSV."""
 

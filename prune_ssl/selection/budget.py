@@ -9,6 +9,8 @@ from typing import Literal
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.models.arguments import shown
+from prune_ssl.runtimes.registry import EAGER, EXPORTED, RUNTIMES, runtime_named
+from prune_ssl.selection.exported import ExportedFile
 from prune_ssl.selection.latency import LatencyTable
 from prune_ssl.selection.meant import likely_budgets, plain
 from prune_ssl.tracing.cost import SECTIONS
@@ -23,11 +25,11 @@ UNITS: dict[Quantity, dict[str, int]] = {
 }
 """Quantity -> unit -> number of counts (parameters, MACs, bytes, ns) in it."""
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-OPTIONS = ("threads", "seconds", "dtype")
-"""Options that may follow a latency after a comma; dtype may follow a memory as well."""
+OPTIONS = ("threads", "seconds", "dtype", "runtime")
+"""Options that may follow a latency after a comma; dtype and runtime may follow a memory as well."""
 GRAMMAR = (
     "wanted what is KEPT: [SECTION.]macs=50%, [SECTION.]params=25M, memory=40MB[,dtype=float16] or "
-    "latency=12ms[@cpu,threads=1,seconds=5], several separated by commas"
+    "latency=12ms[@cpu,runtime=eager,threads=1,seconds=5], several separated by commas"
 )
 NUMBER, UNIT = r"[0-9]*\.?[0-9]+", r"%|[A-Za-z]*"
 PATTERN = re.compile(
@@ -49,6 +51,13 @@ class Conditions:
     seconds: float | None = None
     """Audio length; None stands for the length at which MACs are counted."""
     dtype: str = "float32"
+    runtime: str = EAGER
+    """A key of `RUNTIMES`: where the model runs, or opens the file whose bytes are counted."""
+
+    @property
+    def where(self) -> str:
+        """The runtime and its device in words, such as `onnx-int8 on cpu`. Eager PyTorch is only a device."""
+        return self.device if self.runtime == EAGER else f"{self.runtime} on {self.device}"
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,12 @@ class Constraint:
     at: Conditions = Conditions()
     names_dtype: bool = field(default=False, compare=False)
     """Whether the budget names the dtype; a memory without one counts the dtypes of the saved tensors."""
+    names_device: bool = field(default=False, compare=False)
+    """Whether the budget names the device."""
     table: LatencyTable | None = field(default=None, repr=False, compare=False)
     """The times of this machine at several widths, without which a latency cannot be resolved."""
+    file: ExportedFile | None = field(default=None, repr=False, compare=False)
+    """The bytes of each parameter in an exported file, without which its memory cannot be resolved."""
 
     @property
     def name(self) -> str:
@@ -91,9 +104,12 @@ class Constraint:
         where = ""
         if self.metric == "latency":
             where = f"@{self.at.device},threads={self.at.threads}"
+            where += f",runtime={self.at.runtime}" if self.at.runtime != EAGER else ""
             where += (
                 f",seconds={plain(Fraction(repr(self.at.seconds)))}" if self.at.seconds is not None else ""
             )
+        elif self.at.runtime != EAGER:
+            where = f",runtime={self.at.runtime}"
         if self.names_dtype or self.at.dtype != "float32":
             where += f",dtype={self.at.dtype}"
         if self.fraction is not None:
@@ -155,10 +171,38 @@ def _read(text: str) -> Budget:
         for option in options:
             constraint = _with_option(constraint, option, text)
         constraints.append(constraint)
-    names = [constraint.name for constraint in constraints]
-    if len(set(names)) != len(names):
-        raise BudgetError(f"budget {_short(text)} names the same quantity twice; give each once.")
+    constraints = [_on_its_device(constraint, text) for constraint in constraints]
+    kinds = [(each.name, each.at if each.metric == "latency" else each.at.runtime) for each in constraints]
+    if len(set(kinds)) != len(kinds):
+        raise BudgetError(
+            f"budget {_short(text)} names the same quantity twice; give each once. A latency or a memory may "
+            "come once for each runtime."
+        )
     return tuple(constraints)
+
+
+def _on_its_device(constraint: Constraint, text: str) -> Constraint:
+    """Return a constraint whose device is one of its runtime's: the usual one if the text names none.
+
+    Raises:
+        BudgetError: the runtime does not run on the device, has no file, or takes no dtype.
+    """
+    at, runtime = constraint.at, RUNTIMES[constraint.at.runtime]
+    if constraint.metric == "memory" and at.runtime != EAGER and at.runtime not in EXPORTED:
+        raise BudgetError(
+            f"budget {_short(text)}: {at.runtime} opens no exported file whose bytes could be counted; "
+            f"wanted one of {', '.join(EXPORTED)}."
+        )
+    if at.runtime != EAGER and at.dtype != "float32":
+        raise BudgetError(
+            f"budget {_short(text)}: the runtime {at.runtime} decides the dtype itself; leave dtype out."
+        )
+    if at.device in runtime.devices:
+        return constraint
+    if not constraint.names_device:
+        return replace(constraint, at=replace(at, device=runtime.devices[0]))
+    places = " or ".join(f"@{device}" for device in runtime.devices)
+    raise BudgetError(f"budget {_short(text)}: {at.runtime} is measured {places} only, not @{at.device}.")
 
 
 def as_budget(given: object) -> Budget:
@@ -196,7 +240,7 @@ def split_budget(text: str) -> list[str]:
 
 
 def _with_option(before: Constraint, option: str, text: str) -> Constraint:
-    takes = {"latency": OPTIONS, "memory": ("dtype",)}
+    takes = {"latency": OPTIONS, "memory": ("dtype", "runtime")}
     name, _, value = (side.strip() for side in option.partition("="))
     if name not in takes.get(before.metric, ()):
         raise BudgetError(f"{_in(option, text)} must follow the term that it belongs to: {GRAMMAR}.")
@@ -216,6 +260,10 @@ def _conditions_with(at: Conditions, name: str, value: str) -> Conditions | None
     if name == "seconds":
         seconds = float(value) if re.fullmatch(NUMBER, value) and len(value) < LONGEST else 0.0
         return replace(at, seconds=seconds) if 0 < seconds < float("inf") else None
+    if name == "runtime" and value == "cuda":  # a device, whose usual runtime is eager PyTorch
+        return replace(at, device="cuda")
+    if name == "runtime":
+        return replace(at, runtime=runtime_named(value).name)
     return replace(at, dtype=value) if value in DTYPE_BYTES else None
 
 
@@ -242,7 +290,7 @@ def _parse_part(part: str, text: str) -> Constraint:
         fraction, absolute = _amount(metric, Fraction(match["number"]), unit)
     except ValueError as problem:
         raise BudgetError(f"{_in(part, text)}: {problem}; {_did_you_mean(part)}{GRAMMAR}.") from problem
-    return Constraint(metric, section, fraction, absolute, at)
+    return Constraint(metric, section, fraction, absolute, at, names_device=match["device"] is not None)
 
 
 def _quantity(written: str) -> Quantity | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.runtimes.registry import EAGER
 from prune_ssl.tracing import PruningGraph
 
 TABLE_VERSION = 4
@@ -62,6 +63,13 @@ class LatencyTable:
     rest_ns: int
     """The part of the time that no group changes."""
     segments: tuple[Segment, ...]
+    runtime: str = EAGER
+    """The runtime in which it was measured, a key of `RUNTIMES`."""
+
+    @property
+    def where(self) -> str:
+        """The runtime and its device in words, such as `onnx-int8 on cpu`. Eager PyTorch is only a device."""
+        return self.device if self.runtime == EAGER else f"{self.runtime} on {self.device}"
 
     def without(self, gone: Collection[str]) -> "LatencyTable":
         """Return the table without the modules of groups that the model has lost as a whole."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prune_ssl.errors import BudgetError
+from prune_ssl.runtimes.registry import EAGER
 from prune_ssl.selection.budget import DTYPE_BYTES, Budget, Constraint, as_budget
 from prune_ssl.selection.costs import CostFunction, PolynomialCost, Widths, saved_overhead
 from prune_ssl.selection.latency import LatencyCost
@@ -136,6 +137,14 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
                 "(PruningTrainer and the command line do so themselves)."
             )
         return LatencyCost(constraint.table, graph)
+    if constraint.metric == "memory" and constraint.at.runtime != EAGER:
+        if constraint.file is None:
+            raise BudgetError(
+                f"budget {constraint}: the size of the exported file is not known. Give "
+                "prune_ssl.with_latency(model, graph, budget) as the budget, which exports the model once "
+                "(PruningTrainer and the command line do so themselves)."
+            )
+        return constraint.file.cost(graph)
     if constraint.metric == "memory":
         if not constraint.names_dtype:
             return PolynomialCost(graph.stored_bytes(), 1, saved_overhead(graph))

@@ -41,7 +41,8 @@ def likely_budgets(text: str, options: Iterable[str]) -> list[str]:
         options: names of options, such as `threads`.
     """
     left, equals, value = text[:200].partition("=")
-    option = get_close_matches(left.strip().lower(), list(options), n=1, cutoff=0.7)
+    name = left.strip().lower()  # a word for a quantity, such as time, is no misspelt option
+    option = [] if name in METRICS else get_close_matches(name, list(options), n=1, cutoff=0.7)
     if option and equals:
         return [f"{option[0]}={value.strip()}"]
     parts = [part.strip() for part in SEPARATORS.split(text[:200]) if part.strip()]

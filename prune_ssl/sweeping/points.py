@@ -57,5 +57,7 @@ def point_of(path: Path, budget: str, method: str, seed: int) -> SweepPoint:
         seconds=at,
         latency_seconds=None if timed is None else timed.seconds,
         unsteady=speed.reason if speed is not None and speed.unsteady else "",
+        low=last.get(f"{metric}_low"),
+        high=last.get(f"{metric}_high"),
         outcomes=outcomes_from_data(data.outcomes[stage]) if stage in data.outcomes else None,
     )

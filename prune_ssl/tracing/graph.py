@@ -231,7 +231,12 @@ class PruningGraph(GroupMapping):
         terms = [term for term in self.terms if section is None or term.section == section]
         return Polynomial(terms, metric, self.frames(seconds), tuple(self.groups))
 
-    def stored_bytes(self) -> Polynomial:
-        """Return the bytes of all parameters, each in the dtype that it is saved in, as a polynomial."""
-        terms = [replace(term, params=term.params * self.itemsizes.get(term.name, 4)) for term in self.terms]
+    def stored_bytes(self, itemsizes: Mapping[str, int] | None = None) -> Polynomial:
+        """Return the bytes of all parameters as a polynomial.
+
+        Args:
+            itemsizes: Parameter -> the bytes of one number, 4 if it is missing. None: as it is saved.
+        """
+        sizes = self.itemsizes if itemsizes is None else itemsizes
+        terms = [replace(term, params=term.params * sizes.get(term.name, 4)) for term in self.terms]
         return Polynomial(terms, "params", self.frames(1.0), tuple(self.groups))

@@ -50,6 +50,9 @@ WRONG = {
         ("", "nothing.md", "folder.json", "binary", "nothing/x.md", "taken.json"),
     ),
     ("recipes", "--copy"): (("recipes",), ("", "nothing", "../x", "ks_digits", "KS_DIGITS_HJ_MAC")),
+    ("init", "--budget"): (("init",), ("0.5", "macs=0.5", "macs:50%", "", "120%", "macs=nan")),
+    ("init", "--task"): (("init",), ("", "asr", "CTC")),
+    ("init", "--output"): (("init",), ("x.json", "", "taken.json/x.yaml", "nowhere\0.yaml")),
     ("sweep", "--budgets"): (("sweep", RECIPE), ("", " ", "50", "0.5", "25M", "macs=0.5", "50% nonsense")),
     ("sweep", "--methods"): (
         ("sweep", RECIPE),
@@ -129,6 +132,9 @@ NOT_CHECKED_FIRST = {
     ("superb probe", "--target"),
     ("report", "--baseline"),
     ("push", "--message"),
+    ("init", "--model"),
+    ("init", "--data"),
+    ("init", "--target"),
 }
 """What only a model or a corpus tells, or any text; each has tests of its own."""
 

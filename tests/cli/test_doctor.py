@@ -50,6 +50,16 @@ def test_the_doctor_lists_and_exits_with_one(tmp_path: Path) -> None:
     assert "no such folder" in result.output
 
 
+def test_the_doctor_says_what_a_corpus_can_feed(corpus: Path) -> None:
+    said = run_cli("doctor", "data", corpus).stdout
+    assert "sample rates: 8000 Hz, 16000 Hz" in said
+    assert "column label: 2 different: low (4), high (4)" in said
+    assert "it can feed: classification, representation" in said
+    table = corpus / "train" / "metadata.csv"
+    table.write_text(table.read_text().replace("label", "Sentence"))
+    assert "its characters: ghilow" in run_cli("doctor", "data", corpus).stdout
+
+
 class Hub:
     """A session that answers, or fails as given."""
 

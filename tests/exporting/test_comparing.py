@@ -4,7 +4,7 @@ import pytest
 
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting import write_export
-from prune_ssl.exporting.sessions import OPENERS
+from prune_ssl.runtimes.sessions import OPENERS
 from tests.support.exporting import NORMALISED, needs_onnx, pruned
 
 

@@ -39,6 +39,18 @@ def test_other_graphs_are_the_pruned_model(tmp_path, target):
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_table_of_relative_positions_bounds_the_clips_of_a_graph(tmp_path):
+    model = pruned("wav2vec2-conformer", max_source_positions=160)  # 3.2 s
+    made = write_export(model, tmp_path / "out", "torchscript", processor=NORMALISED)
+    assert difference(model, made, False) <= 1e-4
+    assert any("relative positions for 160 frames" in note for note in made.notes)
+    with pytest.raises(RuntimeError):
+        difference(model, made, False, seconds=4.0)
+    with pytest.raises(ExportError, match=r"does not run on|gives the shape"):  # the comparison has 3 s
+        write_export(pruned("wav2vec2-conformer"), tmp_path / "short", "torchscript", processor=NORMALISED)
+
+
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     model = tiny_model("hubert", "ForSequenceClassification")
     with pytest.raises(ExportError, match=r"'onxx' is not known; .* Did you mean 'onnx'\?"):

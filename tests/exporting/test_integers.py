@@ -8,7 +8,8 @@ from prune_ssl.errors import DataError, ExportError
 from prune_ssl.exporting import TARGETS, integers
 from prune_ssl.exporting.integers import write_integers
 from prune_ssl.exporting.judged import Made
-from prune_ssl.exporting.targets import BEST, DYNAMIC, KINDS, STATIC
+from prune_ssl.exporting.targets import BEST, KINDS
+from prune_ssl.runtimes.quantising import DYNAMIC, STATIC
 from prune_ssl.writing import write_text
 from tests.support.models import tiny_model
 
@@ -60,7 +61,7 @@ def test_static_integers_that_cannot_be_made_leave_dynamic_ones_unless_they_were
 
 
 def test_what_the_quantiser_raises_is_one_line() -> None:
-    from prune_ssl.exporting.quantising import _one_line
+    from prune_ssl.runtimes.quantising import _one_line
 
     with pytest.raises(ExportError, match=r"cannot be made \(first second\)") as caught, _one_line(STATIC):
         raise ValueError("first\nsecond")

@@ -3,8 +3,9 @@
 import pytest
 
 from prune_ssl.errors import ExportError
-from prune_ssl.exporting import TARGETS, targets
+from prune_ssl.exporting import TARGETS
 from prune_ssl.exporting.targets import EXACT, OF_INT8, target_named
+from prune_ssl.runtimes import registry
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -17,7 +18,7 @@ def test_every_target_says_its_file_and_how_near_it_comes(name: str) -> None:
 
 
 def test_targets_without_packages_are_always_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     assert target_named("pt2") is TARGETS["pt2"]
     for name in ("onnx", "onnx-int8", "sherpa-onnx", "openvino"):
         with pytest.raises(ExportError, match=r"lacks: pip install 'prune_ssl\[\w+\]'\.$"):
@@ -25,7 +26,7 @@ def test_targets_without_packages_are_always_there(monkeypatch: pytest.MonkeyPat
 
 
 def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "find_spec", lambda name: None if name == "onnxscript" else object())
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ExportError, match="export to onnx needs onnxscript, which this environment lacks"):
         target_named("onnx")
 

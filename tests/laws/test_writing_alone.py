@@ -38,7 +38,7 @@ PLACES = {"new_file", "new_folder", "_new_folder_for_all", "temporary_folder"}
 ELSEWHERE = {
     ("measuring/memory.py", "write_text"): "to the kernel",
     ("reporting/plots.py", "savefig"): "to memory",
-    ("exporting/conversion.py", "save_model"): "into the temporary folder that `export` hands on",
+    ("runtimes/conversion.py", "save_model"): "into the temporary folder that `export` hands on",
     ("exporting/exports.py", "save_pretrained"): "into the temporary folder that `export` hands on",
 }
 """Where what is written goes all the same."""

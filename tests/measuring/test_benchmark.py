@@ -84,3 +84,20 @@ def test_a_benchmark_gives_rows_and_one_reason_for_each_model_that_fails(tmp_pat
     assert [row["model"] for row in read] == [names[0], names[2], names[1]]
     with pytest.raises(ArtifactError, match=r"wanted \.json or \.csv"):
         write_rows(rows, tmp_path / "rows.txt")
+
+
+def test_models_are_measured_in_several_runtimes(tmp_path: Path) -> None:
+    save_pretrained(tiny_model(), tmp_path / "dense")
+    rows = benchmark_models(
+        [str(tmp_path / "dense")], QUICK, runtimes=("bfloat16", "torch-int8", "cuda-graphs")
+    )
+    assert [(row.runtime, bool(row.problem)) for row in rows[:2]] == [
+        ("bfloat16", False),
+        ("torch-int8", False),
+    ]
+    if not torch.cuda.is_available():
+        assert "no CUDA device" in rows[2].problem
+    assert rows[0].speed_up == 1.0
+    text = printed(bench_table(rows, 80), 80)
+    assert "torch-int8" in text
+    assert max(map(len, text.splitlines())) <= 80

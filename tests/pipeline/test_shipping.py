@@ -15,11 +15,11 @@ from prune_ssl import ExportData, Timing
 from prune_ssl.errors import DataError, ExportError
 from prune_ssl.exporting import TARGETS
 from prune_ssl.exporting.judged import Made
-from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.pipeline import shipping
 from prune_ssl.pipeline.judging import prepare_judging
 from prune_ssl.pipeline.one_by_one import judge_outputs, judge_texts
 from prune_ssl.pipeline.shipping import CorpusJudge
+from prune_ssl.runtimes.sessions import OPENERS
 from prune_ssl.tasks.ctc import Recognition
 from prune_ssl.tasks.tokenizers import character_tokenizer
 from tests.support.cli import run_cli

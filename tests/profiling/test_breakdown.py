@@ -51,6 +51,8 @@ def test_trace_prints_times_beside_macs(tmp_path, monkeypatch):
     latency = json.loads(result.stdout)["latency"]
     assert latency["ns_per_unit"]["layer.1.heads"] == 1000
     assert sum(latency["parts_ns"].values()) == latency["total_ns"]
+    compiled = run_cli("trace", tmp_path / "dense", "--latency", "compile,seconds=2")
+    assert "(compile on cpu, threads=1, 2 s, float32)" in " ".join(compiled.stdout.split()), compiled.output
     refused = run_cli("trace", tmp_path / "dense", "--latency", "tpu")
     assert refused.exit_code == 2
     assert refused.stderr.splitlines()[-1].startswith("error: ")

@@ -40,7 +40,7 @@ class Machine:
         self.truth, self.whole_ms, self.timed = truth, whole_ms, []
         monkeypatch.setattr(fitting, "_timed", self)
 
-    def __call__(self, model, graph, keep, at):
+    def __call__(self, model, graph, keep, at, opened):
         predicted = COST.value(graph.widths(keep)) / WHOLE
         self.timed.append(self.truth(predicted))
         return self.whole_ms, self.whole_ms * self.timed[-1]
@@ -134,7 +134,7 @@ def test_a_cut_that_no_width_of_the_table_tells_does_not_end_a_run(monkeypatch, 
 def test_real_models_are_timed_and_left_as_they_were():
     before = checksum(MODEL)
     (limit,) = latency("latency=60%@cpu,threads=1,seconds=1")
-    whole, cut = fitting._timed(MODEL, GRAPH, choose((limit,)), limit.at)
+    whole, cut = fitting._timed(MODEL, GRAPH, choose((limit,)), limit.at, {})
     assert 0 < cut < 2 * whole
     assert checksum(MODEL) == before
 
@@ -182,7 +182,7 @@ def test_a_resumed_run_does_not_time_its_cut_again(tmp_path, monkeypatch):
 def test_later_stages_refer_to_what_earlier_ones_were_measured_to_take(tmp_path, monkeypatch):
     timed = []
 
-    def timing(model, graph, keep, at):
+    def timing(model, graph, keep, at, opened):
         """Take what the dense model's table says of what is left, and 10 % of the savings less."""
         left = {name: graph.groups[name].size if name in graph.groups else 0 for name in GRAPH.groups}
         cut = left | {name: len(units) for name, units in keep.items()}
@@ -220,6 +220,6 @@ def test_a_latency_budget_is_judged_by_low_quartiles_where_the_machine_does_othe
         "cut": [Latency(6, 5, 7, 60, 1, 0.2, low_ms=5.5)],
     }
     monkeypatch.setattr(fitting, "measure_interleaved", lambda *_args, **_more: times)
-    assert fitting._timed(model, trace(model), {}, at) == (10, 6)
+    assert fitting._timed(model, trace(model), {}, at, {}) == (10, 6)
     times["cut"] = [replace(times["cut"][0], p90_ms=20, median_ms=18)]
-    assert fitting._timed(model, trace(model), {}, at) == (9.5, 5.5)
+    assert fitting._timed(model, trace(model), {}, at, {}) == (9.5, 5.5)

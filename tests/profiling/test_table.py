@@ -12,7 +12,7 @@ from torch.utils.flop_counter import flop_registry
 import prune_ssl
 from prune_ssl import select, trace, with_latency
 from prune_ssl.errors import BudgetError
-from prune_ssl.profiling import measure_table, table
+from prune_ssl.profiling import measure_table, parts, table, within
 from prune_ssl.selection import UNIT_KINDS, Conditions, allowed_widths, resolve
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from tests.support.models import tiny_model
@@ -23,8 +23,8 @@ AT = Conditions(seconds=0.5)
 
 @pytest.fixture(autouse=True)
 def _few_points(monkeypatch):
-    monkeypatch.setattr(table, "CONV_POINTS", 3)
-    monkeypatch.setattr(table, "POINTS", 5)
+    monkeypatch.setattr(table, "CONV_POINTS", dict.fromkeys(table.CONV_POINTS, 3))
+    monkeypatch.setattr(parts, "POINTS", 5)
 
 
 class Operations(TorchDispatchMode):
@@ -49,14 +49,14 @@ class Operations(TorchDispatchMode):
 @pytest.fixture
 def counted_time(monkeypatch):
     """A clock that shows the operations so far: the same on every machine, however busy."""
-    plain, operations = table._Subject.times, Operations()
+    plain, operations = within.Subject.times, Operations()
 
     def times(subject, calls):
         with operations:
             return plain(subject, calls)
 
-    monkeypatch.setattr(table._Subject, "times", times)
-    monkeypatch.setattr(table._Clock, "__call__", lambda clock: operations.total)
+    monkeypatch.setattr(within.Subject, "times", times)
+    monkeypatch.setattr(within.Clock, "__call__", lambda clock: operations.total)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_no_time_counts_twice(family):
     """Parts may lie within others: SEW-D's neurons have no module around them but their layer."""
     model = tiny_model(family, head="Model")
     graph = trace(model)
-    subject = table._Subject(model, table._parts(graph), AT)
+    subject = within.Subject(model, parts.parts_of(graph, 3), AT)
     whole, own = subject.times(3)
     subject.release()
     assert min(own) > 0
@@ -136,9 +136,9 @@ def test_layers_of_one_shape_share_what_was_measured(model):
 
 def test_noise_in_a_table_is_evened_out_both_ways():
     noisy = np.array([1.0, 5.0, 3.0, 4.0, 6.0])
-    assert table._rising(noisy, 0).tolist() == [1.0, 4.0, 4.0, 4.5, 6.0]
+    assert parts._rising(noisy, 0).tolist() == [1.0, 4.0, 4.0, 4.5, 6.0]
     square = np.random.default_rng(0).random((5, 7))
-    both = table._rising(table._rising(square, 0), 1)
+    both = parts._rising(parts._rising(square, 0), 1)
     assert (np.diff(both, axis=0) >= 0).all()
     assert (np.diff(both, axis=1) >= 0).all()
 

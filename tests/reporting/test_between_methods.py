@@ -73,7 +73,7 @@ def test_only_the_same_budget_seed_and_clips_are_compared() -> None:
 
 
 def test_page_and_csv_hold_the_differences() -> None:
-    page = pareto_html(POINTS, "Sweep")
+    page = pareto_html(POINTS, "Sweep").replace("\N{NO-BREAK SPACE}", " ")
     found = method_differences(POINTS)
     for each in found:
         assert difference_cells(each)[4] in page

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prune_ssl.reporting.pareto import _ticks, front, pareto_csv, pareto_html, pareto_svg
+from prune_ssl.reporting.pareto import best_table, front, pareto_csv, pareto_html, pareto_svg
 from prune_ssl.reporting.sweep_point import SweepPoint
 
 
@@ -38,7 +38,7 @@ def test_a_page_escapes_and_leaves_out_what_was_not_measured():
     assert "<b>" not in page
     assert "A &amp; B" in page
     assert page.count("<svg") == 2
-    assert page.count("<circle") == 4
+    assert page.count('class="dot"') == 4
     assert "http" not in page.replace("http://www.w3.org", "")
     assert pareto_csv([point(0.9, 0.8)]).splitlines()[1].startswith("macs=50%,gates,0,accuracy,0.9")
 
@@ -47,7 +47,11 @@ def test_the_plot_is_a_file_of_its_own_with_a_line_through_the_means_of_a_method
     points = [point(0.9, 0.8), point(0.7, 0.8, seed=1), point(0.5, 0.4, budget="macs=40%")]
     root = ElementTree.fromstring(pareto_svg(points, "macs"))
     space = "{http://www.w3.org/2000/svg}"
-    circles = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter(f"{space}circle")]
+    circles = [
+        (float(c.get("cx")), float(c.get("cy")))
+        for c in root.iter(f"{space}circle")
+        if c.get("class") == "dot"
+    ]
     assert len(circles) == 3
     line = root.findall(f"{space}polyline")[-1].get("points").split()
     ends = [tuple(map(float, pair.split(","))) for pair in line]
@@ -56,11 +60,25 @@ def test_the_plot_is_a_file_of_its_own_with_a_line_through_the_means_of_a_method
     assert "gates" in [text.text for text in root.iter(f"{space}text")]
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.27, 0.81), (0.89, 0.93), (0.0, 1.37), (3.0, 250.0)])
-def test_ticks_are_round_and_neither_few_nor_many(low, high):
-    found = _ticks(low, high)
-    assert 3 <= len(found) <= 9
-    assert low <= found[0]
-    assert found[-1] <= high
-    mantissa = f"{found[1] - found[0]:.3e}".partition("e")[0]
-    assert float(mantissa) in (1.0, 2.0, 5.0)
+def test_a_page_links_to_reports_and_shows_intervals_and_milliseconds():
+    points = [
+        point(0.9, 0.8, folder="sweep/a/model", low=0.85, high=0.95, latency_ms=12.0, latency_seconds=5.0),
+        point(0.8, 0.8, folder="sweep/b/model", method="one_shot", budget="macs=40%"),
+    ]
+    page = pareto_html(points, "Sweep")
+    assert page.count('href="a/report.html"') == 4  # three plots and the table
+    assert "latency in ms (5 s of audio)" in page
+    assert page.count('class="interval"') == 3
+    assert "85.0% to 95.0%" in page
+    assert "<th scope=col" in page
+    assert "href" not in pareto_svg(points, "macs")
+
+
+def test_the_best_method_of_a_budget_is_that_of_the_best_mean():
+    points = [
+        *(point(value, 0.5, method="gates", seed=seed) for seed, value in enumerate((0.9, 0.7))),
+        *(point(value, 0.5, method="taylor", seed=seed) for seed, value in enumerate((0.82, 0.84))),
+    ]
+    assert best_table(points).rows == [["macs=50%", "taylor", "83.0%", "gates, 80.0%", "90.0%", "2"]]
+    errors = [point(0.2, 0.5, "wer"), point(0.3, 0.5, "wer", method="taylor")]
+    assert best_table(errors).rows[0][1] == "gates"

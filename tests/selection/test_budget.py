@@ -199,3 +199,53 @@ def test_options_belong_to_the_constraint_before_them():
     assert (latency.at.threads, latency.at.dtype) == (2, "float32")
     assert macs.at == Conditions()
     assert memory.at.dtype == "float16"
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "printed"),
+    [
+        (
+            "latency=50%@cpu,runtime=onnx-int8,threads=1,seconds=5",
+            Conditions(seconds=5.0, runtime="onnx-int8"),
+            "latency=50%@cpu,threads=1,runtime=onnx-int8,seconds=5",
+        ),
+        ("latency=50%,runtime=eager", Conditions(), "latency=50%@cpu,threads=1"),
+        ("latency=5ms,runtime=cuda", Conditions("cuda"), "latency=5ms@cuda,threads=1"),
+        (
+            "latency=5ms,runtime=cuda-graphs",
+            Conditions("cuda", runtime="cuda-graphs"),
+            "latency=5ms@cuda,threads=1,runtime=cuda-graphs",
+        ),
+        ("memory=40MB,runtime=openvino", Conditions(runtime="openvino"), "memory=40MB,runtime=openvino"),
+    ],
+)
+def test_a_latency_and_a_memory_may_name_a_runtime(text, at, printed):
+    (found,) = parse_budget(text)
+    assert (found.at, str(found)) == (at, printed)
+    assert parse_budget(printed) == (found,)
+
+
+def test_several_runtimes_may_be_named_at_once():
+    first, second, third = parse_budget("latency=12ms,runtime=onnx-int8,latency=5ms@cuda,macs=50%")
+    assert (first.at.runtime, first.at.device) == ("onnx-int8", "cpu")
+    assert (second.at.runtime, second.at.device) == ("eager", "cuda")
+    assert third.metric == "macs"
+    with pytest.raises(BudgetError, match="may come once for each runtime"):
+        parse_budget("latency=12ms,runtime=onnx,latency=50%,runtime=onnx")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latency=50%,runtime=onnx-int", "did you mean 'onnx-int8'"),
+        ("latency=50%,runtime=", "wanted one of eager"),
+        ("latency=50%@cuda,runtime=openvino", "openvino is measured @cpu only, not @cuda"),
+        ("latency=50%@cpu,runtime=cuda-graphs", "cuda-graphs is measured @cuda only, not @cpu"),
+        ("latency=50%,runtime=onnx,dtype=bfloat16", "decides the dtype itself"),
+        ("memory=40MB,runtime=compile", "opens no exported file"),
+        ("macs=50%,runtime=onnx", "must follow the term"),
+    ],
+)
+def test_a_runtime_that_cannot_be_meant_is_refused(text, words):
+    with pytest.raises(BudgetError, match=words):
+        parse_budget(text)

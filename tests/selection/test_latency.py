@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prune_ssl import PruningConfig, attach_gates, select, trace
 from prune_ssl.errors import BudgetError
-from prune_ssl.profiling.table import _rising
+from prune_ssl.profiling.parts import _rising
 from prune_ssl.selection import UNIT_KINDS, Bounds, allowed_widths, parse_budget, resolve, solve
 from prune_ssl.selection.latency import LatencyCost, LatencyTable, Segment
 from tests.support.models import tiny_model

@@ -9,8 +9,8 @@ from transformers import Wav2Vec2FeatureExtractor
 
 import prune_ssl
 from prune_ssl.exporting import TARGETS
-from prune_ssl.exporting.inputs import as_feeds, example
-from prune_ssl.exporting.sessions import OPENERS
+from prune_ssl.runtimes.inputs import as_feeds, example
+from prune_ssl.runtimes.sessions import OPENERS
 from tests.support.models import tiny_model
 
 needs_onnx = pytest.mark.skipif(

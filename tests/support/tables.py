@@ -34,10 +34,11 @@ def fake_table(graph, slope=1000, **more):
 def table_at(graph, at):
     """The table of `fake_table`, under given conditions."""
     fake = fake_table(graph)
-    return replace(fake, device=at.device, threads=at.threads, seconds=at.seconds, dtype=at.dtype)
+    where = {name: getattr(at, name) for name in ("device", "threads", "seconds", "dtype", "runtime")}
+    return replace(fake, **where)
 
 
-def timed_as_the_table_says(_model, graph, keep, at):
+def timed_as_the_table_says(_model, graph, keep, at, _opened):
     """Milliseconds of a model and of its cut, for a machine that is as fast as its table says."""
     cost = LatencyCost(table_at(graph, at), graph)
     return tuple(cost.value(widths) / 1e6 for widths in (graph.widths(), graph.widths(keep)))

@@ -54,7 +54,7 @@ def test_a_sweep_runs_each_cell_once_and_trains_one_dense_model_per_seed(
         name, percent = re.match(r"(\w+)=(\d+)%", row["budget"]).groups()
         assert float(row[f"{name}_kept"]) <= int(percent) / 100
     page = (out / "pareto.html").read_text()
-    assert page.count("<circle") == 3 * count
+    assert page.count('class="dot"') == 4 * count  # MACs, parameters, milliseconds, latency kept
     assert "iterative" not in page
     again = run_cli("sweep", recipe, "--out", out, *options)
     assert again.exit_code == 0

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prune_ssl.exporting.inputs import Feeds
+from prune_ssl.runtimes.inputs import Feeds
 
 Arrays = tuple[NDArray[np.float32], ...]
 Session = Callable[[Feeds], Arrays]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from prune_ssl.errors import ExportError
-from prune_ssl.exporting.conversion import WRITERS, Positional, _quiet, write_torchscript
-from prune_ssl.exporting.inputs import example
 from prune_ssl.exporting.targets import TARGETS
+from prune_ssl.runtimes.conversion import WRITERS, Positional, quiet, write_torchscript
+from prune_ssl.runtimes.inputs import example
 from tests.support.models import first_output, tiny_model
 
 
@@ -24,7 +24,7 @@ def test_there_is_a_writer_for_each_kind_of_graph() -> None:
 def test_a_failing_exporter_is_one_line_and_leaves_the_model_as_it_was(training: bool) -> None:
     model, level = tiny_model().train(training), logging.root.manager.disable
     words = r"cannot be exported to this target: RuntimeError: first Try another target"
-    with pytest.raises(ExportError, match=words) as caught, _quiet(model):
+    with pytest.raises(ExportError, match=words) as caught, quiet(model):
         raise RuntimeError("first\nsecond" if not model.training else "in training")
     assert "\n" not in str(caught.value)
     assert model.training is training
@@ -32,17 +32,17 @@ def test_a_failing_exporter_is_one_line_and_leaves_the_model_as_it_was(training:
 
 
 def test_an_error_without_words_has_the_name_of_its_kind() -> None:
-    with pytest.raises(ExportError, match="RuntimeError: RuntimeError Try another"), _quiet(tiny_model()):
+    with pytest.raises(ExportError, match="RuntimeError: RuntimeError Try another"), quiet(tiny_model()):
         raise RuntimeError
 
 
 def test_our_own_refusals_pass_as_they_are() -> None:
-    with pytest.raises(ExportError, match=r"^no, and that is all$"), _quiet(tiny_model()):
+    with pytest.raises(ExportError, match=r"^no, and that is all$"), quiet(tiny_model()):
         raise ExportError("no, and that is all")
 
 
 def test_advice_of_exporters_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    with _quiet(tiny_model()), warnings.catch_warnings(record=True) as caught:
+    with quiet(tiny_model()), warnings.catch_warnings(record=True) as caught:
         warnings.warn("advice", stacklevel=1)
         logging.getLogger("torch.onnx").warning("more advice")
     assert caught == [] or all(str(each.message) != "more advice" for each in caught)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from prune_ssl.exporting import write_export
-from prune_ssl.exporting.conversion import write_onnx
-from prune_ssl.exporting.inputs import as_feeds, example
-from prune_ssl.exporting.quantising import quantise_static
-from prune_ssl.exporting.sessions import open_onnx
+from prune_ssl.runtimes.conversion import write_onnx
+from prune_ssl.runtimes.inputs import as_feeds, example
+from prune_ssl.runtimes.quantising import quantise_static
+from prune_ssl.runtimes.sessions import open_onnx
 from tests.support.exporting import NORMALISED, difference, needs_onnx, pruned
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prune_ssl.errors import ExportError
-from prune_ssl.exporting.inputs import dynamic_axes
-from prune_ssl.exporting.whole_numbers import count_in_whole_numbers
+from prune_ssl.runtimes.inputs import dynamic_axes
+from prune_ssl.runtimes.whole_numbers import count_in_whole_numbers
 
 OPSET = 18
 MOST_INLINE_BYTES = 1_900_000_000
@@ -42,7 +42,7 @@ def write_onnx(
 
     exporters = _exporters()
     config = exporters.OnnxConfig(dynamic_shapes=dynamic_axes(model, inputs), opset_version=OPSET)
-    with _quiet(model):
+    with quiet(model):
         graph = exporters.OnnxExporter().export(model, dict(inputs), config=config).program
     graph.metadata_props.update(metadata)
     size = sum(value.numel() * value.element_size() for value in model.parameters())
@@ -58,7 +58,7 @@ def write_openvino(
 
     exporters = _exporters()
     config = exporters.OpenVINOConfig(dynamic_shapes=dynamic_axes(model, inputs), stateful=False)
-    with _quiet(model):
+    with quiet(model):
         graph = exporters.OpenVINOExporter().export(model, dict(inputs), config=config).program
     count_in_whole_numbers(graph)
     for name, text in metadata.items():
@@ -72,7 +72,7 @@ def write_pt2(
     """Write a program for `torch.export.load`, from which AOTInductor, ExecuTorch and others compile."""
     exporters = _exporters()
     config = exporters.DynamoConfig(dynamic_shapes=dynamic_axes(model, inputs))
-    with _quiet(model):
+    with quiet(model):
         program = exporters.DynamoExporter().export(model, dict(inputs), config=config).program
     torch.export.save(program, str(path), extra_files={"prune_ssl.json": json.dumps(dict(metadata))})
 
@@ -96,13 +96,13 @@ def write_torchscript(
     """Write a traced graph for `torch.jit.load`, for mobile and C++ programs that still use it."""
     wrapped = Positional(model, list(inputs)).eval()
     extra = {"prune_ssl.json": json.dumps(dict(metadata)).encode()}
-    with _quiet(model), torch.no_grad():
+    with quiet(model), torch.no_grad():
         traced = torch.jit.trace(wrapped, tuple(inputs.values()), check_trace=False)
         torch.jit.save(traced, str(path), _extra_files=extra)
 
 
 @contextmanager
-def _quiet(model: PreTrainedModel) -> Iterator[None]:
+def quiet(model: nn.Module) -> Iterator[None]:
     """Export in evaluation mode without the exporters' warnings, and turn their failures into one line.
 
     Raises:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from prune_ssl.exporting.sessions import OPENERS
 from prune_ssl.exporting.targets import TARGETS
+from prune_ssl.runtimes.sessions import OPENERS
 from tests.support.exporting import needs_onnx
 
 FEEDS = {

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from prune_ssl.exporting import write_export
-from prune_ssl.exporting.inputs import as_feeds, example
-from prune_ssl.exporting.sessions import open_openvino
-from prune_ssl.exporting.whole_numbers import FACTORS, count_in_whole_numbers
+from prune_ssl.runtimes.inputs import as_feeds, example
+from prune_ssl.runtimes.sessions import open_openvino
+from prune_ssl.runtimes.whole_numbers import FACTORS, count_in_whole_numbers
 from tests.support.exporting import NORMALISED_WITH_MASK, needs_openvino, pruned
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prune_ssl.exporting.inputs import as_feeds, dynamic_axes, example
+from prune_ssl.runtimes.inputs import as_feeds, dynamic_axes, example
 from tests.support.models import tiny_model
 
 MASK = "attention_mask"
