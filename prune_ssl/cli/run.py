@@ -22,6 +22,12 @@ def run_command(
         bool,
         typer.Option("--dry-run", help="Check everything, print the budget, and stop without training."),
     ] = False,
+    only_estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Time a few steps of each phase, print what the run will need, and stop."
+        ),
+    ] = False,
     architecture: Annotated[
         bool,
         typer.Option("--architecture", help="Print cost and budget only, without weights, data or network."),
@@ -38,6 +44,11 @@ def run_command(
         return
     if only_check:
         dry_run(loaded, overwrite or resume, say)
+        return
+    if only_estimate:
+        from prune_ssl.pipeline.estimating import estimate
+
+        estimate(loaded, say)
         return
     outcome = run(loaded, overwrite, say, resume)
     if is_first():

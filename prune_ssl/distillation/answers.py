@@ -82,7 +82,7 @@ class CachedTeacher:
             lengths: (B,), samples without padding; None: all N.
         """
         assert self.cache is not None
-        counts = [audio.shape[-1]] * len(audio) if lengths is None else [int(each) for each in lengths]
+        counts = [audio.shape[-1]] * len(audio) if lengths is None else list(map(int, lengths.tolist()))
         keys = self._keys(audio, counts)
         rows = [self.cache.get(key) for key in keys]
         self.found = sum(row is not None for row in rows)

@@ -64,6 +64,8 @@ class DistillationConfig:
     """LSTM units of the head in each direction; RobustDistiller's 256 beside 768 hidden dimensions."""
     learning_rate: float | None = None
     """Of the projections; None: that of the weights."""
+    teacher_dtype: Literal["auto", "float32"] = "auto"
+    """The precision of the teacher's forward pass. `auto`: that of the student, so bfloat16 under `bf16`."""
     teacher_cache: str | Path | None = None
     """Where the teacher's answers are kept, so that it hears each clip once: a folder, or `memory` (of each
     process); None: nowhere. For clips that it hears unchanged each time: without augmentation and crops."""
@@ -95,6 +97,7 @@ class DistillationConfig:
             ),
             ("temperature", self.temperature > 0, "above 0"),
             ("projection", self.projection in PROJECTIONS, f"one of {', '.join(PROJECTIONS)}"),
+            ("teacher_dtype", self.teacher_dtype in ("auto", "float32"), "auto or float32"),
             ("gram_scale", self.gram_scale in POWERS, f"one of {', '.join(POWERS)}"),
             ("mask_probability", 0 < self.mask_probability <= 1, "above 0 and at most 1"),
             (

@@ -1,7 +1,7 @@
 """Owns the Distiller: a frozen teacher, taps on both models, and the sum of the weighted losses."""
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -32,6 +32,8 @@ class Distiller:
         layers: (student, teacher) layers whose hidden states are compared.
         relation_layers: (student, teacher) layers whose relations are compared.
         parts: the losses of the last batch by name, unweighted, detached.
+        half: the dtype in which the student trains under autocast, and so the teacher too; None: as it is
+            called.
         cached_teacher: the teacher with its taps, and the cache of its answers, where there is one.
     """
 
@@ -64,6 +66,7 @@ class Distiller:
             if (module := loss.make_module()) is not None:
                 self.learned[name] = module
         self.parts: dict[str, torch.Tensor] = {}
+        self.half: torch.dtype | None = None
         in_order = [self.losses[name] for name in LOSSES if name in self.losses]  # the cache's keys hold it
         fields = dict.fromkeys(each.field for each in in_order if each.field is not None)
         place = config.teacher_cache
@@ -160,6 +163,13 @@ class Distiller:
         mask = inputs.get(self.input.mask)
         return inputs.get(LENGTHS) if mask is None else mask.sum(-1)
 
+    def _precision_of_teacher(self, device: torch.device) -> AbstractContextManager[object]:
+        """Return a context in which the teacher computes in the precision of its config."""
+        asked = self.config.teacher_dtype
+        if asked == "float32":
+            return torch.autocast(device.type, enabled=False)
+        return nullcontext() if self.half is None else torch.autocast(device.type, dtype=self.half)
+
     def _batch(self, inputs: Mapping[str, torch.Tensor], outputs: object) -> Batch:
         """Run the teacher, and return both models' answers."""
         student, self._student_states = self._student_states, None
@@ -174,13 +184,14 @@ class Distiller:
         lengths, teacher = self._lengths(inputs), self.cached_teacher
         # The padding of a spectrogram of fixed length is a part of it.
         alone = None if self.input.time_axis is None else lengths
-        answer = (
-            teacher.answer(audio, mask)
-            if teacher.cache is None
-            else teacher.cached_answer(audio, mask, alone)
-        )
-        # Frames to mask are drawn anew each time, so this answer cannot be cached.
-        masked = answer if masked_frames is None else teacher.answer(audio, mask, masked_frames)
+        with self._precision_of_teacher(audio.device):
+            answer = (
+                teacher.answer(audio, mask)
+                if teacher.cache is None
+                else teacher.cached_answer(audio, mask, alone)
+            )
+            # Frames to mask are drawn anew each time, so this answer cannot be cached.
+            masked = answer if masked_frames is None else teacher.answer(audio, mask, masked_frames)
         return Batch(
             student=student,
             teacher=answer.tapped,

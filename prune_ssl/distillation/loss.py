@@ -73,12 +73,15 @@ class Batch:
     """(B,), samples without padding; None: all N."""
     count_valid: Callable[[torch.Tensor, int, Stage], torch.Tensor] | None = field(default=None, repr=False)
     """Maps lengths (B,), T and a stage of the model to (B, T) bool."""
+    _valid: dict[tuple[int, Stage], torch.Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def valid(self, frames: int, stage: Stage) -> torch.Tensor | None:
         """Return (B, T) bool, False on padding; None where no clip is padded."""
         if self.lengths is None or self.count_valid is None:
             return None
-        return self.count_valid(self.lengths, frames, stage)
+        if (frames, stage) not in self._valid:
+            self._valid[frames, stage] = self.count_valid(self.lengths, frames, stage)
+        return self._valid[frames, stage]
 
 
 class Loss(ABC):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -69,8 +70,11 @@ class Taps:
 
     def valid_frames(self, lengths: torch.Tensor, frames: int, stage: Stage) -> torch.Tensor:
         """Map numbers of samples without padding (B,) to (B, T) bool, True on the frames that they give."""
-        counts = torch.tensor([self.frames(int(length), stage) for length in lengths.tolist()])
-        return (torch.arange(frames) < counts[:, None]).to(lengths.device)
+        # A frame needs so many samples. The comparison is on the device, so that no host waits for lengths.
+        needed = np.arange(1, frames + 1)
+        for kernel, stride in reversed(self._kernels(stage)):
+            needed = ((needed - 1) * stride + kernel) * (needed > 0)
+        return lengths[:, None] >= torch.from_numpy(needed).to(lengths.device, non_blocking=True)
 
     def _convs(self) -> list[Any]:
         return [self.backbone.get_submodule(path) for path in self.family.convs(self.backbone)]

@@ -1,7 +1,8 @@
 """Attachment: puts gates on the consumers of every group of one model."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -13,16 +14,14 @@ from torch.utils.hooks import RemovableHandle
 
 from prune_ssl.errors import ModelError
 from prune_ssl.gating.modules import (
-    AxisGate,
     FactorLinear,
-    GateSource,
     SplitLinear,
-    WeightGate,
     gate_of,
     gated_class,
     restore_class,
     swap_class,
 )
+from prune_ssl.gating.wiring import AxisGate, GateSource, WeightGate, Wiring
 from prune_ssl.models.checkpointing import checkpointing_layers, refuse_reentrant
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 
@@ -52,7 +51,7 @@ class Attachment:
     def __init__(self, model: nn.Module, gates: GroupGates) -> None:
         backbone = model.get_submodule(gates.graph.backbone)
         refuse_reentrant(checkpointing_layers(backbone), "gates")
-        self._model, self._gates = model, gates
+        self._model, self.wiring = model, Wiring(gates)
         self._swapped: list[tuple[nn.Module, type[nn.Module]]] = []
         self._handles: list[RemovableHandle] = []
         self._backbone = weakref.ref(backbone)
@@ -64,18 +63,41 @@ class Attachment:
             raise
         recomputing = checkpointing_layers(backbone)
 
-        def draw(module: nn.Module, _args: tuple[object, ...]) -> None:
-            if module.training:
+        def draw(training: bool) -> None:
+            if training:
                 refuse_reentrant(recomputing, "gates")
-            gates.draw(module.training)
+            gates.draw(training)
+            self.wiring.refresh()
 
-        self._handles.append(backbone.register_forward_pre_hook(draw))
+        # A compiled draw would be one draw, for ever. So a compiled model breaks its graph here, unless the
+        # gates were drawn ahead.
+        self._draw: Callable[[bool], None] = torch.compiler.disable(draw)
+        self._drawn_ahead = False
+
+        def before_forward(module: nn.Module, _args: tuple[object, ...]) -> None:
+            if not self._drawn_ahead:
+                self._draw(module.training)
+
+        self._handles.append(backbone.register_forward_pre_hook(before_forward))
 
     @property
     def training(self) -> bool | None:
         """Whether the gated backbone is in training mode; None if it no longer exists."""
         backbone = self._backbone()
         return None if backbone is None else backbone.training
+
+    @contextmanager
+    def drawing_ahead(self) -> Iterator[None]:
+        """Draw the gates at once for the one forward pass inside, not at its start.
+
+        A model that was compiled as a whole then stays one graph: it reads the drawn gates as inputs.
+        """
+        self._draw(self.training is True)
+        self._drawn_ahead = True
+        try:
+            yield
+        finally:
+            self._drawn_ahead = False
 
     def detach(self) -> None:
         """Give the model's modules their classes back and remove the hooks; the gates keep their values."""
@@ -107,11 +129,11 @@ class Attachment:
             read = self._model.get_submodule(split.module)
             _refuse_odd(read, split.module)
             units = torch.from_numpy(split.units).clamp(min=0)
-            gate = AxisGate(self._gates, group.name, units)
+            gate = AxisGate(self.wiring, group.name, units)
             self._swapped.append((read, swap_class(read, gate, SplitLinear)))
         if group.kind == "layer":
             layer = self._model.get_submodule(group.block)
-            mix = partial(_mix_layer, self._gates, group.name)
+            mix = partial(_mix_layer, AxisGate(self.wiring, group.name, None))
             self._handles.append(layer.register_forward_hook(mix, with_kwargs=True))
 
     def _gate_norm(self, path: str, group: Group) -> None:
@@ -121,7 +143,7 @@ class Attachment:
         _refuse_odd(module, path)
         width = module.normalized_shape[0]
         units = torch.arange(width) // (width // group.size) if width != group.size else None
-        self._swapped.append((module, swap_class(module, AxisGate(self._gates, group.name, units))))
+        self._swapped.append((module, swap_class(module, AxisGate(self.wiring, group.name, units))))
 
     def _weight_gate(self, path: str) -> WeightGate:
         """Return the gate of a Linear or convolution; the first call makes it."""
@@ -129,7 +151,7 @@ class Attachment:
         gate = gate_of(module)
         if gate is None:
             _refuse_odd(module, path)
-            gate = WeightGate(self._gates)
+            gate = WeightGate(self.wiring)
             self._swapped.append((module, swap_class(module, gate)))
         if not isinstance(gate, WeightGate):
             raise ModelError(f"{path} is a {type(module).__name__} whose weight cannot be gated.")
@@ -151,8 +173,7 @@ def attach(model: nn.Module, gates: GroupGates) -> Attachment:
 
 
 def _mix_layer(
-    gates: GateSource,
-    group: str,
+    gate: AxisGate,
     _layer: nn.Module,
     args: tuple[torch.Tensor, ...],
     kwargs: Mapping[str, torch.Tensor],
@@ -161,8 +182,7 @@ def _mix_layer(
     """Return input + gate (output - input): a gate of 0 removes the layer, and 1 leaves it as it is."""
     given = args[0] if args else kwargs["hidden_states"]
     made = output[0] if isinstance(output, tuple) else output
-    gate = gates.values(group).to(made)
-    mixed = torch.lerp(given, made, gate)
+    mixed = torch.lerp(given, made, gate.values(made.device, made.dtype))
     return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
 

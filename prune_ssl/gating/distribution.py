@@ -1,6 +1,7 @@
 """UnitGates: a hard-concrete gate for each unit of some groups, drawn, held, or at its likeliest value."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -9,7 +10,10 @@ from prune_ssl.gating import hard_concrete
 from prune_ssl.gating.attachment import Attachment
 from prune_ssl.gating.learning import Learning
 from prune_ssl.gating.plan import Plan
+from prune_ssl.gating.segments import SumOfSegments, segment_sum
+from prune_ssl.models.torch_internals import version_of
 from prune_ssl.tracing import Group, PruningGraph
+from prune_ssl.tracing.cost import widest
 
 
 class UnitGates(nn.Module):
@@ -22,10 +26,13 @@ class UnitGates(nn.Module):
     without_gates: torch.Tensor  # (groups,) the units of each group that has no gates
     minimums: torch.Tensor  # (groups,) the fewest units that each group may keep
     group_of_unit: torch.Tensor  # (units,) index of the group of each unit among all groups of the graph
+    offsets: torch.Tensor  # (groups + 1,) where the units of each group begin; a group without gates has none
+    unscaled: torch.Tensor  # (units,) bool, the layers: no weight could take their scale
 
     def __init__(self, graph: PruningGraph, groups: Mapping[str, Group]) -> None:
         super().__init__()
-        self.graph, self.groups = graph, dict(groups)
+        self.graph = graph
+        self.groups = {name: groups[name] for name in graph.groups if name in groups}
         self.spans: dict[str, slice] = {}
         for name, group in self.groups.items():
             start = next(reversed(self.spans.values())).stop if self.spans else 0
@@ -35,6 +42,10 @@ class UnitGates(nn.Module):
         numbers = {name: number for number, name in enumerate(graph.groups)}
         owner = [numbers[name] for name, group in self.groups.items() for _ in range(group.size)]
         self.register_buffer("group_of_unit", torch.tensor(owner, dtype=torch.long), persistent=False)
+        sizes = [group.size if name in self.groups else 0 for name, group in graph.groups.items()]
+        self.register_buffer("offsets", torch.tensor([0, *accumulate(sizes)]), persistent=False)
+        layers = [group.kind == "layer" for group in self.groups.values() for _ in range(group.size)]
+        self.register_buffer("unscaled", torch.tensor(layers, dtype=torch.bool), persistent=False)
         each_group = graph.groups.items()
         whole = [0.0 if name in self.spans else float(group.size) for name, group in each_group]
         self.register_buffer("without_gates", torch.tensor(whole), persistent=False)
@@ -47,23 +58,21 @@ class UnitGates(nn.Module):
         self.watch: Callable[[torch.Tensor], torch.Tensor] | None = None
         """Maps the gradient of the task on the drawn gates, (units,), to the gradient that the gates get."""
         self.attachment: Attachment | None = None
-        self._generator: torch.Generator | None = None
+        self.stream = torch.Generator().manual_seed(self.seed)
+        """The random stream of the gates. It is on the CPU, so that all devices draw alike."""
         self._current: torch.Tensor | None = None
         self._held: torch.Tensor | None = None
+        self._likeliest: tuple[object, torch.Tensor] | None = None
 
-    @property
-    def stream(self) -> torch.Generator:
-        """The random stream of the gates, on their device."""
-        device = self.log_alpha.device
-        if self._generator is None or self._generator.device.type != device.type:
-            self._generator = torch.Generator(device).manual_seed(self.seed)
-        return self._generator
+    def current(self) -> torch.Tensor:
+        """Return the gates of the present forward pass, (units,)."""
+        if self._current is None:
+            self._current = self.deterministic()
+        return self._current
 
     def values(self, group: str) -> torch.Tensor:
         """Return the current gates of `group`, (units,)."""
-        if self._current is None:
-            self._current = self.deterministic()
-        return self._current[self.spans[group]]
+        return self.current()[self.spans[group]]
 
     def draw(self, training: bool) -> None:
         """Set the gates of the coming forward pass: in training a new sample, else the deterministic mask."""
@@ -73,6 +82,7 @@ class UnitGates(nn.Module):
         elif training and torch.is_grad_enabled():
             # Only the task loss flows through this node (the penalty reads log_alpha directly), so the hooks
             # see the task's gradient alone.
+            self._likeliest = None
             followed = self.log_alpha * 1.0
             followed.register_hook(self.learned.note_pulled)
             if self.watch is not None:
@@ -81,31 +91,35 @@ class UnitGates(nn.Module):
         else:
             self._current = self.deterministic()
 
-    @torch.no_grad()
     def deterministic(self) -> torch.Tensor:
         """Return the mask in evaluation (units,): a group's likeliest units at E[z | z > 0].
 
-        How many are open is the rounded sum of `open_share`, and at least the group's minimum.
+        How many are open is the rounded sum of `open_share`, and at least the group's minimum. The mask is
+        made anew when the gates have moved.
         """
-        probabilities = hard_concrete.open_share(self.log_alpha)
-        mask = self.open_means()
-        for name, group in self.groups.items():
-            span = self.spans[name]
-            count = max(round(float(probabilities[span].sum())), group.minimum)
-            closed = torch.argsort(probabilities[span], descending=True, stable=True)[count:]
-            mask[span][closed] = 0
-        return mask
+        moment = version_of(self.log_alpha), self.log_alpha.device
+        if self._likeliest is None or self._likeliest[0] != moment:
+            with torch.inference_mode(False), torch.no_grad():  # training may use it too
+                self._likeliest = moment, self._likeliest_units()
+        return self._likeliest[1]
+
+    def _likeliest_units(self) -> torch.Tensor:
+        shares = hard_concrete.open_share(self.log_alpha)
+        counts = segment_sum(shares, self.offsets).round().maximum(self.minimums)
+        # Sorted by share, and then by group without changing the order inside it.
+        order = torch.argsort(shares, descending=True, stable=True)
+        order = order[torch.argsort(self.group_of_unit[order], stable=True)]
+        place = torch.arange(len(order), device=order.device) - self.offsets[self.group_of_unit]
+        closed = torch.empty_like(place, dtype=torch.bool)
+        closed[order] = place >= counts[self.group_of_unit]
+        return self.open_means().masked_fill_(closed, 0)
 
     def open_means(self) -> torch.Tensor:
         """Return E[z | z > 0] of every unit, (units,).
 
         For a layer it is 1: a layer is there or not, and no weight could take its scale.
         """
-        means = hard_concrete.mean_when_open(self.log_alpha.detach())
-        for name, group in self.groups.items():
-            if group.kind == "layer":
-                means[self.spans[name]] = 1.0
-        return means
+        return hard_concrete.mean_when_open(self.log_alpha.detach()).masked_fill_(self.unscaled, 1.0)
 
     @torch.no_grad()
     def hold(self, plan: Plan | Mapping[str, Sequence[int]] | None) -> None:
@@ -132,18 +146,26 @@ class UnitGates(nn.Module):
         that of the smallest model that can be cut.
         """
         shares = hard_concrete.open_share(self.log_alpha)
-        return self.without_gates.index_add(0, self.group_of_unit, shares).clamp(min=self.minimums)
+        sums: torch.Tensor = SumOfSegments.apply(shares, self.offsets, self.group_of_unit)  # type: ignore[no-untyped-call]
+        return (self.without_gates + sums).clamp(min=self.minimums)
+
+    @torch.no_grad()
+    def open_widths(self) -> dict[str, int]:
+        """Return the number of units of every group that are open in evaluation."""
+        opened = segment_sum((self.deterministic() > 0).to(self.log_alpha.dtype), self.offsets)
+        counts = zip(self.graph.groups, opened.tolist(), strict=True)
+        return self.graph.widths() | {name: int(count) for name, count in counts if name in self.groups}
 
     def expected_widths(self) -> dict[str, torch.Tensor]:
         """Return the expected number of open units of every group, scalars, differentiable."""
         return dict(zip(self.graph.groups, self.open_counts().unbind(), strict=True))
 
     def slopes(self) -> torch.Tensor:
-        """Return the sum over each group's units of d open_share / d log_alpha, (groups,), in float64."""
+        """Return the sum over each group's units of d open_share / d log_alpha, (groups,) of `widest`."""
         probabilities = hard_concrete.keep_probability(self.log_alpha.detach())
         scale = hard_concrete.CEILING - hard_concrete.FLOOR
-        each = (probabilities * (1 - probabilities)).double() / scale
-        return each.new_zeros(len(self.graph.groups)).index_add(0, self.group_of_unit, each)
+        each = widest(probabilities * (1 - probabilities)) / scale
+        return segment_sum(each, self.offsets)
 
     def detach(self) -> None:
         """Take the gates off the model: its classes and hooks are restored, the gates keep their values."""

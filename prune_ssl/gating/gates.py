@@ -19,6 +19,7 @@ from prune_ssl.gating.plan import Plan
 from prune_ssl.gating.projection import doubts, initial_keep, project, require_learned
 from prune_ssl.gating.state import GateState, restore_, state_of
 from prune_ssl.models.arguments import as_own_model, shown
+from prune_ssl.models.torch_internals import version_of
 from prune_ssl.selection import Bounds, Budget, Limit
 from prune_ssl.tracing import PruningGraph
 from prune_ssl.tracing.arguments import check_graph, check_same_model
@@ -43,7 +44,7 @@ class Gates(UnitGates):
         self.multipliers = nn.Parameter(torch.zeros(len(bounds.limits), 2))
         self.lagrangian = Lagrangian(config, bounds, len(self.log_alpha))
         self.watch = self.lagrangian.pull.note
-        self._at_last_penalty: torch.Tensor | None = None
+        self._at_last_penalty: int | None = None
         self._order = torch.zeros(len(self.log_alpha))
         if config.steps is not None:
             self.plan_steps(config.steps)
@@ -114,8 +115,7 @@ class Gates(UnitGates):
         It differs from `expected` by the gates that are undecided: a trained gate counts in part there, and
         wholly or not at all here.
         """
-        mask = self.deterministic()
-        widths = self.graph.widths() | {name: int((mask[self.spans[name]] > 0).sum()) for name in self.groups}
+        widths = self.open_widths()
         return [limit.cost.value(widths) / limit.dense for limit in self.limits]
 
     def penalty(self, step: int) -> torch.Tensor:
@@ -134,9 +134,9 @@ class Gates(UnitGates):
         asleep = self.attachment is not None and self.attachment.training is False
         if learned.whole and not learned.drawn and asleep:
             raise GatingError(f"penalty({step}): {TRAIN_MODE}.")
-        now, before = self.log_alpha.detach(), self._at_last_penalty
-        learned.note_asked(step, moved=before is None or not torch.equal(now, before))
-        self._at_last_penalty = now.clone()
+        now = version_of(self.log_alpha)
+        learned.note_asked(step, moved=now != self._at_last_penalty)
+        self._at_last_penalty = now
         if learned.stuck == STUCK:
             warnings.warn(
                 f"penalty has been called with step {step} since {STUCK} moves of the gates: give it the "

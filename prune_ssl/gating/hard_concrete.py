@@ -16,15 +16,27 @@ CLAMP = math.log(100.0)
 
 def gate_value(log_alpha: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Return the gate clamp(s (HIGH - LOW) + LOW, 0, 1) for noise `uniform` in (0, 1), of one shape."""
-    logistic = torch.log(uniform) - torch.log1p(-uniform)
+    return _gate_of_logistic(log_alpha, _logistic(uniform))
+
+
+def _logistic(uniform: torch.Tensor) -> torch.Tensor:
+    return torch.log(uniform) - torch.log1p(-uniform)
+
+
+def _gate_of_logistic(log_alpha: torch.Tensor, logistic: torch.Tensor) -> torch.Tensor:
     stretched = torch.sigmoid((logistic + log_alpha) / TEMPERATURE) * (HIGH - LOW) + LOW
     return stretched.clamp(0, 1)
 
 
 def sample(log_alpha: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Draw one gate per unit, differentiable in `log_alpha` (units,)."""
-    uniform = torch.rand(log_alpha.shape, dtype=log_alpha.dtype, device=log_alpha.device, generator=generator)
-    return gate_value(log_alpha, uniform.clamp(EPSILON, 1 - EPSILON))
+    """Draw one gate per unit, differentiable in `log_alpha` (units,).
+
+    The noise is drawn on the generator's device, so that one of the CPU gives the same gates on all devices.
+    """
+    place = log_alpha.device if generator is None else generator.device
+    uniform = torch.rand(log_alpha.shape, dtype=log_alpha.dtype, device=place, generator=generator)
+    noise = _logistic(uniform.clamp_(EPSILON, 1 - EPSILON))
+    return _gate_of_logistic(log_alpha, noise.to(log_alpha.device, non_blocking=True))
 
 
 def keep_probability(log_alpha: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,10 @@ import torch
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import schedule
 from prune_ssl.gating.config import PruningConfig
+from prune_ssl.gating.processes import mean_over_processes
 from prune_ssl.gating.task_pull import TaskPull
 from prune_ssl.selection import Bounds
+from prune_ssl.tracing.cost import widest
 
 
 class Lagrangian:
@@ -69,10 +71,16 @@ class Lagrangian:
             slopes: sum over each group's units of d P(open) / d log_alpha, (groups,) float64.
         """
         self.pull.follow()
-        target = torch.tensor(self.target(step), dtype=multipliers.dtype, device=multipliers.device)
+        if counts.requires_grad:
+            # Processes may sum counts in other orders. Gates that got other gradients would drift apart.
+            counts.register_hook(mean_over_processes)
         expected = self.expected(counts)
-        violation = expected - target
+        # Filled on the device: a tensor made of a list would be copied there, and the host would wait.
+        goals = [expected.new_full((), goal) for goal in self.target(step)]
+        violation = expected - torch.stack(goals)
         negated = 2 * multipliers.detach() - multipliers  # the same values, gradients negated
+        if negated.requires_grad:
+            negated.register_hook(mean_over_processes)
         terms = negated[:, 0] * violation + negated[:, 1] * violation.square()
         penalty = (self.task_scale(counts, slopes) * terms).sum()
         if penalty.requires_grad:
@@ -85,15 +93,17 @@ class Lagrangian:
         K scales the penalty so that a multiplier of 1 pulls on the gates as hard as the task loss does. The
         arguments are those of `penalty`.
         """
-        if self.pull.smoothed is None or not torch.is_grad_enabled():
-            return counts.new_full((len(self.bounds.limits),), sqrt(self.units)).detach()
-        widths = counts.detach().double().requires_grad_()
+        start, pull = sqrt(self.units), self.pull.usual(counts.device)
+        if pull is None or not torch.is_grad_enabled():
+            return counts.new_full((len(self.bounds.limits),), start).detach()
+        widths = widest(counts.detach()).requires_grad_()
         pulls = [
             (torch.autograd.grad(each, widths, retain_graph=True)[0].abs() * slopes).sum()
             for each in self._costs(widths)
         ]
         smallest = torch.finfo(counts.dtype).tiny
-        return self.pull.smoothed / torch.stack(pulls).to(counts.dtype).clamp_min(smallest)
+        scale = torch.stack(pulls).to(counts.dtype).clamp_min(smallest).reciprocal() * pull.to(counts.dtype)
+        return torch.where(pull.isnan(), start, scale)
 
     def _costs(self, counts: torch.Tensor) -> torch.Tensor:
         return torch.stack([limit.cost.expected(counts) / limit.dense for limit in self.bounds.limits])

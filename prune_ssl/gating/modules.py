@@ -4,70 +4,18 @@ Attaching a gate swaps the class of the user's module; its parameters and keys s
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
+from prune_ssl.gating.norms import norm_of_open
+from prune_ssl.gating.wiring import AxisGate, WeightGate
 from prune_ssl.models import FAMILIES
 
 GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so state_dict never sees it
-
-
-class GateSource(Protocol):
-    """The source that a gated module reads the current gates of a group from."""
-
-    def values(self, group: str) -> torch.Tensor:
-        """Return the gates of `group`, (units,)."""
-        ...
-
-
-class WeightGate:
-    """Scales a weight's columns by the gates of the units that they read, and its output by whole blocks'."""
-
-    def __init__(self, source: GateSource) -> None:
-        self.source = source
-        self.columns: dict[str, torch.Tensor] = {}  # group -> (columns,) unit of each column
-        self.rows: dict[str, torch.Tensor] = {}  # group -> (rows,) unit of each row, for a FactorLinear
-        self.blocks: list[str] = []  # groups of one unit, whose output this module's is
-
-    def factors(self) -> torch.Tensor | None:
-        """Return the factor of each column, (columns,) or (1,)."""
-        factors: torch.Tensor | None = None
-        for group, columns in self.columns.items():
-            gates = self.source.values(group)
-            if columns.device != gates.device:
-                self.columns[group] = columns = columns.to(gates.device)
-            each = gates if len(gates) == len(columns) else gates[columns]
-            factors = each if factors is None else factors * each
-        block = self.output()
-        return factors if block is None else block if factors is None else factors * block
-
-    def output(self) -> torch.Tensor | None:
-        """Return the factor of the whole output, (1,), or None."""
-        product: torch.Tensor | None = None
-        for group in self.blocks:
-            gate = self.source.values(group)
-            product = gate if product is None else product * gate
-        return product
-
-
-@dataclass
-class AxisGate:
-    """Gates one axis of a module's input by the units of one group."""
-
-    source: GateSource
-    group: str
-    units: torch.Tensor | None
-    """(entries,) unit of each entry of the axis; None: entry i is unit i."""
-
-    def values(self, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Return the gate of each entry, (entries,), on `device`."""
-        gates = self.source.values(self.group).to(device, dtype)
-        return gates if self.units is None else gates[self.units.to(gates.device)]
 
 
 def gate_of(module: nn.Module) -> WeightGate | AxisGate | None:
@@ -162,15 +110,7 @@ class GatedLayerNorm(nn.LayerNorm):
         gates = _axis_gate(self).values(input.device)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
-        count = weights.sum().clamp_min(1)
-        mean = (values * weights).sum(-1, keepdim=True) / count
-        centred = values - mean
-        variance = (centred.square() * weights).sum(-1, keepdim=True) / count
-        normed = centred * torch.rsqrt(variance + self.eps)
-        if self.weight is not None:
-            normed = normed * self.weight
-        if self.bias is not None:
-            normed = normed + self.bias
+        normed = norm_of_open(values, weights, self.weight, self.bias, self.eps)
         # As the stock norm: half-precision weights give half-precision outputs, autocast gives float32.
         return normed.to(input.dtype if self.weight is None else self.weight.dtype)
 
@@ -188,10 +128,8 @@ class FactorLinear(GatedLinear):
 
     def _rows(self) -> torch.Tensor:
         """Return the factor of each row, (out,)."""
-        gate, factors = _weight_gate(self), torch.ones(())
-        for group, rows in gate.rows.items():
-            gates = gate.source.values(group)
-            factors = gates[rows.to(gates.device)] * factors.to(gates)
+        factors = _weight_gate(self).of_rows()
+        assert factors is not None
         return factors
 
     @effective

@@ -55,7 +55,11 @@ def restore_(gates: UnitGates, lagrangian: Lagrangian, state: GateState) -> None
     pull = lagrangian.pull
     pull.smoothed, pull.measured, pull.loss_scale = state["task_pull"], state["measured"], state["loss_scale"]
     gates.seed, gates.learned = state["seed"], Learning(**state["learned"])
-    gates.stream.set_state(torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8))
+    stream = torch.tensor(list(bytes.fromhex(state["stream"])), dtype=torch.uint8)
+    if len(stream) == len(gates.stream.get_state()):
+        gates.stream.set_state(stream)
+    else:  # an older version drew on the GPU, whose stream no CPU can go on with
+        gates.stream.manual_seed(gates.seed + gates.learned.drawn)
     tables = [None if text is None else LatencyTable.from_json(text) for text in state["tables"]]
     budget = tuple(
         replace(constraint, table=table)

@@ -1,11 +1,12 @@
 """The private attributes of torch that prune_ssl needs, in one file: an upgrade breaks in one place.
 
 torch (2.8 to 2.11) has public methods that add hooks to a module and none that list or drop them; a handle
-removes only the hook that it came with.
+removes only the hook that it came with. Whether a tensor was changed in place is known to `_version` alone.
 """
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import nn
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -37,3 +38,14 @@ def drop_hooks(module: nn.Module, chosen: Callable[[object], bool] = lambda hook
         held: dict[int, object] = vars(module)[kind]
         for number in [number for number, hook in held.items() if chosen(hook)]:
             del held[number]
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """Return how often a tensor was changed in place; to compare values instead, the host would wait.
+
+    >>> weight = torch.zeros(2)
+    >>> before = version_of(weight)
+    >>> version_of(weight.add_(1)) > before
+    True
+    """
+    return tensor._version

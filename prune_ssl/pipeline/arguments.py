@@ -1,6 +1,6 @@
 """The TrainingArguments of every phase of a recipe, made before anything is trained or deleted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
 
@@ -38,13 +38,29 @@ def checked_arguments(
             "give batch_size, with data.group_by_length."
         )
     try:
-        return phase_arguments(recipe)
+        made = phase_arguments(recipe)
+        refuse_one_process_for_several_gpus(recipe.name, made)
+        return made
     except RecipeError as error:
         if not (only_check and recipe.bf16):
             raise
         made = phase_arguments(recipe.model_copy(update={"bf16": False}))
         say(f"  note: this machine cannot run the recipe: {error}")
         return made
+
+
+def refuse_one_process_for_several_gpus(name: str, made: Mapping[str, TrainingArguments]) -> None:
+    """Refuse DataParallel, which Trainer takes if one process sees several GPUs: gates and taps fail in it.
+
+    Raises:
+        RecipeError: there are several GPUs and one process.
+    """
+    gpus = max((arguments.n_gpu for arguments in made.values()), default=0)
+    if gpus > 1:
+        raise RecipeError(
+            f"{name}: one process sees {gpus} GPUs, found no launcher: wanted one process for each GPU. Run "
+            f"torchrun --nproc-per-node {gpus} -m prune_ssl run RECIPE, or set CUDA_VISIBLE_DEVICES=0."
+        )
 
 
 def phase_arguments(recipe: Recipe) -> dict[str, TrainingArguments]:
@@ -101,6 +117,7 @@ def _training_arguments(
             adam_epsilon=recipe.optimizer.epsilon,
             max_grad_norm=inf if most is None else most,
             bf16=recipe.bf16,
+            torch_compile=recipe.compile,
             batch_seconds=recipe.data.batch_seconds,
             seed=recipe.seed,
             logging_steps=max(steps // 40, 1),

@@ -170,16 +170,30 @@ def check_disk(recipe: Recipe, model: nn.Module, replaces: bool) -> None:
     Raises:
         ArtifactError: the disk has less free space.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    weights = sum(each.numel() * each.element_size() for each in tensors)
-    checkpoint = weights + ADAM_BYTES * sum(each.numel() for each in model.parameters())
-    pruned = recipe.checkpoint_steps is not None and recipe.student is None
-    needed = weights * (1 if recipe.dense is None else 2) + pruned * CHECKPOINTS_AT_ONCE * checkpoint
+    needed, pruned = bytes_of_run(recipe, model), _has_checkpoints(recipe)
     files = [path for path in recipe.folder.rglob("*") if path.is_file()] if replaces else []
     with as_artifact_error(recipe.folder):
         freed = sum(path.stat().st_size for path in files)
     content = "the models of the run" + " and its checkpoints" * pruned
     check_room(recipe.folder, needed, content, freed)
+
+
+def bytes_of_run(recipe: Recipe, model: nn.Module) -> int:
+    """Return the most bytes that the models of a run and its checkpoints take on the disk.
+
+    Args:
+        recipe: The recipe.
+        model: The dense model.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    weights = sum(each.numel() * each.element_size() for each in tensors)
+    checkpoint = weights + ADAM_BYTES * sum(each.numel() for each in model.parameters())
+    checkpoints = _has_checkpoints(recipe) * CHECKPOINTS_AT_ONCE * checkpoint
+    return weights * (1 if recipe.dense is None else 2) + checkpoints
+
+
+def _has_checkpoints(recipe: Recipe) -> bool:
+    return recipe.checkpoint_steps is not None and recipe.student is None
 
 
 def require_replaceable(folder: Path) -> None:

@@ -100,6 +100,8 @@ class Recipe(Part):
     """The folder for all files of the run. {name} and {seed} are filled in."""
     bf16: bool = False
     """Train with bfloat16 autocast."""
+    compile: bool = False
+    """Train models that torch.compile has compiled: the first steps take minutes, later ones less time."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, which saves memory and costs time."""
     gradient_accumulation: int = Field(default=1, gt=0, le=MOST)

@@ -93,6 +93,7 @@ def smoke_version(recipe: Recipe) -> Recipe:
         "eval_batch_size": 32,
         "gradient_accumulation": 1,
         "bf16": False,
+        "compile": False,
     }
     return recipe.model_copy(update=changes)
 

@@ -157,11 +157,18 @@ class Polynomial:
         )
 
     def expected(self, widths: torch.Tensor) -> torch.Tensor:
-        """Return the cost for expected widths (groups,), differentiable in each, as a float64 scalar."""
+        """Return the cost for expected widths (groups,), differentiable in each, as a scalar of `widest`."""
         if self._factors.device != widths.device:
-            self._factors, self._values = self._factors.to(widths.device), self._values.to(widths.device)
-        padded = torch.cat([widths.double(), widths.new_ones(1, dtype=torch.float64)])
+            values = self._values.to(torch.float32) if widths.device.type == "mps" else self._values
+            self._factors, self._values = self._factors.to(widths.device), values.to(widths.device)
+        wide = widest(widths)
+        padded = torch.cat([wide, wide.new_ones(1)])
         products = self._values
         for column in self._factors.unbind(1) if self._factors.dim() == 2 else ():
             products = products * padded[column]
         return products.sum()
+
+
+def widest(values: torch.Tensor) -> torch.Tensor:
+    """Return values in float64, in which costs are summed; in float32 on MPS, which has no float64."""
+    return values.float() if values.device.type == "mps" else values.double()

@@ -31,6 +31,8 @@ class DistilledPart(Part):
 
     def __init__(self, distiller: Distiller, args: TrainingArguments, label_names: Sequence[str]) -> None:
         self.distiller, self.args, self.label_names = distiller.to(args.device), args, label_names
+        # accelerate puts autocast around the student's forward pass alone.
+        distiller.half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
         if args.world_size > 1:  # they were drawn at random in each process
             for value in distiller.learned.state_dict().values():
                 dist.broadcast(value, 0)

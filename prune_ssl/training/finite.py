@@ -180,7 +180,9 @@ class FiniteTrainer(PartsTrainer):
         if inputs is None or not isinstance(model, PreTrainedModel) or model.main_input_name not in inputs:
             return
         known = inspect.signature(model.forward).parameters.keys() - set(self.label_names)
-        training, inside = model.training, self.model_wrapped
+        # A compiled model would be compiled anew for this one pass.
+        bare = self.args.torch_compile and self.args.world_size == 1
+        training, inside = model.training, model if bare else self.model_wrapped
         inside.eval()
         # Some encoders draw a number for LayerDrop even then.
         with ExitStack() as stack, torch.no_grad(), kept_randomness(self.args.device):

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import Gates, attach
 from prune_ssl.training.checkpoints import load_gates, save_gates
-from prune_ssl.training.part import ParameterGroup, Part
+from prune_ssl.training.part import ComputeLoss, Inputs, LossAndOutputs, ParameterGroup, Part
 from prune_ssl.training.record import PRUNING, PruningRecord
 
 
@@ -25,7 +25,8 @@ class GatedPart(Part):
     def __init__(
         self, gates: Gates, record: PruningRecord, kinds: Sequence[str], args: TrainingArguments
     ) -> None:
-        self.gates, self.record, self.kinds, self.args = gates, record, kinds, args
+        # FSDP leaves the model on the CPU until it trains; the gates are needed where it will be then.
+        self.gates, self.record, self.kinds, self.args = gates.to(args.device), record, kinds, args
 
     def callbacks(self) -> Sequence[TrainerCallback]:
         """Return the callback that keeps the gates within their bounds."""
@@ -62,6 +63,14 @@ class GatedPart(Part):
             rate = group["lr"]
             scheduler.base_lrs[index] = scheduler.get_last_lr()[index] = rate
             scheduler.optimizer.param_groups[index].update(lr=rate, initial_lr=rate)
+
+    def compute_loss(self, model: nn.Module, inputs: Inputs, inner: ComputeLoss) -> LossAndOutputs:
+        """Return what `inner` gives; the gates are drawn outside a model that the trainer compiled."""
+        attachment = self.gates.attachment
+        if attachment is None or not self.args.torch_compile:
+            return inner(inputs)
+        with attachment.drawing_ahead():
+            return inner(inputs)
 
     def penalty(self, step: int) -> torch.Tensor:
         """Return the augmented Lagrangian's penalty of the budget."""

@@ -30,7 +30,6 @@ def refuse_unsupported(args: TrainingArguments, scheduler: object) -> None:
         "DataParallel (one process, several GPUs; use torchrun)": args.n_gpu > 1,
         "DeepSpeed": args.deepspeed is not None,
         "load_best_model_at_end (it would put early weights under late gates)": args.load_best_model_at_end,
-        "torch_compile": args.torch_compile,
         "a learning rate scheduler of its own, which would move the gates' rates too (choose one by "
         "lr_scheduler_type)": scheduler is not None,
         f"{launched()} processes that know nothing of each other (without a GPU, set use_cpu=True and "

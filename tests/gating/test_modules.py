@@ -1,6 +1,7 @@
 """Gated modules compute what the cut module computes, and give their class back."""
 
 import copy
+from itertools import accumulate
 
 import pytest
 import torch
@@ -10,14 +11,13 @@ from torch import nn
 
 from prune_ssl.gating.modules import (
     GATED,
-    AxisGate,
     FactorLinear,
     SplitLinear,
-    WeightGate,
     gate_of,
     restore_class,
     swap_class,
 )
+from prune_ssl.gating.wiring import AxisGate, WeightGate, Wiring
 
 UNITS = 6
 
@@ -26,16 +26,22 @@ class Source:
     """Gates that a test sets."""
 
     def __init__(self, **gates: list[float]) -> None:
-        self.gates = {name: torch.tensor(values, dtype=torch.float64) for name, values in gates.items()}
+        ends = [0, *accumulate(map(len, gates.values()))]
+        self.spans = {name: slice(*ends[place : place + 2]) for place, name in enumerate(gates)}
+        self.gates = torch.tensor([value for values in gates.values() for value in values]).double()
 
-    def values(self, group: str) -> torch.Tensor:
-        return self.gates[group]
+    def current(self) -> torch.Tensor:
+        return self.gates
+
+
+def wiring(**gates: list[float]) -> Wiring:
+    return Wiring(Source(**gates))
 
 
 def weight_gate(open_units: set[int], width: int = 1, blocks: tuple[float, ...] = ()) -> WeightGate:
     """Each unit owns `width` columns."""
     gates = [float(unit in open_units) for unit in range(UNITS)]
-    gate = WeightGate(Source(g=gates, **{f"b{i}": [value] for i, value in enumerate(blocks)}))
+    gate = WeightGate(wiring(g=gates, **{f"b{i}": [value] for i, value in enumerate(blocks)}))
     gate.columns["g"] = torch.arange(UNITS).repeat_interleave(width)
     gate.blocks = [f"b{i}" for i in range(len(blocks))]
     return gate
@@ -85,14 +91,14 @@ def test_a_gated_norm_takes_its_statistics_over_open_channels(open_units: set[in
     nn.init.normal_(norm.bias)
     values = torch.randn(3, 5, UNITS, dtype=torch.float64)
     wanted = nn.functional.layer_norm(values[..., kept], (len(kept),), norm.weight[kept], norm.bias[kept])
-    source = Source(g=[float(unit in open_units) for unit in range(UNITS)])
+    source = wiring(g=[float(unit in open_units) for unit in range(UNITS)])
     swap_class(norm, AxisGate(source, "g", None))
     torch.testing.assert_close(norm(values)[..., kept], wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_a_gated_norm_without_an_open_channel_stays_finite() -> None:
     norm = nn.LayerNorm(UNITS)
-    swap_class(norm, AxisGate(Source(g=[0.0] * UNITS), "g", None))
+    swap_class(norm, AxisGate(wiring(g=[0.0] * UNITS), "g", None))
     assert bool(torch.isfinite(norm(torch.randn(2, UNITS))).all())
 
 
@@ -100,14 +106,14 @@ def test_a_gated_norm_without_an_open_channel_stays_finite() -> None:
 def test_a_gated_norm_gives_the_type_of_the_stock_norm(dtype: torch.dtype) -> None:
     norm, values = nn.LayerNorm(UNITS).to(dtype), torch.randn(2, UNITS).to(dtype)
     wanted = norm(values)
-    swap_class(norm, AxisGate(Source(g=[1.0] * UNITS), "g", None))
+    swap_class(norm, AxisGate(wiring(g=[1.0] * UNITS), "g", None))
     found = norm(values)
     assert found.dtype == wanted.dtype
     torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-2)
 
 
 def test_an_entry_may_belong_to_any_unit() -> None:
-    gate = AxisGate(Source(g=[1.0, 0.0]), "g", torch.tensor([1, 0, 0, 1]))
+    gate = AxisGate(wiring(g=[1.0, 0.0]), "g", torch.tensor([1, 0, 0, 1]))
     assert gate.values(torch.device("cpu")).tolist() == [0, 1, 1, 0]
     assert gate.values(torch.device("cpu"), torch.float32).dtype == torch.float32
 
@@ -116,7 +122,7 @@ def test_closed_dimensions_of_a_head_drop_out_of_the_product() -> None:
     query, key = nn.Linear(3, 4).double(), nn.Linear(3, 4).double()
     values, kept = torch.randn(5, 3, dtype=torch.float64), [0, 2]
     wanted = query(values)[:, kept] @ key(values)[:, kept].T
-    gate = WeightGate(Source(d=[1.0, 0.0, 1.0, 0.0]))
+    gate = WeightGate(wiring(d=[1.0, 0.0, 1.0, 0.0]))
     gate.rows["d"] = torch.arange(4)
     swap_class(query, gate, FactorLinear)
     torch.testing.assert_close(query(values) @ key(values).T, wanted, rtol=0, atol=1e-12)
@@ -127,7 +133,7 @@ def test_a_linear_that_reads_head_by_head_scales_its_input() -> None:
     values = torch.randn(2, 4, 5, 3, dtype=torch.float64)
     wanted = linear(values)
     entries = torch.arange(4)[:, None].expand(4, 3)  # of each head and place, its unit
-    swap_class(linear, AxisGate(Source(h=[1.0, 0.0, 1.0, 0.5]), "h", entries), SplitLinear)
+    swap_class(linear, AxisGate(wiring(h=[1.0, 0.0, 1.0, 0.5]), "h", entries), SplitLinear)
     found = linear(values)
     torch.testing.assert_close(found[:, [0, 2]], wanted[:, [0, 2]])
     torch.testing.assert_close(found[:, 1], linear.bias.expand_as(found[:, 1]))
@@ -139,7 +145,7 @@ def test_a_linear_that_reads_head_by_head_scales_its_input() -> None:
 def test_a_module_gets_its_class_and_keys_back(make) -> None:
     module = make()
     keys, original = list(module.state_dict()), type(module)
-    gate = weight_gate({0}) if original is not nn.LayerNorm else AxisGate(Source(g=[1.0] * UNITS), "g", None)
+    gate = weight_gate({0}) if original is not nn.LayerNorm else AxisGate(wiring(g=[1.0] * UNITS), "g", None)
     assert swap_class(module, gate) is original
     assert type(module) is GATED[original]
     assert gate_of(module) is gate
@@ -153,10 +159,10 @@ def test_a_module_gets_its_class_and_keys_back(make) -> None:
 def test_gradients_reach_gates_and_weights() -> None:
     linear = nn.Linear(UNITS, 2).double()
     gate = weight_gate(set(range(UNITS)))
-    gate.source.gates["g"].requires_grad_(True)
+    gates = gate.wiring.source.gates.requires_grad_(True)
     swap_class(linear, gate)
     linear(torch.randn(3, UNITS, dtype=torch.float64)).square().sum().backward()
-    assert bool((gate.source.gates["g"].grad != 0).all())
+    assert bool((gates.grad != 0).all())
     stored = dict(linear.named_parameters())["weight"]
     assert stored.grad is not None
 

@@ -43,3 +43,10 @@ def test_gradients_that_are_not_clipped_and_warm_ups_of_the_recipe_reach_the_tra
     pruned = phase_arguments(load_recipe("recipes/dphubert.yaml", ["bf16=false"]))["pruning"]
     assert (pruned.max_grad_norm, pruned.warmup_steps) == (10.0, 0.3)
     assert phase_arguments(load_recipe("recipes/ks_digits_hj_mac.yaml"))["pruning"].warmup_steps == 0.1
+
+
+def test_a_recipe_asks_for_compiled_models_in_every_phase(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no")  # transformers sets it, and leaves it set
+    made = phase_arguments(load_recipe("recipes/ks_digits_hj_mac.yaml", ["compile=true"]))
+    assert made
+    assert all(arguments.torch_compile for arguments in made.values())

@@ -286,6 +286,8 @@ class _Called(TorchFunctionMode):
     pretended = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.device:
+            return func(*args, **(kwargs or {}))
         before = _Called.meta, _Called.pretended
         args, kwargs = (
             tuple(map(_numbered, args)),

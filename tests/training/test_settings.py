@@ -20,7 +20,6 @@ PLAIN = {
     "n_gpu": 1,
     "deepspeed": None,
     "load_best_model_at_end": False,
-    "torch_compile": False,
     "world_size": 1,
 }
 
@@ -31,7 +30,6 @@ PLAIN = {
         ({"n_gpu": 2}, "use torchrun"),
         ({"deepspeed": "zero.json"}, "DeepSpeed"),
         ({"load_best_model_at_end": True}, "load_best_model_at_end"),
-        ({"torch_compile": True}, "torch_compile"),
     ],
 )
 def test_settings_under_which_gates_learn_something_else_are_refused(changes, words: str) -> None:
