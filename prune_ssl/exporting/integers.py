@@ -5,7 +5,8 @@ from pathlib import Path
 from prune_ssl.errors import DataError, ExportError
 from prune_ssl.exporting.judged import Made, OnCorpus
 from prune_ssl.exporting.targets import BEST
-from prune_ssl.runtimes.quantising import DYNAMIC, STATIC, quantise_dynamic, quantise_static
+from prune_ssl.runtimes.quantising import quantise_dynamic, quantise_static
+from prune_ssl.runtimes.registry import DYNAMIC, STATIC
 from prune_ssl.writing import copy_file
 
 

@@ -4,8 +4,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from prune_ssl.errors import ExportError
-from prune_ssl.runtimes.quantising import DYNAMIC, STATIC
-from prune_ssl.runtimes.registry import ONNX_PACKAGES, OPENVINO_PACKAGES, missing_packages, pip_line
+from prune_ssl.runtimes.registry import (
+    DYNAMIC,
+    ONNX_PACKAGES,
+    OPENVINO_PACKAGES,
+    STATIC,
+    missing_packages,
+    pip_line,
+)
 
 BEST = "best"
 KINDS = (DYNAMIC, STATIC, BEST)

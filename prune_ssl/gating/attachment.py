@@ -42,6 +42,10 @@ class GroupGates(GateSource, Protocol):
         ...
 
 
+def _no_draw(training: bool) -> None:
+    """Draw nothing: the gates are on no model."""
+
+
 class Attachment:
     """The gated classes and the hooks that gates have on one model; `detach` takes them off again.
 
@@ -54,6 +58,7 @@ class Attachment:
         self._model, self.wiring = model, Wiring(gates)
         self._swapped: list[tuple[nn.Module, type[nn.Module]]] = []
         self._handles: list[RemovableHandle] = []
+        self._draw: Callable[[bool], None] = _no_draw
         self._backbone = weakref.ref(backbone)
         try:
             for group in gates.groups.values():
@@ -71,7 +76,7 @@ class Attachment:
 
         # A compiled draw would be one draw, for ever. So a compiled model breaks its graph here, unless the
         # gates were drawn ahead.
-        self._draw: Callable[[bool], None] = torch.compiler.disable(draw)
+        self._draw = torch.compiler.disable(draw)
         self._drawn_ahead = False
 
         def before_forward(module: nn.Module, _args: tuple[object, ...]) -> None:
@@ -106,6 +111,8 @@ class Attachment:
         for handle in self._handles:
             handle.remove()
         self._swapped, self._handles = [], []
+        self._draw = _no_draw  # it holds this attachment, and the model's layers
+        self.wiring.clear()
 
     def __enter__(self) -> "Attachment":
         return self

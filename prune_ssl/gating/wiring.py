@@ -37,6 +37,11 @@ class Wiring:
         self._plan: _Plan | None = None
         self._drawn: torch.Tensor | None = None
 
+    def clear(self) -> None:
+        """Let go of the gates of the modules and of the present draw. Each gate holds its wiring."""
+        self.gates.clear()
+        self._plan = self._drawn = None
+
     def refresh(self) -> None:
         """Give all gates the factors of the present draw, if they have not got them."""
         if torch.compiler.is_compiling():

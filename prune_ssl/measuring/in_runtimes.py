@@ -10,7 +10,7 @@ from prune_ssl.profiling import Latency, Timing
 from prune_ssl.profiling.timing import time_calls
 from prune_ssl.runtimes.opening import Prepared, prepare
 from prune_ssl.runtimes.registry import require_runtime
-from prune_ssl.writing import temporary_folder
+from prune_ssl.writing import make_folder, temporary_folder
 
 Pair = tuple[str, str]
 """(name of the model, runtime)."""
@@ -39,8 +39,7 @@ def measure_in_runtimes(
         ready: dict[Pair, Prepared] = {}
         for number, name in enumerate(models):
             for runtime in dict.fromkeys(runtimes):
-                place = folder / f"{number}-{runtime}"
-                place.mkdir()
+                place = make_folder(folder / f"{number}-{runtime}")
                 try:
                     ready[name, runtime] = _prepared(models[name], runtime, place)
                 except PruneError as error:

@@ -1,10 +1,8 @@
 """Estimate the steps, the time, the memory and the disk of a recipe's training, before it is run."""
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,6 +16,7 @@ from prune_ssl.pipeline.student import new_student, student_part
 from prune_ssl.recipes import Recipe, pruning_part
 from prune_ssl.recipes.smoke import smoke_version
 from prune_ssl.training import DistillationTrainer, PruningTrainer
+from prune_ssl.writing import temporary_folder
 
 TIMED = 3
 """Steps that are made of each phase. The first one is not timed: memory is reserved in it."""
@@ -137,10 +136,10 @@ def _settings(ready: Ready, phase: str, changes: Mapping[str, Any]) -> dict[str,
 
 def _timed(name: str, steps: int, make: Make) -> Phase:
     """Make a few steps of a phase in a folder that is deleted afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         trainer = make(
             {
-                "output_dir": str(Path(folder)),
+                "output_dir": str(folder),
                 "max_steps": TIMED,
                 "save_strategy": "no",
                 "logging_strategy": "no",

@@ -19,7 +19,7 @@ from prune_ssl.runtimes.preparing import made_for_mask, prepared_copy
 from prune_ssl.runtimes.quantising import quantise_dynamic
 from prune_ssl.runtimes.registry import INT8, Runtime, require_runtime
 from prune_ssl.runtimes.sessions import OPENERS, Session
-from prune_ssl.writing import temporary_folder
+from prune_ssl.writing import remove, temporary_folder
 
 EXAMPLE_SECONDS = 2.0
 """The length of the example inputs with which a graph is written. The graph takes any length."""
@@ -157,7 +157,7 @@ def write_graph(model: nn.Module, runtime: Runtime, folder: Path) -> Path:
     if runtime.form == INT8:
         quantise_dynamic(written, file)
         for each in folder.glob("float32*"):
-            each.unlink()
+            remove(each)
     return file
 
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from prune_ssl.errors import ExportError
 from prune_ssl.runtimes.inputs import Feeds
+from prune_ssl.runtimes.registry import DYNAMIC, STATIC
 from prune_ssl.writing import new_file
 
 if TYPE_CHECKING:
     import onnx
 
-DYNAMIC, STATIC = "dynamic", "static"
-"""The kinds of integers."""
 OTHERWISE = {DYNAMIC: "the target onnx", STATIC: "dynamic ones (int8)"}
 """The advice where one kind cannot be made."""
 

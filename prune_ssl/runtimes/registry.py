@@ -11,6 +11,8 @@ from prune_ssl.errors import BudgetError
 INT8, BFLOAT16 = "int8", "bfloat16"
 FORMS = (INT8, BFLOAT16)
 """The forms of a model that stays in PyTorch."""
+DYNAMIC, STATIC = "dynamic", "static"
+"""The kinds of integers in an ONNX graph."""
 ONNX_PACKAGES, OPENVINO_PACKAGES = ("onnx", "onnxscript", "onnxruntime"), ("openvino",)
 
 Parts = Literal["within", "alone", "eager"]

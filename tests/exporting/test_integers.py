@@ -9,7 +9,7 @@ from prune_ssl.exporting import TARGETS, integers
 from prune_ssl.exporting.integers import write_integers
 from prune_ssl.exporting.judged import Made
 from prune_ssl.exporting.targets import BEST, KINDS
-from prune_ssl.runtimes.quantising import DYNAMIC, STATIC
+from prune_ssl.runtimes.registry import DYNAMIC, STATIC
 from prune_ssl.writing import write_text
 from tests.support.models import tiny_model
 

@@ -39,6 +39,7 @@ ELSEWHERE = {
     ("measuring/memory.py", "write_text"): "to the kernel",
     ("reporting/plots.py", "savefig"): "to memory",
     ("runtimes/conversion.py", "save_model"): "into the temporary folder that `export` hands on",
+    ("runtimes/modules.py", "save_model"): "into the temporary folder that its caller holds",
     ("exporting/exports.py", "save_pretrained"): "into the temporary folder that `export` hands on",
 }
 """Where what is written goes all the same."""
