@@ -10,12 +10,34 @@ from prune_ssl.cli.console import one_line_errors
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import PickleOption
 from prune_ssl.cli.options import MOST, Model, number
-from prune_ssl.data.files import LONGEST_PATH, shown
+from prune_ssl.data.files import AUDIO_SUFFIXES, LONGEST_PATH, is_folder, shown
+from prune_ssl.errors import DataError
 
 if TYPE_CHECKING:
     from prune_ssl.tasks import BeamSettings
 
-Files = Annotated[list[Path], typer.Argument(help="Audio files.")]
+Files = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")]
+
+
+def recordings(given: list[Path]) -> list[Path]:
+    """Return files, with the audio files in and below a folder in place of the folder, sorted.
+
+    Raises:
+        DataError: a folder holds no audio file.
+    """
+    found: list[Path] = []
+    for path in given:
+        if not is_folder(path):
+            found.append(path)
+            continue
+        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in AUDIO_SUFFIXES)
+        if not inside:
+            raise DataError(
+                f"{shown(path, LONGEST_PATH)}: this folder holds no audio file "
+                f"({', '.join(sorted(AUDIO_SUFFIXES))})."
+            )
+        found += inside
+    return found
 
 
 @dataclass(frozen=True)
@@ -57,7 +79,7 @@ def transcribe_command(
     """Print a transcript of each file by a CTC model with greedy decoding (or beam search with --lm)."""
     from prune_ssl.tasks.inference import transcribe
 
-    for path, text in transcribe(model, files, search.settings, allow_pickle):
+    for path, text in transcribe(model, recordings(files), search.settings, allow_pickle):
         typer.echo(f"{shown(path, LONGEST_PATH)}\t{text}")
 
 
@@ -71,7 +93,7 @@ def classify_command(
     """Print the most probable labels of each file with their probabilities."""
     from prune_ssl.tasks.inference import classify
 
-    for path, labels in classify(model, files, best, allow_pickle):
+    for path, labels in classify(model, recordings(files), best, allow_pickle):
         shares = (f"{label} {100 * share:.1f}%" for label, share in labels.items())
         typer.echo("\t".join([shown(path, LONGEST_PATH), *shares]))
 
@@ -92,6 +114,6 @@ def verify_command(
     """Print how similar the speaker of each file is to the speaker of the reference (cosine, -1 to 1)."""
     from prune_ssl.tasks.inference import verify
 
-    for path, score in verify(model, reference, files, allow_pickle):
+    for path, score in verify(model, reference, recordings(files), allow_pickle):
         verdict = "" if threshold is None else "\tsame" if score >= threshold else "\tdifferent"
         typer.echo(f"{shown(path, LONGEST_PATH)}\t{score:.3f}{verdict}")

@@ -15,6 +15,24 @@ USE_ERROR: Any = next(each for each in typer.BadParameter.__mro__ if each.__name
 USAGE_ERROR: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "UsageError")
 
 
+RECIPE_COMMANDS = ("run", "sweep")
+KEYS = {
+    "--budget": "pruning.budget",
+    "--method": "pruning.method",
+    "--criterion": "pruning.criterion",
+    "--kinds": "pruning.kinds",
+    "--steps": "pruning.steps",
+    "--learning-rate": "pruning.learning_rate",
+    "--batch-size": "batch_size",
+    "--model": "model.name",
+    "--data": "data.path",
+    "--output": "output",
+    "--out": "output",
+    "--seed": "seed",
+}
+"""Options that people try with a recipe, and the keys that they mean."""
+
+
 class Program(TyperGroup):
     """The group of all commands."""
 
@@ -51,6 +69,9 @@ def _explain(error: Any) -> int:
         words = " ".join(error.format_message().split()).removesuffix(".")
         words += "" if words.endswith("?") else "."
         path = error.ctx.command_path if getattr(error, "ctx", None) else "prune-ssl"
+        key = KEYS.get(str(getattr(error, "option_name", "")))
+        if key is not None and path.split()[-1] in RECIPE_COMMANDS:
+            words += f" A setting of the recipe is given without dashes: {key}=VALUE."
         err.print(f"error: {words} See {path} --help.", markup=False, soft_wrap=True, style="red")
     return int(error.exit_code)
 

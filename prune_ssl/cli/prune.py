@@ -11,7 +11,7 @@ from prune_ssl.cli.console import one_line_errors, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say, say_costs
 from prune_ssl.cli.options import MOST, Model, Overwrite, Seconds, check_choice, check_folder, traced
-from prune_ssl.errors import BudgetError, ModelError
+from prune_ssl.errors import BudgetError, ModelError, RecipeError
 from prune_ssl.selection.kinds import KINDS, UNIT_KINDS
 
 if TYPE_CHECKING:
@@ -69,8 +69,14 @@ class Choice:
         Raises:
             RecipeError: the message names the option and the nearest choice.
         """
-        from prune_ssl.selection import needing_no_data
+        from prune_ssl.selection import CRITERIA, needing_no_data
 
+        if self.criterion in CRITERIA and self.criterion not in needing_no_data():
+            raise RecipeError(
+                f"--criterion: {self.criterion} scores units on labelled clips, which `prune` does not read: "
+                f"prune-ssl run RECIPE pruning.method=one_shot pruning.criterion={self.criterion}, or one of "
+                f"{', '.join(sorted(needing_no_data()))}."
+            )
         check_choice("--criterion", self.criterion, needing_no_data())
         check_choice("--normalise", self.normalise, NORMALISES)
         check_choice("--layout", self.layout, LAYOUTS)

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from prune_ssl.cli.console import one_line_errors, say
+from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.options import Overrides, RecipeName, Seeds, check_choice, check_folder
 from prune_ssl.cli.sweep_options import Where, WhichTrials
+from prune_ssl.cli.sweep_table import points_table
 from prune_ssl.errors import RecipeError
 
 FROZEN = ("nothing", "backbone", "frontend")
@@ -42,7 +43,9 @@ def sweep_command(
             "frontend; repeatable. A table compares them."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Output folder. Default: runs/sweep-NAME.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Output folder. Default: runs/sweep-NAME.")
+    ] = None,
     where: Where,
     which: WhichTrials,
 ) -> None:
@@ -55,7 +58,7 @@ def sweep_command(
     from prune_ssl.sweeping import trials
 
     loaded = load_recipe(recipe, overrides)
-    folder = out or Path("runs") / f"sweep-{loaded.name}"
+    folder = folder or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)
     if freeze and (budgets or methods or where != Where() or which != WhichTrials()):
         raise RecipeError(
@@ -74,7 +77,14 @@ def sweep_command(
     which.check(where, names)
     given = _split("--budgets", budgets)
     cells = trials(given or list(part.budgets) or [part.budget], names, seeds or [loaded.seed])
+    if which.only_check:
+        from prune_ssl.sweeping import check
+
+        check(loaded, cells, folder, say)
+        return
     points = which.run(loaded, cells, given, folder, where)
+    if points:
+        out.print(points_table(points))
     say(f"{len(points)} of {len(cells)} models: {folder / 'pareto.html'}, {folder / 'pareto.csv'}")
 
 

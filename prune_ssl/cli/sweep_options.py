@@ -103,6 +103,12 @@ class WhichTrials:
             max=MOST,
         ),
     ] = None
+    only_check: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check the trials of the grid, print the budgets, and stop without training."
+        ),
+    ] = False
 
     def check(self, where: Where, methods: list[str]) -> None:
         """Refuse options that exclude each other.

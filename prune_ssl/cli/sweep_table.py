@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.table import Table
 
@@ -13,6 +14,7 @@ from prune_ssl.cli.console import say
 
 if TYPE_CHECKING:
     from prune_ssl.recipes import Recipe
+    from prune_ssl.reporting.sweep_point import SweepPoint
     from prune_ssl.sweeping import SweepPlan, Trial
 
 MOST_ROWS = 30
@@ -41,6 +43,28 @@ def shown_live(
         transient=True,
     ):
         yield say
+
+
+def points_table(points: "Sequence[SweepPoint]") -> Table:
+    """Return the results of a sweep: each model, or the best method at each budget if they are many."""
+    from prune_ssl.reporting.formatting import metric_value, percent
+    from prune_ssl.reporting.pareto import best_table
+
+    if len(points) > MOST_ROWS:
+        best = best_table(points)
+        table = Table(*best.columns, box=SIMPLE_HEAD, title="the best method at each budget")
+        for row in best.rows:
+            table.add_row(*row)
+        return table
+    metric = points[0].metric
+    table = Table("method", "budget", "seed", metric, "dense", "MACs", box=SIMPLE_HEAD)
+    for point in points:
+        whole = "-" if point.dense is None else metric_value(metric, point.dense)
+        value = metric_value(metric, point.value)
+        table.add_row(
+            point.method, point.budget, str(point.seed), value, whole, f"{percent(point.macs_kept)}"
+        )
+    return table
 
 
 def states_table(plan: "SweepPlan") -> Table:

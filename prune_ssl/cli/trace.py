@@ -9,7 +9,7 @@ from rich.table import Table
 from prune_ssl.cli.console import err, one_line_errors, out, say
 from prune_ssl.cli.groups import with_groups
 from prune_ssl.cli.models import Loading, load_and_say
-from prune_ssl.cli.options import Model, Seconds, traced
+from prune_ssl.cli.options import Seconds, traced
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +40,9 @@ NUMBERS: tuple[Literal["units", "params_per_unit", "macs_per_unit"], ...] = (
 @with_groups
 @one_line_errors
 def trace_command(
-    model: Model,
+    model: Annotated[
+        str, typer.Argument(help="Model folder, hub name, or an architecture (arch:wav2vec2-base).")
+    ],
     seconds: Seconds = 10.0,
     only: Annotated[
         list[str] | None,
@@ -66,13 +68,20 @@ def trace_command(
     With --latency it also shows where the time goes, which takes 1 to 3 minutes the first time.
     """
     asked = None if latency is None else _budget_of(latency)
-    dense = load_and_say(model, loading, to_stderr=as_json)
+    dense = _load(model, loading, as_json)
     graph = traced(dense, only, ignore)
     times = None if asked is None else _timed(dense, asked, seconds)
     if as_json:
         print(json.dumps({"model": model, **_as_data(graph, seconds, times)}, indent=1))
     else:
         _print_tables(model, graph, seconds, times)
+
+
+def _load(name: str, loading: Loading, as_json: bool) -> "PreTrainedModel":
+    """Return a model from a folder or the hub, or one of random weights by the name of its architecture."""
+    from prune_ssl.measuring.benchmark import ARCH_PREFIX, build_model
+
+    return build_model(name) if name.startswith(ARCH_PREFIX) else load_and_say(name, loading, as_json)
 
 
 def _as_data(graph: "PruningGraph", seconds: float, times: "Breakdown | None") -> dict[str, object]:

@@ -13,6 +13,9 @@ from prune_ssl.errors import DataError
 MOST_TEXT_BYTES = 1 << 30
 """A larger file is not a list of clips. It is refused before it is read."""
 
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
+"""The endings, in lower case, of files that are taken for audio in a folder."""
+
 LONGEST_PATH = 4_096
 """The largest number of characters that a path can have."""
 

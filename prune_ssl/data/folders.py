@@ -25,7 +25,7 @@ from prune_ssl.data.audio import (
 from prune_ssl.data.clips import Clip
 from prune_ssl.data.confinement import Confinement
 from prune_ssl.data.duplicates import shared_files
-from prune_ssl.data.files import is_file, is_folder, shown
+from prune_ssl.data.files import AUDIO_SUFFIXES, is_file, is_folder, shown
 from prune_ssl.data.jsonl import segment_problem
 from prune_ssl.data.layouts import SPLITS, Listing, missing_splits, read_listings
 from prune_ssl.data.metadata import FILE_COLUMN, METADATA_NAME, SPEAKER_COLUMN, Row
@@ -34,7 +34,6 @@ from prune_ssl.models.arguments import check_types
 
 logger = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"})
 CACHE_LIMIT_BYTES = 1 << 30
 """The default size of the decoded clips in memory: 1 GiB, 4.7 hours of audio at 16 kHz."""
 LONGEST_WHOLE_SECONDS = 3_600.0

@@ -14,10 +14,8 @@ from pathlib import Path
 import torch
 
 from prune_ssl.data.audio import LOUDEST, SAMPLE_RATE_HZ, read_header, read_waveform
-from prune_ssl.data.files import is_file, is_folder
+from prune_ssl.data.files import AUDIO_SUFFIXES, is_file, is_folder
 from prune_ssl.errors import DataError
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 Sources = str | Path | tuple[str | Path, ...]
 """A folder, a file or a pattern of files, or a list of these."""
@@ -160,7 +158,9 @@ def _files_of(source: str | Path) -> list[Path]:
         raise DataError(f"{start}: no such folder: give a folder of recordings")
     found = [path for path in _audio_below(start) if plain or _fits(path.parts, root.parts)]
     if not found:
-        raise DataError(f"{root}: found no audio file ({', '.join(SUFFIXES)}): give a folder of recordings")
+        raise DataError(
+            f"{root}: found no audio file ({', '.join(sorted(AUDIO_SUFFIXES))}): give a folder of recordings"
+        )
     return found
 
 
@@ -193,5 +193,5 @@ def _audio_below(folder: Path) -> Iterator[Path]:
         entered.update(real[name] for name in folders)
         for name in files:
             path = Path(place, name)
-            if path.suffix.lower() in SUFFIXES and is_file(path):
+            if path.suffix.lower() in AUDIO_SUFFIXES and is_file(path):
                 yield path

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 from torch import nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from prune_ssl.errors import ArtifactError, ModelError, PruneError
 from prune_ssl.exporting import quantize_
@@ -129,7 +129,7 @@ def benchmark_models(
     return [_row(*pair) for each in cells.values() for pair in zip(each, first, strict=True)] + problems
 
 
-def build_model(name: str, allow_pickle: bool = False) -> nn.Module:
+def build_model(name: str, allow_pickle: bool = False) -> PreTrainedModel:
     """Return a model from a folder, the hub, or `arch:` and an architecture (random weights).
 
     Args:
@@ -147,7 +147,7 @@ def build_model(name: str, allow_pickle: bool = False) -> nn.Module:
             f"{name}: no such architecture; wanted {ARCH_PREFIX} and one of {', '.join(ARCHITECTURES)}."
         )
     model_type, changes = ARCHITECTURES[architecture]
-    model: nn.Module = AutoModel.from_config(AutoConfig.for_model(model_type, **changes))
+    model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(model_type, **changes))
     return model
 
 

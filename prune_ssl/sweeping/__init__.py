@@ -6,7 +6,7 @@ from prune_ssl.sweeping.halving import sweep_by_halving
 from prune_ssl.sweeping.on_ray import OnRay
 from prune_ssl.sweeping.plan import SweepPlan, lay_out
 from prune_ssl.sweeping.points import point_of
-from prune_ssl.sweeping.running import run_plan, sweep
+from prune_ssl.sweeping.running import check, run_plan, sweep
 from prune_ssl.sweeping.shards import Engine, Jobs, Shard
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Shard",
     "SweepPlan",
     "Trial",
+    "check",
     "find_smallest",
     "lay_out",
     "point_of",

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prune_ssl.errors import ArtifactError
+from prune_ssl.pipeline import dry_run
 from prune_ssl.recipes import Recipe
 from prune_ssl.reporting.sweep_point import SweepPoint
 from prune_ssl.sweeping.attempts import Say
-from prune_ssl.sweeping.cells import Trial
+from prune_ssl.sweeping.cells import Trial, recipe_of
 from prune_ssl.sweeping.plan import SweepPlan, lay_out
 from prune_ssl.sweeping.shards import Engine, Shard
 
@@ -38,6 +39,25 @@ def sweep(
         RecipeError: the recipe does not prune, or a trial's method does not exist.
     """
     return run_plan(lay_out(recipe, cells, out), say, engine)
+
+
+def check(recipe: Recipe, cells: Sequence[Trial], out: Path, say: Say = print) -> None:
+    """Do all checks of a sweep without running a trial: one dry run for each budget and method.
+
+    Args:
+        recipe: The recipe of all trials.
+        cells: The trials.
+        out: The folder of all runs. It is not made.
+        say: Called with one line for each finding.
+
+    Raises:
+        PruneError: a trial would be refused.
+    """
+    first = {(cell.budget, cell.method): cell for cell in reversed(cells)}
+    for cell in reversed(first.values()):
+        say(f"{cell.method}, {cell.budget}:")
+        dry_run(recipe_of(recipe, cell, out), say=say)
+    say(f"{len(cells)} trials: {', '.join(cell.name for cell in cells)}")
 
 
 def run_plan(plan: SweepPlan, say: Say, engine: Engine) -> list[SweepPoint]:

@@ -58,3 +58,20 @@ def test_scores_have_a_verdict_where_there_is_a_threshold(asked, options, verdic
     result = run_cli("verify", "model", "ref.wav", "a b.wav", "x.wav", *options)
     assert result.stdout.splitlines() == [f"a b.wav\t0.500{verdicts[0]}", f"c\\nd.wav\t-0.250{verdicts[1]}"]
     assert asked[0][2] == Path("ref.wav")
+
+
+def test_a_folder_stands_for_the_audio_files_in_and_below_it(asked, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.wav", "b/c.FLAC", "notes.txt")]
+    (tmp_path / "b").mkdir()
+    for file in files:
+        file.touch()
+    run_cli("transcribe", "model", "first.wav", tmp_path)
+    assert asked[0][2] == [Path("first.wav"), *files[:2]]
+
+
+@pytest.mark.parametrize("command", [("transcribe",), ("classify",), ("verify", "ref.wav")])
+def test_a_folder_without_audio_is_refused(asked, tmp_path: Path, command) -> None:
+    name, *reference = command
+    result = run_cli(name, "model", *reference, tmp_path)
+    assert result.exit_code == 2
+    assert "this folder holds no audio file (.aif, .aiff," in " ".join(result.output.split())

@@ -6,6 +6,7 @@ import pytest
 import typer
 
 from prune_ssl.cli.program import Program
+from tests.support.cli import run_cli
 
 app = typer.Typer(cls=Program, no_args_is_help=True)
 
@@ -98,8 +99,13 @@ def test_a_caller_may_have_the_exception_itself() -> None:
 
 
 def test_a_command_that_is_an_option_of_the_program_is_said_to_be_one():
-    from tests.support.cli import run_cli
-
     result = run_cli("version")
     assert result.exit_code == 2
     assert "Did you mean --version?" in " ".join((result.output + result.stderr).split())
+
+
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_an_option_that_is_a_key_of_the_recipe_is_named_as_one(command) -> None:
+    result = run_cli(command, "recipe.yaml", "--budget", "macs=40%")
+    assert result.exit_code == 2
+    assert "without dashes: pruning.budget=VALUE." in " ".join((result.output + result.stderr).split())

@@ -31,3 +31,10 @@ def test_prune_takes_kinds_and_patterns_of_groups(tmp_path):
     keep = json.loads((tmp_path / "small" / "pruning_plan.json").read_text())["keep"]
     assert keep
     assert set(keep) <= {"layer.1", "layer.2", "hidden"}
+
+
+def test_a_criterion_that_needs_clips_leads_to_run(tmp_path):
+    result = run_cli("prune", "model", tmp_path / "out", "--budget", "macs=50%", "--criterion", "taylor")
+    assert result.exit_code == 2
+    words = " ".join(result.output.split())
+    assert "prune-ssl run RECIPE pruning.method=one_shot pruning.criterion=taylor" in words

@@ -3,6 +3,17 @@
 from tests.support.cli import run_cli
 
 
+def test_a_dry_run_checks_each_budget_and_method_and_trains_nothing(recipe, tmp_path):
+    given = ("--budgets", "80% 60%", "--seeds", "0", "--seeds", "1", "--out", tmp_path / "sweep", "--dry-run")
+    result = run_cli("sweep", recipe, *given)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Dry run: all checks passed") == 2
+    assert "4 trials: gates-macs" in result.output
+    assert not (tmp_path / "sweep").exists()
+    result = run_cli("sweep", recipe, "--budgets", "80% 1%", "--out", tmp_path / "sweep", "--dry-run")
+    assert (result.exit_code, "1%" in result.output) == (2, True)
+
+
 def test_a_sweep_takes_method_and_budgets_from_the_recipe(recipe, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("prune_ssl.sweeping.sweep", lambda recipe, cells, *_: asked.append(cells) or [])

@@ -3,6 +3,7 @@
 import json
 
 import prune_ssl
+from prune_ssl.families.published import ARCHITECTURES
 from prune_ssl.profiling import Breakdown
 from tests.support.cli import run_cli
 from tests.support.models import tiny_model
@@ -39,3 +40,15 @@ def test_times_of_units_fit_into_80_columns_whole(tmp_path, monkeypatch):
     assert "frontend 40.0%" in result.stdout
     data = json.loads(run_cli("trace", "dense", "--json", "--latency", "cpu").stdout)
     assert data["latency"]["ns_per_unit"] == {"layer.1.ffn": 12_300}
+
+
+def test_an_architecture_is_traced_with_random_weights(monkeypatch):
+    small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "conv_dim": [8] * 7}
+    sizes = ("wav2vec2", {**small, "num_hidden_layers": 1, "num_conv_pos_embedding_groups": 2})
+    monkeypatch.setitem(ARCHITECTURES, "tiny", sizes)
+    result = run_cli("trace", "arch:tiny")
+    assert result.exit_code == 0, result.output
+    assert "layer.0.ffn" in result.output
+    assert "no such architecture; wanted arch: and one of" in " ".join(
+        run_cli("trace", "arch:no").output.split()
+    )
