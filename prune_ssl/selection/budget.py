@@ -29,7 +29,7 @@ OPTIONS = ("threads", "seconds", "dtype", "runtime")
 """Options that may follow a latency after a comma; dtype and runtime may follow a memory as well."""
 GRAMMAR = (
     "wanted what is KEPT: [SECTION.]macs=50%, [SECTION.]params=25M, memory=40MB[,dtype=float16] or "
-    "latency=12ms[@cpu,runtime=eager,threads=1,seconds=5], several separated by commas"
+    "latency=12ms[@cpu,runtime=eager,threads=1,seconds=5], several separated by commas or semicolons"
 )
 NUMBER, UNIT = r"[0-9]*\.?[0-9]+", r"%|[A-Za-z]*"
 PATTERN = re.compile(
@@ -229,13 +229,21 @@ def asked_dtype(budget: str | Budget) -> str | None:
 
 
 def split_budget(text: str) -> list[str]:
-    """Return the terms of a budget as the user wrote them, each with its options."""
+    """Return the terms of a budget as the user wrote them, each with its options.
+
+    A semicolon may stand between terms as well, which is easier to read where terms have options.
+
+    >>> split_budget("latency=12ms@cpu,threads=2; macs=50%")
+    ['latency=12ms@cpu,threads=2', 'macs=50%']
+    """
     terms: list[str] = []
-    for part in text.split(","):
-        if terms and part.partition("=")[0].strip() in OPTIONS:
-            terms[-1] += f",{part}"
-        else:
-            terms.append(part)
+    for several in text.split(";"):
+        first = len(terms)
+        for part in several.split(","):
+            if len(terms) > first and part.partition("=")[0].strip() in OPTIONS:
+                terms[-1] += f",{part}"
+            else:
+                terms.append(part)
     return [term.strip() for term in terms]
 
 

@@ -102,7 +102,6 @@ def test_amounts_are_exact_and_printed_as_people_write_them(text, amount, shown)
         ("macs==50%", "macs=50%"),
         ("macs<=50%", "macs=50%"),
         ("macs=-5%", "macs=95% or macs=5%"),
-        ("macs=50%;params=25M", "macs=50%,params=25M"),
         ("macs=50% params=25M", "macs=50%,params=25M"),
         ("fronted.macs=40%", "frontend.macs=40%"),
         ("macs.frontend=40%", "frontend.macs=40%"),
@@ -249,3 +248,11 @@ def test_several_runtimes_may_be_named_at_once():
 def test_a_runtime_that_cannot_be_meant_is_refused(text, words):
     with pytest.raises(BudgetError, match=words):
         parse_budget(text)
+
+
+def test_a_semicolon_stands_between_terms_as_well():
+    both = "latency=12ms@cpu,runtime=onnx-int8,threads=1", "latency=5ms@cuda"
+    assert parse_budget("; ".join(both)) == parse_budget(",".join(both))
+    for wrong in ("macs=50%;", "macs=50%;threads=2", ";macs=50%"):
+        with pytest.raises(BudgetError):
+            parse_budget(wrong)
