@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 
 from prune_ssl.errors import RecipeError
@@ -127,7 +128,8 @@ def _training_arguments(
             report_to="none",
             disable_tqdm=False,  # by default the log level of the command line would switch tqdm off
             train_sampling_strategy="group_by_length" if recipe.data.group_by_length else "random",
-            dataloader_pin_memory=False,
+            dataloader_num_workers=recipe.data.workers,
+            dataloader_pin_memory=recipe.data.workers > 0 and torch.cuda.is_available(),
             **(schedule | cpu_arguments() | more),
         )
     except ValueError as error:

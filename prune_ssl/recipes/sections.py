@@ -125,6 +125,9 @@ class CorruptionPart(CorruptionConfig):
     """Whether the teacher gets the clean clip (RobustDistiller), or the student's corrupted clip."""
 
 
+MOST_WORKERS = 256
+
+
 class DataPart(Part):
     """The corpus: a folder with SPLIT/metadata.csv, or another known layout."""
 
@@ -169,6 +172,9 @@ class DataPart(Part):
     cache_limit_bytes: int = Field(default=CACHE_LIMIT_BYTES, ge=0)
     """Decoded clips stay in memory up to this size (float32), those of train first. The others are decoded
     at each use. Each training process has its own memory."""
+    workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
+    """Processes that decode and augment clips ahead of the training, for a GPU that would wait for them. 0: the
+    training process itself. The clips and their order are the same for any number."""
     outside: bool = False
     """Whether a `file_name` in a metadata.csv or .jsonl may lead out of `path`."""
     margin: float | None = Field(default=None, ge=0, lt=1)
@@ -195,6 +201,7 @@ class DataPart(Part):
             "batch_seconds (no length is known before its clip is read): give `batch_size`": (
                 self.batch_seconds is not None
             ),
+            "workers (one process reads a stream): leave it out": self.workers > 0,
             "corruption: take noise and rooms from `augment`, or a folder": self.corruption is not None,
             "judged: name the split by `stream.judged`": self.judged is not None,
             "also: train on folders": self.also is not None,

@@ -3,6 +3,10 @@
 from math import inf
 from pathlib import Path
 
+import pytest
+import torch
+from safetensors.torch import load_file
+
 from prune_ssl.pipeline.arguments import phase_arguments
 from prune_ssl.recipes import load_recipe
 from tests.support.cli import run_cli
@@ -50,3 +54,21 @@ def test_a_recipe_asks_for_compiled_models_in_every_phase(monkeypatch):
     made = phase_arguments(load_recipe("recipes/ks_digits_hj_mac.yaml", ["compile=true"]))
     assert made
     assert all(arguments.torch_compile for arguments in made.values())
+
+
+def test_workers_reach_every_phase():
+    made = phase_arguments(load_recipe("recipes/ks_digits_hj_mac.yaml", ["data.workers=3"]))
+    assert {arguments.dataloader_num_workers for arguments in made.values()} == {3}
+
+
+@pytest.mark.slow
+def test_workers_change_no_weight(recipe, tmp_path):
+    weights = []
+    for workers in (0, 2):
+        out = tmp_path / f"workers-{workers}"
+        result = run_cli("run", recipe, f"data.workers={workers}", "data.augment=true", f"output={out}")
+        assert result.exit_code == 0, result.output
+        weights.append(load_file(out / "model" / "model.safetensors"))
+    plain, ahead = weights
+    assert plain.keys() == ahead.keys()
+    assert all(torch.equal(plain[name], ahead[name]) for name in plain)
