@@ -173,8 +173,8 @@ class DataPart(Part):
     """Decoded clips stay in memory up to this size (float32), those of train first. The others are decoded
     at each use. Each training process has its own memory."""
     workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
-    """Processes that decode and augment clips ahead of the training, for a GPU that would wait for them. 0: the
-    training process itself. The clips and their order are the same for any number."""
+    """Processes that decode and augment clips ahead of the training, for a GPU that would wait for them. 0:
+    the training process itself. The clips and their order are the same for any number."""
     outside: bool = False
     """Whether a `file_name` in a metadata.csv or .jsonl may lead out of `path`."""
     margin: float | None = Field(default=None, ge=0, lt=1)
