@@ -86,6 +86,7 @@ WRONG = {
     ("export", "--int8"): (EXPORT, ("", "fast", "Best")),
     ("export", "--max-drop"): (EXPORT, ("-1", "nan", "inf", "abc", "101")),
     ("bench", "--quantize"): (("bench", "no-model"), ("", "int4", "INT8")),
+    ("bench", "--runtime"): (("bench", "no-model"), ("", "onx", "ONNX", "onnx-int4")),
     ("trace", "--latency"): (("trace", "no-model"), ("", "gpu", "cpu,threads=0", "cpu,seconds=-1")),
     ("import", "--heads"): (("import", "no-model", "out"), COUNT),
     ("sweep", "--freeze"): (("sweep", RECIPE), ("", "head", "Backbone")),
