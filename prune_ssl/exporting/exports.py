@@ -18,7 +18,15 @@ from prune_ssl.errors import ExportError
 from prune_ssl.exporting.comparing import Difference, compare
 from prune_ssl.exporting.integers import write_integers
 from prune_ssl.exporting.judged import JudgedFile, Made, OnCorpus
-from prune_ssl.exporting.speech import require_ctc, silenced, symbols_of, write_onnx_asr, write_sherpa
+from prune_ssl.exporting.speech import (
+    ONNX_ASR,
+    SHERPA,
+    require_ctc,
+    spoken,
+    symbols_of,
+    write_onnx_asr,
+    write_sherpa,
+)
 from prune_ssl.exporting.targets import Target, target_named
 from prune_ssl.models import load_model
 from prune_ssl.models.finite import NOT_FINITE, require_finite
@@ -115,15 +123,14 @@ def write_export(
     require_finite(whole, "export", NOT_FINITE)
     companions = _companions(model, processor)
     ready = prepared_copy(whole)
-    speaks = chosen.name in ("sherpa-onnx", "onnx-asr")
-    if speaks:
+    if chosen.name in (SHERPA, ONNX_ASR):
         require_ctc(ready, companions.extractor, companions.tokenizer, chosen.name)
     masked = chosen.takes_mask and _takes_mask(ready, companions.extractor)
     facts = _facts(ready, masked, companions.extractor)
     fold_(ready)  # after the tracing, since a folded model is no longer the one that its config describes
     with new_folder(path, replace=overwrite) as new:
         made = Made(chosen, new, new / chosen.file, ready, masked)
-        written = silenced(ready, companions.tokenizer) if speaks and companions.tokenizer else ready
+        written = ready if companions.tokenizer is None else spoken(ready, companions.tokenizer, chosen.name)
         kind, why = _write_graph(written, made, facts, on_corpus)
         size, difference = _check_and_complete(written, made, companions, facts)
         notes = (*([why] if why else []), *_notes(ready, chosen, masked))
@@ -172,9 +179,9 @@ def _check_and_complete(
     for each in (companions.extractor, companions.tokenizer):
         if each is not None:
             each.save_pretrained(folder)
-    if companions.tokenizer is not None and target.name == "sherpa-onnx":
+    if companions.tokenizer is not None and target.name == SHERPA:
         write_sherpa(folder, symbols_of(companions.tokenizer, model))
-    if companions.tokenizer is not None and target.name == "onnx-asr":
+    if companions.tokenizer is not None and target.name == ONNX_ASR:
         symbols = symbols_of(companions.tokenizer, model)
         write_onnx_asr(folder, symbols, {"samples_per_frame": facts["samples_per_frame"]})
     size = sum(each.stat().st_size for each in folder.iterdir() if each.name.startswith(file.stem))

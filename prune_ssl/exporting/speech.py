@@ -11,13 +11,17 @@ from torch import nn
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from prune_ssl.errors import ExportError
+from prune_ssl.models import family_of
 from prune_ssl.tasks.ctc import has_ctc
 from prune_ssl.tasks.tokenizers import Tokenizer
 from prune_ssl.writing import write_text
 
+SHERPA, ONNX_ASR = "sherpa-onnx", "onnx-asr"
 BLANK, SPACE = "<blk>", "\u2581"
 NEVER = -1e4
 """The bias of a symbol that must never be printed."""
+EPSILON = 1e-7
+"""The addition to the variance of a waveform, as in transformers' feature extractors."""
 
 
 def symbols_of(tokenizer: Tokenizer, model: PreTrainedModel) -> list[str]:
@@ -54,6 +58,43 @@ def silenced(model: PreTrainedModel, tokenizer: Tokenizer) -> PreTrainedModel:
         head.bias = nn.Parameter(torch.zeros(head.out_features))
     with torch.no_grad():
         head.bias[sorted(mute)] = NEVER
+    return made
+
+
+class Renormalised(nn.Module):
+    """A frontend that brings each waveform to mean 0 and variance 1 before it hears it."""
+
+    def __init__(self, frontend: nn.Module) -> None:
+        super().__init__()
+        self.frontend = frontend
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Return the frontend's features of waveforms, (B, N)."""
+        centred = waveform - waveform.mean(-1, keepdim=True)
+        found: torch.Tensor = self.frontend(
+            centred / (centred.square().mean(-1, keepdim=True) + EPSILON).sqrt()
+        )
+        return found
+
+
+def renormalise_(model: PreTrainedModel) -> None:
+    """Let a CTC model normalise its waveforms itself, in place.
+
+    sherpa-onnx adds 1e-5 to the variance, where transformers adds 1e-7. Quiet speech has a variance near
+    1e-5, so its scale would be wrong by 30%. sherpa-onnx gives the graph one recording at a time, unpadded.
+    """
+    name = family_of(model).conv.partition(".")[0]
+    backbone = model.base_model
+    setattr(backbone, name, Renormalised(backbone.get_submodule(name)))
+
+
+def spoken(model: PreTrainedModel, tokenizer: Tokenizer, target: str) -> PreTrainedModel:
+    """Return a model as its graph for a target must be; a copy if the target is a speech runtime."""
+    if target not in (SHERPA, ONNX_ASR):
+        return model
+    made = silenced(model, tokenizer)
+    if target == SHERPA:
+        renormalise_(made)
     return made
 
 

@@ -3,13 +3,17 @@
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
+import torch
 from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
 import prune_ssl
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting import write_export
-from tests.support.exporting import needs_onnx
+from prune_ssl.exporting.speech import renormalise_
+from tests.support.exporting import NORMALISED, needs_onnx
+from tests.support.models import tiny_model
 from tests.support.transcribers import transcriber
 
 
@@ -24,10 +28,11 @@ def test_sherpa_onnx_writes_what_pytorch_writes(tmp_path):
     recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
         model=str(made.file), tokens=str(tmp_path / "out" / "tokens.txt")
     )
-    for clip, text in zip(clips, texts, strict=True):
-        stream = recogniser.create_stream()
+    streams = [recogniser.create_stream() for _ in clips]
+    for stream, clip in zip(streams, clips, strict=True):
         stream.accept_waveform(16_000, clip)
-        recogniser.decode_stream(stream)
+    recogniser.decode_streams(streams)  # of unequal lengths: none hears the padding of another
+    for stream, text in zip(streams, texts, strict=True):
         assert stream.result.text.split() == text.split()
 
 
@@ -53,3 +58,14 @@ def test_a_model_that_hears_raw_loudness_is_refused_for_runtimes_that_normalise(
     )
     with pytest.raises(ExportError, match=r"normalises audio [^(]*\(do_normalize=False"):
         write_export(prune_ssl.load_pretrained(source), tmp_path / "out", target, processor=processor)
+
+
+@pytest.mark.parametrize("family", ["hubert", "sew"])
+def test_a_graph_for_sherpa_hears_quiet_speech_as_it_is_trained(family):
+    model = tiny_model(family, "ForCTC")
+    clip = 3e-3 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    heard = torch.from_numpy((clip - clip.mean()) / np.sqrt(clip.var() + 1e-5))[None]
+    own = model.eval()(**NORMALISED(clip, sampling_rate=16_000, return_tensors="pt")).logits
+    without = model(heard).logits
+    renormalise_(model)
+    assert (model(heard).logits - own).abs().max() < 0.1 * (without - own).abs().max()
