@@ -32,7 +32,8 @@ def test_without_ray_it_is_said_how_to_install_it(recipe, tmp_path, monkeypatch)
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install 'prune_ssl[ray]'")
 @pytest.mark.filterwarnings("ignore")  # those of Ray, which address its developers
-def test_a_cluster_that_loses_a_node_makes_the_models_of_one_process(recipe, tmp_path):
+def test_a_cluster_that_loses_a_node_makes_the_models_of_one_process(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     import ray
     from ray.cluster_utils import Cluster
 

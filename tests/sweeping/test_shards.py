@@ -94,7 +94,8 @@ def test_shards_begin_with_different_trials():
 
 
 @pytest.mark.slow
-def test_four_shards_of_which_two_are_killed_make_the_models_of_one_sweep(recipe, tmp_path):
+def test_four_shards_of_which_two_are_killed_make_the_models_of_one_sweep(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: more threads add in another order
     options = (
         "--budgets",
         "80% 60%",
@@ -139,7 +140,8 @@ def test_four_shards_of_which_two_are_killed_make_the_models_of_one_sweep(recipe
 
 
 @pytest.mark.slow
-def test_two_processes_of_this_machine_make_the_models_of_one(recipe, tmp_path):
+def test_two_processes_of_this_machine_make_the_models_of_one(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     loaded, cells, said = load_recipe(recipe), trials(["80%"], ["one_shot/magnitude"], [0, 1]), []
     points = sweep(loaded, cells, tmp_path / "jobs", said.append, Jobs(2))
     assert [point.seed for point in points] == [0, 1], said
