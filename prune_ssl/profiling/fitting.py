@@ -138,6 +138,9 @@ class _Attempt:
     def by_use(self) -> float:
         return self.used
 
+    def by_prediction(self) -> float:
+        return self.predicted
+
 
 def _best(attempts: Sequence[_Attempt]) -> _Attempt:
     """Return the cut that uses most of the budget, or the fastest cut if all exceed the budget."""
@@ -153,10 +156,11 @@ def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
         high, low = min(over, key=_Attempt.by_use), max(under, key=_Attempt.by_use)
         part = (AIM - low.used) / (high.used - low.used)
         return low.predicted + part * (high.predicted - low.predicted)
-    nearest = min(attempts, key=lambda attempt: abs(attempt.used - AIM))
-    share = goal * nearest.used
-    comparable = share < 1 and nearest.predicted < 1  # else nothing in the table was cut
-    saved = (1 - nearest.predicted) / (1 - share) if comparable else 1.0
+    # All cuts are on one side. Go on from the farthest: noise may say that an earlier one was nearer.
+    farthest = min(over, key=_Attempt.by_prediction) if over else max(under, key=_Attempt.by_prediction)
+    share = goal * farthest.used
+    comparable = share < 1 and farthest.predicted < 1  # else nothing in the table was cut
+    saved = (1 - farthest.predicted) / (1 - share) if comparable else 1.0
     return max(1 - saved * (1 - goal * AIM), 0.0)
 
 

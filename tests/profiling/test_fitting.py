@@ -79,6 +79,16 @@ def test_what_is_chosen_takes_as_long_as_asked_where_the_table_is_wrong(monkeypa
     assert len(machine.timed) <= fitting.ROUNDS
 
 
+def test_a_smaller_cut_that_noise_made_look_slower_does_not_end_the_search(monkeypatch):
+    shifts = iter([0.04, 0.12, 0.0, 0.0])
+    machine = Machine(monkeypatch, lambda share: share + next(shifts))
+    fit = fit_latency(MODEL, GRAPH, latency("latency=60%"), choose)
+    first, second, *others = machine.timed
+    assert 0.6 < first < second
+    assert others
+    assert fit.share <= 0.6
+
+
 def test_an_absolute_latency_is_that_of_the_clock(monkeypatch):
     Machine(monkeypatch, lambda share: share, whole_ms=2 * WHOLE / 1e6)  # twice as slow as in the table
     asked = WHOLE / 1e6
