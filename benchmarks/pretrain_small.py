@@ -137,11 +137,14 @@ def run_round(args: argparse.Namespace) -> None:
 
 
 def newest(args: argparse.Namespace) -> tuple[HubertModel, int]:
-    """Return the newest weights of a round with their step.
+    """Return the newest weights of a round with their step: those of its end, or of its last checkpoint.
 
     Raises:
         SystemExit: there is no checkpoint.
     """
+    finished = folder_of(args) / "model"
+    if finished.is_dir():
+        return HubertModel.from_pretrained(finished), args.steps
     checkpoint = find_checkpoint(folder_of(args) / "training", True)
     if checkpoint is None:
         raise SystemExit(f"{folder_of(args)}: found no checkpoint")

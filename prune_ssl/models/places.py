@@ -1,4 +1,4 @@
-"""Finds the folder that a model's name means: one on disk, or a repository of the hub that is downloaded."""
+"""Finds the folder that a model's name means: on disk, in this package, or downloaded from the hub."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, ModelInfo, constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+from prune_ssl.assets import SHIPPED_MODELS
 from prune_ssl.errors import ModelError
 
 HUB_SECONDS = 4.0
@@ -49,7 +50,8 @@ def locate(source: str | Path) -> Place:
     """Return the folder of a model.
 
     Args:
-        source: a folder, or ORG/NAME on the hub. The local cache serves if the hub cannot be reached.
+        source: a folder, the name of a model of this package (`small_hubert`, `demo_model`), or ORG/NAME on
+            the hub. The local cache serves if the hub cannot be reached.
 
     Raises:
         ModelError: there is neither. A name that cannot be on the hub is refused without asking the network.
@@ -70,6 +72,8 @@ def locate(source: str | Path) -> Place:
         return Place(name, path, _root_of(path))
     if exists:
         raise ModelError(f"{name} is a file, wanted a model folder; {_folder_of_file(path)}")
+    if isinstance(source, str) and name in SHIPPED_MODELS:
+        return Place(name, SHIPPED_MODELS[name], _root_of(SHIPPED_MODELS[name]))
     if not _may_be_on_hub(source, name):
         folder = _cached(name) if _is_single_name(source, name) else None
         if folder is None:

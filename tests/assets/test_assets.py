@@ -1,4 +1,4 @@
-"""The shipped words and demo model: sizes, splits, formats, and that the model knows the words."""
+"""The shipped words and models: sizes, splits, formats, and that the demo model knows the words."""
 
 import csv
 import json
@@ -9,13 +9,20 @@ import pytest
 import soundfile
 import torch
 from safetensors import safe_open
-from transformers import HubertForSequenceClassification, Wav2Vec2FeatureExtractor
+from transformers import HubertForSequenceClassification, HubertModel, Wav2Vec2FeatureExtractor
 
-from prune_ssl.assets import DEMO_MODEL_DIR, LABELS, SAMPLE_RATE_HZ, WORDS_DIR
+from prune_ssl import trace
+from prune_ssl.assets import (
+    DEMO_MODEL_DIR,
+    LABELS,
+    SAMPLE_RATE_HZ,
+    SHIPPED_MODELS,
+    SMALL_HUBERT_DIR,
+    WORDS_DIR,
+)
 
 SPLITS = ("train", "validation", "test")
 MAX_WORDS_BYTES = 4_000_000
-MAX_WEIGHTS_BYTES = 4_000_000
 MIN_TEST_ACCURACY = 0.90
 """Of every third test clip, 96 of them; the card states the accuracy on all."""
 
@@ -59,16 +66,18 @@ def test_no_speaker_is_in_two_splits() -> None:
     assert sum(map(len, speakers)) == len(set.union(*speakers)) == 75
 
 
-def test_weights_are_float16_and_weigh_at_most_four_megabytes() -> None:
-    path = DEMO_MODEL_DIR / "model.safetensors"
-    assert path.stat().st_size <= MAX_WEIGHTS_BYTES
+@pytest.mark.parametrize(("folder", "megabytes"), [(DEMO_MODEL_DIR, 4), (SMALL_HUBERT_DIR, 8)])
+def test_weights_are_float16_and_small(folder: Path, megabytes: int) -> None:
+    path = folder / "model.safetensors"
+    assert path.stat().st_size <= megabytes * 1_000_000
     with safe_open(path, framework="pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
 
 
+@pytest.mark.parametrize("folder", SHIPPED_MODELS.values())
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
-def test_configs_name_no_place_on_the_machine_that_made_them(name: str) -> None:
-    config = json.loads((DEMO_MODEL_DIR / name).read_text(encoding="utf-8"))
+def test_configs_name_no_place_on_the_machine_that_made_them(folder: Path, name: str) -> None:
+    config = json.loads((folder / name).read_text(encoding="utf-8"))
     assert not [value for value in config.values() if isinstance(value, str) and Path(value).is_absolute()]
 
 
@@ -99,3 +108,21 @@ def test_the_model_knows_the_words_of_unseen_speakers() -> None:
     wanted = torch.tensor([LABELS.index(row["label"]) for row in rows])
     assert set(wanted.tolist()) == set(range(len(LABELS)))
     assert (chosen == wanted).float().mean().item() >= MIN_TEST_ACCURACY
+
+
+def test_the_small_hubert_loads_strictly_and_by_its_name() -> None:
+    loaded: Any = HubertModel.from_pretrained(SMALL_HUBERT_DIR, dtype=torch.float32, output_loading_info=True)
+    model, info = loaded
+    assert not any(info.values()), info
+    assert trace("small_hubert").cost().params == model.num_parameters() <= 5_000_000
+    with torch.no_grad():
+        found = model(torch.randn(1, SAMPLE_RATE_HZ)).last_hidden_state
+    assert found.shape[1] == 48  # 50 frames a second, less the field of the first
+    assert bool(found.isfinite().all())
+
+
+def test_the_card_of_the_small_hubert_names_its_data_and_licences() -> None:
+    text = (SMALL_HUBERT_DIR / "README.md").read_text(encoding="utf-8")
+    assert "license: apache-2.0" in text
+    for corpus in ("Arabic", "AN4", "SpeechOcean"):
+        assert corpus.lower() in text.lower()
