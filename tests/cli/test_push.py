@@ -96,3 +96,14 @@ def test_what_the_hub_raises_is_one_line(
     found = run(folder, "someone/small", status=2)
     assert found.count("error:") == 1
     assert ("hf auth login" in found) == isinstance(error, LocalTokenNotFoundError)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is that of the library below the hub's client, which is of no kind that Python has."""
+    create = HfApi.create_repo
+
+    def create_at_a_closed_port(self: HfApi, name: str, **more: object) -> object:
+        return create(HfApi(endpoint="http://127.0.0.1:9", token="hf_none"), name, exist_ok=True)
+
+    monkeypatch.setattr(HfApi, "create_repo", create_at_a_closed_port)
+    assert "someone/small could not be uploaded: " in run(folder, "someone/small", status=2)
