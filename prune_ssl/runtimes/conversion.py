@@ -129,7 +129,7 @@ def quiet(model: nn.Module) -> Iterator[None]:
 
 
 def _first_words(error: Exception) -> str:
-    """Return the first line of an error's message. torch.export puts the code of the whole graph before it."""
+    """Return the first line of an error's message. torch.export puts the code of the graph before it."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     said = (line for line in lines if not line[0].isspace() and not line.startswith("def "))
     return next(said, lines[0].strip() if lines else type(error).__name__)
