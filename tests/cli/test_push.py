@@ -1,5 +1,6 @@
 """prune-ssl push: what is uploaded loads and has a card that the hub reads; errors are one line."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,13 +14,17 @@ from prune_ssl.cli.app import app
 from tests.support.models import tiny_model
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_model("hubert", "ForCTC")
-    save_pretrained(
-        resize(model, trace(model), {"conv.0": (0, 1)}), tmp_path / "model", plan={"conv.0": (0, 1)}
-    )
-    return tmp_path / "model"
+    small = resize(model, trace(model), {"conv.0": (0, 1)})
+    return save_pretrained(small, tmp_path_factory.mktemp("made") / "model", plan={"conv.0": (0, 1)})
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of the model, which a test may damage."""
+    return Path(shutil.copytree(made, tmp_path / "model"))
 
 
 @pytest.fixture
