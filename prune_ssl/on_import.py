@@ -73,14 +73,14 @@ def after_import(module: str, action: Action) -> None:
 class _Deferred(type):
     """The class of stand-ins: whoever uses one gets the class that it stands for, made at that moment."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __call__(cls, *args: object, **kwargs: object) -> Any:
         return _real_class(cls)(*args, **kwargs)
 
     def __getattr__(cls, name: str) -> Any:
         return getattr(_real_class(cls), name)
 
 
-def _stand_in(name: str, place: tuple[str, str, str], **known: object) -> Any:
+def _stand_in(name: str, place: tuple[str, str, str], **known: object) -> type:
     """Return a stand-in for the class at `place` (module, table in it, key) with the attributes it knows."""
     # transformers asks for the module of a class, to tell its own classes from others.
     return _Deferred(name, (), {**known, "place": place, "__module__": __name__})
@@ -122,7 +122,7 @@ def register_families() -> None:
 def judge_strangers() -> None:
     """Let the tracer ask the room of resizing, which is built on it, for the law of strangers."""
 
-    def law(*arguments: Any) -> Any:
+    def law(*arguments: object) -> object:
         return import_module("prune_ssl.resizing.law").broken_groups(*arguments)
 
     import_module("prune_ssl.tracing.strangers").judge_with(law)

@@ -31,6 +31,19 @@ def _quiet_machine(tmp_path_factory):
         yield
 
 
+DRAWS_NOTHING = ("pipeline", "recipes", "sweeping", "tasks")
+"""Rooms that run recipes, and do not look at the pictures in the reports of the runs."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _blank_pictures(request):
+    """Drawing is a third of the time of a tiny run. tests/reporting and tests/cli draw."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in DRAWS_NOTHING:
+            patch.setattr("prune_ssl.reporting.plots.draw", lambda *_, **__: "<svg></svg>")
+        yield
+
+
 @pytest.fixture
 def corpus(tmp_path):
     """Two classes of tones in an audiofolder layout, one clip stereo and one at 8 kHz."""

@@ -1,16 +1,17 @@
 """prune-ssl sweep: run a recipe at many budgets, methods and seeds, and write a Pareto report."""
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from prune_ssl.cli.console import one_line_errors, out, say
 from prune_ssl.cli.groups import with_groups
-from prune_ssl.cli.options import Overrides, RecipeName, Seeds, check_choice, check_folder
-from prune_ssl.cli.sweep_options import Where, WhichTrials
+from prune_ssl.cli.options import Overrides, RecipeName, check_choice, check_folder
+from prune_ssl.cli.sweep_options import Grid, Where, WhichTrials
 from prune_ssl.cli.sweep_table import points_table
 from prune_ssl.errors import RecipeError
+
+if TYPE_CHECKING:
+    from prune_ssl.recipes import Recipe
 
 FROZEN = ("nothing", "backbone", "frontend")
 
@@ -18,71 +19,53 @@ FROZEN = ("nothing", "backbone", "frontend")
 @with_groups
 @one_line_errors
 def sweep_command(
-    recipe: RecipeName,
-    overrides: Overrides = None,
-    *,
-    budgets: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Budgets, such as 50% (of the MACs) or params=25M; repeatable, or separated by spaces. "
-            "Default: the recipe's."
-        ),
-    ] = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Methods: gates, auto, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the "
-            "recipe's."
-        ),
-    ] = None,
-    seeds: Seeds = None,
-    freeze: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A recipe that only fine-tunes: the parts that are not trained, nothing, backbone or "
-            "frontend; repeatable. A table compares them."
-        ),
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--out", help="Output folder. Default: runs/sweep-NAME.")
-    ] = None,
-    where: Where,
-    which: WhichTrials,
+    recipe: RecipeName, overrides: Overrides = None, *, grid: Grid, where: Where, which: WhichTrials
 ) -> None:
     """Run a recipe once for each budget, method and seed, or resume such a sweep. Finished runs are kept.
 
     With --freeze it runs once for each frozen part and seed.
     """
     where.check()
-    from prune_ssl.recipes import load_recipe, pruning_part
-    from prune_ssl.sweeping import trials
+    from prune_ssl.recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides)
-    folder = folder or Path("runs") / f"sweep-{loaded.name}"
+    folder = grid.folder or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)
-    if freeze and (budgets or methods or where != Where() or which != WhichTrials()):
+    if not grid.freeze:
+        _run_trials(loaded, grid, folder, where, which)
+    elif grid.budgets or grid.methods or where != Where() or which != WhichTrials():
         raise RecipeError(
             "--freeze compares models that are not pruned, one after another: leave out --budgets, "
             "--methods, --jobs, --shard, --on, --find and --halving."
         )
-    if freeze:
-        from prune_ssl.pipeline.variants import run_variants
+    else:
+        _compare_frozen(loaded, grid, folder)
 
-        parts = [check_choice("--freeze", each, FROZEN) for each in _split("--freeze", freeze)]
-        say(run_variants(loaded, parts, seeds or [loaded.seed], folder, say).rstrip())
-        return
-    part = pruning_part(loaded)
+
+def _compare_frozen(recipe: "Recipe", grid: Grid, folder: Path) -> None:
+    """Fine-tune with each frozen part and seed, and print the table of them."""
+    from prune_ssl.pipeline.variants import run_variants
+
+    parts = [check_choice("--freeze", each, FROZEN) for each in _split("--freeze", grid.freeze)]
+    say(run_variants(recipe, parts, grid.seeds or [recipe.seed], folder, say).rstrip())
+
+
+def _run_trials(recipe: "Recipe", grid: Grid, folder: Path, where: Where, which: WhichTrials) -> None:
+    """Run the trials that are asked for, or only check them, and print the table of their models."""
+    from prune_ssl.recipes import pruning_part
+    from prune_ssl.sweeping import check, trials
+
+    part = pruning_part(recipe)
     own = part.method if part.method in ("gates", "auto") else f"{part.method}/{part.criterion}"
-    names = [check_choice("--methods", each, _methods()) for each in _split("--methods", methods) or [own]]
+    asked = _split("--methods", grid.methods)
+    names = [check_choice("--methods", each, _methods()) for each in asked or [own]]
     which.check(where, names)
-    given = _split("--budgets", budgets)
-    cells = trials(given or list(part.budgets) or [part.budget], names, seeds or [loaded.seed])
+    given = _split("--budgets", grid.budgets)
+    cells = trials(given or list(part.budgets) or [part.budget], names, grid.seeds or [recipe.seed])
     if which.only_check:
-        from prune_ssl.sweeping import check
-
-        check(loaded, cells, folder, say)
+        check(recipe, cells, folder, say)
         return
-    points = which.run(loaded, cells, given, folder, where)
+    points = which.run(recipe, cells, given, folder, where)
     if points:
         out.print(points_table(points))
     say(f"{len(points)} of {len(cells)} models: {folder / 'pareto.html'}, {folder / 'pareto.csv'}")

@@ -1,4 +1,4 @@
-"""The options of `prune-ssl sweep` that say where its trials run, and how many are run at all."""
+"""The options of `prune-ssl sweep`: its grid, where its trials run, and how many are run at all."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +7,44 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prune_ssl.cli.extensions import load_extensions
-from prune_ssl.cli.options import MOST, MOST_THREADS, number
+from prune_ssl.cli.options import MOST, MOST_THREADS, Seeds, number
 from prune_ssl.errors import RecipeError
 
 if TYPE_CHECKING:
     from prune_ssl.recipes import Recipe
     from prune_ssl.reporting.sweep_point import SweepPoint
     from prune_ssl.sweeping import Engine, Trial
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The axes of a sweep's grid, and the folder of its runs. Without an axis the recipe's value is taken."""
+
+    budgets: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Budgets, such as 50% (of the MACs) or params=25M; repeatable, or separated by spaces. "
+            "Default: the recipe's."
+        ),
+    ] = None
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Methods: gates, auto, one_shot/magnitude, iterative/taylor, ...; repeatable. Default: the "
+            "recipe's."
+        ),
+    ] = None
+    seeds: Seeds = None
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A recipe that only fine-tunes: the parts that are not trained, nothing, backbone or "
+            "frontend; repeatable. A table compares them."
+        ),
+    ] = None
+    folder: Annotated[Path | None, typer.Option("--out", help="Output folder. Default: runs/sweep-NAME.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)

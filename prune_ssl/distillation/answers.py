@@ -140,7 +140,7 @@ class CachedTeacher:
 
 def _row(answer: Answer, index: int) -> Tensors:
     """Return what an answer says of one clip, as tensors of their own without the batch: `states.4`, ..."""
-    parts: Mapping[str, Mapping[Any, torch.Tensor]] = {
+    parts: Mapping[str, Mapping[int, torch.Tensor] | Mapping[str, torch.Tensor]] = {
         "states": answer.tapped.states,
         "queries": answer.tapped.queries,
         "keys": answer.tapped.keys,
@@ -170,12 +170,13 @@ def _stage(name: str) -> Stage:
     return "output" if kind == "outputs" else stage_of(int(key))
 
 
-def _raw(tensor: torch.Tensor) -> Any:
+def _raw(tensor: torch.Tensor) -> memoryview:
     """Return the bytes of a tensor on the CPU, whatever its dtype."""
-    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    found: memoryview = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return found
 
 
-def _digest(*parts: Any) -> bytes:
+def _digest(*parts: bytes | memoryview) -> bytes:
     digest = hashlib.blake2b(digest_size=20)
     for part in parts:
         digest.update(part)

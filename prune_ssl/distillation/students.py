@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.distillation.taps import depth_of
 from prune_ssl.errors import DistillationError
@@ -106,7 +106,7 @@ def make_student(teacher: PreTrainedModel | str | Path, config: StudentConfig | 
     backbone: Any = backbone_of(model)[1]
     chosen = _layers(config.layers, depth_of(model))
     fields = _fields(config, backbone.config, len(chosen), family_of(model))
-    special: dict[str, Any] = {"bare_projection": True} if config.thin_frontend else {}
+    special: dict[str, object] = {"bare_projection": True} if config.thin_frontend else {}
     if config.reuse is not None:
         special |= _reuse_fields(config.reuse, len(chosen))
     if special and type(backbone) not in PRUNED_CLASSES:
@@ -145,7 +145,7 @@ def reuse_attention(
     target: Any = cls if cls in PRUNED_CLASSES.values() else PRUNED_CLASSES.get(cls)
     if target is None:
         raise DistillationError(f"{cls.__name__} is not a class of transformers that prune_ssl can rebuild.")
-    fields: Any = _plain_fields(model.config) | _reuse_fields(layers, depth_of(model))
+    fields = _plain_fields(model.config) | _reuse_fields(layers, depth_of(model))
     config = target.config_class(**fields)
     state_attention(config, attention_of(model.config))
     made: PreTrainedModel = target(config)
@@ -156,14 +156,14 @@ def reuse_attention(
     return made
 
 
-def _plain_fields(config: Any) -> dict[str, Any]:
+def _plain_fields(config: PreTrainedConfig) -> dict[str, object]:
     return {key: value for key, value in config.to_dict().items() if key not in _NOT_COPIED}
 
 
 _NOT_COPIED = ("model_type", "transformers_version", "architectures", "auto_map")
 
 
-def _reuse_fields(layers: Literal["even"] | Sequence[int], depth: int) -> dict[str, Any]:
+def _reuse_fields(layers: Literal["even"] | Sequence[int], depth: int) -> dict[str, object]:
     indices = list(range(1, depth, 2)) if layers == "even" else sorted(int(each) for each in layers)
     return {"reused_maps": indices, "layerdrop": 0.0}  # a layer that is dropped leaves no map behind
 
@@ -178,7 +178,7 @@ def _layers(layers: int | Sequence[int] | None, depth: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _fields(config: StudentConfig, teacher: Any, depth: int, family: Family) -> dict[str, Any]:
+def _fields(config: StudentConfig, teacher: Any, depth: int, family: Family) -> dict[str, object]:
     """Return the fields of transformers' config that differ from the teacher's."""
     hidden = config.hidden_size or teacher.hidden_size
     heads = config.num_attention_heads or teacher.num_attention_heads
@@ -189,7 +189,7 @@ def _fields(config: StudentConfig, teacher: Any, depth: int, family: Family) -> 
             "positional convolution."
         )
     sizes = {"num_hidden_layers": depth, "hidden_size": hidden, "num_attention_heads": heads}
-    fields: dict[str, Any] = {teacher.attribute_map.get(name, name): size for name, size in sizes.items()}
+    fields: dict[str, object] = {teacher.attribute_map.get(name, name): size for name, size in sizes.items()}
     fields[family.ffn_field] = config.intermediate_size or getattr(teacher, family.ffn_field)
     if config.thin_frontend and not family.states_conv_widths:
         raise DistillationError(

@@ -1,6 +1,6 @@
 """Owns taps: hooks that pick hidden states, queries and keys out of a model's own forward pass."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,6 +29,10 @@ class Tapped:
     keys: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
+Hook = Callable[..., None]
+"""A forward hook, which is called with a module, its arguments and its output."""
+
+
 class Taps:
     """Hooks on one model; they record only inside `listening()`.
 
@@ -42,7 +46,7 @@ class Taps:
         self.backbone = backbone_of(model)[1]
         self.depth = depth_of(model)
         self._tapped: Tapped | None = None
-        self._handles: list[Any] = []
+        self._handles: list[RemovableHandle] = []
         self.states = sorted(set(states))
         for layer in self.states:
             self._check(layer)
@@ -121,11 +125,13 @@ class Taps:
                 f"layers; wanted 0 (the feature projection) to {self.depth}."
             )
 
-    def _state_hook(self, layer: int) -> Any:
-        def record(_module: nn.Module, _args: object, output: Any) -> None:
+    def _state_hook(self, layer: int) -> Hook:
+        def record(
+            _module: nn.Module, _args: object, output: torch.Tensor | tuple[torch.Tensor, ...]
+        ) -> None:
             if self._tapped is None:
                 return
-            state: torch.Tensor = output[0] if isinstance(output, tuple) else output
+            state = output[0] if isinstance(output, tuple) else output
             if layer == FRONTEND:  # (B, C, T)
                 state = state.mT
             # transformers writes masks and padding into the projection's output in place.
@@ -149,7 +155,7 @@ class Taps:
             return False
         head_dim = stated_size(attention, roles.head_size)
 
-        def record(into: str, factor: float) -> Any:
+        def record(into: str, factor: float) -> Hook:
             def hook(_module: nn.Module, _args: object, output: torch.Tensor) -> None:
                 if self._tapped is not None:
                     heads = output.view(*output.shape[:2], -1, head_dim).transpose(1, 2)

@@ -33,7 +33,7 @@ from prune_ssl.models.finite import NOT_FINITE, require_finite
 from prune_ssl.optimising import fold_
 from prune_ssl.runtimes.conversion import OPSET, WRITERS
 from prune_ssl.runtimes.inputs import example
-from prune_ssl.runtimes.preparing import made_for_mask, prepared_copy
+from prune_ssl.runtimes.preparing import can_take_mask, made_for_mask, prepared_copy
 from prune_ssl.runtimes.sessions import OPENERS
 from prune_ssl.tasks.heads import labels_of
 from prune_ssl.tasks.tokenizers import Tokenizer, load_tokenizer
@@ -114,6 +114,7 @@ def write_export(
     """
     chosen = target_named(target)
     path = prepare_folder(folder, overwrite)
+    _require_apart(path, _source_of(model))
     whole = load_model(str(model)) if isinstance(model, str | Path) else model
     if not isinstance(whole, PreTrainedModel):
         raise ExportError(
@@ -189,8 +190,10 @@ def _check_and_complete(
 
 
 def _takes_mask(model: PreTrainedModel, extractor: SequenceFeatureExtractor | None) -> bool:
-    """Return whether the model was made for an attention mask, by its feature extractor or its frontend."""
-    return made_for_mask(model) if extractor is None else bool(extractor.return_attention_mask)
+    """Return whether the graph takes an attention mask, by the model's head, its extractor or frontend."""
+    if extractor is None or not can_take_mask(model):
+        return made_for_mask(model)
+    return bool(extractor.return_attention_mask)
 
 
 def _facts(model: PreTrainedModel, masked: bool, extractor: SequenceFeatureExtractor | None) -> Facts:
@@ -242,6 +245,24 @@ def _notes(model: PreTrainedModel, target: Target, masked: bool) -> tuple[str, .
     return tuple(notes)
 
 
+def _source_of(model: nn.Module | str | Path) -> str:
+    """Return the folder or hub name of a model, or "" if it was made in this process."""
+    return str(getattr(model, "name_or_path", "") if isinstance(model, nn.Module) else model)
+
+
+def _require_apart(folder: Path, source: str) -> None:
+    """Refuse to replace a folder in which the model itself lies.
+
+    Raises:
+        ExportError: the model's folder is the folder to write, or lies in it.
+    """
+    if source and Path(source).is_dir() and Path(source).resolve().is_relative_to(folder.resolve()):
+        raise ExportError(
+            f"{folder} holds the model {source}, which an export in its place would delete. Give another "
+            "folder."
+        )
+
+
 def _companions(
     model: nn.Module | str | Path, processor: SequenceFeatureExtractor | ProcessorMixin | None
 ) -> _Companions:
@@ -252,7 +273,7 @@ def _companions(
         )
     if processor is not None:
         return _Companions(processor, None)
-    source = str(getattr(model, "name_or_path", "") if isinstance(model, nn.Module) else model)
+    source = _source_of(model)
     if not source or (isinstance(model, nn.Module) and not Path(source).is_dir()):
         return _Companions(None, None)
     try:

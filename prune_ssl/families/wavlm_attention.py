@@ -102,7 +102,7 @@ class PrunedWavLMAttention(PositionBias, OpenAttention):
         attention_mask: torch.Tensor | None = None,
         position_bias: torch.Tensor | None = None,
         index: int = 0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """Map (B, T, D) to ((B, T, D), maps (B, H, T, T) or None, bias (original heads, T, T)).
 
@@ -225,9 +225,9 @@ class BiasWavLMAttention(PositionBias):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        *args: Any,
+        *args: object,
         position_bias: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[torch.Tensor, None, torch.Tensor | None]:
         """Map (B, T, D) to (bias broadcast to (B, T, D), no map, position bias)."""
         if position_bias is None:
@@ -240,7 +240,7 @@ class BiasFusedWavLMAttention(BiasWavLMAttention):
     """The same for torchaudio's WavLM."""
 
     def forward(  # type: ignore[override]
-        self, query: torch.Tensor, position_bias: torch.Tensor | None = None, **kwargs: Any
+        self, query: torch.Tensor, position_bias: torch.Tensor | None = None, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Map (B, T, D) to (bias broadcast to (B, T, D), position bias)."""
         if position_bias is None:

@@ -141,8 +141,10 @@ def _read(path: Path) -> object:
             "docs/importing.md."
         ) from error
     except Exception as error:  # torch raises errors of every kind for a foreign file
-        words = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise ArtifactError(f"{path} cannot be read as a checkpoint of torch: {words}") from error
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ArtifactError(
+            f"{path} cannot be read as a checkpoint of torch ({words}). Give the checkpoint's own file."
+        ) from error
 
 
 def _bare(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedConfig
 
 from prune_ssl.models.attention import HeldHeads
 from prune_ssl.models.empty import (
@@ -74,7 +75,9 @@ def what_is_left(linear: nn.Module, keep_bias: bool) -> BiasOnly:
     return left
 
 
-def empty_attention(layer: nn.Module, roles: AttentionRoles, config: Any, keep_bias: bool) -> None:
+def empty_attention(
+    layer: nn.Module, roles: AttentionRoles, config: PreTrainedConfig | None, keep_bias: bool
+) -> None:
     """Replace the attention by its output bias (all heads gone) or by zeros (the block gone)."""
     block = layer.get_submodule(roles.path)
     left = what_is_left(block.get_submodule(roles.output), keep_bias)
@@ -117,7 +120,9 @@ def remove_layer(backbone: nn.Module, family: Family, index: int) -> None:
     backbone.set_submodule(path, removed)
 
 
-def open_attention(layer: nn.Module, roles: AttentionRoles, config: Any, held: HeldHeads) -> None:
+def open_attention(
+    layer: nn.Module, roles: AttentionRoles, config: PreTrainedConfig | None, held: HeldHeads
+) -> None:
     """Give a layer the attention of ours that can hold any subset of its heads."""
     assert roles.opened is not None
     block = layer.get_submodule(roles.path)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.alignment import align_
 from prune_ssl.models.architectures import Head, choose_class, classes_of
 from prune_ssl.models.config_checks import SEALS_FIELD, check_config
 from prune_ssl.models.origin import make_origin, set_origin
@@ -23,8 +24,6 @@ from prune_ssl.models.skeleton import backbone_prefix
 from prune_ssl.models.transformers_internals import keep_names
 from prune_ssl.models.weights import Stored, read_headers
 
-ALIGNMENT_BYTES = 64
-"""The alignment of memory from torch's CPU allocator."""
 MOST_CONFIG_BYTES = 50_000_000
 
 
@@ -155,7 +154,7 @@ def load_model(
     model: PreTrainedModel = loaded[0]
     info: Mapping[str, Iterable[str]] = loaded[1]
     _check_complete(place.name, info, is_pruned(model) and head == "keep")
-    _align(model)
+    align_(model)
     keep_names(model)
     _forget_seals(model)
     model.name_or_path = model.config.name_or_path = place.name
@@ -205,17 +204,6 @@ def _forget_seals(model: PreTrainedModel) -> None:
         config = getattr(module, "config", None)
         if hasattr(config, SEALS_FIELD):
             delattr(config, SEALS_FIELD)
-
-
-def _align(model: PreTrainedModel) -> None:
-    """Move weights that are unaligned in the mapped file into memory of their own.
-
-    CPU kernels sum unaligned data in another order. A loaded model would differ from the saved one in the
-    last bit.
-    """
-    for parameter in model.parameters():
-        if parameter.device.type == "cpu" and parameter.data_ptr() % ALIGNMENT_BYTES:
-            parameter.data = parameter.data.clone()
 
 
 def _check_complete(source: str | Path, info: Mapping[str, Iterable[str]], pruned: bool) -> None:

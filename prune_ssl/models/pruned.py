@@ -12,6 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.output_capturing import OutputRecorder
 
 from prune_ssl.errors import ModelError
+from prune_ssl.models.alignment import align_
 from prune_ssl.models.attention import OpenAttention
 from prune_ssl.models.empty import NoMap
 from prune_ssl.models.family import Family
@@ -157,6 +158,13 @@ class PrunedLayers(OpenModel):
             path = family.attention.path
             attentions = [submodule_or_none(layer, path) for layer in family.layers(backbone)]
             share_maps_(attentions, config.reused_maps)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load as transformers does, and align the weights, so that outputs are those of the saved model."""
+        found = super().from_pretrained(*args, **kwargs)
+        align_(found[0] if isinstance(found, tuple) else found)  # a tuple: with output_loading_info
+        return found
 
     @classmethod
     def recorded(cls, stock: Mapping[str, object]) -> dict[str, object]:

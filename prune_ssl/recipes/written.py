@@ -1,5 +1,6 @@
 """Write a recipe as plain data, or as YAML that gives the same recipe when it is read back."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ def recipe_as_data(recipe: Recipe) -> dict[str, Any]:
     return {key: _plain(value) for key, value in recipe.model_dump().items()}
 
 
-def shareable_data(recipe: Recipe) -> dict[str, Any]:
+def shareable_data(recipe: Recipe) -> dict[str, object]:
     """Return a recipe as plain data for a report, which others may read.
 
     Absolute paths are cut to their last name. The recipe.yaml of a run holds them whole.
@@ -34,13 +35,13 @@ def _without_places(value: object) -> object:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-def flat_data(recipe: Recipe) -> dict[str, Any]:
+def flat_data(recipe: Recipe) -> dict[str, object]:
     """Return a recipe as plain data by its dotted keys, such as `dense.learning_rate`."""
     return _flat(recipe_as_data(recipe), "")
 
 
-def _flat(data: dict[str, Any], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(data: Mapping[str, object], prefix: str) -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in data.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat

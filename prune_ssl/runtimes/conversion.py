@@ -119,14 +119,20 @@ def quiet(model: nn.Module) -> Iterator[None]:
     except ExportError:
         raise
     except Exception as error:  # the exporters have many layers, which raise errors of every kind
-        words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ExportError(
             f"{type(model).__name__} cannot be exported to this target: {type(error).__name__}: "
-            f"{words.strip()[:300]} Try another target."
+            f"{_first_words(error)[:300]} Try another target."
         ) from error
     finally:
         logging.disable(level)
         model.train(training)
+
+
+def _first_words(error: Exception) -> str:
+    """Return the first line of an error's message. torch.export puts the code of the graph before it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    said = (line for line in lines if not line[0].isspace() and not line.startswith("def "))
+    return next(said, lines[0].strip() if lines else type(error).__name__)
 
 
 Writer = Callable[[PreTrainedModel, Mapping[str, torch.Tensor], Path, Mapping[str, str]], None]

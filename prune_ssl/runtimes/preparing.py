@@ -19,6 +19,15 @@ def prepared_copy(model: PreTrainedModel) -> PreTrainedModel:
     return made
 
 
+def can_take_mask(model: PreTrainedModel) -> bool:
+    """Return whether the graph of a model can take an attention mask.
+
+    An x-vector head of transformers averages each clip of a masked batch over its own frames, in a loop over
+    the clips. No exporter writes such a loop.
+    """
+    return not type(model).__name__.endswith("ForXVector")
+
+
 def made_for_mask(model: PreTrainedModel) -> bool:
-    """Return whether a model was trained with an attention mask, by the norm of its frontend."""
-    return getattr(model.config, "feat_extract_norm", "layer") == "layer"
+    """Return whether a model's graph gets an attention mask, by its head and the norm of its frontend."""
+    return can_take_mask(model) and getattr(model.config, "feat_extract_norm", "layer") == "layer"

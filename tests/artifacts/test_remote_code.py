@@ -69,7 +69,11 @@ def load_alone(folders, mode="once"):
 def test_a_folder_loads_without_prune_ssl_and_can_be_saved_again(tmp_path):
     whole = ("conv", "heads", "ffn", "hidden")
     emptied = prune_ssl.resize(model := tiny_model("hubert"), prune_ssl.trace(model), {"layer.0.heads": []})
+    narrow = prune_ssl.resize(
+        model := tiny_model("wav2vec2", "ForCTC"), prune_ssl.trace(model), {"layer.0.ffn": [1]}
+    )
     models = {
+        "narrow": narrow.eval(),  # one neuron shifts all later weights in the file
         "hubert": pruned("hubert", "ForCTC", "layer", whole),
         "wavlm": pruned("wavlm", "ForSequenceClassification", "group", whole),
         "emptied": emptied.eval(),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
@@ -9,6 +10,7 @@ from prune_ssl.cli.app import app
 from tests.support.models import tiny_model
 
 
+@pytest.mark.usefixtures("few_calls")
 def test_weights_in_a_pickle_are_measured_when_the_user_allows_it(tmp_path: Path) -> None:
     model, folder = tiny_model(), tmp_path / "old"
     model.config.architectures = [type(model).__name__]

@@ -1,5 +1,6 @@
 """prune-ssl push: what is uploaded loads and has a card that the hub reads; errors are one line."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,13 +14,17 @@ from prune_ssl.cli.app import app
 from tests.support.models import tiny_model
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_model("hubert", "ForCTC")
-    save_pretrained(
-        resize(model, trace(model), {"conv.0": (0, 1)}), tmp_path / "model", plan={"conv.0": (0, 1)}
-    )
-    return tmp_path / "model"
+    small = resize(model, trace(model), {"conv.0": (0, 1)})
+    return save_pretrained(small, tmp_path_factory.mktemp("made") / "model", plan={"conv.0": (0, 1)})
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of the model, which a test may damage."""
+    return Path(shutil.copytree(made, tmp_path / "model"))
 
 
 @pytest.fixture
@@ -96,3 +101,14 @@ def test_what_the_hub_raises_is_one_line(
     found = run(folder, "someone/small", status=2)
     assert found.count("error:") == 1
     assert ("hf auth login" in found) == isinstance(error, LocalTokenNotFoundError)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is that of the library below the hub's client, which is of no kind that Python has."""
+    create = HfApi.create_repo
+
+    def create_at_a_closed_port(self: HfApi, name: str, **more: object) -> object:
+        return create(HfApi(endpoint="http://127.0.0.1:9", token="hf_none"), name, exist_ok=True)
+
+    monkeypatch.setattr(HfApi, "create_repo", create_at_a_closed_port)
+    assert "someone/small could not be uploaded: " in run(folder, "someone/small", status=2)

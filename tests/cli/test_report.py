@@ -9,6 +9,7 @@ from tests.support.models import tiny_model
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_calls")
 def test_report_writes_files_and_does_not_replace_them(tmp_path):
     tiny_model().save_pretrained(tmp_path / "dense")
     command = ["report", tmp_path / "dense", "--seconds", "0.5", "--save", tmp_path / "r.json"]
@@ -19,6 +20,7 @@ def test_report_writes_files_and_does_not_replace_them(tmp_path):
     assert "nothing was written" in result.output
 
 
+@pytest.mark.usefixtures("few_calls")
 def test_several_models_are_compared_side_by_side(tmp_path):
     for name in ("one", "two"):
         tiny_model().save_pretrained(tmp_path / name)

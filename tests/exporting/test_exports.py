@@ -5,9 +5,17 @@ import json
 import pytest
 import torch
 
+from prune_ssl import load_model, save_pretrained
 from prune_ssl.errors import ArtifactError, ExportError, ModelError
 from prune_ssl.exporting import quantize_, write_export
-from tests.support.exporting import NORMALISED, difference, needs_onnx, needs_openvino, pruned
+from tests.support.exporting import (
+    NORMALISED,
+    NORMALISED_WITH_MASK,
+    difference,
+    needs_onnx,
+    needs_openvino,
+    pruned,
+)
 from tests.support.models import tiny_model
 
 
@@ -39,16 +47,26 @@ def test_other_graphs_are_the_pruned_model(tmp_path, target):
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
+def test_the_graph_of_a_verifier_takes_no_mask_though_its_extractor_makes_one(tmp_path):
+    """An x-vector head loops over the clips of a masked batch, which no graph can hold."""
+    model = tiny_model("wavlm", "ForXVector", "layer", num_hidden_layers=1)
+    for processor in (NORMALISED_WITH_MASK, None):
+        made = write_export(model, tmp_path / "out", "torchscript", processor=processor, overwrite=True)
+        assert difference(model, made, False) <= 1e-4
+        assert any("takes no attention mask" in note for note in made.notes)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_table_of_relative_positions_bounds_the_clips_of_a_graph(tmp_path):
-    model = pruned("wav2vec2-conformer", max_source_positions=160)  # 3.2 s
+    model = pruned("wav2vec2-conformer", max_source_positions=160, num_hidden_layers=1)  # 3.2 s
     made = write_export(model, tmp_path / "out", "torchscript", processor=NORMALISED)
     assert difference(model, made, False) <= 1e-4
     assert any("relative positions for 160 frames" in note for note in made.notes)
     with pytest.raises(RuntimeError):
         difference(model, made, False, seconds=4.0)
+    short = pruned("wav2vec2-conformer", num_hidden_layers=1)
     with pytest.raises(ExportError, match=r"does not run on|gives the shape"):  # the comparison has 3 s
-        write_export(pruned("wav2vec2-conformer"), tmp_path / "short", "torchscript", processor=NORMALISED)
+        write_export(short, tmp_path / "short", "torchscript", processor=NORMALISED)
 
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, monkeypatch):
@@ -67,6 +85,18 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
     with pytest.raises(ExportError, match=r"needs openvino, .*pip install 'prune_ssl\[openvino\]'"):
         write_export(model, tmp_path / "out", "openvino")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("out", [".", "..", "link"])
+def test_an_export_never_replaces_the_folder_of_its_own_model(tmp_path, out):
+    folder = tmp_path / "run" / "model"
+    save_pretrained(tiny_model("hubert", "ForSequenceClassification"), folder)
+    (tmp_path / "link").symlink_to(folder)
+    place = tmp_path / "link" if out == "link" else folder / out
+    for model in (folder, load_model(folder)):
+        with pytest.raises(ExportError, match=r"holds the model .*, which an export in its place"):
+            write_export(model, place, "pt2", overwrite=True)
+    assert (folder / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

@@ -358,3 +358,9 @@ def test_a_family_that_the_file_contradicts_is_refused(tmp_path):
     file = written(tmp_path, checkpoint("wavlm", "group"))
     with pytest.raises(ArtifactError, match="not a hubert model"):
         import_checkpoint(file, "hubert")
+
+
+def test_a_text_file_is_no_checkpoint_and_the_error_says_so_in_words(tmp_path):
+    (tmp_path / "a.pt").write_text("hello")
+    with pytest.raises(ArtifactError, match=r"cannot be read .* \(KeyError: .*Give the"):
+        import_checkpoint(tmp_path / "a.pt")

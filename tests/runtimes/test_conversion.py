@@ -36,6 +36,15 @@ def test_an_error_without_words_has_the_name_of_its_kind() -> None:
         raise RuntimeError
 
 
+def test_the_code_of_a_graph_before_the_words_of_an_error_is_left_out() -> None:
+    dump = "\n\ndef forward(self, arg0_1):\n    add = arg0_1 + 1\n\nNo number for u0.\nCaused by: (a file)"
+    with (
+        pytest.raises(ExportError, match=r"RuntimeError: No number for u0\. Try another"),
+        quiet(tiny_model()),
+    ):
+        raise RuntimeError(dump)
+
+
 def test_our_own_refusals_pass_as_they_are() -> None:
     with pytest.raises(ExportError, match=r"^no, and that is all$"), quiet(tiny_model()):
         raise ExportError("no, and that is all")

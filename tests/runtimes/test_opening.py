@@ -11,7 +11,7 @@ from prune_ssl.runtimes.opening import prepare, require_device
 from tests.support.exporting import needs_onnx, needs_openvino
 from tests.support.models import checksum, tiny_model
 
-MODEL = tiny_model()
+MODEL = tiny_model(num_hidden_layers=1, conv_dim=(12, 10), conv_kernel=(10, 8), conv_stride=(20, 16))
 
 
 def wanted(seconds: float) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -82,6 +82,7 @@ def test_an_unreachable_budget_names_the_reachable_range(tiny):
         attach_gates(model, graph, PruningConfig(budget="params=1%"))
 
 
+@settings(max_examples=40)  # more triples, of random models: test_solver.py
 @given(
     seed=st.integers(0, 10_000),
     budget=st.sampled_from(
