@@ -26,7 +26,7 @@ class CountOpen(torch.autograd.Function):
     def forward(
         ctx: Any, log_alpha: torch.Tensor, offsets: torch.Tensor, owners: torch.Tensor, floors: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the counts, and the sums of d open_share / d log_alpha without a gradient: (groups,) each."""
+        """Return the counts, and the sums of d open_share / d log_alpha (no gradient): (groups,) each."""
         probability = hard_concrete.keep_probability(log_alpha)
         shares = probability.sub(hard_concrete.FLOOR).div_(SPAN).clamp_(0, 1)
         sums = segment_sum(shares, offsets)

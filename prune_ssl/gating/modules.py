@@ -11,8 +11,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
-from prune_ssl.gating.norms import norm_of_open
-from prune_ssl.gating.wiring import COLUMNS, OUTPUT, ROWS, AxisGate, WeightGate
+from prune_ssl.gating.norms import norm_as_autograd_sees_it, norm_of_open
+from prune_ssl.gating.wiring import COLUMNS, INVERSE, OUTPUT, ROWS, AxisGate, WeightGate
 from prune_ssl.models import FAMILIES
 from prune_ssl.models.torch_internals import version_of
 
@@ -68,17 +68,17 @@ def _stored(module: nn.Module) -> dict[str, nn.Parameter]:
     return dict(module.named_parameters(recurse=False))
 
 
-def factors_of(gate: WeightGate) -> dict[str, tuple[str, ...]]:
+def factors_of(gate: WeightGate | AxisGate) -> dict[str, tuple[str, ...]]:
     """Return the kinds of factors that multiply each parameter of the module that has a gate."""
     found: dict[str, tuple[str, ...]] = getattr(gate.module, "factors_of", {})
     return found
 
 
-def _made(module: nn.Module, name: str, own: torch.Tensor) -> torch.Tensor | None:
+def _made(module: nn.Module, name: str, own: torch.Tensor | None) -> torch.Tensor | None:
     """Return the effective parameter of this draw if it was made ahead, of these very values."""
-    if torch.compiler.is_compiling():
+    if own is None or torch.compiler.is_compiling():
         return None
-    made = _weight_gate(module).made.get(name)
+    made = module.__dict__[GATE].made.get(name)
     return made.value if made and made.own is own and made.version == version_of(own) else None
 
 
@@ -123,15 +123,21 @@ class GatedLayerNorm(nn.LayerNorm):
 
     A channel counts fully or not at all (the indicator z > 0, with a straight-through gradient), so that the
     norm of the cut model, which sees only survivors, is the same function. Outputs of closed channels are
-    meaningless; the consumers' columns for them are zero.
+    meaningless; the consumers' columns for them are zero. `OpenRows` says which factor its scale has.
     """
+
+    factors_of: ClassVar[dict[str, tuple[str, ...]]] = {"weight": (INVERSE,)}
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., C) to (..., C)."""
-        gates = _axis_gate(self).values(input.device)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
-        normed = norm_of_open(values, weights, self.weight, self.bias, self.eps)
+        gate, given = _axis_gate(self), (self.weight, self.bias, self.eps)
+        if torch.compiler.is_compiling():
+            gates = gate.values(input.device)
+            weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
+            normed = norm_as_autograd_sees_it(values, weights, *given)
+        else:
+            normed = norm_of_open(values, gate.of_open(), *given, _made(self, "weight", self.weight))
         # As the stock norm: half-precision weights give half-precision outputs, autocast gives float32.
         return normed.to(input.dtype if self.weight is None else self.weight.dtype)
 
@@ -222,6 +228,8 @@ def swap_class(
     assert made is not None  # attaching has refused the others
     setattr(module, GATE, gate)
     gate.module = module
+    if isinstance(gate, AxisGate):
+        gate.normed = issubclass(made, GatedLayerNorm)
     gate.alike = made, tuple((name, own.shape, own.dtype) for name, own in _stored(module).items())
     module.__class__ = made
     return original

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.distributed.tensor import DTensor
 
 from prune_ssl.gating.modules import factors_of
-from prune_ssl.gating.wiring import COLUMNS, Product, Stack, WeightGate
+from prune_ssl.gating.wiring import COLUMNS, AxisGate, Product, Stack, WeightGate
 from prune_ssl.models.torch_internals import version_of
 
 
@@ -20,8 +20,7 @@ def clear_products(stacks: Sequence[Stack]) -> None:
     """Let go of the effective parameters of the last draw."""
     for stack in stacks:
         for gate in stack.gates:
-            if isinstance(gate, WeightGate):
-                gate.made.clear()
+            gate.made.clear()
 
 
 def make_products(stacks: Sequence[Stack]) -> None:
@@ -31,8 +30,8 @@ def make_products(stacks: Sequence[Stack]) -> None:
     its own when it is called.
     """
     for stack in stacks:
-        gates = [gate for gate in stack.gates if isinstance(gate, WeightGate)]
-        for name, kinds in factors_of(gates[0]).items() if gates else ():
+        gates = stack.gates
+        for name, kinds in factors_of(gates[0]).items():
             own = [gate.module and gate.module._parameters.get(name) for gate in gates]
             given = [kind for kind in kinds if kind in stack.factors]
             weights = [each for each in own if isinstance(each, torch.Tensor)]
@@ -65,7 +64,7 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, gates: Sequence[WeightGate], name: str, factors: torch.Tensor, *own: torch.Tensor
+        ctx: Any, gates: Sequence[WeightGate | AxisGate], name: str, factors: torch.Tensor, *own: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Return the product of each parameter."""
         ctx.set_materialize_grads(False)

@@ -7,9 +7,11 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from prune_ssl.gating.norms import OpenRows
 from prune_ssl.gating.segments import Gather
 
 COLUMNS, ROWS, OUTPUT, AXIS = "columns", "rows", "output", "axis"
+SHARE, REACH, INVERSE = "share", "reach", "inverse"
 Read = tuple[str, torch.Tensor]
 """A group, and its unit that each entry reads, (entries,)."""
 
@@ -132,6 +134,9 @@ class AxisGate:
     found: dict[str, torch.Tensor] = field(default_factory=dict)
     module: nn.Module | None = None
     alike: Hashable = None
+    made: "dict[str, Product]" = field(default_factory=dict)
+    normed: bool = False
+    """Whether the module is a norm over the axis."""
 
     def __post_init__(self) -> None:
         self.wiring.gates.append(self)
@@ -141,6 +146,11 @@ class AxisGate:
         span = self.wiring.source.spans[self.group]
         units = torch.arange(span.stop - span.start) if self.units is None else self.units.flatten()
         return {AXIS: [(self.group, units)]}
+
+    def of_open(self) -> OpenRows:
+        """Return what a norm needs of the gates, (entries,) each."""
+        self.wiring.refresh()
+        return OpenRows(*(self.found[kind] for kind in (SHARE, REACH, INVERSE)))
 
     def values(self, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Return the gate of each entry, in the shape of `units`, on `device`."""
@@ -175,6 +185,15 @@ class Stack:
     gates: "tuple[WeightGate | AxisGate, ...]"
     factors: dict[str, torch.Tensor] = field(default_factory=dict)
     """Kind -> (gates, entries), the factors of the present draw."""
+
+    def give(self, kind: str, factors: torch.Tensor) -> None:
+        """Give each gate its row of the factors (gates, entries); norms get what follows from them, too."""
+        self.factors[kind] = factors
+        for gate, row in zip(self.gates, factors.unbind(), strict=True):
+            gate.found[kind] = row
+        if kind == AXIS and all(isinstance(gate, AxisGate) and gate.normed for gate in self.gates):
+            for name, rows in zip((SHARE, REACH, INVERSE), OpenRows.of(factors), strict=True):
+                self.give(name, rows)
 
 
 def _stacked(gates: Sequence["WeightGate | AxisGate"]) -> list[tuple[Stack, dict[str, list[list[Read]]]]]:
@@ -235,6 +254,4 @@ class _Plan:
             factors = factors * level.of_gates(torch.cat([drawn, drawn.new_ones(1)]))
         parts = factors.split([gates * entries for gates, entries in self.shapes])
         for (stack, kind), shape, part in zip(self.places, self.shapes, parts, strict=True):
-            stack.factors[kind] = part.view(shape)
-            for gate, row in zip(stack.gates, stack.factors[kind].unbind(), strict=True):
-                gate.found[kind] = row
+            stack.give(kind, part.view(shape))
