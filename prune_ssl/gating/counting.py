@@ -16,34 +16,40 @@ SPAN = hard_concrete.CEILING - hard_concrete.FLOOR
 
 
 class CountOpen(torch.autograd.Function):
-    """Sums of `open_share` of groups, at least their floor: `apply(log_alpha, offsets, owners, floors)`.
+    """The sum of `open_share` over each group, at least its floor.
 
+    `apply(log_alpha, offsets, owners, floors, per_span)`, where `per_span` is 1 / SPAN on the device.
     Processes may sum in other orders. So the gradient of the counts is the mean over processes; gates that
     got other gradients would drift apart.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, log_alpha: torch.Tensor, offsets: torch.Tensor, owners: torch.Tensor, floors: torch.Tensor
+        ctx: Any,
+        log_alpha: torch.Tensor,
+        offsets: torch.Tensor,
+        owners: torch.Tensor,
+        floors: torch.Tensor,
+        per_span: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the counts, and the sums of d open_share / d log_alpha (no gradient): (groups,) each."""
         probability = hard_concrete.keep_probability(log_alpha)
         shares = probability.sub(hard_concrete.FLOOR).div_(SPAN).clamp_(0, 1)
         sums = segment_sum(shares, offsets)
-        scale = log_alpha.new_full((), 1 / SPAN)
-        each = torch.ops.aten.sigmoid_backward(scale, probability)
+        each = torch.ops.aten.sigmoid_backward(per_span, probability)
         slopes = widest(segment_sum(each, offsets))
         ctx.save_for_backward(log_alpha, each, sums >= floors, owners)
         ctx.mark_non_differentiable(slopes)
+        ctx.set_materialize_grads(False)
         return sums.maximum(floors), slopes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, gradient: torch.Tensor, _: None) -> tuple[torch.Tensor | None, ...]:
         """Give each unit the gradient of its group's count, where that is above its floor."""
         log_alpha, each, above, owners = ctx.saved_tensors
         of_units = (mean_over_processes(gradient) * above).index_select(0, owners).mul_(each)
-        return torch.ops.aten.hardtanh_backward(of_units, log_alpha, -BEYOND, BEYOND), None, None, None
+        return torch.ops.aten.hardtanh_backward(of_units, log_alpha, -BEYOND, BEYOND), None, None, None, None
 
 
 class AugmentedLagrangian(torch.autograd.Function):

@@ -8,7 +8,7 @@ from torch import nn
 
 from prune_ssl.gating import hard_concrete
 from prune_ssl.gating.attachment import Attachment
-from prune_ssl.gating.counting import CountOpen
+from prune_ssl.gating.counting import SPAN, CountOpen
 from prune_ssl.gating.learning import Learning
 from prune_ssl.gating.plan import Plan
 from prune_ssl.gating.segments import segment_sum
@@ -26,6 +26,7 @@ class UnitGates(nn.Module):
     floors: torch.Tensor  # (groups,) the fewest units that a group may keep; of one without gates, all
     group_of_unit: torch.Tensor  # (units,) index of the group of each unit among all groups of the graph
     offsets: torch.Tensor  # (groups + 1,) where the units of each group begin; a group without gates has none
+    per_span: torch.Tensor
     unscaled: torch.Tensor  # (units,) bool, the layers: no weight could take their scale
 
     def __init__(self, graph: PruningGraph, groups: Mapping[str, Group]) -> None:
@@ -49,6 +50,7 @@ class UnitGates(nn.Module):
             float(group.minimum if name in self.spans else group.size) for name, group in graph.groups.items()
         ]
         self.register_buffer("floors", torch.tensor(fewest), persistent=False)
+        self.register_buffer("per_span", torch.tensor(1 / SPAN), persistent=False)
         # Gates have a random stream of their own. Processes with the same seed draw the same gates, whatever
         # dropout and augmentation draw in between.
         self.seed = torch.initial_seed()
@@ -81,7 +83,7 @@ class UnitGates(nn.Module):
             # Only the task loss flows through this node (the penalty reads log_alpha directly), so the hooks
             # see the task's gradient alone.
             self._likeliest = None
-            followed = self.log_alpha * 1.0
+            followed = self.log_alpha.view_as(self.log_alpha)
             followed.register_hook(self.learned.note_pulled)
             if self.watch is not None:
                 followed.register_hook(self.watch)
@@ -147,7 +149,8 @@ class UnitGates(nn.Module):
 
     def counts_and_slopes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return `open_counts`, and `slopes`: both (groups,)."""
-        counts, slopes = CountOpen.apply(self.log_alpha, self.offsets, self.group_of_unit, self.floors)  # type: ignore[no-untyped-call]
+        given = self.log_alpha, self.offsets, self.group_of_unit, self.floors, self.per_span
+        counts, slopes = CountOpen.apply(*given)  # type: ignore[no-untyped-call]
         return counts, slopes
 
     @torch.no_grad()

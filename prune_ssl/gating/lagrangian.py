@@ -1,6 +1,6 @@
 """Lagrangian: the penalty that pulls the expected cost of the gates to a budget, as hard as the task does."""
 
-from math import sqrt
+from math import inf, sqrt
 
 import torch
 
@@ -73,14 +73,7 @@ class Lagrangian:
             slopes: sum over each group's units of d P(open) / d log_alpha, (groups,) float64.
         """
         self.pull.follow()
-        costs, derivatives = self._joint()(counts)
-        goals = self.target(step)
-        # Filled on the device: a tensor made of a list would be copied there, and the host would wait.
-        violation = (
-            costs - goals[0]
-            if len(goals) == 1
-            else costs - torch.stack([costs.new_full((), goal) for goal in goals])
-        )
+        violation, derivatives = self._joint()(counts, self.target(step))
         scale = self._scale(derivatives, slopes)
         penalty: torch.Tensor = AugmentedLagrangian.apply(multipliers, counts, violation, derivatives, scale)  # type: ignore[no-untyped-call]
         if penalty.requires_grad:
@@ -93,7 +86,7 @@ class Lagrangian:
         K scales the penalty so that a multiplier of 1 pulls on the gates as hard as the task loss does. The
         arguments are those of `penalty`.
         """
-        return self._scale(self._joint()(counts)[1], slopes).to(counts.dtype)
+        return self._scale(self._joint()(counts, self.target(0))[1], slopes).to(counts.dtype)
 
     def _scale(self, derivatives: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
         start, pull = sqrt(self.units), self.pull.usual(slopes.device)
@@ -101,7 +94,7 @@ class Lagrangian:
             return derivatives.new_full((len(derivatives),), start)
         pulls = derivatives.abs() @ slopes
         scale = pull / pulls.clamp_min_(torch.finfo(torch.float32).tiny)
-        return torch.where(pull.isnan(), start, scale)
+        return scale.nan_to_num_(nan=start, posinf=inf)  # NaN: no finite gradient was seen
 
     def _joint(self) -> JointCosts:
         """Return the costs of the present limits; `bounds` may be set anew."""

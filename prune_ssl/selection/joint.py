@@ -1,5 +1,7 @@
 """Joint costs: the values of all limits and their slopes in all widths, by a few operations on a GPU."""
 
+from collections.abc import Sequence
+
 import torch
 
 from prune_ssl.selection.costs import PolynomialCost
@@ -46,28 +48,30 @@ class JointCosts:
         self.others = torch.tensor(others, dtype=torch.long).view(len(rows) * self.degree, self.degree - 1)
         self.one = torch.ones(1, dtype=torch.float64)
 
-    def __call__(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the costs (limits,) and their derivatives (limits, groups), of `widest`, without a gradient.
+    def __call__(self, counts: torch.Tensor, goals: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the costs less their goals (limits,), and the derivatives of the costs (limits, groups).
+
+        Both are of `widest`, and without a gradient.
 
         Args:
             counts: the expected number of open units of every group, (groups,).
+            goals: a part of the dense cost for each limit.
         """
         if not self.whole:
-            return self._by_autograd(counts)
+            costs, slopes = self._by_autograd(counts)
+            return costs - _filled(goals, costs), slopes
         if self.others.device != counts.device:
             self.others = self.others.to(counts.device)
             self.matrix, self.one = widest_to(self.matrix, counts), widest_to(self.one, counts)
         widths = torch.cat([counts.detach(), self.one])
-        factors = widths[self.others]
-        factors = factors.prod(1) if self.degree > 2 else factors.flatten()
         if self.degree == 1:
             factors = widths.new_ones(len(self.others))
+        else:
+            factors = widths[self.others]
+            factors = factors.prod(1) if self.degree > 2 else factors.flatten()
         slopes = (self.matrix @ factors).view(len(self.limits), -1)
-        values = slopes @ widths
-        values = values / self.degree if self.degree > 1 else values
-        if any(self.constants):
-            values = values + torch.stack([values.new_full((), each) for each in self.constants])
-        return values, slopes[:, :-1]
+        less = [constant - goal for constant, goal in zip(self.constants, goals, strict=True)]
+        return torch.add(_filled(less, widths), slopes @ widths, alpha=1 / self.degree), slopes[:, :-1]
 
     def _by_autograd(self, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.enable_grad():
@@ -75,6 +79,13 @@ class JointCosts:
             values = [limit.cost.expected(widths) / limit.dense for limit in self.limits]
             slopes = [torch.autograd.grad(each, widths, retain_graph=True)[0] for each in values]
         return torch.stack(values).detach(), torch.stack(slopes)
+
+
+def _filled(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """Return values as (values,), filled on the device: to copy them there, the host would wait."""
+    if len(values) == 1:
+        return like.new_full((1,), values[0])
+    return torch.stack([like.new_full((), each) for each in values])
 
 
 def widest_to(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
