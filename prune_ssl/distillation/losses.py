@@ -102,10 +102,9 @@ class HiddenStates(Loss):
                 total = total + weight * self.of_layer(batch, rows[places[0]][0], layer)
                 continue
             assert self.function is not None
-            states = stacked([rows[place] for place in places])
-            stage = batch.stage(stage_of(layer))
-            valid = valid_of(batch, states[0].shape[1], stage, len(places))
-            total = total + weight * len(places) * self.function(*states, valid)
+            own, target = stacked([rows[place] for place in places])
+            valid = valid_of(batch, own.shape[1], stage_of(layer), len(places))
+            total = total + weight * len(places) * self.function(own, target, valid)
         return total
 
     def _together(self, batch: Batch, rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from prune_ssl.errors import ModelError
+from prune_ssl.gating.mixing import mix
 from prune_ssl.gating.modules import (
     FactorLinear,
     SplitLinear,
@@ -146,8 +147,8 @@ class Attachment:
             self._swapped.append((read, swap_class(read, gate, SplitLinear)))
         if group.kind == "layer":
             layer = self._model.get_submodule(group.block)
-            mix = partial(_mix_layer, AxisGate(self.wiring, group.name, None))
-            self._handles.append(layer.register_forward_hook(mix, with_kwargs=True))
+            hook = partial(_mix_layer, AxisGate(self.wiring, group.name, None))
+            self._handles.append(layer.register_forward_hook(hook, with_kwargs=True))
 
     def _gate_norm(self, path: str, group: Group) -> None:
         module = self._model.get_submodule(path)
@@ -195,7 +196,7 @@ def _mix_layer(
     """Return input + gate (output - input): a gate of 0 removes the layer, and 1 leaves it as it is."""
     given = args[0] if args else kwargs["hidden_states"]
     made = output[0] if isinstance(output, tuple) else output
-    mixed = torch.lerp(given, made, gate.values(made.device, made.dtype))
+    mixed = mix(given, made, gate.values(made.device, made.dtype))
     return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
 

@@ -14,7 +14,7 @@ class OpenRows(NamedTuple):
     """What norms need of their gates, (norms, channels) or (channels,), 0 at closed channels."""
 
     share: torch.Tensor
-    """s^2. The gradient of the gates goes through it alone."""
+    """1 / open channels. The gradient of the gates goes through it alone."""
     reach: torch.Tensor
     """s."""
     inverse: torch.Tensor
@@ -35,10 +35,9 @@ class _OpenRows(torch.autograd.Function):
         opened = gates.sign()  # none is negative
         part = opened.mean(1, keepdim=True).clamp_(min=1 / gates.shape[1])
         root = part.sqrt()
-        reach = opened / root
-        ctx.save_for_backward(reach, part)
+        rows = opened / (part * gates.shape[1]), opened / root, opened * root
+        ctx.save_for_backward(rows[0], part, root)
         ctx.set_materialize_grads(False)
-        rows = opened / part, reach, opened * root
         ctx.mark_non_differentiable(*rows[1:])
         return rows
 
@@ -48,8 +47,9 @@ class _OpenRows(torch.autograd.Function):
         """Return the gradient of the gates from the pulls of `_NormOfOpen`."""
         if pulls is None:
             return None
-        reach, part = ctx.saved_tensors
-        return (pulls.mean(1, keepdim=True) / part - pulls).mul_(reach)
+        share, part, root = ctx.saved_tensors
+        found: torch.Tensor = (pulls.mean(1, keepdim=True) / part - pulls).mul_(share).mul_(root)
+        return found
 
 
 class _NormOfOpen(torch.autograd.Function):
@@ -73,7 +73,7 @@ class _NormOfOpen(torch.autograd.Function):
     ) -> torch.Tensor:
         """Map (..., C) to (..., C). `own` is the scale of the norm, detached, and `scale` is it over s."""
         with torch.autocast(values.device.type, enabled=False):
-            mean = (values @ share).div_(values.shape[-1]).unsqueeze(-1)
+            mean = (values @ share).unsqueeze(-1)
             spread = torch.lerp(mean, values, reach)
             normed, *moments = torch.native_layer_norm(spread, spread.shape[-1:], scale, shift, eps)
         ctx.save_for_backward(spread, share, reach, inverse, scale, shift, own, *moments)
@@ -95,12 +95,12 @@ class _NormOfOpen(torch.autograd.Function):
             if needed[1]:
                 normed = torch.native_layer_norm(spread, shape, inverse, None, ctx.eps)[0]
                 first, second = (gradient @ own).unsqueeze(-1), ((gradient * normed) @ own).unsqueeze(-1)
-                each = torch.addcmul(first, normed, second, value=0.5).div_(shape[0])
+                each = torch.addcmul(first, normed, second, value=0.5)
                 only_scale = [False, True, False]
                 pulls = norm_backward(each, spread, shape, *moments, scale, None, only_scale)[1]
             if needed[0]:
                 of_mean = (of_spread @ reach).unsqueeze(-1)
-                of_spread = (of_spread * reach).addcmul_(of_mean, share, value=-1 / shape[0])
+                of_spread = (of_spread * reach).addcmul_(of_mean, share, value=-1)
         return of_spread if needed[0] else None, pulls, None, None, None, of_scale, of_shift, None
 
 

@@ -78,7 +78,8 @@ class TaskPull:
         # Nothing is clipped while the usual size is 0 or not known.
         spikes = spikes.nan_to_num_(nan=1.0, posinf=1.0).clamp_(min=1)
         self._measured = measured / spikes
-        return gradient / spikes
+        clipped: torch.Tensor = gradient / spikes
+        return clipped
 
     def usual(self, device: torch.device) -> torch.Tensor | None:
         """Return `smoothed` as a scalar on a device: NaN if no finite gradient was seen, None before any."""
