@@ -13,12 +13,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.distributed._tools.mem_tracker import MemTracker
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 import prune_ssl
-from prune_ssl.gating import Gates
+from prune_ssl.gating import Gates, attach
+from prune_ssl.gating.wiring import _Plan
 from prune_ssl.selection import KINDS, UNIT_KINDS
 
 FRONTENDS: dict[str, dict[str, object]] = {
@@ -75,7 +76,9 @@ def peak(config: Wav2Vec2Config, kinds: Sequence[str], shape: tuple[int, float],
 def _attached(model: nn.Module, graph: prune_ssl.PruningGraph, kinds: Sequence[str]) -> Gates:
     config = prune_ssl.PruningConfig(budget="macs=50%", steps=100, kinds=tuple(kinds))
     gates = FakeGates(graph, config, config.bounds(graph))
-    prune_ssl.gating.attach(model, gates)
+    with unset_fake_temporarily():  # the places of gates are real numbers, which are sorted and counted
+        wiring = attach(model, gates).wiring
+        wiring._plan = _Plan.of(gates, wiring.gates, torch.device("cpu"))
     return gates
 
 
