@@ -18,6 +18,7 @@ from prune_ssl.writing import check_place, lock, remove, write_text
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import Module
 
     from prune_ssl.data import Corruption
     from prune_ssl.probing import Probed, Trained
@@ -146,7 +147,8 @@ def probe_command(
     from prune_ssl.tasks.inference import load_extractor
 
     place = _device(device)
-    encoder = load_model(model, head="drop").to(place)
+    encoder = load_model(model, head="drop")
+    cast("Module", encoder).to(place)
     say(f"head: the probe trains a new one for {task}; the model's own head, if any, is not used")
     found = probe(
         encoder,

@@ -59,7 +59,8 @@ class FrozenStates:
     @property
     def device(self) -> torch.device:
         """The device of the encoder, on which heads learn too."""
-        return next(self.encoder.parameters()).device
+        found: torch.device = next(self.encoder.parameters()).device
+        return found
 
     def of_clip(self, clip: Clip) -> torch.Tensor:
         """Return the states (L+1, T, D) of one clip, without padding, on the CPU."""
