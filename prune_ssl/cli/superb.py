@@ -17,6 +17,9 @@ from prune_ssl.probing.settings import PROBES, FeatureKind, ProbeSettings
 from prune_ssl.writing import check_place, lock, remove, write_text
 
 if TYPE_CHECKING:
+    import torch
+    from torch.nn import Module
+
     from prune_ssl.data import Corruption
     from prune_ssl.probing import Probed, Trained
 
@@ -123,6 +126,9 @@ def probe_command(
     *,
     training: Training,
     conditions: Conditions,
+    device: Annotated[
+        str, typer.Option(help="Device of encoder and heads: cpu, cuda, cuda:1 or mps.")
+    ] = "cpu",
     save: Annotated[
         Path | None,
         typer.Option(help="Add the result to this JSON file, which may hold results of other tasks."),
@@ -140,7 +146,9 @@ def probe_command(
     from prune_ssl.probing import probe
     from prune_ssl.tasks.inference import load_extractor
 
+    place = _device(device)
     encoder = load_model(model, head="drop")
+    cast("Module", encoder).to(place)
     say(f"head: the probe trains a new one for {task}; the model's own head, if any, is not used")
     found = probe(
         encoder,
@@ -159,6 +167,21 @@ def probe_command(
         _save(save, task, found)
         remove(_heads_file(save, task))
         _say_scores(save)
+
+
+def _device(name: str) -> "torch.device":
+    """Return a device of this machine.
+
+    Raises:
+        DataError: there is no such device here.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"--device: found {name!r}, which this machine does not have.") from error
+    return torch.device(name)
 
 
 @superb_app.command("score")

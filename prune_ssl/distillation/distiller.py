@@ -205,6 +205,7 @@ class Distiller:
             masked_frames=masked_frames,
             lengths=lengths,
             count_valid=self._student_taps.valid_frames,
+            same_stage=self._student_taps.same_stage,
         )
 
 

@@ -73,12 +73,19 @@ class Batch:
     """(B,), samples without padding; None: all N."""
     count_valid: Callable[[torch.Tensor, int, Stage], torch.Tensor] | None = field(default=None, repr=False)
     """Maps lengths (B,), T and a stage of the model to (B, T) bool."""
+    same_stage: Callable[[Stage], Stage] | None = field(default=None, repr=False)
+    """Maps a stage to the first that has the same frames."""
     _valid: dict[tuple[int, Stage], torch.Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def stage(self, stage: Stage) -> Stage:
+        """Return the first stage that has the frames of `stage`."""
+        return stage if self.same_stage is None else self.same_stage(stage)
 
     def valid(self, frames: int, stage: Stage) -> torch.Tensor | None:
         """Return (B, T) bool, False on padding; None where no clip is padded."""
         if self.lengths is None or self.count_valid is None:
             return None
+        stage = self.stage(stage)
         if (frames, stage) not in self._valid:
             self._valid[frames, stage] = self.count_valid(self.lengths, frames, stage)
         return self._valid[frames, stage]

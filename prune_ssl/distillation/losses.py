@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 import torch
 from torch import nn
@@ -35,6 +35,7 @@ from prune_ssl.distillation.loss import (
 from prune_ssl.distillation.predictions import embedding_cosine, frame_logits_kl, logits_kl
 from prune_ssl.distillation.relations import average_attention, intra_gram, layer_gram
 from prune_ssl.distillation.taps import FRONTEND, stage_of
+from prune_ssl.distillation.together import alike, stacked, valid_of
 from prune_ssl.errors import DistillationError
 from prune_ssl.models import backbone_of, family_of
 from prune_ssl.models.arguments import shown
@@ -91,10 +92,29 @@ class HiddenStates(Loss):
     def value(self, batch: Batch) -> torch.Tensor:
         """Return the weighted sum over pairs of layers, a scalar."""
         total = torch.zeros((), device=batch.predictions[0].device)
-        for weight, prediction, (_, layer) in zip(self.weights, batch.predictions, self.pairs, strict=True):
-            require_same_shape(self.name, prediction, batch.teacher.states[layer])
-            total = total + weight * self.of_layer(batch, prediction, layer)
+        targets = [batch.teacher.states[layer] for _, layer in self.pairs]
+        rows = list(zip(batch.predictions, targets, strict=True))
+        for row in rows:
+            require_same_shape(self.name, *row)
+        for places in self._together(batch, rows):
+            weight, (_, layer) = self.weights[places[0]], self.pairs[places[0]]
+            if len(places) == 1:
+                total = total + weight * self.of_layer(batch, rows[places[0]][0], layer)
+                continue
+            assert self.function is not None
+            own, target = stacked([rows[place] for place in places])
+            valid = valid_of(batch, own.shape[1], stage_of(layer), len(places))
+            total = total + weight * len(places) * self.function(own, target, valid)
         return total
+
+    def _together(self, batch: Batch, rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:
+        """Return the places of pairs that one call of the function compares.
+
+        The package's own functions are means over clips. Others may be anything.
+        """
+        if self.function not in HIDDEN_LOSSES.values() or len(set(self.weights)) > 1:
+            return [[place] for place in range(len(rows))]
+        return alike(rows, [batch.stage(stage_of(layer)) for _, layer in self.pairs])
 
     def of_layer(self, batch: Batch, prediction: torch.Tensor, layer: int) -> torch.Tensor:
         """Return the loss of one pair, for a prediction (B, T, D_T) of the teacher's layer; a scalar."""
@@ -166,16 +186,27 @@ class Relation(Loss):
 
     def value(self, batch: Batch) -> torch.Tensor:
         """Return the mean over pairs of layers, a scalar."""
-        parts = [part for own, other in self.pairs if (part := self.of_layers(batch, own, other)) is not None]
-        if not parts:
+        found = [(own, row) for own, other in self.pairs if (row := self.of_layers(batch, own, other))]
+        if not found:
             raise DistillationError(
                 f"{self.name}: no pair of layers has what it compares; found the pairs {self.pairs}."
             )
-        return torch.stack(parts).mean()
+        stages, rows = [batch.stage(stage_of(own)) for own, _ in found], [row for _, row in found]
+        groups = alike(rows, stages)
+        parts = []
+        for places in groups:
+            together = stacked([rows[place] for place in places])
+            valid = valid_of(batch, together[0].shape[-2], stages[places[0]], len(places))
+            parts.append(self.compare(together, valid) * (len(places) / len(rows)))
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
     @abstractmethod
-    def of_layers(self, batch: Batch, own: int, other: int) -> torch.Tensor | None:
-        """Return the loss of one pair of layers, a scalar; None where one of them has no such relation."""
+    def of_layers(self, batch: Batch, own: int, other: int) -> tuple[torch.Tensor, ...] | None:
+        """Return what one pair of layers is compared by; None where one of them has no such relation."""
+
+    @abstractmethod
+    def compare(self, tensors: Sequence[torch.Tensor], valid: torch.Tensor | None) -> torch.Tensor:
+        """Return the mean loss over the clips of tensors as `of_layers` returns them, a scalar."""
 
 
 class LayerGram(Relation):
@@ -187,11 +218,16 @@ class LayerGram(Relation):
         """Return the layers of the pairs."""
         return {pair[side] for pair in self.pairs}
 
-    def of_layers(self, batch: Batch, own: int, other: int) -> torch.Tensor | None:
-        """Return `layer_gram` of the two layers' outputs."""
+    def of_layers(self, batch: Batch, own: int, other: int) -> tuple[torch.Tensor, ...] | None:
+        """Return the two layers' outputs."""
         states = batch.student.states[own], batch.teacher.states[other]
         require_same_frames(self.name, *states)
-        return layer_gram(*states, batch.valid(states[0].shape[1], stage_of(own)), self.scale)
+        return states
+
+    def compare(self, tensors: Sequence[torch.Tensor], valid: torch.Tensor | None) -> torch.Tensor:
+        """Return `layer_gram`."""
+        student, teacher = tensors
+        return layer_gram(student, teacher, valid, self.scale)
 
 
 class IntraGram(LayerGram):
@@ -203,14 +239,19 @@ class IntraGram(LayerGram):
         """Return the layers of the pairs and those before them."""
         return super().states(side) | {pair[side] - 1 for pair in self.pairs if min(pair) > 0}
 
-    def of_layers(self, batch: Batch, own: int, other: int) -> torch.Tensor | None:
-        """Return `intra_gram` of the two layers; hidden state 0 has no layer before it."""
+    def of_layers(self, batch: Batch, own: int, other: int) -> tuple[torch.Tensor, ...] | None:
+        """Return the inputs and outputs of the two layers; hidden state 0 has no layer before it."""
         if min(own, other) == 0:
             return None
         student, teacher = batch.student.states, batch.teacher.states
         states = student[own - 1], student[own], teacher[other - 1], teacher[other]
         require_same_frames(self.name, *states)
-        return intra_gram(*states, batch.valid(states[0].shape[1], stage_of(own)), self.scale)
+        return states
+
+    def compare(self, tensors: Sequence[torch.Tensor], valid: torch.Tensor | None) -> torch.Tensor:
+        """Return `intra_gram`."""
+        student_in, student_out, teacher_in, teacher_out = tensors
+        return intra_gram(student_in, student_out, teacher_in, teacher_out, valid, self.scale)
 
 
 class Attention(Relation):
@@ -222,13 +263,17 @@ class Attention(Relation):
         """Return the layers of the pairs that have attention: all but state 0."""
         return {pair[side] for pair in self.pairs if min(pair) > 0}
 
-    def of_layers(self, batch: Batch, own: int, other: int) -> torch.Tensor | None:
-        """Return `average_attention` of the two layers, where both have a head left."""
+    def of_layers(self, batch: Batch, own: int, other: int) -> tuple[torch.Tensor, ...] | None:
+        """Return queries and keys of the two layers, where both have a head left."""
         student, teacher = batch.student, batch.teacher
         if own not in student.queries or other not in teacher.queries:
             return None
-        maps = student.queries[own], student.keys[own], teacher.queries[other], teacher.keys[other]
-        return average_attention(*maps, batch.valid(maps[0].shape[2], stage_of(own)))
+        return student.queries[own], student.keys[own], teacher.queries[other], teacher.keys[other]
+
+    def compare(self, tensors: Sequence[torch.Tensor], valid: torch.Tensor | None) -> torch.Tensor:
+        """Return `average_attention`."""
+        own_queries, own_keys, queries, keys = tensors
+        return average_attention(own_queries, own_keys, queries, keys, valid)
 
 
 # -- predictions

@@ -3,8 +3,9 @@
 A relation is T x T whatever the width, so student and teacher may differ in D and H without a projection.
 Every loss is a mean over the valid frames (or pairs of them) of an utterance, then over the batch; the paper
 writes sums, whose size would grow with the length. Memory beyond the inputs and their gradients is
-B * CHUNK * T floats (times H for attention maps), whatever the number of layers: at 15 s (T = 749), B = 8 and
-H = 12 that is 3 MB a Gram matrix and 37 MB a map, where keeping the matrices would take 18 MB a layer each.
+B * CHUNK * T floats (times H for attention maps), where B counts the clips of all layers that are compared
+together (`together.MOST_BYTES`): at 15 s (T = 749), 8 clips and H = 12, three layers, that is 9 MB a Gram
+matrix and 110 MB a map, where keeping the matrices would take 18 MB a layer each.
 """
 
 from typing import Any, Literal

@@ -72,6 +72,10 @@ class Taps:
         """Return T for N samples at a stage."""
         return conv_frames(samples, self._kernels(stage))[-1]
 
+    def same_stage(self, stage: Stage) -> Stage:
+        """Return the first stage that has the same frames: `input`, unless time is shortened after it."""
+        return "input" if self._kernels(stage) == self._kernels("input") else stage
+
     def valid_frames(self, lengths: torch.Tensor, frames: int, stage: Stage) -> torch.Tensor:
         """Map numbers of samples without padding (B,) to (B, T) bool, True on the frames that they give."""
         # A frame needs so many samples. The comparison is on the device, so that no host waits for lengths.

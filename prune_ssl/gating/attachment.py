@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from prune_ssl.errors import ModelError
+from prune_ssl.gating.mixing import mix
 from prune_ssl.gating.modules import (
     FactorLinear,
     SplitLinear,
@@ -21,6 +22,7 @@ from prune_ssl.gating.modules import (
     restore_class,
     swap_class,
 )
+from prune_ssl.gating.products import clear_products, make_products
 from prune_ssl.gating.wiring import AxisGate, GateSource, WeightGate, Wiring
 from prune_ssl.models.checkpointing import checkpointing_layers, refuse_reentrant
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
@@ -72,12 +74,16 @@ class Attachment:
             if training:
                 refuse_reentrant(recomputing, "gates")
             gates.draw(training)
+            clear_products(self.wiring.stacks)
             self.wiring.refresh()
+            drawn = self.wiring.source.current()
+            if drawn.requires_grad and torch.is_grad_enabled() and not self._ahead:
+                make_products(self.wiring.stacks)
 
         # A compiled draw would be one draw, for ever. So a compiled model breaks its graph here, unless the
         # gates were drawn ahead.
         self._draw = torch.compiler.disable(draw)
-        self._drawn_ahead = False
+        self._ahead = self._drawn_ahead = False
 
         def before_forward(module: nn.Module, _args: tuple[object, ...]) -> None:
             if not self._drawn_ahead:
@@ -97,12 +103,13 @@ class Attachment:
 
         A model that was compiled as a whole then stays one graph: it reads the drawn gates as inputs.
         """
-        self._draw(self.training is True)
-        self._drawn_ahead = True
+        self._ahead = True  # a compiled model multiplies for itself
         try:
+            self._draw(self.training is True)
+            self._drawn_ahead = True
             yield
         finally:
-            self._drawn_ahead = False
+            self._ahead = self._drawn_ahead = False
 
     def detach(self) -> None:
         """Give the model's modules their classes back and remove the hooks; the gates keep their values."""
@@ -140,8 +147,8 @@ class Attachment:
             self._swapped.append((read, swap_class(read, gate, SplitLinear)))
         if group.kind == "layer":
             layer = self._model.get_submodule(group.block)
-            mix = partial(_mix_layer, AxisGate(self.wiring, group.name, None))
-            self._handles.append(layer.register_forward_hook(mix, with_kwargs=True))
+            hook = partial(_mix_layer, AxisGate(self.wiring, group.name, None))
+            self._handles.append(layer.register_forward_hook(hook, with_kwargs=True))
 
     def _gate_norm(self, path: str, group: Group) -> None:
         module = self._model.get_submodule(path)
@@ -189,7 +196,7 @@ def _mix_layer(
     """Return input + gate (output - input): a gate of 0 removes the layer, and 1 leaves it as it is."""
     given = args[0] if args else kwargs["hidden_states"]
     made = output[0] if isinstance(output, tuple) else output
-    mixed = torch.lerp(given, made, gate.values(made.device, made.dtype))
+    mixed = mix(given, made, gate.values(made.device, made.dtype))
     return (mixed, *output[1:]) if isinstance(output, tuple) else mixed
 
 

@@ -8,12 +8,12 @@ from torch import nn
 
 from prune_ssl.gating import hard_concrete
 from prune_ssl.gating.attachment import Attachment
+from prune_ssl.gating.counting import SPAN, CountOpen
 from prune_ssl.gating.learning import Learning
 from prune_ssl.gating.plan import Plan
-from prune_ssl.gating.segments import SumOfSegments, segment_sum
+from prune_ssl.gating.segments import segment_sum
 from prune_ssl.models.torch_internals import version_of
 from prune_ssl.tracing import Group, PruningGraph
-from prune_ssl.tracing.cost import widest
 
 
 class UnitGates(nn.Module):
@@ -23,10 +23,10 @@ class UnitGates(nn.Module):
     no submodule of a model: `attach` puts them on one, and they have a state_dict of their own.
     """
 
-    without_gates: torch.Tensor  # (groups,) the units of each group that has no gates
-    minimums: torch.Tensor  # (groups,) the fewest units that each group may keep
+    floors: torch.Tensor  # (groups,) the fewest units that a group may keep; of one without gates, all
     group_of_unit: torch.Tensor  # (units,) index of the group of each unit among all groups of the graph
     offsets: torch.Tensor  # (groups + 1,) where the units of each group begin; a group without gates has none
+    per_span: torch.Tensor
     unscaled: torch.Tensor  # (units,) bool, the layers: no weight could take their scale
 
     def __init__(self, graph: PruningGraph, groups: Mapping[str, Group]) -> None:
@@ -46,11 +46,11 @@ class UnitGates(nn.Module):
         self.register_buffer("offsets", torch.tensor([0, *accumulate(sizes)]), persistent=False)
         layers = [group.kind == "layer" for group in self.groups.values() for _ in range(group.size)]
         self.register_buffer("unscaled", torch.tensor(layers, dtype=torch.bool), persistent=False)
-        each_group = graph.groups.items()
-        whole = [0.0 if name in self.spans else float(group.size) for name, group in each_group]
-        self.register_buffer("without_gates", torch.tensor(whole), persistent=False)
-        minimums = [float(group.minimum) for _, group in each_group]
-        self.register_buffer("minimums", torch.tensor(minimums), persistent=False)
+        fewest = [
+            float(group.minimum if name in self.spans else group.size) for name, group in graph.groups.items()
+        ]
+        self.register_buffer("floors", torch.tensor(fewest), persistent=False)
+        self.register_buffer("per_span", torch.tensor(1 / SPAN), persistent=False)
         # Gates have a random stream of their own. Processes with the same seed draw the same gates, whatever
         # dropout and augmentation draw in between.
         self.seed = torch.initial_seed()
@@ -83,7 +83,7 @@ class UnitGates(nn.Module):
             # Only the task loss flows through this node (the penalty reads log_alpha directly), so the hooks
             # see the task's gradient alone.
             self._likeliest = None
-            followed = self.log_alpha * 1.0
+            followed = self.log_alpha.view_as(self.log_alpha)
             followed.register_hook(self.learned.note_pulled)
             if self.watch is not None:
                 followed.register_hook(self.watch)
@@ -105,7 +105,7 @@ class UnitGates(nn.Module):
 
     def _likeliest_units(self) -> torch.Tensor:
         shares = hard_concrete.open_share(self.log_alpha)
-        counts = segment_sum(shares, self.offsets).round().maximum(self.minimums)
+        counts = segment_sum(shares, self.offsets).round().maximum(self.floors)
         # Sorted by share, and then by group without changing the order inside it.
         order = torch.argsort(shares, descending=True, stable=True)
         order = order[torch.argsort(self.group_of_unit[order], stable=True)]
@@ -145,9 +145,13 @@ class UnitGates(nn.Module):
         It is the sum of `open_share`, and at least the group's minimum. If all gates are closed, the cost is
         that of the smallest model that can be cut.
         """
-        shares = hard_concrete.open_share(self.log_alpha)
-        sums: torch.Tensor = SumOfSegments.apply(shares, self.offsets, self.group_of_unit)  # type: ignore[no-untyped-call]
-        return (self.without_gates + sums).clamp(min=self.minimums)
+        return self.counts_and_slopes()[0]
+
+    def counts_and_slopes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `open_counts`, and `slopes`: both (groups,)."""
+        given = self.log_alpha, self.offsets, self.group_of_unit, self.floors, self.per_span
+        counts, slopes = CountOpen.apply(*given)  # type: ignore[no-untyped-call]
+        return counts, slopes
 
     @torch.no_grad()
     def open_widths(self) -> dict[str, int]:
@@ -162,10 +166,8 @@ class UnitGates(nn.Module):
 
     def slopes(self) -> torch.Tensor:
         """Return the sum over each group's units of d open_share / d log_alpha, (groups,) of `widest`."""
-        probabilities = hard_concrete.keep_probability(self.log_alpha.detach())
-        scale = hard_concrete.CEILING - hard_concrete.FLOOR
-        each = widest(probabilities * (1 - probabilities)) / scale
-        return segment_sum(each, self.offsets)
+        with torch.no_grad():
+            return self.counts_and_slopes()[1]
 
     def detach(self) -> None:
         """Take the gates off the model: its classes and hooks are restored, the gates keep their values."""

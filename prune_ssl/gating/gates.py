@@ -144,7 +144,7 @@ class Gates(UnitGates):
                 PruneWarning,
                 stacklevel=2,
             )
-        penalty = self.lagrangian.penalty(step, self.multipliers, self.open_counts(), self.slopes())
+        penalty = self.lagrangian.penalty(step, self.multipliers, *self.counts_and_slopes())
         if penalty.requires_grad:
             penalty.register_hook(learned.note_returned)
         return penalty
@@ -170,7 +170,7 @@ class Gates(UnitGates):
             name = limit.constraint.name
             logged |= {f"expected_{name}": fraction, f"target_{name}": target}
             logged |= {f"lambda1_{name}": first, f"lambda2_{name}": second}
-        penalty = self.lagrangian.penalty(step, self.multipliers, self.open_counts(), self.slopes())
+        penalty = self.lagrangian.penalty(step, self.multipliers, *self.counts_and_slopes())
         logged["penalty"] = float(penalty)
         for limit, opened in zip(self.limits, self.open_cost(), strict=True):
             logged[f"open_{limit.constraint.name}"] = opened

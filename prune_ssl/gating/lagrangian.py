@@ -1,16 +1,16 @@
 """Lagrangian: the penalty that pulls the expected cost of the gates to a budget, as hard as the task does."""
 
-from math import sqrt
+from math import inf, sqrt
 
 import torch
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.gating import schedule
 from prune_ssl.gating.config import PruningConfig
-from prune_ssl.gating.processes import mean_over_processes
+from prune_ssl.gating.counting import AugmentedLagrangian
 from prune_ssl.gating.task_pull import TaskPull
 from prune_ssl.selection import Bounds
-from prune_ssl.tracing.cost import widest
+from prune_ssl.selection.joint import JointCosts
 
 
 class Lagrangian:
@@ -27,6 +27,7 @@ class Lagrangian:
         self.start: list[float] = []
         """The expected fraction of each constraint at the first step."""
         self.pull = TaskPull()
+        self._costs: JointCosts | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -54,7 +55,8 @@ class Lagrangian:
         Args:
             counts: expected number of open units of every group of the graph, (groups,).
         """
-        return self._costs(counts).to(counts.dtype)
+        found = [limit.cost.expected(counts) / limit.dense for limit in self.bounds.limits]
+        return torch.stack(found).to(counts.dtype)
 
     def penalty(
         self, step: int, multipliers: torch.Tensor, counts: torch.Tensor, slopes: torch.Tensor
@@ -71,18 +73,9 @@ class Lagrangian:
             slopes: sum over each group's units of d P(open) / d log_alpha, (groups,) float64.
         """
         self.pull.follow()
-        if counts.requires_grad:
-            # Processes may sum counts in other orders. Gates that got other gradients would drift apart.
-            counts.register_hook(mean_over_processes)
-        expected = self.expected(counts)
-        # Filled on the device: a tensor made of a list would be copied there, and the host would wait.
-        goals = [expected.new_full((), goal) for goal in self.target(step)]
-        violation = expected - torch.stack(goals)
-        negated = 2 * multipliers.detach() - multipliers  # the same values, gradients negated
-        if negated.requires_grad:
-            negated.register_hook(mean_over_processes)
-        terms = negated[:, 0] * violation + negated[:, 1] * violation.square()
-        penalty = (self.task_scale(counts, slopes) * terms).sum()
+        violation, derivatives = self._joint()(counts, self.target(step))
+        scale = self._scale(derivatives, slopes)
+        penalty: torch.Tensor = AugmentedLagrangian.apply(multipliers, counts, violation, derivatives, scale)  # type: ignore[no-untyped-call]
         if penalty.requires_grad:
             penalty.register_hook(self.pull.note_scale)
         return penalty
@@ -93,20 +86,21 @@ class Lagrangian:
         K scales the penalty so that a multiplier of 1 pulls on the gates as hard as the task loss does. The
         arguments are those of `penalty`.
         """
-        start, pull = sqrt(self.units), self.pull.usual(counts.device)
-        if pull is None or not torch.is_grad_enabled():
-            return counts.new_full((len(self.bounds.limits),), start).detach()
-        widths = widest(counts.detach()).requires_grad_()
-        pulls = [
-            (torch.autograd.grad(each, widths, retain_graph=True)[0].abs() * slopes).sum()
-            for each in self._costs(widths)
-        ]
-        smallest = torch.finfo(counts.dtype).tiny
-        scale = torch.stack(pulls).to(counts.dtype).clamp_min(smallest).reciprocal() * pull.to(counts.dtype)
-        return torch.where(pull.isnan(), start, scale)
+        return self._scale(self._joint()(counts, self.target(0))[1], slopes).to(counts.dtype)
 
-    def _costs(self, counts: torch.Tensor) -> torch.Tensor:
-        return torch.stack([limit.cost.expected(counts) / limit.dense for limit in self.bounds.limits])
+    def _scale(self, derivatives: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+        start, pull = sqrt(self.units), self.pull.usual(slopes.device)
+        if pull is None or not torch.is_grad_enabled():
+            return derivatives.new_full((len(derivatives),), start)
+        pulls = derivatives.abs() @ slopes
+        scale = pull / pulls.clamp_min_(torch.finfo(torch.float32).tiny)
+        return scale.nan_to_num_(nan=start, posinf=inf)  # NaN: no finite gradient was seen
+
+    def _joint(self) -> JointCosts:
+        """Return the costs of the present limits; `bounds` may be set anew."""
+        if self._costs is None or self._costs.limits is not self.bounds.limits:
+            self._costs = JointCosts(self.bounds.limits)
+        return self._costs
 
     def _planned_steps(self) -> int:
         if not self.steps:

@@ -4,16 +4,17 @@ Attaching a gate swaps the class of the user's module; its parameters and keys s
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
-from prune_ssl.gating.norms import norm_of_open
-from prune_ssl.gating.wiring import AxisGate, WeightGate
+from prune_ssl.gating.norms import norm_as_autograd_sees_it, norm_of_open
+from prune_ssl.gating.wiring import COLUMNS, INVERSE, OUTPUT, ROWS, AxisGate, WeightGate
 from prune_ssl.models import FAMILIES
+from prune_ssl.models.torch_internals import version_of
 
 GATE = "prune_ssl_gate"  # instance attribute; not a module or parameter, so state_dict never sees it
 
@@ -54,7 +55,10 @@ def effective(scale: Callable[[ModuleT, torch.Tensor], torch.Tensor]) -> propert
 
     def read(module: ModuleT) -> torch.Tensor | None:
         own = _stored(module).get(name)
-        return own if own is None or isinstance(own, DTensor) else scale(module, own)
+        if own is None or isinstance(own, DTensor):
+            return own
+        made = _made(module, name, own)
+        return scale(module, own) if made is None else made
 
     return property(read, doc=scale.__doc__)
 
@@ -64,8 +68,25 @@ def _stored(module: nn.Module) -> dict[str, nn.Parameter]:
     return dict(module.named_parameters(recurse=False))
 
 
+def factors_of(gate: WeightGate | AxisGate) -> dict[str, tuple[str, ...]]:
+    """Return the kinds of factors that multiply each parameter of the module that has a gate."""
+    found: dict[str, tuple[str, ...]] = getattr(gate.module, "factors_of", {})
+    return found
+
+
+def _made(module: nn.Module, name: str, own: torch.Tensor | None) -> torch.Tensor | None:
+    """Return the effective parameter of this draw if it was made ahead, of these very values."""
+    if own is None or torch.compiler.is_compiling():
+        return None
+    made = module.__dict__[GATE].made.get(name)
+    return made.value if made and made.own is own and made.version == version_of(own) else None
+
+
 class _Gated(nn.Module):
     """Effective weight and bias as properties. Parameters and keys are untouched."""
+
+    factors_of: ClassVar[dict[str, tuple[str, ...]]] = {"weight": (COLUMNS,), "bias": (OUTPUT,)}
+    """Parameter -> the kinds of factors that multiply it."""
 
     @effective
     def weight(self, own: torch.Tensor) -> torch.Tensor:
@@ -88,7 +109,7 @@ class GatedLinear(_Gated, nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., in) to (..., out), scaling the smaller of weight and input."""
         own = _stored(self)["weight"]
-        if input.numel() >= own.numel():
+        if input.numel() >= own.numel() or _made(self, "weight", own) is not None:
             return functional.linear(input, self.weight, self.bias)
         return functional.linear(input * _column_factors(self).to(input), own, self.bias)
 
@@ -102,15 +123,21 @@ class GatedLayerNorm(nn.LayerNorm):
 
     A channel counts fully or not at all (the indicator z > 0, with a straight-through gradient), so that the
     norm of the cut model, which sees only survivors, is the same function. Outputs of closed channels are
-    meaningless; the consumers' columns for them are zero.
+    meaningless; the consumers' columns for them are zero. `OpenRows` says which factor its scale has.
     """
+
+    factors_of: ClassVar[dict[str, tuple[str, ...]]] = {"weight": (INVERSE,)}
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (..., C) to (..., C)."""
-        gates = _axis_gate(self).values(input.device)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
-        normed = norm_of_open(values, weights, self.weight, self.bias, self.eps)
+        gate, given = _axis_gate(self), (self.weight, self.bias, self.eps)
+        if torch.compiler.is_compiling():
+            gates = gate.values(input.device)
+            weights = ((gates > 0) + (gates - gates.detach())).to(values.dtype)
+            normed = norm_as_autograd_sees_it(values, weights, *given)
+        else:
+            normed = norm_of_open(values, gate.of_open(), *given, _made(self, "weight", self.weight))
         # As the stock norm: half-precision weights give half-precision outputs, autocast gives float32.
         return normed.to(input.dtype if self.weight is None else self.weight.dtype)
 
@@ -125,6 +152,8 @@ class GatedChannelNorm(GatedLayerNorm):
 
 class FactorLinear(GatedLinear):
     """A query or key projection whose output rows are gated too: closed head dimensions drop out of q k^T."""
+
+    factors_of: ClassVar[dict[str, tuple[str, ...]]] = {"weight": (ROWS, COLUMNS), "bias": (ROWS,)}
 
     def _rows(self) -> torch.Tensor:
         """Return the factor of each row, (out,)."""
@@ -150,6 +179,8 @@ class FactorLinear(GatedLinear):
 
 class GatedAttention(nn.MultiheadAttention):
     """Torch's own attention whose one input projection reads gated units."""
+
+    factors_of: ClassVar[dict[str, tuple[str, ...]]] = {"in_proj_weight": (COLUMNS,)}
 
     @effective
     def in_proj_weight(self, own: torch.Tensor) -> torch.Tensor:
@@ -196,6 +227,10 @@ def swap_class(
     made = gated or gated_class(original)
     assert made is not None  # attaching has refused the others
     setattr(module, GATE, gate)
+    gate.module = module
+    if isinstance(gate, AxisGate):
+        gate.normed = issubclass(made, GatedLayerNorm)
+    gate.alike = made, tuple((name, own.shape, own.dtype) for name, own in _stored(module).items())
     module.__class__ = made
     return original
 
@@ -203,4 +238,4 @@ def swap_class(
 def restore_class(module: nn.Module, original: type[nn.Module]) -> None:
     """Undo `swap_class`."""
     module.__class__ = original
-    delattr(module, GATE)
+    module.__dict__.pop(GATE).module = None

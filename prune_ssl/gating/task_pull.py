@@ -1,6 +1,6 @@
 """TaskPull: measures at each backward pass how hard the task pulls on the gates."""
 
-from math import isnan, nan
+from math import inf, isnan, nan
 
 import torch
 
@@ -53,7 +53,7 @@ class TaskPull:
 
     def note_scale(self, gradient: torch.Tensor) -> None:
         """Take the scale of the loss from the gradient of the penalty, which is scaled like the task loss."""
-        self._loss_scale = gradient.detach().clone()
+        self._loss_scale = gradient.detach()
 
     def note(self, gradient: torch.Tensor) -> torch.Tensor:
         """Average the gradient of the task on the gates over processes, measure it, and clip a spike of it.
@@ -68,16 +68,18 @@ class TaskPull:
             The gradient that the gates get, (units,).
         """
         gradient = mean_over_processes(gradient.detach())
-        measured = widest(gradient.abs().sum())
+        widest_of_device = torch.float32 if gradient.device.type == "mps" else torch.float64
+        measured = torch.linalg.vector_norm(gradient, 1, dtype=widest_of_device)
         usual = self.usual(gradient.device)
         if usual is None:
             self._measured = measured
             return gradient
-        limit = SPIKE * usual * widest(self._loss_scale.to(gradient.device, _narrow(gradient.device)))
+        spikes = measured / (SPIKE * usual * self._loss_scale.to(gradient.device, _narrow(gradient.device)))
         # Nothing is clipped while the usual size is 0 or not known.
-        factor = torch.where((limit > 0) & (measured > limit), limit / measured, 1.0)
-        self._measured = measured * factor
-        return gradient * factor.to(gradient.dtype)
+        spikes = spikes.nan_to_num_(nan=1.0, posinf=1.0).clamp_(min=1)
+        self._measured = measured / spikes
+        clipped: torch.Tensor = gradient / spikes
+        return clipped
 
     def usual(self, device: torch.device) -> torch.Tensor | None:
         """Return `smoothed` as a scalar on a device: NaN if no finite gradient was seen, None before any."""
@@ -90,13 +92,10 @@ class TaskPull:
         if self._measured is None:
             return
         device = self._measured.device
-        scale = widest(self._loss_scale.to(device, _narrow(device)))
-        pull = self._measured / torch.where(scale == 0, 1.0, scale)
-        usual = self.usual(device)
-        before = pull if usual is None else torch.where(usual.isnan(), pull, usual)
-        after = SMOOTHING * before + (1 - SMOOTHING) * pull
+        pull, usual = self._measured / self._loss_scale.to(device, _narrow(device)), self.usual(device)
         unknown = torch.full_like(pull, nan) if usual is None else usual
-        self._smoothed, self._measured = torch.where(pull.isfinite(), after, unknown), None
+        after = torch.lerp(torch.where(unknown.isnan(), pull, unknown), pull, 1 - SMOOTHING)
+        self._smoothed, self._measured = torch.where(pull < inf, after, unknown), None
 
 
 def _narrow(device: torch.device) -> torch.dtype | None:

@@ -1,14 +1,17 @@
 """Wiring: one gather of the drawn gates gives every gated module its factors."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from torch import nn
 
+from prune_ssl.gating.norms import OpenRows
 from prune_ssl.gating.segments import Gather
 
 COLUMNS, ROWS, OUTPUT, AXIS = "columns", "rows", "output", "axis"
+SHARE, REACH, INVERSE = "share", "reach", "inverse"
 Read = tuple[str, torch.Tensor]
 """A group, and its unit that each entry reads, (entries,)."""
 
@@ -24,6 +27,16 @@ class GateSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A parameter times the factors of a draw."""
+
+    own: torch.Tensor
+    version: int
+    """How often the parameter had been changed in place when it was multiplied."""
+    value: torch.Tensor
+
+
 class Wiring:
     """Gives the gates of all modules of one model their factors, with one gather for each draw.
 
@@ -36,6 +49,11 @@ class Wiring:
         self.gates: list[WeightGate | AxisGate] = []
         self._plan: _Plan | None = None
         self._drawn: torch.Tensor | None = None
+
+    @property
+    def stacks(self) -> tuple["Stack", ...]:
+        """The gates that are alike, together, with the factors of the present draw."""
+        return () if self._plan is None else self._plan.stacks
 
     def clear(self) -> None:
         """Let go of the gates of the modules and of the present draw. Each gate holds its wiring."""
@@ -70,6 +88,12 @@ class WeightGate:
     """Groups of one unit, whose output this module's is."""
     found: dict[str, torch.Tensor] = field(default_factory=dict)
     """The factors of the present draw."""
+    module: nn.Module | None = None
+    """The module that has this gate."""
+    alike: Hashable = None
+    """Equal for modules of one class whose parameters have equal shapes."""
+    made: "dict[str, Product]" = field(default_factory=dict)
+    """Effective parameters of the present draw, where those of modules that are alike were made together."""
 
     def __post_init__(self) -> None:
         self.wiring.gates.append(self)
@@ -108,6 +132,11 @@ class AxisGate:
     units: torch.Tensor | None
     """(entries,), or of more dimensions, unit of each entry of the axis; None: entry i is unit i."""
     found: dict[str, torch.Tensor] = field(default_factory=dict)
+    module: nn.Module | None = None
+    alike: Hashable = None
+    made: "dict[str, Product]" = field(default_factory=dict)
+    normed: bool = False
+    """Whether the module is a norm over the axis."""
 
     def __post_init__(self) -> None:
         self.wiring.gates.append(self)
@@ -117,6 +146,11 @@ class AxisGate:
         span = self.wiring.source.spans[self.group]
         units = torch.arange(span.stop - span.start) if self.units is None else self.units.flatten()
         return {AXIS: [(self.group, units)]}
+
+    def of_open(self) -> OpenRows:
+        """Return what a norm needs of the gates, (entries,) each."""
+        self.wiring.refresh()
+        return OpenRows(*(self.found[kind] for kind in (SHARE, REACH, INVERSE)))
 
     def values(self, device: torch.device, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Return the gate of each entry, in the shape of `units`, on `device`."""
@@ -144,34 +178,73 @@ class _Level:
         return found
 
 
+@dataclass(eq=False)
+class Stack:
+    """Gates whose modules are alike. One operation on their stacked tensors serves all of them."""
+
+    gates: "tuple[WeightGate | AxisGate, ...]"
+    factors: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Kind -> (gates, entries), the factors of the present draw."""
+
+    def give(self, kind: str, factors: torch.Tensor) -> None:
+        """Give each gate its row of the factors (gates, entries); norms get what follows from them, too."""
+        self.factors[kind] = factors
+        for gate, row in zip(self.gates, factors.unbind(), strict=True):
+            gate.found[kind] = row
+        if kind == AXIS and all(isinstance(gate, AxisGate) and gate.normed for gate in self.gates):
+            for name, rows in zip((SHARE, REACH, INVERSE), OpenRows.of(factors), strict=True):
+                self.give(name, rows)
+
+
+def _stacked(gates: Sequence["WeightGate | AxisGate"]) -> list[tuple[Stack, dict[str, list[list[Read]]]]]:
+    """Return the stacks, each with the reads of its gates by kind."""
+    found: dict[Hashable, list[tuple[WeightGate | AxisGate, dict[str, list[Read]]]]] = {}
+    for gate in gates:
+        reads = gate.reads()
+        sizes = tuple((kind, len(of_kind[0][1])) for kind, of_kind in reads.items())
+        found.setdefault((gate.alike, sizes), []).append((gate, reads))
+    return [
+        (
+            Stack(tuple(gate for gate, _ in members)),
+            {kind: [reads[kind] for _, reads in members] for kind in members[0][1]},
+        )
+        for members in found.values()
+    ]
+
+
 @dataclass(frozen=True)
 class _Plan:
     """The gathers of all gates. The factors of an entry are the products over the levels."""
 
     device: torch.device
     levels: tuple[_Level, ...]
-    sizes: tuple[int, ...]
-    places: tuple[tuple["WeightGate | AxisGate", str], ...]
+    stacks: tuple[Stack, ...]
+    places: tuple[tuple[Stack, str], ...]
+    shapes: tuple[tuple[int, int], ...]
+    """(gates, entries) of each place."""
 
     @classmethod
     def of(
         cls, source: GateSource, gates: Sequence["WeightGate | AxisGate"], device: torch.device
     ) -> "_Plan":
         units = max((span.stop for span in source.spans.values()), default=0)
-        slots = [(gate, kind, reads) for gate in gates for kind, reads in gate.reads().items()]
-        depth = max((len(reads) for _, _, reads in slots), default=0)
+        stacked = _stacked(gates)
+        places = [(stack, kind, reads) for stack, kinds in stacked for kind, reads in kinds.items()]
+        slots = [reads for _, _, members in places for reads in members]
+        depth = max((len(reads) for reads in slots), default=0)
         levels = []
         for level in range(depth):
             index = []
-            for _, _, reads in slots:
+            for reads in slots:
                 if level < len(reads):
                     group, entries = reads[level]
                     index.append(entries + source.spans[group].start)
                 else:  # one more "unit", which is always open
                     index.append(torch.full((len(reads[0][1]),), units, dtype=torch.long))
             levels.append(_Level.of(torch.cat(index), units + (level > 0), device))
-        sizes = tuple(len(reads[0][1]) for _, _, reads in slots)
-        return cls(device, tuple(levels), sizes, tuple((gate, kind) for gate, kind, _ in slots))
+        shapes = tuple((len(members), len(members[0][0][1])) for _, _, members in places)
+        stacks = tuple(stack for stack, _ in stacked)
+        return cls(device, tuple(levels), stacks, tuple((stack, kind) for stack, kind, _ in places), shapes)
 
     def give(self, drawn: torch.Tensor) -> None:
         if not self.levels:
@@ -179,5 +252,6 @@ class _Plan:
         factors = self.levels[0].of_gates(drawn)
         for level in self.levels[1:]:
             factors = factors * level.of_gates(torch.cat([drawn, drawn.new_ones(1)]))
-        for (gate, kind), part in zip(self.places, factors.split(self.sizes), strict=True):
-            gate.found[kind] = part
+        parts = factors.split([gates * entries for gates, entries in self.shapes])
+        for (stack, kind), shape, part in zip(self.places, self.shapes, parts, strict=True):
+            stack.give(kind, part.view(shape))

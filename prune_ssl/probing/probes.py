@@ -98,7 +98,8 @@ def probe(
     """Train the task's head on a frozen encoder at every learning rate, and judge the best head on test.
 
     Args:
-        model: A dense or pruned model. It stays unchanged, but is set to evaluation mode.
+        model: A dense or pruned model. It stays unchanged, but is set to evaluation mode. Heads learn on its
+            device.
         extractor: The model's feature extractor.
         data: A folder with train/, validation/ and perhaps test/, or a folder of such folders (folds).
         settings: One of `PROBES`, perhaps with fewer steps.
@@ -192,7 +193,7 @@ def _train(
 ) -> Trained:
     train, validation = folder.splits["train"], folder.splits["validation"]
     torch.manual_seed(settings.seed)
-    head = _head_of(task, settings, states.of_clip(train[0]))
+    head = _head_of(task, settings, states.of_clip(train[0])).to(states.device)
     optimizer = _optimizer_of(head, settings, rate)
     loss_of = _loss_of(task, head)
     every = max(settings.steps // EVALUATIONS, 1)
@@ -250,20 +251,25 @@ def _batches(clips: Sequence[Clip], settings: ProbeSettings) -> Iterator[list[in
 def _loss_of(task: Task, head: SomeProbe) -> Loss:
     """Return the loss of outputs and valid frames against encoded targets."""
     if isinstance(head, XVectorProbe):
-        return lambda embeddings, _frames, targets: head.loss(embeddings, torch.tensor(targets))
+        return lambda embeddings, _frames, targets: head.loss(embeddings, _beside(embeddings, targets))
     if isinstance(task, Recognition):
         blank = task.tokenizer.pad_token_id
 
         def aligned(logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Label]) -> torch.Tensor:
             sequences = [target for target in targets if isinstance(target, list)]
-            lengths = torch.tensor([len(sequence) for sequence in sequences])
-            rows = torch.tensor([index for sequence in sequences for index in sequence])
+            lengths = _beside(logits, [len(sequence) for sequence in sequences])
+            rows = _beside(logits, [index for sequence in sequences for index in sequence])
             scores = logits.log_softmax(-1).transpose(0, 1)
             return ctc_loss(scores, rows, frames, lengths, blank=blank, zero_infinity=True)
 
         return aligned
     own = task.loss_function() or _cross_entropy
-    return lambda logits, _frames, targets: own({"logits": logits}, torch.tensor(targets))
+    return lambda logits, _frames, targets: own({"logits": logits}, _beside(logits, targets))
+
+
+def _beside(outputs: torch.Tensor, targets: Sequence[Label]) -> torch.Tensor:
+    """Return targets as a tensor on the device of the outputs."""
+    return torch.tensor(targets, device=outputs.device)
 
 
 def _cross_entropy(outputs: dict[str, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
@@ -276,7 +282,7 @@ def _judge(head: SomeProbe, states: FrozenStates, task: Task, clips: Sequence[Cl
     head.eval()
     with torch.no_grad():
         for clip in clips:
-            rows.append(task.slim(head(*states.batch([clip]))[0].numpy()[None], None)[0])
+            rows.append(task.slim(head(*states.batch([clip]))[0].cpu().numpy()[None], None)[0])
     head.train()
     longest = max(len(row) for row in rows)
     predictions = np.stack([np.pad(row, (0, longest - len(row))) for row in rows])

@@ -56,6 +56,12 @@ class FrozenStates:
         self.left = memory_bytes
         self.kept: dict[Clip, torch.Tensor] = {}
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the encoder, on which heads learn too."""
+        found: torch.device = next(self.encoder.parameters()).device
+        return found
+
     def of_clip(self, clip: Clip) -> torch.Tensor:
         """Return the states (L+1, T, D) of one clip, without padding, on the CPU."""
         if clip not in self.kept:
@@ -68,10 +74,14 @@ class FrozenStates:
         return self.kept[clip]
 
     def batch(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return states (B, L+1, T, D), padded with zeros after each clip's end, and frames (B,)."""
+        """Return states (B, L+1, T, D), padded with zeros after each clip's end, and frames (B,).
+
+        Both are on the encoder's device.
+        """
         each = [self.of_clip(clip).transpose(0, 1) for clip in clips]
         frames = torch.tensor([len(states) for states in each])
-        return pad_sequence(each, batch_first=True).transpose(1, 2), frames
+        padded = pad_sequence(each, batch_first=True).transpose(1, 2)
+        return padded.to(self.device), frames.to(self.device)
 
     def _compute(self, clip: Clip) -> torch.Tensor:
         # One clip at a time, because in models without a mask padding would change the states.

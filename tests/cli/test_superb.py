@@ -70,6 +70,9 @@ def test_the_commands_probe_and_score(tmp_path: Path) -> None:
     shown = float(result.output.split("SUPERB score ")[1].split(";")[0])
     assert abs(shown - score) <= 1
     assert CliRunner().invoke(app, ["superb", "probe", str(folder), "xy", str(data)]).exit_code == 2
+    absent = CliRunner().invoke(app, [*command, "--device", "cuda:99"])
+    assert absent.exit_code == 2
+    assert "--device: found 'cuda:99', which this machine does not have." in absent.output
     file.write_text('{"ks": 1}')
     refused = CliRunner().invoke(app, ["superb", "score", str(file)])
     assert refused.exit_code == 2
