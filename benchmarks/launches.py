@@ -12,7 +12,8 @@ import argparse
 import copy
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 import prune_ssl
 from prune_ssl.distillation import DistillationConfig, Distiller
+from prune_ssl.gating.products import APART_ON
 from prune_ssl.selection import KINDS, UNIT_KINDS
 
 NARROW: dict[str, Any] = {
@@ -116,6 +118,16 @@ def classifier(**more: Any) -> Wav2Vec2ForSequenceClassification:
     return Wav2Vec2ForSequenceClassification(config).train()
 
 
+@contextmanager
+def as_on_gpu() -> Iterator[None]:
+    """Multiply gated weights together inside the block, as on a GPU."""
+    APART_ON.discard("cpu")
+    try:
+        yield
+    finally:
+        APART_ON.add("cpu")
+
+
 def gated_and_plain(kinds: Sequence[str], **more: Any) -> tuple[Counter[tuple[str, str]], ...]:
     """Return the kernels of a gated and of a plain step, forward and backward."""
     model = classifier(**more)
@@ -130,7 +142,8 @@ def gated_and_plain(kinds: Sequence[str], **more: Any) -> tuple[Counter[tuple[st
     plain = count(lambda: step(None))
     config = prune_ssl.PruningConfig(budget="macs=50%", steps=100, kinds=tuple(kinds))
     gates = prune_ssl.attach_gates(model, graph, config)
-    return count(lambda: step(gates)), plain
+    with as_on_gpu():
+        return count(lambda: step(gates)), plain
 
 
 def distilled_and_floor(losses: dict[str, float], **more: Any) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 
 import torch
+from launches import as_on_gpu
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.distributed._tools.mem_tracker import MemTracker
@@ -48,7 +49,7 @@ def peak(config: Wav2Vec2Config, kinds: Sequence[str], shape: tuple[int, float],
     with torch.device("meta"):
         graph = prune_ssl.trace(Wav2Vec2ForSequenceClassification(config))
     clips, seconds = shape
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True), as_on_gpu():
         model = Wav2Vec2ForSequenceClassification(config).train()
         audio, labels = torch.randn(clips, int(16_000 * seconds)), torch.zeros(clips, dtype=torch.long)
         groups: list[dict[str, object]] = [{"params": list(model.parameters())}]

@@ -22,7 +22,7 @@ from prune_ssl.gating.modules import (
     restore_class,
     swap_class,
 )
-from prune_ssl.gating.products import clear_products, make_products
+from prune_ssl.gating.products import APART_ON, clear_products, make_products
 from prune_ssl.gating.wiring import AxisGate, GateSource, WeightGate, Wiring
 from prune_ssl.models.checkpointing import checkpointing_layers, refuse_reentrant
 from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
@@ -77,7 +77,8 @@ class Attachment:
             clear_products(self.wiring.stacks)
             self.wiring.refresh()
             drawn = self.wiring.source.current()
-            if drawn.requires_grad and torch.is_grad_enabled() and not self._ahead:
+            together = drawn.device.type not in APART_ON and not self._ahead
+            if together and drawn.requires_grad and torch.is_grad_enabled():
                 make_products(self.wiring.stacks)
 
         # A compiled draw would be one draw, for ever. So a compiled model breaks its graph here, unless the

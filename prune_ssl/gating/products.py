@@ -15,6 +15,10 @@ from prune_ssl.gating.modules import factors_of
 from prune_ssl.gating.wiring import COLUMNS, AxisGate, Product, Stack, WeightGate
 from prune_ssl.models.torch_internals import version_of
 
+APART_ON = {"cpu"}
+"""The types of devices on which each module multiplies its own parameters when it is called. The kernels of a
+CPU cost nothing to launch, and stacking copies."""
+
 
 def clear_products(stacks: Sequence[Stack]) -> None:
     """Let go of the effective parameters of the last draw."""
