@@ -107,8 +107,9 @@ def next_step(target: str, folder: Path) -> str:
     'out/export.json says which input a program must give; docs/deploying.md has programs'
     """
     if target == "onnx-asr":
-        load = "import waveform_ctc; print(waveform_ctc.load().recognize('../CLIP.wav'))"
-        return f'cd {shlex.quote(str(folder))} && python -c "{load}"    (it needs pip install onnx-asr)'
+        read = "soundfile.read('../CLIP.flac', dtype='float32')[0]"  # onnx-asr itself reads WAV files only
+        code = f"import soundfile, waveform_ctc; print(waveform_ctc.load().recognize({read}))"
+        return f'cd {shlex.quote(str(folder))} && pip install onnx-asr && python -c "{code}"'
     return f"{folder / 'export.json'} says which input a program must give; docs/deploying.md has programs"
 
 

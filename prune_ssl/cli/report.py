@@ -92,9 +92,11 @@ def check_rates(model: str, baseline: str) -> None:
 
 
 def _rate(folder: Path) -> int | None:
-    """Return the sample rate in a model's folder, or None."""
-    try:
-        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-        return int(found["sampling_rate"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Return the sample rate in a model's folder, or None. A recogniser's is in the file of its processor."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            return int(found.get("feature_extractor", found)["sampling_rate"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return None
