@@ -41,5 +41,5 @@ def test_the_rate_of_a_recogniser_is_that_of_its_processor(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text(json.dumps(content))
     check_rates(str(tmp_path / "a"), str(tmp_path / "c"))
-    with pytest.raises(ModelError, match="16000 Hz, .* at 8000 Hz"):
+    with pytest.raises(ModelError, match=r"16000 Hz, .* at 8000 Hz"):
         check_rates(str(tmp_path / "a"), str(tmp_path / "b"))
