@@ -1,6 +1,7 @@
 """prune-ssl report: report the costs and latency of a model, compared with its dense model if given."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,10 @@ def report_command(
     for path in save or []:
         made.save(path)
         say(f"wrote {path}")
+    if not save:
+        compared = ["--baseline", baseline] if baseline else []
+        again = shlex.join([model, *compared, "--save", "report.html"])
+        say(f"next:   prune-ssl report {again}    (the same as a page)")
 
 
 def _compare(models: list[str], save: list[Path], timed: Timed, loading: Loading) -> None:

@@ -1,5 +1,6 @@
 """prune-ssl sweep: run a recipe at many budgets, methods and seeds, and write a Pareto report."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,7 @@ def sweep_command(
     from prune_ssl.recipes import load_recipe, pruning_part
     from prune_ssl.sweeping import trials
 
+    check_loose(budgets, overrides)
     loaded = load_recipe(recipe, overrides)
     folder = folder or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)
@@ -100,3 +102,17 @@ def _split(option: str, texts: list[str] | None) -> list[str]:
     if texts and not parts:
         raise RecipeError(f"{option}: found an empty text: leave the option out to use the recipe's value.")
     return list(dict.fromkeys(parts))
+
+
+def check_loose(budgets: list[str] | None, overrides: list[str] | None) -> None:
+    """Refuse budgets behind the first one of `--budgets`, which a shell gives as words of their own.
+
+    Raises:
+        RecipeError: a word is a percentage; the message has the budgets in one text.
+    """
+    loose = [each for each in overrides or [] if re.fullmatch(r"[0-9.]+%", each)]
+    if loose:
+        together = " ".join([*(budgets or []), *loose])
+        raise RecipeError(
+            f'--budgets: found {loose[0]} behind it; several are one text: --budgets "{together}".'
+        )

@@ -135,7 +135,8 @@ def best_table(points: Sequence[SweepPoint]) -> Table:
         ranked = sorted(by_method, key=lambda name: -mean(each.goodness for each in by_method[name]))
         means = [mean(each.value for each in by_method[name]) for name in ranked]
         dense = [point.dense for point in points if point.dense is not None]
-        second = f"{ranked[1]}, {metric_value(metric, means[1])}" if len(ranked) > 1 else "-"
+        behind = [each for each in zip(ranked, means, strict=True) if each[1] != means[0]]
+        second = f"{behind[0][0]}, {metric_value(metric, behind[0][1])}" if behind else "-"
         seeds = len(by_method[ranked[0]])
         whole = metric_value(metric, mean(dense)) if dense else "-"
         best = " and ".join(name for name, found in zip(ranked, means, strict=True) if found == means[0])

@@ -1,9 +1,11 @@
 """The examples of the docs run as they stand and do what the text says."""
 
 import re
+import shlex
 
 import pytest
 import torch
+import typer
 from transformers import Wav2Vec2FeatureExtractor
 
 import prune_ssl
@@ -156,6 +158,18 @@ def test_every_command_of_a_page_is_there(page):
     known = {command.name for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert set(COMMANDS.findall(page.read_text(encoding="utf-8"))) <= known
+
+
+def test_the_words_behind_a_recipe_of_the_readme_are_overrides():
+    program = typer.main.get_command(app)
+    found = [
+        shlex.split(each) for each in re.findall(r"`prune-ssl ([^`]+)`", README.read_text(encoding="utf-8"))
+    ]
+    assert len(found) > 12
+    for name, *words in found:
+        command = program.commands[name]
+        given = command.make_context(name, [each.replace("I/N", "1/2") for each in words]).params
+        assert all("=" in each for each in given.get("overrides") or []), (name, words)
 
 
 def test_the_optimised_model_of_the_page_only_computes():

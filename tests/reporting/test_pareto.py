@@ -88,6 +88,8 @@ def test_the_best_method_of_a_budget_is_that_of_the_best_mean():
         *(point(value, 0.5, method="taylor", seed=seed) for seed, value in enumerate((0.82, 0.84))),
     ]
     assert best_table(points).rows == [["macs=50%", "taylor", "83.0%", "90.0%", "gates, 80.0%", "2"]]
+    tied = [point(0.8, 0.5), point(0.8, 0.5, method="taylor"), point(0.7, 0.5, method="random")]
+    assert best_table(tied).rows == [["macs=50%", "gates and taylor", "80.0%", "90.0%", "random, 70.0%", "1"]]
     errors = [point(0.2, 0.5, "wer"), point(0.3, 0.5, "wer", method="taylor")]
     assert best_table(errors).rows[0][1] == "gates"
 
