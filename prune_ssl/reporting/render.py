@@ -18,7 +18,7 @@ _TEXT_TABLES = frozenset({"budget", "drawn", "measured on", "method", "next best
 _MANY = 7
 """A table with more columns than this is set in small type."""
 
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[kMGT]?B?|m?s|points)\b)")
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[kMGT]B?|B|m?s|points)\b)")
 """The space between a number and its unit, where no line may break."""
 
 
