@@ -8,6 +8,7 @@ STAMP  := $(VENV)/.installed-dev
 TOOLS  := $(VENV)-tools
 FORKING := tests/pipeline/test_folders.py
 JOBS   ?= 2
+SITE_PAGES ?= index get_started reference/commands
 
 OLDEST_PYTHON ?= 3.11
 NEWEST_PYTHON ?= 3.13
@@ -22,7 +23,7 @@ $(VENV)-$(1)/bin/python -m pytest -q -n $(JOBS) -m 'not slow' -W default $(COMPA
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow test-all test-oldest test-newest lint format types audit sbom words demo-model clean
+.PHONY: help axe demo docs test test-slow test-all test-oldest test-newest lint format types audit sbom words demo-model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -45,6 +46,10 @@ demo: $(STAMP)  ## prune the shipped model on the shipped words, offline, within
 
 docs: $(STAMP)  ## build the documentation site into out/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+axe: docs  ## axe-core on pages of the site, and on PAGES=...: reports, comparisons (needs npm and Chromium)
+	npm install --silent --no-audit --no-fund --prefix out/axe axe-core@4 puppeteer-core@24
+	NODE_PATH=out/axe/node_modules node tools/axe.cjs $(SITE_PAGES:%=out/site/%.html) $(PAGES)
 
 test: lint types  ## lint, types, and the fast tests: every law, every command, every refusal
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -79,7 +80,7 @@ def machine() -> dict[str, str]:
         accelerators.append("Apple GPU (mps)")
     return {
         "python": facts["python"],
-        "processor": f"{facts.get('cpu', 'unknown')}, {facts['cores']} cores, {facts['threads']} threads",
+        "processor": f"{facts.get('cpu', 'unknown')}; cores: {facts['cores']}, threads: {facts['threads']}",
         "accelerator": ", ".join(accelerators) or "none: training runs on the processor",
         "free disk here": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB",
         "hub": _hub(),
@@ -132,6 +133,7 @@ def doctor_data(
         say(f"note: {note}")
     if found.of_kind("broken") or found.of_kind("silent"):
         raise typer.Exit(1)
+    say(f"next:   prune-ssl init --model MODEL --data {shlex.quote(str(folder))}    (writes a recipe)")
 
 
 def say_contents(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """prune-ssl export: write a model for a runtime, and judge the file on a corpus."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,6 +97,20 @@ def export_command(
         say(line)
     for note in made.notes:
         say(f"note: {note}")
+    say(f"next:   {next_step(made.target, out)}")
+
+
+def next_step(target: str, folder: Path) -> str:
+    """Return the command or the words that lead on from an export.
+
+    >>> next_step("pt2", Path("out"))
+    'out/export.json says which input a program must give; docs/deploying.md has programs'
+    """
+    if target == "onnx-asr":
+        read = "soundfile.read('../CLIP.flac', dtype='float32')[0]"  # onnx-asr itself reads WAV files only
+        code = f"import soundfile, waveform_ctc; print(waveform_ctc.load().recognize({read}))"
+        return f'cd {shlex.quote(str(folder))} && pip install onnx-asr && python -c "{code}"'
+    return f"{folder / 'export.json'} says which input a program must give; docs/deploying.md has programs"
 
 
 def lines_of(judged: "JudgedFile") -> list[str]:

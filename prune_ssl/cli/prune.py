@@ -1,5 +1,6 @@
 """prune-ssl prune: one-shot pruning of a checkpoint, without training."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,8 @@ def prune_command(
     for line in _notes(dense):
         say(line)
     say_costs(before, after)
-    say(f"model: {out}")
+    say(f"model:  {out}")
+    say(f"next:   prune-ssl report {shlex.join([str(out), '--baseline', model])}    (its costs and time)")
 
 
 def _asked_dtype(dtype: str, budget: "Budget") -> "torch.dtype | None":

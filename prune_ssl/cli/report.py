@@ -1,6 +1,7 @@
 """prune-ssl report: report the costs and latency of a model, compared with its dense model if given."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,10 @@ def report_command(
     for path in save or []:
         made.save(path)
         say(f"wrote {path}")
+    if not save:
+        compared = ["--baseline", baseline] if baseline else []
+        again = shlex.join([model, *compared, "--save", "report.html"])
+        say(f"next:   prune-ssl report {again}    (the same as a page)")
 
 
 def _compare(models: list[str], save: list[Path], timed: Timed, loading: Loading) -> None:
@@ -92,9 +97,11 @@ def check_rates(model: str, baseline: str) -> None:
 
 
 def _rate(folder: Path) -> int | None:
-    """Return the sample rate in a model's folder, or None."""
-    try:
-        found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-        return int(found["sampling_rate"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """Return the sample rate in a model's folder, or None. A recogniser's is in the file of its processor."""
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            return int(found.get("feature_extractor", found)["sampling_rate"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return None

@@ -39,16 +39,19 @@ def run_command(
     from prune_ssl.training.processes import is_first
 
     loaded = load_recipe(recipe, overrides)
+    again = shlex.join(["prune-ssl", "run", str(recipe), *(overrides or [])])
     if architecture:
         plan_architecture(loaded, say)
         return
     if only_check:
         dry_run(loaded, overwrite or resume, say)
+        say(f"next:   {again} --estimate    (times a few steps, and says how long the run will take)")
         return
     if only_estimate:
         from prune_ssl.pipeline.estimating import estimate
 
         estimate(loaded, say)
+        say(f"next:   {again}    (fewer steps, such as pruning.steps=400, take less time and lose more)")
         return
     outcome = run(loaded, overwrite, say, resume)
     if is_first():

@@ -1,5 +1,6 @@
 """prune-ssl sweep: run a recipe at many budgets, methods and seeds, and write a Pareto report."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ def sweep_command(
     where.check()
     from prune_ssl.recipes import load_recipe
 
+    check_loose(budgets, overrides)
     loaded = load_recipe(recipe, overrides)
     folder = grid.folder or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)
@@ -83,3 +85,17 @@ def _split(option: str, texts: list[str] | None) -> list[str]:
     if texts and not parts:
         raise RecipeError(f"{option}: found an empty text: leave the option out to use the recipe's value.")
     return list(dict.fromkeys(parts))
+
+
+def check_loose(budgets: list[str] | None, overrides: list[str] | None) -> None:
+    """Refuse budgets behind the first one of `--budgets`, which a shell gives as words of their own.
+
+    Raises:
+        RecipeError: a word is a percentage; the message has the budgets in one text.
+    """
+    loose = [each for each in overrides or [] if re.fullmatch(r"[0-9.]+%", each)]
+    if loose:
+        together = " ".join([*(budgets or []), *loose])
+        raise RecipeError(
+            f'--budgets: found {loose[0]} behind it; several are one text: --budgets "{together}".'
+        )

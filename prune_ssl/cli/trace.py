@@ -75,6 +75,8 @@ def trace_command(
         print(json.dumps({"model": model, **_as_data(graph, seconds, times)}, indent=1))
     else:
         _print_tables(model, graph, seconds, times)
+        for line in footnotes(graph, getattr(dense.config, "hidden_size", None)):
+            say(line)
 
 
 def _load(name: str, loading: Loading, as_json: bool) -> "PreTrainedModel":
@@ -127,6 +129,27 @@ def _print_tables(model: str, graph: "PruningGraph", seconds: float, times: "Bre
         say(f"time: {times.total_ns / 1e6:.1f} ms ({times.conditions}): {shares}")
     for path, why in graph.not_pruned.items():
         out.print(f"not pruned: {path}: {why}", markup=False)
+
+
+def footnotes(graph: "PruningGraph", width: int | None) -> list[str]:
+    """Return what the table cannot show: groups that hold others, and units of several dimensions.
+
+    Args:
+        graph: The groups of the table.
+        width: The number of dimensions between the layers, if the model has one.
+    """
+    kinds = {group.kind for group in graph.groups.values()}
+    lines = []
+    if kinds & {"block", "layer"} and kinds - {"block", "layer"}:
+        lines.append(
+            "note: a layer holds its blocks, and a block its heads or neurons, so that the costs of their "
+            "units overlap and do not add up."
+        )
+    stream = [group for group in graph.groups.values() if group.kind == "hidden"]
+    if width and len(stream) == 1 and 1 < stream[0].size < width:
+        each = width // stream[0].size
+        lines.append(f"note: a unit of {stream[0].name} is {each} of the {width} dimensions.")
+    return lines
 
 
 def _budget_of(where: str) -> "Budget":

@@ -216,7 +216,9 @@ def bench_table(rows: Iterable[BenchRow], width: int = FULL_WIDTH) -> Table:
             table.add_row(*named, *(cells[column] for column in shown))
     problems = [f"{row.model}: not measured: {row.problem}" for row in rows if row.problem]
     reasons = [
-        f"{row.model}, {row.seconds:g} s, {row.threads} threads: {row.reason}" for row in rows if row.reason
+        f"{row.model}, {row.seconds:g} s, {row.threads} thread{'s' * (row.threads != 1)}: {row.reason}"
+        for row in rows
+        if row.reason
     ]
     table.caption = escape("\n".join([CAPTION, *problems, *reasons]))
     return table

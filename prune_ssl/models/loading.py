@@ -74,18 +74,26 @@ def _config_in(place: Place, settings: Mapping[str, object]) -> PreTrainedConfig
     return config
 
 
+def _instead(folder: Path) -> str:
+    """Return what a folder without config.json holds, and what to give in its place."""
+    if (folder / "adapter_config.json").is_file():
+        return (
+            " (adapter_config.json is of a PEFT adapter: load it on its model, call merge_and_unload() and "
+            "save that)."
+        )
+    if (folder / "export.json").is_file():
+        return (
+            ": it is an export (export.json), which its own runtime runs (docs/deploying.md). Give the "
+            "folder that it was made from."
+        )
+    return ". Give a model folder."
+
+
 def _read(file: Path, place: Place) -> dict[str, object]:
     """Read config.json as plain data."""
     if not file.is_file():
-        peft = (place.folder / "adapter_config.json").is_file()
         raise ModelError(
-            f"{place.folder} has no config.json, so it is not a saved model"
-            + (
-                " (adapter_config.json is of a PEFT adapter: load it on its model, call merge_and_unload() "
-                "and save that)."
-                if peft
-                else ". Give a model folder."
-            )
+            f"{place.folder} has no config.json, so it is not a saved model{_instead(place.folder)}"
         )
     if (place.folder / "adapter_config.json").is_file():
         raise ModelError(

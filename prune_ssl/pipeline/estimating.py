@@ -75,11 +75,12 @@ def estimate(recipe: Recipe, say: Say = print) -> Estimate:
         phase = _timed(name, steps, make)
         phases.append(phase)
         memory = "" if phase.peak_bytes is None else f", peak {phase.peak_bytes / 1e9:.1f} GB"
-        say(f"  {name}: {steps} steps of {phase.seconds_per_step:.2f} s: {_duration(phase.seconds)}{memory}")
+        words = f"{name} and recovery" if name == "pruning" else name
+        say(f"  {words}: {steps} steps of {phase.seconds_per_step:.2f} s: {_duration(phase.seconds)}{memory}")
     found = Estimate(tuple(phases), bytes_of_run(recipe, ready.model))
     say(
         f"Estimate: {_duration(found.seconds)} of training on this machine, without evaluation and reports; "
-        f"{found.disk_bytes / 1e9:.1f} GB of disk"
+        f"{_size(found.disk_bytes)} of disk"
     )
     return found
 
@@ -176,6 +177,10 @@ class _Clock(TrainerCallback):
             torch.cuda.synchronize(args.device)
             self.peak = torch.cuda.max_memory_allocated(args.device)
         self.seconds.append(time.perf_counter() - self._start)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _duration(seconds: float) -> str:

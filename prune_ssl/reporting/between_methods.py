@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import mean, stdev
 
-from prune_ssl.reporting.formatting import points
+from prune_ssl.reporting.formatting import points, points_with_ends
 from prune_ssl.reporting.sweep_point import SweepPoint
 from prune_ssl.tasks import PairedDifference, paired_difference
 
@@ -59,23 +59,19 @@ def method_differences(found: Sequence[SweepPoint]) -> list[MethodDifference]:
     return made
 
 
-COLUMNS = (
-    *("method", "budget", "minus", "seeds", "mean difference", "standard error over seeds"),
-    *("95% interval for these seeds", "drawn"),
-)
+COLUMNS = ("method", "budget", "seeds", "mean difference (95% interval)", "error over seeds", "drawn")
 
 
 def difference_cells(found: MethodDifference) -> list[str]:
     """Return the cells of one difference in the order of COLUMNS."""
     metric, overall, error = found.overall.metric, found.overall, found.seed_error
+    difference = mean(each.difference for each in found.by_seed.values())
     return [
         found.method,
         found.budget,
-        found.against,
         ", ".join(map(str, sorted(found.by_seed))),
-        points(metric, mean(each.difference for each in found.by_seed.values())),
+        points_with_ends(metric, difference, overall.low, overall.high),
         "-" if error is None else points(metric, error).lstrip("+"),
-        f"{points(metric, overall.low)} to {points(metric, overall.high)}",
         overall.drawn,
     ]
 

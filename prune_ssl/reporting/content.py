@@ -96,7 +96,7 @@ def _summary_metrics(data: ReportData) -> list[list[str]]:
         change = form.points(name, after[name] - before[name]) if name in before and name in after else ""
         if (name, last, "dense") in paired:
             change = with_interval(paired[name, last, "dense"])
-        rows.append([name, *values, change])
+        rows.append([form.metric_title(name), *values, change])
     return rows
 
 

@@ -81,6 +81,15 @@ def share(part: float, whole: float | None) -> str:
     return "-" if not whole else percent(part / whole)
 
 
+def kept(part: float, whole: float) -> str:
+    """Return a count, with its share of `whole` in brackets.
+
+    >>> kept(413_037, 919_485)
+    '413 k (44.9%)'
+    """
+    return f"{quantity(part)} ({share(part, whole)})"
+
+
 def metric_name(name: str) -> str:
     """Return a metric's name without the prefixes that trainers add."""
     return name.removeprefix("eval_").removeprefix("test_")
@@ -109,6 +118,25 @@ def points(name: str, difference: float) -> str:
     if name.lower() in PERCENT_METRICS:
         return f"{100 * difference:+.1f} points"
     return f"{difference:+.4g}"
+
+
+def ends(name: str, low: float, high: float) -> str:
+    """Return an interval that stands behind a value in a narrow table: without the unit.
+
+    >>> ends("wer", 0.609, 0.771)
+    '60.9 to 77.1'
+    """
+    return " to ".join(metric_value(name, end).removesuffix("%") for end in (low, high))
+
+
+def points_with_ends(name: str, difference: float, low: float, high: float) -> str:
+    """Return the difference of a metric with the ends of its interval.
+
+    >>> points_with_ends("wer", -0.012, -0.049, 0.035)
+    '-1.2 points (-4.9 to +3.5)'
+    """
+    between = " to ".join(points(name, end).removesuffix(" points") for end in (low, high))
+    return f"{points(name, difference)} ({between})"
 
 
 def metric_value(name: str, value: float | None) -> str:

@@ -13,8 +13,8 @@ from prune_ssl.reporting.sweep_point import LOWER_IS_BETTER
 
 NOTES = (
     "Shares, differences and speed-ups are relative to the first model. All models were timed in turns in "
-    "one process. A difference of a metric is paired: both models were judged on the same clips. It counts "
-    "only if its interval leaves zero out."
+    "one process. Where no speed-up is claimed, none is shown. A difference of a metric is paired: both "
+    "models were judged on the same clips. It counts only if its interval leaves zero out."
 )
 
 
@@ -100,18 +100,19 @@ def _tables(data: SideBySideData) -> list[tuple[str, Table]]:
 
 
 def costs_table(data: SideBySideData) -> Table:
-    """Return the quality and the size of each model, with shares of the first one."""
-    judged = any(row.value is not None for row in data.models)
-    at = data.reference_seconds
-    first = data.models[0].facts.measurement
-    columns = ["model", *(("quality", "95% interval", "minus the first") if judged else ())]
-    columns += ["parameters", "kept", f"MACs, {at:g} s", "kept", "size"]
+    """Return the quality and the size of each model, with shares of the first one in brackets."""
+    at, first = data.reference_seconds, data.models[0].facts.measurement
+    metrics = {row.metric for row in data.models if row.value is not None}
+    title = form.metric_title(metrics.pop()) if len(metrics) == 1 else "quality" if metrics else ""
+    columns = ["model", *((f"{title} (95% interval)", "minus the first") if title else ())]
+    columns += ["parameters (kept)", f"MACs, {at:g} s (kept)", "size"]
     rows = []
     for row in data.models:
         found = row.facts.measurement
-        costs = [form.quantity(found.params), form.share(found.params, first.params)]
-        costs += [form.quantity(found.macs[at]), form.share(found.macs[at], first.macs[at])]
-        rows.append([row.name, *(_quality(row) if judged else ()), *costs, form.megabytes(found.size_bytes)])
+        quality = _with_interval(row, named=title == "quality")
+        costs = [form.kept(found.params, first.params), form.kept(found.macs[at], first.macs[at])]
+        told = (quality, _difference(row)) if title else ()
+        rows.append([row.name, *told, *costs, form.megabytes(found.size_bytes)])
     return Table(columns, rows)
 
 
@@ -122,22 +123,37 @@ def short_table(data: SideBySideData) -> Table:
     for row in data.models:
         found = row.facts.measurement
         kept = [form.share(found.params, first.params), form.share(found.macs[at], first.macs[at])]
-        time = form.milliseconds(found.latency[-1].median_ms) if found.latency else "-"
-        rows.append([row.name, _quality(row)[0], *kept, form.megabytes(found.size_bytes), time])
-    timed = f"time, {first.latency[-1].seconds:g} s" if first.latency else "time"
-    return Table(["model", "quality", "params", "MACs", "size", timed], rows)
+        timed = _longest(row)
+        time = "-" if timed is None else form.milliseconds(timed.median_ms)
+        rows.append([row.name, _quality(row), *kept, form.megabytes(found.size_bytes), time])
+    longest = _longest(data.models[0])
+    heading = "time" if longest is None else f"time, {longest.seconds:g} s"
+    return Table(["model", "quality", "params", "MACs", "size", heading], rows)
 
 
-def _quality(row: ModelRow) -> list[str]:
-    if row.value is None:
-        return ["-"] * 3
-    value, low, high = (form.metric_value(row.metric, each) for each in (row.value, row.low, row.high))
-    change = "-"
-    if row.difference is not None and row.difference_low is not None and row.difference_high is not None:
-        ends = [form.points(row.metric, each) for each in (row.difference_low, row.difference_high)]
-        short = " to ".join(end.removesuffix(" points") for end in ends)
-        change = f"{form.points(row.metric, row.difference)} ({short})"
-    return [f"{value} {row.metric}", "-" if "-" in (low, high) else f"{low} to {high}", change]
+def _longest(row: ModelRow) -> Latency | None:
+    """Return the time on the longest audio with the fewest threads, as on the first screen of a report."""
+    latency = row.facts.measurement.latency
+    return min(latency, key=lambda each: (each.threads, -each.seconds)) if latency else None
+
+
+def _quality(row: ModelRow) -> str:
+    return "-" if row.value is None else f"{form.metric_value(row.metric, row.value)} {row.metric}"
+
+
+def _with_interval(row: ModelRow, named: bool) -> str:
+    """Return the metric with its interval in brackets, and with its name if the models have several."""
+    value = _quality(row) if named else form.metric_value(row.metric, row.value)
+    if row.low is None or row.high is None:
+        return value
+    return f"{value} ({form.ends(row.metric, row.low, row.high)})"
+
+
+def _difference(row: ModelRow) -> str:
+    """Return the paired difference from the first model with its interval, or a dash."""
+    if row.difference is None or row.difference_low is None or row.difference_high is None:
+        return "-"
+    return form.points_with_ends(row.metric, row.difference, row.difference_low, row.difference_high)
 
 
 def _times(data: SideBySideData) -> Table:
@@ -149,7 +165,8 @@ def _times(data: SideBySideData) -> Table:
         for latency in first.facts.measurement.latency:
             found = row.facts.measurement.latency_at(latency.seconds, latency.threads)
             speed = speeds.get((latency.seconds, latency.threads))
-            gain = f" ({speed})" if speed is not None and row is not first else ""
+            claimed = speed is not None and not speed.within_noise and row is not first
+            gain = f" ({speed.ratio:.2f}x)" if speed is not None and claimed else ""
             cells.append("-" if found is None else f"{form.milliseconds(found.median_ms)}{gain}")
         rows.append(cells)
     return Table(["model", *(_where(each) for each in first.facts.measurement.latency)], rows)
@@ -207,7 +224,7 @@ def _plots(data: SideBySideData) -> list[tuple[str, str]]:
     at, metric = data.reference_seconds, judged[0].metric
     whole = data.models[0].facts.measurement.macs[at]
     costs = {"MACs": [row.facts.measurement.macs[at] / whole for row in judged]}
-    timed = [latency[-1] for row in judged if (latency := row.facts.measurement.latency)]
+    timed = [found for row in judged if (found := _longest(row)) is not None]
     if len(timed) == len(judged):
         costs[f"latency in ms, {_where(timed[0])}"] = [each.median_ms for each in timed]
     title = form.metric_title(metric)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from prune_ssl.reporting.formatting import STAGES, metric_name, metric_value, points
+from prune_ssl.reporting.formatting import STAGES, metric_name, metric_value, points_with_ends
 from prune_ssl.reporting.model import DifferenceFacts
 from prune_ssl.tasks import outcomes_from_data, paired_difference
 from prune_ssl.tasks.differences import drawn_by
@@ -52,8 +52,7 @@ def stage_differences(outcomes: Mapping[str, Mapping[str, str]]) -> list[Differe
 
 def with_interval(found: DifferenceFacts) -> str:
     """Return a difference with its interval, such as `-1.2 points (-2.0 to +0.4)`."""
-    value, low, high = (points(found.metric, each) for each in (found.difference, found.low, found.high))
-    return f"{value} ({low.removesuffix(' points')} to {high.removesuffix(' points')})"
+    return points_with_ends(found.metric, found.difference, found.low, found.high)
 
 
 def interval_lines(found: Mapping[str, float]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -18,6 +18,7 @@ from prune_ssl.reporting.between_methods import (
 from prune_ssl.reporting.content import Table
 from prune_ssl.reporting.formatting import (
     PERCENT_METRICS,
+    ends,
     metric_title,
     metric_value,
     milliseconds,
@@ -98,15 +99,16 @@ def pareto_html(points: Sequence[SweepPoint], title: str, notes: Sequence[str] =
         for name in shown
     ]
     links = [report_of(point) for point in points]
-    rows = [[str(number), *cells(point)] for number, point in enumerate(points, 1)]
+    answer = verdict(points)
     return page(
         title,
         f"{len(points)} models; {metric_title(metric)}, {better}",
         "".join(f"<p>{escape(note)}</p>" for note in notes)
+        + (f"<section class=answer><p class=verdict>{escape(answer)}</p></section>" if answer else "")
         + f"<section><h2>Best method at each budget</h2>{html_table(best_table(points))}"
         f"<p>{escape(BY_MEAN)}</p></section>"
         + "".join(figures)
-        + f"<section><h2>Models</h2>{html_table(Table(['no.', *COLUMNS], rows), links)}</section>"
+        + f"<section><h2>Models</h2>{html_table(models_table(points), links)}</section>"
         + _differences(points),
         STYLE,
     )
@@ -133,12 +135,77 @@ def best_table(points: Sequence[SweepPoint]) -> Table:
         ranked = sorted(by_method, key=lambda name: -mean(each.goodness for each in by_method[name]))
         means = [mean(each.value for each in by_method[name]) for name in ranked]
         dense = [point.dense for point in points if point.dense is not None]
-        second = f"{ranked[1]}, {metric_value(metric, means[1])}" if len(ranked) > 1 else "-"
+        behind = [each for each in zip(ranked, means, strict=True) if each[1] != means[0]]
+        second = f"{behind[0][0]}, {metric_value(metric, behind[0][1])}" if behind else "-"
         seeds = len(by_method[ranked[0]])
         whole = metric_value(metric, mean(dense)) if dense else "-"
         best = " and ".join(name for name, found in zip(ranked, means, strict=True) if found == means[0])
-        rows.append([budget, best, metric_value(metric, means[0]), second, whole, str(seeds)])
-    return Table(["budget", "method", _capital(metric_title(metric)), "next best", "dense", "seeds"], rows)
+        rows.append([budget, best, metric_value(metric, means[0]), whole, second, str(seeds)])
+    return Table(["budget", "method", _capital(metric_title(metric)), "dense", "next best", "seeds"], rows)
+
+
+NEAR = 0.01
+"""A model counts as near the dense one if its metric is worse by at most this much: one point."""
+
+
+def verdict(points: Sequence[SweepPoint]) -> str:
+    """Return the smallest model that is near the dense one, in a sentence, by means over seeds.
+
+    It is empty if the metric is not one in percent, or the dense models were not judged.
+    """
+    metric, dense = points[0].metric, [point.dense for point in points if point.dense is not None]
+    if metric.lower() not in PERCENT_METRICS or not dense:
+        return ""
+    title, whole = metric_title(metric), mean(dense)
+    sign = -1 if metric.lower() in LOWER_IS_BETTER else 1
+    found: dict[tuple[str, str], list[SweepPoint]] = {}
+    for point in points:
+        found.setdefault((point.method, point.budget), []).append(point)
+    near = [
+        (mean(each.macs_kept for each in cell), -sign * value, name, value)
+        for name, cell in found.items()
+        if sign * ((value := mean(each.value for each in cell)) - whole) >= -NEAR
+    ]
+    than = f"the dense model's {metric_value(metric, whole)}"
+    if not near:
+        return f"No method has a {title} within one point of {than}."
+    kept, _, (method, budget), value = min(near)
+    return (
+        f"{method} at {budget} is the smallest model whose {title} is within one point of {than}: "
+        f"{metric_value(metric, value)} with {percent(kept)} of the MACs."
+    )
+
+
+def models_table(points: Sequence[SweepPoint]) -> Table:
+    """Return a row for each model. The shares of the dense model that are kept are in brackets."""
+    metric = _capital(metric_title(points[0].metric))
+    found = [dict(zip(COLUMNS, cells(point), strict=True)) for point in points]
+    seeds = len({point.seed for point in points}) > 1
+    columns = ["no.", "method", "budget", *(["seed"] if seeds else [])]
+    columns += [f"{metric} (95% interval)", "after the cut"]
+    columns += [f"MACs{_length(point.seconds for point in points)} (kept)", "parameters (kept)"]
+    timed = any(point.latency_ms is not None for point in points)
+    rows = []
+    for number, (point, cell) in enumerate(zip(points, found, strict=True), 1):
+        row = [str(number), point.method, point.budget, *([str(point.seed)] if seeds else [])]
+        value = metric_value(point.metric, point.value)
+        if point.low is not None and point.high is not None:
+            value = f"{value} ({ends(point.metric, point.low, point.high)})"
+        row += [value, cell["right after the cut"]]
+        row += [f"{quantity(point.macs)} ({cell['MACs kept']})"]
+        row += [f"{cell['parameters']} ({cell['parameters kept']})"]
+        share = "unsteady" if point.unsteady else cell["latency kept"]
+        time = "-" if point.latency_ms is None else f"{milliseconds(point.latency_ms)} ({share})"
+        rows.append([*row, *([time] if timed else [])])
+    if timed:
+        columns.append(f"latency{_length(point.latency_seconds for point in points)} (kept)")
+    return Table(columns, rows)
+
+
+def _length(lengths: Iterable[float | None]) -> str:
+    """Return the audio length of a column, or an empty text if there are several or none."""
+    found = {each for each in lengths if each is not None}
+    return f", {found.pop():g} s" if len(found) == 1 else ""
 
 
 def _plot(points: Sequence[SweepPoint], name: str, standalone: bool = False) -> str:
@@ -198,14 +265,14 @@ COLUMNS = (
 
 def cells(point: SweepPoint) -> list[str]:
     """Return the cells of one point in the order of COLUMNS."""
-    ends = [metric_value(point.metric, end) for end in (point.low, point.high)]
+    interval = [metric_value(point.metric, end) for end in (point.low, point.high)]
     time = point.latency_ms
     return [
         point.method,
         point.budget,
         str(point.seed),
         f"{metric_value(point.metric, point.value)} {point.metric}",
-        "-" if "-" in ends else " to ".join(ends),
+        "-" if "-" in interval else " to ".join(interval),
         metric_value(point.metric, point.cut),
         metric_value(point.metric, point.dense),
         _at(quantity(point.macs), point.seconds),
@@ -230,6 +297,6 @@ def _differences(points: Sequence[SweepPoint]) -> str:
         return ""
     table = html_table(Table(list(DIFFERENCE_COLUMNS), [difference_cells(each) for each in found]))
     return (
-        f"<section><h2>Differences between methods, on the same clips and seeds</h2>{table}"
-        f"<p>{escape(INTERVALS)}</p></section>"
+        f"<section><h2>Differences from {escape(found[0].against)}, on the same clips and seeds</h2>{table}"
+        f"<p>{escape(INTERVALS)} The error over seeds is the standard error of the mean.</p></section>"
     )

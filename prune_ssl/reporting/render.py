@@ -15,7 +15,10 @@ from prune_ssl.reporting.model import ReportData
 _TEXT_TABLES = frozenset({"budget", "drawn", "measured on", "method", "next best", "value"})
 """Headings of columns that hold text, not numbers."""
 
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[kMGT]?B?|m?s|points)\b)")
+_MANY = 7
+"""A table with more columns than this is set in small type."""
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[kMGT]B?|B|m?s|points)\b)")
 """The space between a number and its unit, where no line may break."""
 
 
@@ -139,7 +142,10 @@ def html_table(table: Table, links: Sequence[str] = ()) -> str:
     given = links or [""] * len(table.rows)
     body = "".join(row(cells, "row", link) for cells, link in zip(table.rows, given, strict=True))
     head = row(table.columns, "col")
-    return f"<div class=scroll tabindex=0><table><thead>{head}</thead><tbody>{body}</tbody></table></div>"
+    kind = " class=wide" if len(table.columns) > _MANY else ""
+    return (
+        f"<div class=scroll tabindex=0><table{kind}><thead>{head}</thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def _html_cell(text: str, scope: str, is_text: bool, link: str = "") -> str:

@@ -171,10 +171,14 @@ def _known(data: ReportData, stage: str) -> Known | None:
 def named(models: Sequence[str]) -> dict[str, str]:
     """Return short names for folders: the shortest ends of their paths that tell them apart.
 
+    Folders that all paths end in are left out.
+
     >>> named(["runs/a/model", "runs/b/model"])
-    {'a/model': 'runs/a/model', 'b/model': 'runs/b/model'}
+    {'a': 'runs/a/model', 'b': 'runs/b/model'}
     """
     parts = [Path(model).parts or (model,) for model in models]
+    while min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
+        parts = [each[:-1] for each in parts]
     for count in range(1, max(map(len, parts)) + 1):
         short = ["/".join(each[-count:]) for each in parts]
         if len(set(short)) == len(set(models)):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import prune_ssl
+from prune_ssl.cli.export import next_step
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting.comparing import Difference
 from prune_ssl.exporting.exports import Exported
@@ -53,3 +54,12 @@ def test_a_model_that_does_not_transcribe_is_refused_for_speech_runtimes(tmp_pat
     assert result.exit_code == 2
     assert "does not transcribe" in result.stderr or "not installed" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_ends_with_what_to_do_next(tmp_path):
+    assert "export.json" in next_step("onnx", tmp_path)
+    assert "waveform_ctc.load().recognize(" in next_step("onnx-asr", tmp_path)
+    (tmp_path / "export.json").write_text("{}")
+    result = run_cli("transcribe", tmp_path, "clip.wav")
+    assert result.exit_code == 2
+    assert "it is an export" in " ".join(result.output.split())

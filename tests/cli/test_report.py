@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from prune_ssl.cli.report import check_rates
+from prune_ssl.errors import ModelError
 from tests.support.cli import run_cli
 from tests.support.models import tiny_model
 
@@ -30,3 +32,16 @@ def test_several_models_are_compared_side_by_side(tmp_path):
     assert "two" in result.output
     assert "fewest MACs" in (tmp_path / "r.html").read_text()
     assert "given twice" in run_cli("report", tmp_path / "one", tmp_path / "one").output
+
+
+def test_the_rate_of_a_recogniser_is_that_of_its_processor(tmp_path):
+    for name, file, content in (
+        ("a", "preprocessor_config.json", {"sampling_rate": 16_000}),
+        ("b", "processor_config.json", {"feature_extractor": {"sampling_rate": 8_000}}),
+        ("c", "processor_config.json", []),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(json.dumps(content))
+    check_rates(str(tmp_path / "a"), str(tmp_path / "c"))
+    with pytest.raises(ModelError, match=r"16000 Hz, .* at 8000 Hz"):
+        check_rates(str(tmp_path / "a"), str(tmp_path / "b"))

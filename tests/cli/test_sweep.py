@@ -23,3 +23,9 @@ def test_a_sweep_takes_method_and_budgets_from_the_recipe(recipe, tmp_path, monk
     assert run_cli("sweep", recipe, *cuts, "--out", tmp_path).exit_code == 0
     assert [(cell.budget, cell.method) for cell in asked[0]] == [("macs=80%", "gates"), ("macs=60%", "gates")]
     assert [cell.method for cell in asked[1]] == ["iterative/taylor"]
+
+
+def test_budgets_behind_the_first_are_told_how_to_be_given():
+    result = run_cli("sweep", "ks_digits_hj_mac", "--budgets", "50%", "25%")
+    assert result.exit_code == 2
+    assert '--budgets "50% 25%"' in " ".join(result.output.split())

@@ -14,6 +14,9 @@ def test_trace_prints_a_table_and_json(tmp_path):
     table = run_cli("trace", tmp_path / "dense")
     assert table.exit_code == 0
     assert "layer.2.heads" in table.output
+    said = " ".join(table.output.split())
+    assert "the costs of their units overlap and do not add up" in said
+    assert "note: a unit of hidden is" in said
     result = run_cli("trace", tmp_path / "dense", "--json", "--seconds", "2")
     data = json.loads(result.stdout)
     graph = prune_ssl.trace(tiny_model())

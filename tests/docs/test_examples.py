@@ -1,9 +1,13 @@
 """The examples of the docs run as they stand and do what the text says."""
 
+import ast
+import importlib
 import re
+import shlex
 
 import pytest
 import torch
+import typer
 from transformers import Wav2Vec2FeatureExtractor
 
 import prune_ssl
@@ -156,6 +160,30 @@ def test_every_command_of_a_page_is_there(page):
     known = {command.name for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert set(COMMANDS.findall(page.read_text(encoding="utf-8"))) <= known
+
+
+def test_the_words_behind_a_recipe_of_the_readme_are_overrides():
+    program = typer.main.get_command(app)
+    found = [
+        shlex.split(each) for each in re.findall(r"`prune-ssl ([^`]+)`", README.read_text(encoding="utf-8"))
+    ]
+    assert len(found) > 12
+    for name, *words in found:
+        command = program.commands[name]
+        given = command.make_context(name, [each.replace("I/N", "1/2") for each in words]).params
+        assert all("=" in each for each in given.get("overrides") or []), (name, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_names_in_every_block_of_a_page_are_there(page):
+    """Fragments too, which stand for a part of a program and aren't run."""
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("prune_ssl"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, each.name) for each in node.names), ast.unparse(node)
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "prune_ssl":
+                assert hasattr(prune_ssl, node.attr), node.attr
 
 
 def test_the_optimised_model_of_the_page_only_computes():

@@ -33,7 +33,7 @@ def printed(table, width):
 def test_a_benchmark_says_why_it_claims_nothing():
     rows = benchmark_models(["arch:nothing"], Timing(seconds=0.1, threads=1))
     row = replace(rows[0], problem="", model="a", seconds=1.0, threads=1, within_noise=True, reason="no core")
-    assert "a, 1 s, 1 threads: no core" in str(bench_table([row]).caption)
+    assert "a, 1 s, 1 thread: no core" in str(bench_table([row]).caption)
 
 
 @pytest.mark.parametrize("optimised", [True, False])

@@ -15,7 +15,7 @@ def test_every_phase_is_timed_and_nothing_is_written(recipe, tmp_path, monkeypat
     assert result.exit_code == 0, result.output
     lines = " ".join(result.output.split())
     assert re.search(r"dense: 2 steps of \d+\.\d\d s", lines)
-    assert re.search(r"pruning: 6 steps of \d+\.\d\d s", lines), "3 of gate training and 3 of recovery"
+    assert re.search(r"pruning and recovery: 6 steps of \d+\.\d\d s", lines), "3 and 3"
     assert re.search(r"Estimate: \d+ s of training on this machine", lines)
     assert not (tmp_path / "out").exists()
 

@@ -4,7 +4,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prune_ssl.reporting.pareto import best_table, front, pareto_csv, pareto_html, pareto_svg
+from prune_ssl.reporting.pareto import (
+    best_table,
+    front,
+    models_table,
+    pareto_csv,
+    pareto_html,
+    pareto_svg,
+    verdict,
+)
 from prune_ssl.reporting.sweep_point import SweepPoint
 
 
@@ -69,7 +77,7 @@ def test_a_page_links_to_reports_and_shows_intervals_and_milliseconds():
     assert page.count('href="a/report.html"') == 4  # three plots and the table
     assert "latency in ms (5 s of audio)" in page
     assert page.count('class="interval"') == 3
-    assert "85.0% to 95.0%" in page
+    assert "90.0% (85.0 to 95.0)" in page
     assert "<th scope=col" in page
     assert "href" not in pareto_svg(points, "macs")
 
@@ -79,6 +87,36 @@ def test_the_best_method_of_a_budget_is_that_of_the_best_mean():
         *(point(value, 0.5, method="gates", seed=seed) for seed, value in enumerate((0.9, 0.7))),
         *(point(value, 0.5, method="taylor", seed=seed) for seed, value in enumerate((0.82, 0.84))),
     ]
-    assert best_table(points).rows == [["macs=50%", "taylor", "83.0%", "gates, 80.0%", "90.0%", "2"]]
+    assert best_table(points).rows == [["macs=50%", "taylor", "83.0%", "90.0%", "gates, 80.0%", "2"]]
+    tied = [point(0.8, 0.5), point(0.8, 0.5, method="taylor"), point(0.7, 0.5, method="random")]
+    assert best_table(tied).rows == [["macs=50%", "gates and taylor", "80.0%", "90.0%", "random, 70.0%", "1"]]
     errors = [point(0.2, 0.5, "wer"), point(0.3, 0.5, "wer", method="taylor")]
     assert best_table(errors).rows[0][1] == "gates"
+
+
+def test_the_verdict_names_the_smallest_model_near_the_dense_one():
+    points = [
+        *(
+            point(value, 0.25, method="gates", budget="macs=25%", seed=seed)
+            for seed, value in enumerate((0.9, 0.886))
+        ),
+        point(0.95, 0.5, method="taylor"),
+        point(0.8, 0.1, method="taylor", budget="macs=10%"),
+    ]
+    assert verdict(points) == (
+        "gates at macs=25% is the smallest model whose accuracy is within one point of the dense model's "
+        "90.0%: 89.3% with 25.0% of the MACs."
+    )
+    assert verdict([point(0.8, 0.1)]).startswith("No method has a")
+    assert verdict([point(0.905, 0.3, "wer")]).startswith("gates at macs=50% is")
+    assert verdict([point(0.95, 0.3, "wer")]).startswith("No method")
+    assert verdict([point(0.8, 0.1, dense=None)]) == ""
+
+
+def test_the_table_of_a_page_is_short():
+    one = models_table([point(0.9, 0.8, seconds=1.0), point(0.8, 0.5, seconds=1.0)])
+    assert one.columns[-2:] == ["MACs, 1 s (kept)", "parameters (kept)"]
+    assert "seed" not in one.columns
+    timed = models_table([point(0.9, 0.8, seed=1, latency_ms=2.0, latency_kept=0.5), point(0.8, 0.5)])
+    assert (timed.columns[3], timed.columns[-1]) == ("seed", "latency (kept)")
+    assert [row[-1] for row in timed.rows] == ["2.00 ms (50.0%)", "-"]

@@ -35,7 +35,10 @@ def compared(models):
 def test_each_model_has_a_row_with_its_share_of_the_first(compared):
     table = costs_table(compared.data)
     assert [row[0] for row in table.rows] == ["<dense>", "half", "ffn"]
-    kept = [float(row[table.columns.index("kept")].rstrip("%")) for row in table.rows]
+    column = table.columns.index("parameters (kept)")
+    kept = [float(row[column].partition("(")[2].rstrip("%)")) for row in table.rows]
+    assert table.columns[1] == "accuracy (95% interval)"
+    assert table.rows[1][1:3] == ["80.0% (70.0 to 100.0)", "-"]
     assert kept[0] == 100.0
     assert kept[1] < kept[2] < 100.0
     assert compared.data.models[1].difference is None  # no outcomes are known
@@ -82,5 +85,5 @@ def test_results_are_found_in_the_folder_of_a_run(made, tmp_path):
 
 
 def test_names_are_as_short_as_tells_them_apart():
-    assert named(["a/x/model", "b/x/model"]) == {"a/x/model": "a/x/model", "b/x/model": "b/x/model"}
+    assert named(["a/x/model", "b/x/model"]) == {"a": "a/x/model", "b": "b/x/model"}
     assert list(named(["org/base", "runs/small"])) == ["base", "small"]

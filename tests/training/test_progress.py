@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from transformers import PrinterCallback, ProgressCallback
 
-from prune_ssl.training.progress import BudgetProgress, close_bars, use_budget_progress
+from prune_ssl.training.progress import BudgetProgress, PlainProgress, close_bars, use_budget_progress
 
 
 class Bar:
@@ -59,8 +59,35 @@ def test_an_error_closes_all_bars(progress: BudgetProgress) -> None:
     progress.on_log(None, None, None, logs={"loss": 1.0})
 
 
+def test_an_evaluation_has_a_name_too(progress: BudgetProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+    def move_on(self, *args, **kwargs) -> None:
+        self.prediction_bar = self.prediction_bar or Bar()
+
+    monkeypatch.setattr(ProgressCallback, "on_prediction_step", move_on)
+    progress.on_prediction_step(None, None, None)
+    progress.on_prediction_step(None, None, None)
+    assert progress.prediction_bar.shown == ["evaluation"]
+
+
+def test_a_file_gets_a_line_for_each_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    made = PlainProgress("pruning")
+    state = SimpleNamespace(global_step=0, max_steps=40, is_world_process_zero=True)
+    made.on_train_begin(None, state, None)
+    for state.global_step in range(1, 41):
+        made.on_log(None, state, None, logs={"loss": 0.5, "expected_macs": 0.712, "target_macs": 0.6})
+        made.on_log(None, state, None, logs={"eval_runtime": 1.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "pruning: step 4 of 40, loss 0.500, macs 71% (target 60%), 0:00 left"
+    assert lines[-1] == "pruning: step 40 of 40, loss 0.500, macs 71% (target 60%)"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
 @pytest.mark.parametrize("silent", [True, False])
-def test_a_trainer_gets_the_bar_unless_it_is_silent(silent: bool) -> None:
+def test_a_trainer_gets_the_bar_unless_it_is_silent(
+    silent: bool, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
     removed, added = [], []
     trainer = SimpleNamespace(
         args=SimpleNamespace(disable_tqdm=silent),
@@ -71,5 +98,7 @@ def test_a_trainer_gets_the_bar_unless_it_is_silent(silent: bool) -> None:
     use_budget_progress(trainer, "recovery")
     assert trainer.title == "recovery"
     assert removed == [PrinterCallback] if silent else [PrinterCallback, ProgressCallback]
-    assert [type(each) for each in added] == ([] if silent else [BudgetProgress])
+    assert [type(each) for each in added] == (
+        [] if silent else [BudgetProgress if terminal else PlainProgress]
+    )
     assert all(each.phase == "recovery" for each in added)
