@@ -29,7 +29,7 @@ def sweep_command(
     where.check()
     from prune_ssl.recipes import load_recipe
 
-    check_loose(budgets, overrides)
+    check_loose(grid.budgets, overrides)
     loaded = load_recipe(recipe, overrides)
     folder = grid.folder or Path("runs") / f"sweep-{loaded.name}"
     check_folder(folder)

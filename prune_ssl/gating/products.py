@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from prune_ssl.gating.modules import factors_of
 from prune_ssl.gating.wiring import COLUMNS, AxisGate, Product, Stack, WeightGate
-from prune_ssl.models.torch_internals import version_of
+from prune_ssl.models.torch_internals import own_parameter, version_of
 
 APART_ON = {"cpu"}
 """The types of devices on which each module multiplies its own parameters when it is called. The kernels of a
@@ -36,7 +36,7 @@ def make_products(stacks: Sequence[Stack]) -> None:
     for stack in stacks:
         gates = stack.gates
         for name, kinds in factors_of(gates[0]).items():
-            own = [gate.module and gate.module._parameters.get(name) for gate in gates]
+            own = [gate.module and own_parameter(gate.module, name) for gate in gates]
             given = [kind for kind in kinds if kind in stack.factors]
             weights = [each for each in own if isinstance(each, torch.Tensor)]
             if not given or len(weights) < len(gates) or not _alike(weights, stack.factors[given[0]]):

@@ -49,3 +49,8 @@ def version_of(tensor: torch.Tensor) -> int:
     True
     """
     return tensor._version
+
+
+def own_parameter(module: nn.Module, name: str) -> torch.Tensor | None:
+    """Return a parameter of a module as it is stored, without the properties of the module's class."""
+    return module._parameters.get(name)
