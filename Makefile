@@ -22,7 +22,7 @@ $(VENV)-$(1)/bin/python -m pytest -q -n $(JOBS) -m 'not slow' -W default $(COMPA
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow test-all test-oldest test-newest lint format types audit sbom words demo-model clean
+.PHONY: help demo docs docs-measured test test-slow test-all test-oldest test-newest lint format types audit sbom words demo-model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -45,6 +45,9 @@ demo: $(STAMP)  ## prune the shipped model on the shipped words, offline, within
 
 docs: $(STAMP)  ## build the documentation site into out/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-measured: $(STAMP)  ## repeat the figures of README and docs that fit an hour: ARGS=--fast for those that take moments
+	$(BIN)/python benchmarks/docs_measured.py $(ARGS)
 
 test: lint types  ## lint, types, and the fast tests: every law, every command, every refusal
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
