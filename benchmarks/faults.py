@@ -22,14 +22,31 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from faulting.runs import METHODS, TRAIN, Outcome, Replacements, WholeRuns, count_training_steps
+from faulting.sweeps import Sweeps
 
 KILLS = {"gates": 64, "progressive": 8, "one_shot": 6, "iterative": 8, "student": 5, "overwrite": 100}
 TWICE = {"gates": 8}
 FULL_DISKS = {"gates": 20, "overwrite": 100}
-ROWS = {"kill": KILLS, "twice": TWICE, "enospc": FULL_DISKS}
-WORDS = {"kill": "`kill -9`", "twice": "`kill -9`, and again when resumed", "enospc": "a full disk"}
+READ_ONLY = {"gates": 12, "student": 4, "shard": 4}
+ROWS = {
+    "kill": KILLS | {"shard": 12},
+    "twice": TWICE,
+    "enospc": FULL_DISKS | {"shard": 4},
+    "erofs": READ_ONLY,
+    "term": {"gates": 12, "student": 4, "shard": 4},
+    "clock": {"gates": 6, "student": 4, "shard": 2},
+}
+WORDS = {
+    "kill": "`kill -9`",
+    "twice": "`kill -9`, and again when resumed",
+    "enospc": "a full disk",
+    "erofs": "a disk that became read-only",
+    "term": "SIGTERM (preemption)",
+    "clock": "a clock that jumps by a year",
+}
 FAULTS = ("lost", "refused", "different", "stray", "traceback")
 SPACE = ("make", "write", "sync")
+TITLES = {"overwrite": "`prune --overwrite`", "shard": "`sweep --shard`"}
 
 
 def main() -> int:
@@ -37,7 +54,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=list(KILLS), action="append", help="repeatable (default: all)")
+    parser.add_argument(
+        "--only", choices=list(ROWS["kill"]), action="append", help="repeatable (default: all)"
+    )
     parser.add_argument("--how", choices=list(ROWS), action="append", help="default: all")
     parser.add_argument("--points", type=int, help="of each row (default: as on the page)")
     parser.add_argument("--step", type=int, help="this one alone")
@@ -49,8 +68,8 @@ def main() -> int:
     rows = list[str]()
     bad = 0
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
-        for what in arguments.only or KILLS:
-            runs = WholeRuns(what, Path(name)) if what in METHODS else Replacements(Path(name))
+        for what in arguments.only or ROWS["kill"]:
+            runs = made(what, Path(name))
             for how, points in ROWS.items():
                 if what not in points or how not in (arguments.how or [how]):
                     continue
@@ -66,10 +85,17 @@ def main() -> int:
     return 1 if bad else 0
 
 
+def made(what: str, place: Path) -> WholeRuns | Replacements | Sweeps:
+    """Return the experiments of a row."""
+    if what in METHODS:
+        return WholeRuns(what, place)
+    return Sweeps(place) if what == "shard" else Replacements(place)
+
+
 def _chosen(steps: Sequence[tuple[str, str]], how: str, points: int) -> list[int]:
     """Return the numbers of steps to disturb, evenly among those of training and those of writing."""
     numbered = list(enumerate(steps, 1))
-    if how == "enospc":
+    if how in ("enospc", "erofs"):
         return _evenly([number for number, (kind, _) in numbered if kind in SPACE], points)
     training = _evenly([number for number, (kind, _) in numbered if kind == TRAIN], points // 5)
     writing = [number for number, (kind, _) in numbered if kind != TRAIN]
@@ -82,7 +108,7 @@ def _evenly(numbers: list[int], count: int) -> list[int]:
     return [numbers[round(index * (len(numbers) - 1) / max(count - 1, 1))] for index in range(count)]
 
 
-def _tried(runs: WholeRuns | Replacements, how: str, numbers: list[int], jobs: int) -> list[Outcome]:
+def _tried(runs: WholeRuns | Replacements | Sweeps, how: str, numbers: list[int], jobs: int) -> list[Outcome]:
     """Disturb at each of the steps, in forked processes; replacements share a folder and come in turn."""
     if jobs == 1 or isinstance(runs, Replacements):
         return [_shown(runs.disturbed(how, number)) for number in numbers]
@@ -90,10 +116,10 @@ def _tried(runs: WholeRuns | Replacements, how: str, numbers: list[int], jobs: i
         return [_shown(outcome) for outcome in pool.imap(_disturbed, numbers)]
 
 
-_given: list[tuple[WholeRuns, str]] = []
+_given: list[tuple[WholeRuns | Sweeps, str]] = []
 
 
-def _take(runs: WholeRuns, how: str) -> None:
+def _take(runs: WholeRuns | Sweeps, how: str) -> None:
     _given.append((runs, how))
 
 
@@ -148,7 +174,7 @@ def _row(what: str, how: str, found: Sequence[Outcome], steps: int, seconds: flo
     parts = Counter(each.part for each in found)
     faults = Counter(kind for each in found for kind in {fault.split()[0] for fault in each.faults})
     cells = [
-        "`prune --overwrite`" if what == "overwrite" else f"`run`, {what}",
+        TITLES.get(what, f"`run`, {what}"),
         WORDS[how],
         steps,
         len(found),

@@ -6,15 +6,18 @@ Modules imported before the fork need not be imported again, so a try takes only
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from prune_ssl.errors import PruneError
+from prune_ssl.writing import steps
 from prune_ssl.writing.steps import FAULT
 
-KILLED = -signal.SIGKILL
+KILLED, TERMINATED = -signal.SIGKILL, -signal.SIGTERM
+YEAR = 365 * 86_400.0
 REFUSED = 2
 """Exit status of one that ended with a PruneError, as that of the command line."""
 
@@ -24,7 +27,8 @@ def forked(act: Callable[[], object], fault: str = "", said: Path | None = None)
 
     Args:
         act: what to run.
-        fault: the fault, in the form of `prune_ssl.writing.steps.FAULT`.
+        fault: the fault, in the form of `prune_ssl.writing.steps.FAULT`, or `clock@17`: the clock of this
+            process goes back and forth by a year from its 17th step on.
         said: file that gets what it prints, and its error or traceback (None: nothing).
     """
     sys.stdout.flush()
@@ -34,6 +38,8 @@ def forked(act: Callable[[], object], fault: str = "", said: Path | None = None)
         status = 1
         try:
             os.environ[FAULT] = fault
+            if fault.startswith("clock@"):
+                jump_the_clock(int(fault.partition("@")[2]))
             sys.stdout = sys.stderr = Path(said or os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
             act()
             status = 0
@@ -48,6 +54,22 @@ def forked(act: Callable[[], object], fault: str = "", said: Path | None = None)
             sys.stdout.flush()
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def jump_the_clock(number: int) -> None:
+    """Let the clock of this process be a year late or early, in turn, from a step of its writing on."""
+    plain_point, now, taken = steps.point, time.time, 0
+
+    def counted(kind: str, path: Path) -> None:
+        nonlocal taken
+        taken += 1
+        if taken >= number:
+            late = YEAR if taken % 2 else -YEAR
+            time.time = lambda: now() + late
+            time.time_ns = lambda: int(1e9 * time.time())
+        plain_point(kind, path)
+
+    steps.point = counted
 
 
 @contextmanager
