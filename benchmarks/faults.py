@@ -21,15 +21,17 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from faulting.ranks import RankRuns
 from faulting.runs import METHODS, TRAIN, Outcome, Replacements, WholeRuns, count_training_steps
 from faulting.sweeps import Sweeps
 
 KILLS = {"gates": 64, "progressive": 8, "one_shot": 6, "iterative": 8, "student": 5, "overwrite": 100}
 TWICE = {"gates": 8}
 FULL_DISKS = {"gates": 20, "overwrite": 100}
+ON_RANKS = "ranks-"
 READ_ONLY = {"gates": 12, "student": 4, "shard": 4}
 ROWS = {
-    "kill": KILLS | {"shard": 12},
+    "kill": KILLS | {"shard": 12} | {f"{ON_RANKS}{method}": 4 for method in METHODS},
     "twice": TWICE,
     "enospc": FULL_DISKS | {"shard": 4},
     "erofs": READ_ONLY,
@@ -73,7 +75,8 @@ def main() -> int:
             for how, points in ROWS.items():
                 if what not in points or how not in (arguments.how or [how]):
                     continue
-                chosen = _chosen(runs.steps, how, arguments.points or points[what])
+                trained = 0.5 if isinstance(runs, RankRuns) else 0.2
+                chosen = _chosen(runs.steps, how, arguments.points or points[what], trained)
                 began = time.monotonic()
                 numbers = [arguments.step] if arguments.step else chosen
                 found = _tried(runs, how, numbers, arguments.jobs)
@@ -89,15 +92,24 @@ def made(what: str, place: Path) -> WholeRuns | Replacements | Sweeps:
     """Return the experiments of a row."""
     if what in METHODS:
         return WholeRuns(what, place)
+    if what.startswith(ON_RANKS):
+        return RankRuns(what.removeprefix(ON_RANKS), place)
     return Sweeps(place) if what == "shard" else Replacements(place)
 
 
-def _chosen(steps: Sequence[tuple[str, str]], how: str, points: int) -> list[int]:
-    """Return the numbers of steps to disturb, evenly among those of training and those of writing."""
+def _chosen(steps: Sequence[tuple[str, str]], how: str, points: int, trained: float) -> list[int]:
+    """Return the numbers of steps to disturb, evenly among those of training and those of writing.
+
+    Args:
+        steps: The kind and path of each step.
+        how: How they are disturbed.
+        points: The number of steps to choose.
+        trained: The share of them that are steps of training.
+    """
     numbered = list(enumerate(steps, 1))
     if how in ("enospc", "erofs"):
         return _evenly([number for number, (kind, _) in numbered if kind in SPACE], points)
-    training = _evenly([number for number, (kind, _) in numbered if kind == TRAIN], points // 5)
+    training = _evenly([number for number, (kind, _) in numbered if kind == TRAIN], int(trained * points))
     writing = [number for number, (kind, _) in numbered if kind != TRAIN]
     return sorted(training + _evenly(writing, points - len(training)))
 
@@ -171,10 +183,11 @@ put it back; transformers alone does not. tests/writing/test_atomic.py tries tha
 
 
 def _row(what: str, how: str, found: Sequence[Outcome], steps: int, seconds: float) -> str:
+    title = f"`run` on two processes, {what.removeprefix(ON_RANKS)}"
     parts = Counter(each.part for each in found)
     faults = Counter(kind for each in found for kind in {fault.split()[0] for fault in each.faults})
     cells = [
-        TITLES.get(what, f"`run`, {what}"),
+        title if what.startswith(ON_RANKS) else TITLES.get(what, f"`run`, {what}"),
         WORDS[how],
         steps,
         len(found),

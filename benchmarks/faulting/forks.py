@@ -5,10 +5,11 @@ Modules imported before the fork need not be imported again, so a try takes only
 
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -31,11 +32,46 @@ def forked(act: Callable[[], object], fault: str = "", said: Path | None = None)
             process goes back and forth by a year from its 17th step on.
         said: file that gets what it prints, and its error or traceback (None: nothing).
     """
+    child = begin(act, fault, said)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def forked_ranks(act: Callable[[], object], faults: Sequence[str], said: Path) -> list[int]:
+    """Run `act` in processes that train together; return the exit status of each.
+
+    Args:
+        act: what each of them runs.
+        faults: the fault of each, as in `forked`. If one fails, the others are terminated, as by torchrun.
+        said: file that gets what the first one prints.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(len(faults))}
+    children = dict[int, int]()
+    for rank, fault in enumerate(faults):
+        own = meeting | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        children[begin(act, fault, said.with_suffix(f".{rank}"), own)] = rank
+    statuses = dict[int, int]()
+    while children:
+        child, status = os.wait()
+        statuses[children.pop(child)] = os.waitstatus_to_exitcode(status)
+        if status != 0:
+            for other in children:
+                os.kill(other, signal.SIGTERM)
+    return [statuses[rank] for rank in sorted(statuses)]
+
+
+def begin(
+    act: Callable[[], object], fault: str, said: Path | None, environment: Mapping[str, str] | None = None
+) -> int:
+    """Start `act` in a forked process, and return the number of the process."""
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         status = 1
+        os.environ |= environment or {}
         try:
             os.environ[FAULT] = fault
             if fault.startswith("clock@"):
@@ -53,7 +89,7 @@ def forked(act: Callable[[], object], fault: str = "", said: Path | None = None)
         finally:
             sys.stdout.flush()
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return child
 
 
 def jump_the_clock(number: int) -> None:
@@ -97,8 +133,13 @@ def steps_of(act: Callable[[], object], trace: Path) -> list[tuple[str, str]]:
     """Run `act` in a forked process; return the kinds and paths of the steps of its writing."""
     status = forked(act, f"trace@{trace}", trace.with_suffix(".said"))
     assert status == 0, trace.with_suffix(".said").read_text()
-    lines = trace.read_text(encoding="utf-8").splitlines() if trace.exists() else []
-    return [(kind, path) for _, kind, path in (line.split(" ", 2) for line in lines)]
+    return read_trace(trace)
+
+
+def read_trace(path: Path) -> list[tuple[str, str]]:
+    """Return the kinds and paths of the steps that a trace tells."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [(kind, where) for _, kind, where in (line.split(" ", 2) for line in lines)]
 
 
 def hidden(folder: Path) -> list[str]:

@@ -137,8 +137,12 @@ class WholeRuns:
         }
         whole = self.place / "whole"
         whole.mkdir()
-        self.steps = steps_of(lambda: self._run(whole, resume=False), self.place / "trace")
+        self.steps = self._first_run(whole)
         self.wanted, self.files = made_in(whole / "out"), names_in(whole)
+
+    def _first_run(self, folder: Path) -> list[tuple[str, str]]:
+        """Run undisturbed, and return the steps."""
+        return steps_of(lambda: self._run(folder, resume=False), self.place / "trace")
 
     def _run(self, folder: Path, resume: bool = True) -> None:
         settings = yaml.safe_load(yaml.safe_dump(self.settings)) | {"output": str(folder / "out")}
