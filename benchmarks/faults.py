@@ -159,10 +159,16 @@ Every file and folder that prune_ssl writes or deletes goes through `prune_ssl.w
 that are counted: make a folder, write, wait for the disk, rename, let two folders change names, delete a
 file, delete an empty folder. A whole run (a tiny HuBERT on tones: dense training, gates, cut, recovery,
 report; checkpoints every 2 steps) is killed with SIGKILL before such a step, or before a step of training;
-a file that was being brought to the disk is cut in half, as a power cut may leave it. Or the disk is full
-from that step on. Then the run is resumed with `--resume`, and once more, which must train nothing; its
+a file that was being brought to the disk is cut in half, as a power cut may leave it. Or the disk is full or
+read-only from that step on, or SIGTERM comes, or the clock jumps a year back and forth. Then the run is
+resumed with `--resume`, and once more, which must train nothing; its
 weights, plans and results must be bit-equal to those of a run that nothing disturbed, and its folder must
 hold the same files.
+
+Of a run on two processes (gloo) one is killed: the second at a step of training, the first, which alone
+writes, at a step of writing. The other one is terminated then, as torchrun does, and both are resumed. Of a
+sweep by `--shard` worker 1 is disturbed, and worker 2 goes on. The same sweep on Ray and on four shards with
+workers that are killed: [many_machines.md](many_machines.md).
 
 For `prune --overwrite` a whole model (the old one or the new one) must load after every kill, with
 `load_pretrained` and with transformers' own `AutoModelForAudioClassification`; the next replacement must

@@ -4,9 +4,9 @@
     python benchmarks/sweep_engines.py --trials 24 --only ray     # one engine; `--out` keeps what is finished
 
 The trials train a tiny HuBERT on tones for seconds. `local` runs them in this process. `ray` runs them on a
-cluster of two nodes on this machine, of which one is killed in the middle. `shards` are four processes
-`prune-ssl sweep --shard I/4`, of which two are killed with SIGKILL once and started again. Models and figures
-must be those of `local`, bit for bit. `cost` gives each engine trials that train nothing, and takes the time.
+cluster of two nodes on this machine, of which one is killed in the middle. `shards` are four processes, forked
+from this one, that work as `prune-ssl sweep --shard I/4` does. Two of them are killed with SIGKILL once and
+started again. Models and figures must be those of `local`, bit for bit. `cost` gives each engine trials that train nothing, and takes the time.
 """
 
 import argparse
@@ -15,8 +15,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +27,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1
 
 import torch
 import yaml
+from faulting.forks import begin
 from faulting.runs import TINY, write_tones
 
 from prune_ssl.cli.console import quiet_libraries
@@ -40,7 +39,6 @@ BUDGETS = ("80%", "70%", "60%", "50%")
 ENGINES = ("local", "ray", "shards", "cost")
 SHARDS = 4
 REPEATS = 3
-HERE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -165,30 +163,31 @@ def on_shards(place: Place) -> str:
     count, killed = len(place.cells), list[str]()
     for index, share in ((2, 1 / 4), (3, 1 / 2)):
         while place.finished("shards") < share * count:
-            if all(worker.poll() is not None for worker in workers.values()):
-                raise SystemExit("all shards ended before they were killed")
             time.sleep(0.1)
         trial = wait_for_trial(place, index)
-        workers[index].send_signal(signal.SIGKILL)
-        workers[index].wait()
+        os.kill(workers[index], signal.SIGKILL)
+        os.waitpid(workers[index], 0)
         killed.append(f"shard {index} after {place.finished('shards')} trials, {trial}")
         workers[index] = start_shard(place, index)
-    ends = {index: worker.wait() for index, worker in workers.items()}
-    return f"SIGKILL for {' and '.join(killed)}; exit status of all in the end: {sorted(set(ends.values()))}"
+    ends = {os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers.values()}
+    return f"SIGKILL for {' and '.join(killed)}; exit status of all in the end: {sorted(ends)}"
 
 
-def start_shard(place: Place, index: int) -> "subprocess.Popen[bytes]":
-    seeds = [f"--seeds={seed}" for seed in dict.fromkeys(cell.seed for cell in place.cells)]
-    command = ["sweep", place.recipe, "--budgets", " ".join(BUDGETS), "--methods", " ".join(METHODS), *seeds]
-    command += ["--out", place.root / "shards", "--shard", f"{index}/{SHARDS}"]
-    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-    with log_of(place, index).open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "prune_ssl", *map(str, command)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-        )
+def start_shard(place: Place, index: int) -> int:
+    """Start a worker, and return the number of its process. What it prints is added to its log."""
+
+    def work() -> None:
+        with log_of(place, index).open("a", buffering=1) as log:
+            out = place.root / "shards"
+            sweep(
+                load_recipe(place.recipe),
+                place.cells,
+                out,
+                lambda line: print(line, file=log),
+                Shard(index, SHARDS),
+            )
+
+    return begin(work, "", None)
 
 
 def log_of(place: Place, index: int) -> Path:
