@@ -87,7 +87,10 @@ $(TOOLS)/bin/pip-audit: | $(TOOLS)/bin/python
 	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
 
 audit: $(STAMP) $(TOOLS)/bin/pip-audit  ## known weaknesses of the installed packages (needs the network)
-	$(TOOLS)/bin/pip-audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@mkdir -p out && rm -f out/audit.json
+	$(TOOLS)/bin/pip-audit --progress-spinner off --format json --output out/audit.json \
+	  --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || [ -s out/audit.json ]
+	$(BIN)/python -m tools.read_audit out/audit.json
 
 sbom: $(STAMP) $(TOOLS)/bin/pip-audit  ## a CycloneDX bill of all installed packages: out/sbom.json
 	@mkdir -p out

@@ -4,9 +4,10 @@
     python benchmarks/sweep_engines.py --trials 24 --only ray     # one engine; `--out` keeps what is finished
 
 The trials train a tiny HuBERT on tones for seconds. `local` runs them in this process. `ray` runs them on a
-cluster of two nodes on this machine, of which one is killed in the middle. `shards` are four processes, forked
-from this one, that work as `prune-ssl sweep --shard I/4` does. Two of them are killed with SIGKILL once and
-started again. Models and figures must be those of `local`, bit for bit. `cost` gives each engine trials that train nothing, and takes the time.
+cluster of two nodes on this machine, of which one is killed in the middle. `shards` are four processes,
+forked from this one, that work as `prune-ssl sweep --shard I/4` does. Two of them are killed with SIGKILL
+once and started again. Models and figures must be those of `local`, bit for bit. `cost` gives each engine
+trials that train nothing, and takes the time.
 """
 
 import argparse
