@@ -1,16 +1,21 @@
 """Compare a latency budget with a MACs budget on this machine: measured latencies and kept shares.
 
-    python benchmarks/latency_budget.py --threads 1 2 --page docs/latency_budgets.md
+    python benchmarks/latency_budget.py --page docs/latency_budgets.md
+    python benchmarks/latency_budget.py --runtimes onnx-int8 --threads 1 --seconds 1 --iterations 10
 
-For each number of threads, three models are cut in one shot from one with random weights: `latency=50%`, its
-table corrected by timing what it chooses (`fit_latency`); `macs=50%`; and the fastest latency budget whose
-keep has at least the worth of the MACs budget's keep. Worth is what the solver maximises in all three (scores
-of the units kept, with diminishing returns), so it stands for quality alike. All are then timed in turns with
-the dense model, in one go.
+For each runtime and number of threads, three models are cut in one shot from one with random weights:
+`latency=50%`, its table corrected by timing the chosen cut (`fit_latency`); `macs=50%`; and the fastest
+latency budget that keeps at least as much worth as `macs=50%` does. Worth is what the solver maximises
+(scores of the units kept, with diminishing returns), so it stands for quality alike. All are timed in turns
+with the dense model in the runtime, in one process. Rows that stand in the results are not measured again,
+so that it can be stopped and called again; the page is made of all rows of the results.
 """
 
 import argparse
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +26,21 @@ from torch import nn
 from prune_ssl import resize, trace
 from prune_ssl.cli.console import quiet_libraries, say
 from prune_ssl.measuring import build_model
-from prune_ssl.profiling import Latency, Timing, fit_latency, measure_interleaved, speed_up, with_latency
+from prune_ssl.profiling import Latency, Timing, fit_latency, with_latency
 from prune_ssl.profiling.machine import cpu_model
+from prune_ssl.profiling.timing import time_calls
+from prune_ssl.runtimes import RUNTIMES, open_model
 from prune_ssl.selection import Budget, Constraint, allowed_widths, resolve, score_units, select
 from prune_ssl.selection.steps import worth
 from prune_ssl.tracing import PruningGraph
 
 Keep = dict[str, tuple[int, ...]]
+Row = dict[str, Any]
 ROUND = 8
+RESULTS = Path(__file__).parent / "results" / "latency_budgets.jsonl"
+ON_CPU = [name for name, runtime in RUNTIMES.items() if "cpu" in runtime.devices]
+KEY = ("model", "runtime", "threads", "seconds", "criterion")
+LATENCY, MACS, AS_MUCH = "latency=50%", "macs=50%", "as much worth"
 
 
 def worth_of(graph: PruningGraph, scores: dict[str, torch.Tensor], keep: Keep) -> float:
@@ -44,110 +56,136 @@ def percent(constraint: Constraint, value: float) -> Budget:
     return (replace(constraint, fraction=value / 100),)
 
 
-def run(name: str, threads: int, seconds: float, criterion: str, iterations: int) -> list[list[str]]:
+def measure(key: Row, iterations: int) -> Row:
+    """Return the measured times, MACs and worth of the three cuts, for the conditions in `key`."""
     torch.manual_seed(0)
-    model = build_model(name).eval()
+    model = build_model(key["model"] if "/" in key["model"] else f"arch:{key['model']}").eval()
     graph = trace(model)
-    scores = score_units(model, graph, criterion)
-    (half,) = with_latency(model, graph, f"latency=50%@cpu,threads={threads},seconds={seconds}", say=say)
-    chosen = partial(select, model, graph, criterion=criterion, round_to=ROUND, seconds=seconds)
+    seconds, threads, runtime = key["seconds"], key["threads"], key["runtime"]
+    text = f"latency=50%@cpu,runtime={runtime},threads={threads},seconds={seconds}"
+    (half,) = with_latency(model, graph, text, say=say)
+    chosen = partial(select, model, graph, criterion=key["criterion"], round_to=ROUND, seconds=seconds)
     (half,) = fit_latency(model, graph, (half,), lambda budget: chosen(budget=budget), say).budget
-    keeps: dict[str, Keep] = {
-        "`latency=50%`": chosen(budget=(half,)),
-        "`macs=50%`": chosen(budget="macs=50%"),
-    }
-    wanted = worth_of(graph, scores, keeps["`macs=50%`"])
+    keeps: dict[str, Keep] = {LATENCY: chosen(budget=(half,)), MACS: chosen(budget="macs=50%")}
+    worth_kept = partial(worth_of, graph, score_units(model, graph, key["criterion"]))
     low, high = 10.0, 100.0
     while high - low > 0.25:
         middle = (low + high) / 2
-        enough = worth_of(graph, scores, chosen(budget=percent(half, middle))) >= wanted
+        enough = worth_kept(chosen(budget=percent(half, middle))) >= worth_kept(keeps[MACS])
         low, high = (low, middle) if enough else (middle, high)
-    keeps[f"`latency={high:.1f}%`, as much worth"] = chosen(budget=percent(half, high))
+    keeps[AS_MUCH] = chosen(budget=percent(half, high))
     models: dict[str, nn.Module] = {"dense": model}
     models |= {label: resize(model, graph, keep) for label, keep in keeps.items()}
+    calls = {label: open_model(each, runtime, seconds, threads).call for label, each in models.items()}
     timing = Timing(seconds=seconds, threads=threads, min_iterations=iterations, max_seconds=None)
-    found = measure_interleaved(models, timing)
-    dense = found["dense"][0]
-    whole, everything = graph.cost(seconds=seconds), worth_of(graph, scores, {})
+    found = time_calls(calls, seconds, threads, timing)
     (limit,) = resolve((half,), graph, allowed_widths(graph, ROUND), seconds)
-    table, rows = limit.cost, [row(threads, "dense", dense, dense, "100.0%", "100.0%", "-")]
-    for label, keep in keeps.items():
-        cost = graph.cost(keep, seconds)
-        kept = f"{100 * worth_of(graph, scores, keep) / everything:.1f}%"
-        predicted = f"{100 * table.value(graph.widths(keep)) / table.value(graph.widths()):.1f}%"
-        macs = f"{100 * cost.macs / whole.macs:.1f}%"
-        rows.append(row(threads, label, found[label][0], dense, macs, kept, predicted))
-    of_macs, as_much = (found[label][0] for label in list(keeps)[1:])
-    gain = speed_up(of_macs, as_much)
-    say(
-        f"{threads} threads: as much worth {gain.ratio:.3f} times as fast ({gain.low:.3f} to {gain.high:.3f})"
-    )
-    return rows
+    table, whole = limit.cost, graph.cost(seconds=seconds)
+    return {
+        "ms": {label: compared(each, threads) for label, each in found.items()},
+        "median_ms": {label: each.median_ms for label, each in found.items()},
+        "predicted": {
+            label: table.value(graph.widths(keep)) / table.value(graph.widths())
+            for label, keep in keeps.items()
+        },
+        "macs": {label: graph.cost(keep, seconds).macs / whole.macs for label, keep in keeps.items()},
+        "worth": {label: worth_kept(keep) / worth_kept({}) for label, keep in keeps.items()},
+        "asked": {LATENCY: 50.0, AS_MUCH: high},
+        "n": found["dense"].n,
+        "date": date.today().isoformat(),
+        "cpu": cpu_model(),
+        "torch": str(torch.__version__),
+    }
 
 
-def row(threads: int, label: str, mine: Latency, dense: Latency, *more: str) -> list[str]:
-    macs, kept, predicted = more
-    times = f"{mine.median_ms:.1f} ({mine.p10_ms:.1f} to {mine.p90_ms:.1f})"
-    share = f"{100 * mine.median_ms / dense.median_ms:.1f}%"
-    least = f"{100 * mine.p10_ms / dense.p10_ms:.1f}%"
-    return [str(threads), label, times, share, least, predicted, macs, kept]
+def compared(mine: Latency, threads: int) -> float:
+    """Return the low quartile of the processor time on one thread, else of the wall time."""
+    return (mine.processor_ms if threads == 1 else None) or mine.low_ms or mine.median_ms
 
 
 HEADER = (
+    "audio",
     "threads",
+    "runtime",
     "model",
-    "median ms (p10 to p90)",
-    "median, of dense",
-    "p10, of dense",
+    "time, of dense",
+    "speed, of `macs=50%`",
     "predicted",
     "MACs",
     "worth kept",
 )
-
-
 PAGE = """# Latency budgets, measured
 
-Made by `python benchmarks/latency_budget.py --threads {threads} --page docs/latency_budgets.md`: {model} with
-random weights, {seconds:g} s of audio, batch 1, {cpu}, torch {torch}; one-shot cuts by {criterion}, timed in
-turns with the dense model ({iterations} calls or more of each).
+Made by `python benchmarks/latency_budget.py --page docs/latency_budgets.md` from the rows in
+`benchmarks/results/latency_budgets.jsonl`: models with random weights, batch 1, one-shot cuts by magnitude,
+timed in turns with the dense model in the same runtime.
 
-Worth is what the solver maximises: scores of the units kept, with diminishing returns. The last row of each
-number of threads is the fastest latency budget (to 0.25%) that keeps as much of it as `macs=50%` does.
+- **time, of dense**: on one thread the low quartile of processor time is compared, which waiting for a core
+  does not change; on more threads the low quartile of wall time.
+- **worth kept**: what the solver maximises, which is scores of the units kept, with diminishing returns. The
+  last row of each three is the fastest latency budget (to 0.25%) that keeps as much of it as `macs=50%` does.
+{conditions}
 
 {table}
 """
+
+
+def lines(row: Row) -> list[tuple[str, ...]]:
+    """Return the cells of the three lines of a row."""
+    times: Mapping[str, float] = row["ms"]
+    found = []
+    for label in (LATENCY, MACS, AS_MUCH):
+        name = f"`{label}`" if label != AS_MUCH else f"`latency={row['asked'][label]:.1f}%`, {AS_MUCH}"
+        cells = f"{row['seconds']:g} s", str(row["threads"]), row["runtime"], name
+        shares = times[label] / times["dense"], *(row[each][label] for each in ("predicted", "macs", "worth"))
+        time, predicted, macs, worth_kept = (f"{100 * share:.1f}%" for share in shares)
+        found.append((*cells, time, f"{times[MACS] / times[label]:.2f}", predicted, macs, worth_kept))
+    return found
+
+
+def page(rows: list[Row]) -> str:
+    """Return the page of all rows, a table for each model."""
+    said = {f"- {row['date']}: {row['cpu']}, torch {row['torch']}." for row in rows}
+    tables = []
+    for name in sorted({row["model"] for row in rows}):
+        cells = [line for row in rows if row["model"] == name for line in lines(row)]
+        text = ["| " + " | ".join(each) + " |" for each in (HEADER, *cells)]
+        text.insert(1, "|---" * len(HEADER) + "|")
+        tables.append(f"## {name}\n\n" + "\n".join(text))
+    return PAGE.format(conditions="\n".join(sorted(said)), table="\n\n".join(tables))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="arch:wav2vec2-base")
+    parser.add_argument("--model", default="wav2vec2-base")
+    parser.add_argument("--runtimes", nargs="+", default=ON_CPU, choices=ON_CPU)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[5.0], help="audio lengths")
     parser.add_argument("--criterion", default="magnitude")
-    parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--page", type=Path, help="writes the table here")
+    parser.add_argument("--iterations", type=int, default=40)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, help="writes the page here")
     args: Any = parser.parse_args()
     quiet_libraries()
-    rows = []
-    for threads in args.threads:
-        rows += run(args.model, threads, args.seconds, args.criterion, args.iterations)
-    lines = ["| " + " | ".join(cells) + " |" for cells in (HEADER, *rows)]
-    lines.insert(1, "|---" * len(HEADER) + "|")
-    text = "\n".join(lines)
-    say(text)
+    text = args.results.read_text() if args.results.is_file() else ""
+    rows = [json.loads(each) for each in text.splitlines()]
+    known = {tuple(row[name] for name in KEY) for row in rows}
+    for seconds in args.seconds:
+        for threads in args.threads:
+            for runtime in args.runtimes:
+                values = (args.model, runtime, threads, seconds, args.criterion)
+                if values in known:
+                    continue
+                key = dict(zip(KEY, values, strict=True))
+                rows.append(key | measure(key, args.iterations))
+                with args.results.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+                for line in lines(rows[-1]):
+                    say("  ".join(line))
     if args.page is not None:
-        args.page.write_text(
-            PAGE.format(
-                threads=" ".join(map(str, args.threads)),
-                model=args.model.removeprefix("arch:"),
-                cpu=cpu_model(),
-                torch=torch.__version__,
-                table=text,
-                **{name: getattr(args, name) for name in ("seconds", "criterion", "iterations")},
-            )
-        )
+        args.page.write_text(page(rows))
 
 
 if __name__ == "__main__":

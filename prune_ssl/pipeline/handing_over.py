@@ -1,10 +1,8 @@
 """Save a finished model of a run, measure it, and write its reports and its model card."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import yaml
 from huggingface_hub import ModelCard
 from torch import nn
@@ -12,16 +10,17 @@ from torch import nn
 from prune_ssl.artifacts import plan_from_dense, save_pretrained
 from prune_ssl.artifacts.companions import CARD, CARD_OF_SOURCE
 from prune_ssl.distillation import save_projections
-from prune_ssl.measuring import Timing, measure_interleaved
+from prune_ssl.measuring import Timing
 from prune_ssl.pipeline.dense_losses import kept_losses
 from prune_ssl.pipeline.folders import RECIPE_FILE
 from prune_ssl.pipeline.preparation import Ready, Say, set_masking_
+from prune_ssl.profiling.amounts import Reached, reached
 from prune_ssl.recipes import Recipe
 from prune_ssl.recipes.written import shareable_data
 from prune_ssl.reporting import Report, RunFacts, report
 from prune_ssl.reporting.card import Provenance, model_card
 from prune_ssl.reporting.model import FINE_TUNED
-from prune_ssl.selection import Limit
+from prune_ssl.runtimes.registry import EAGER
 from prune_ssl.tracing import Traced
 from prune_ssl.training import Finished
 from prune_ssl.training.processes import on_first
@@ -67,14 +66,14 @@ def hand_over(
         if dense is not None:
             dense.model.cpu()
         say(f"Measuring the {_kind(recipe)} model{f' of {made.budget}' if made.budget else ''}")
-        written = _report(recipe, made, dense, model_folder, ready)
+        amounts = [] if dense is None else reached(made.limits, made.model, dense.model)
+        written = _report(recipe, made, dense, model_folder, ready, amounts)
         written.save(model_folder / "report.json")
         write_text(model_folder / CARD, model_card(written.data, _provenance(recipe, model_folder)))
         for kind in REPORTS:
             written.save(folder / f"report{suffix}.{kind}")
-        if dense is not None:
-            for line in latency_lines(made.limits, made.model, dense.model):
-                say(line)
+        for each in amounts:
+            say(str(each))
 
     on_first(write)
 
@@ -85,10 +84,11 @@ def _report(
     dense: Traced[nn.Module] | None,
     model_folder: Path,
     ready: Ready,
+    amounts: Sequence[Reached],
 ) -> Report:
-    # The report also times the lengths of a latency budget, if its device and dtype are those of the report.
+    # The report also times the lengths of a latency budget, if its conditions are those of the report.
     conditions = [limit.constraint.at for limit in made.limits if limit.constraint.metric == "latency"]
-    timed = [at for at in conditions if (at.device, at.dtype) == ("cpu", "float32")]
+    timed = [at for at in conditions if (at.device, at.dtype, at.runtime) == ("cpu", "float32", EAGER)]
     loss_counts = ready.task.spec.loss_is_judged
     results = {
         stage: {key: value for key, value in found.items() if loss_counts or key != f"{stage}_loss"}
@@ -110,6 +110,7 @@ def _report(
         recipe=shareable_data(recipe),
         folder=model_folder,
         reference_seconds=recipe.reference_seconds,
+        reached={str(each.constraint): (each.small, each.dense) for each in amounts},
     )
     model = made.model if dense is not None else Traced(made.model, ready.graph)
     return report(model, dense, results=results, timing=timing, facts=facts)
@@ -132,30 +133,3 @@ def _provenance(recipe: Recipe, model_folder: Path) -> Provenance:
     name, data = recipe.model.name, recipe.data.path
     command = f"prune-ssl run {RECIPE_FILE}"
     return Provenance(name, recipe.task, Path(data).name if data else "", command, card)
-
-
-def latency_lines(limits: Sequence[Limit], small: nn.Module, dense: nn.Module) -> list[str]:
-    """Measure the latencies of a budget under its conditions, and return lines that compare both models."""
-    lines = []
-    for limit in limits:
-        at = limit.constraint.at
-        if limit.constraint.metric != "latency" or at.seconds is None:
-            continue
-        placed = {
-            name: copy.deepcopy(model).to(at.device, getattr(torch, at.dtype))
-            for name, model in (("dense", dense), ("small", small))
-        }
-        timing = Timing(seconds=at.seconds, threads=at.threads, min_iterations=15)
-        found = measure_interleaved(placed, timing)
-        steady = not any(latency[0].unsteady for latency in found.values())
-        times = {
-            name: latency[0].median_ms if steady else latency[0].low_ms or 0
-            for name, latency in found.items()
-        }
-        lines.append(
-            f"Latency of {at.seconds:g} s, {at.device}, threads={at.threads}, {at.dtype}: "
-            f"{times['small']:.1f} ms, dense "
-            f"{times['dense']:.1f} ms ({100 * times['small'] / times['dense']:.1f}%); asked: "
-            f"{limit.constraint.shown(limit.maximum)} ({100 * limit.fraction:.1f}%)"
-        )
-    return lines

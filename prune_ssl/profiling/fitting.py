@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from prune_ssl.errors import BudgetError
-from prune_ssl.profiling.timing import Timing, measure_interleaved, time_calls
+from prune_ssl.profiling.amounts import milliseconds
+from prune_ssl.profiling.timing import Timing
 from prune_ssl.resizing import resize
-from prune_ssl.runtimes.opening import Opened, open_model
-from prune_ssl.runtimes.registry import EAGER
+from prune_ssl.runtimes.opening import Opened
 from prune_ssl.selection import Budget, Conditions, Constraint, as_budget
 from prune_ssl.selection.latency import LatencyCost, LatencyTable
 from prune_ssl.tracing import PruningGraph
@@ -49,7 +48,8 @@ def fit_latency(
     the cut is chosen again. The first scale is the ratio of the measured to the predicted saving. Later
     scales interpolate between cuts above and below the budget. This ends with a cut at most 3% below the
     budget, or with the best of four cuts. A percentage refers to the uncut model timed in the same turns.
-    Absolute latencies are medians. Of several latencies, each is corrected in its turn.
+    Absolute latencies are medians. Of several latencies, each is corrected in its turn. The latency of a
+    section is not corrected, because the whole model alone can be timed in every runtime.
 
     Args:
         model: The model to cut, without gates, or its folder or hub name. It is not changed.
@@ -68,7 +68,7 @@ def fit_latency(
     """
     model, fit = as_model_and_graph(model, graph, "fit_latency"), Fit(as_budget(budget))
     for index, limit in reversed(list(enumerate(fit.budget))):  # the share is that of the first latency
-        if limit.metric == "latency" and limit.table is not None:
+        if limit.metric == "latency" and limit.table is not None and limit.section is None:
             fit = _fit_one(_Subject(model, graph, limit, limit.table), index, fit.budget, choose, say)
     return fit
 
@@ -167,42 +167,11 @@ def _next_aim(attempts: Sequence[_Attempt], goal: float) -> float:
 def _timed(
     model: nn.Module, graph: PruningGraph, keep: Keep, at: Conditions, opened: dict[str, Opened]
 ) -> tuple[float, float]:
-    """Return the ms of a model and of its cut, under the conditions of a latency.
-
-    They are medians. If other programs disturbed the timing, they are low quartiles: of the processor time on
-    one thread of the CPU, else of the wall time.
-
-    Args:
-        model: The model without gates.
-        graph: Its graph.
-        keep: The cut.
-        at: The conditions.
-        opened: Keeps the model opened in its runtime between calls.
-    """
-    timing = Timing(
-        seconds=at.seconds or 0,
-        threads=at.threads,
-        min_iterations=CALLS,
-        min_seconds=LEAST_SECONDS,
-        max_seconds=None,
-    )
-    if at.runtime == EAGER:
-        dtype = getattr(torch, at.dtype)
-        placed = {"whole": resize(model, graph, {}), "cut": resize(model, graph, keep)}
-        placed = {name: each.to(at.device, dtype) for name, each in placed.items()}
-        found = {name: each[0] for name, each in measure_interleaved(placed, timing).items()}
-    else:
-        where = at.runtime, at.seconds or 0, at.threads, at.device
-        if not opened:
-            opened["whole"] = open_model(resize(model, graph, {}), *where)
-        calls = {"whole": opened["whole"].call, "cut": open_model(resize(model, graph, keep), *where).call}
-        found = time_calls(calls, at.seconds or 0, at.threads, timing, on_cpu=at.device == "cpu")
-    whole, cut = found["whole"], found["cut"]
-    if (whole.unsteady or cut.unsteady) and whole.low_ms and cut.low_ms:
-        if at.threads == 1 and whole.processor_ms and cut.processor_ms:
-            return whole.processor_ms, cut.processor_ms
-        return whole.low_ms, cut.low_ms
-    return whole.median_ms, cut.median_ms
+    """Return the ms of a model and of its cut, under the conditions of a latency."""
+    models = {"whole": resize(model, graph, {}), "cut": resize(model, graph, keep)}
+    timing = Timing(min_iterations=CALLS, min_seconds=LEAST_SECONDS, max_seconds=None)
+    found = milliseconds(models, at, timing, opened, again=("whole",))
+    return found["whole"], found["cut"]
 
 
 def corrected(table: LatencyTable, whole_ns: int, factor: float, level: float = 1.0) -> LatencyTable:

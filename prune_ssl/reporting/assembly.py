@@ -27,7 +27,8 @@ from prune_ssl.reporting.model import (
     UnitFacts,
 )
 from prune_ssl.reporting.paired import stage_differences
-from prune_ssl.selection import Budget, Constraint, parse_budget, split_budget
+from prune_ssl.runtimes.registry import EAGER
+from prune_ssl.selection import Constraint, parse_budget, split_budget
 from prune_ssl.tracing import PruningGraph, Source, Traced
 from prune_ssl.tracing.cost import SECTIONS
 from prune_ssl.writing import write_text
@@ -195,7 +196,7 @@ def _data(
         model=small,
         baseline=dense,
         comparisons=[] if dense is None else _comparisons(dense, small),
-        budget=_budget_terms(facts.budget, dense, small, seconds),
+        budget=_budget_terms(facts, dense, small, seconds),
         results={stage: task_metrics(stage, values) for stage, values in results.items()},
         outcomes={stage: dict(found) for stage, found in facts.outcomes.items()},
         differences=stage_differences(facts.outcomes),
@@ -242,26 +243,34 @@ def _comparisons(dense: ModelFacts, small: ModelFacts) -> list[Comparison]:
 
 
 def _budget_terms(
-    budget: str | Budget | None, dense: ModelFacts | None, small: ModelFacts, seconds: float
+    facts: RunFacts, dense: ModelFacts | None, small: ModelFacts, seconds: float
 ) -> list[BudgetFacts]:
     """Return each term of a budget (`macs=3G,frontend.macs=40%`) with the amount that the model reached."""
+    budget = facts.budget
     if isinstance(budget, str):
         asked = {term: parse_budget(term)[0] for term in split_budget(budget)}
     else:
         asked = {str(constraint): constraint for constraint in budget or ()}
     terms = []
     for term, constraint in asked.items():
-        achieved = _amount(constraint, small, seconds)
-        if achieved is not None:
+        achieved, whole = facts.reached.get(str(constraint), (None, None))
+        if achieved is None:
+            achieved = _amount(constraint, small, seconds)
             whole = None if dense is None else _amount(constraint, dense, seconds)
+        if achieved is not None:
             fraction = achieved / whole if whole else None
             terms.append(BudgetFacts(term=term, achieved=achieved, fraction=fraction))
     return terms
 
 
 def _amount(constraint: Constraint, facts: ModelFacts, seconds: float) -> float | None:
-    """Return a model's amount of a constraint's quantity (bytes, milliseconds), None if not measured."""
+    """Return a model's amount of a constraint's quantity (bytes, milliseconds), None if not measured.
+
+    A report measures in eager PyTorch, so that it knows no amount of another runtime.
+    """
     measured, at = facts.measurement, constraint.at
+    if at.runtime != EAGER or (constraint.metric == "latency" and constraint.section is not None):
+        return None
     if constraint.metric == "memory":
         return measured.size_bytes
     if constraint.metric == "latency":

@@ -37,3 +37,6 @@ class RunFacts:
     reference_seconds: float | None = None
     """The audio length of costs that are shown for one length (sections, budget). None: 10 s if it is one of
     the timed lengths, else the longest of them."""
+    reached: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Term of the budget -> the measured amounts of the model and of the dense one, under the conditions of
+    the term: milliseconds, or bytes of an exported file. Terms that are missing are taken from the report."""

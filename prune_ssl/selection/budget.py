@@ -17,6 +17,8 @@ from prune_ssl.tracing.cost import SECTIONS
 
 Quantity = Literal["params", "macs", "memory", "latency"]
 COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+TIMED_SECTIONS = ("frontend", "encoder")
+"""The sections whose modules are timed, so that a latency may name them."""
 UNITS: dict[Quantity, dict[str, int]] = {
     "params": COUNTS,
     "macs": COUNTS,
@@ -29,7 +31,8 @@ OPTIONS = ("threads", "seconds", "dtype", "runtime")
 """Options that may follow a latency after a comma; dtype and runtime may follow a memory as well."""
 GRAMMAR = (
     "wanted what is KEPT: [SECTION.]macs=50%, [SECTION.]params=25M, memory=40MB[,dtype=float16] or "
-    "latency=12ms[@cpu,runtime=eager,threads=1,seconds=5], several separated by commas or semicolons"
+    "[SECTION.]latency=12ms[@cpu,runtime=eager,threads=1,seconds=5], several separated by commas or "
+    "semicolons"
 )
 NUMBER, UNIT = r"[0-9]*\.?[0-9]+", r"%|[A-Za-z]*"
 PATTERN = re.compile(
@@ -284,10 +287,14 @@ def _parse_part(part: str, text: str) -> Constraint:
     metric, section, unit = _quantity(match["metric"]), match["section"], match["unit"]
     if metric is None:
         raise BudgetError(f"unknown quantity {_in(match['metric'], text)}; {_did_you_mean(part)}{GRAMMAR}.")
-    if section is not None and (section not in SECTIONS or metric not in ("params", "macs")):
+    sections = {"memory": (), "latency": TIMED_SECTIONS}.get(metric, SECTIONS)
+    if section is not None and section not in sections:
         if section in SECTIONS:
-            whole = f"{metric} is of the whole model; sections have params and macs"
-            raise BudgetError(f"{_short(part)}: {whole}, as in {section}.macs=50%.")
+            of = f"of {' and '.join(sections)}" if sections else "of the whole model"
+            raise BudgetError(
+                f"{_short(part)}: a {metric} is {of}; all sections have params and macs, as in "
+                f"{section}.macs=50%."
+            )
         raise BudgetError(
             f"unknown section {_in(section, text)}; {_did_you_mean(part)}wanted one of {', '.join(SECTIONS)}."
         )

@@ -33,6 +33,17 @@ class Evidence:
     """Group -> (units,) mean over batches of the sum of (w g)^2 over all slices of a unit."""
     inputs: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """Module path of a consumer -> (columns,) root mean square of the values that each column reads."""
+    known: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
+    """Results of `squares`. Several groups share a parameter."""
+
+    def squares(self, path: str, dim: int) -> torch.Tensor:
+        """Return the sum of the squares of a parameter for each index of a dimension, float64 on the CPU."""
+        if (path, dim) not in self.known:
+            values = self.parameters[path].detach()
+            others = [each for each in range(values.dim()) if each != dim]
+            norms = torch.linalg.vector_norm(values, dim=others, dtype=torch.float64)
+            self.known[path, dim] = norms.square().cpu()
+        return self.known[path, dim]
 
 
 def per_unit(part: ParameterSlice, values: torch.Tensor) -> torch.Tensor:

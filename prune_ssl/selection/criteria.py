@@ -19,7 +19,6 @@ from prune_ssl.selection.calibration import (
     gather_gradients,
     gather_inputs,
     per_unit,
-    unit_sums,
 )
 from prune_ssl.selection.limits import Limit
 from prune_ssl.tracing import Group, PruningGraph
@@ -32,8 +31,14 @@ def magnitude(group: Group, evidence: Evidence) -> torch.Tensor:
 
     The slices of norms do not count: the scale of a channel before a normalisation says nothing of its use.
     """
-    squares = {path: weight.detach().double().square() for path, weight in _weights(group, evidence).items()}
-    return unit_sums(group, squares)
+    weights, total = _weights(group, evidence), torch.zeros(group.size, dtype=torch.float64)
+    for part in group.slices:
+        if part.parameter in weights:
+            total += evidence.squares(part.parameter, part.dim)[torch.from_numpy(part.index)].sum(1)
+    for path in group.members:
+        if path in weights:
+            total += evidence.squares(path, 0).sum()
+    return total
 
 
 def taylor(group: Group, evidence: Evidence) -> torch.Tensor:

@@ -76,6 +76,15 @@ class LatencyTable:
         left = tuple(part for part in self.segments if not set(gone) & {*part.axes, *part.factors})
         return replace(self, segments=left)
 
+    def of_modules(self, names: Collection[str]) -> "LatencyTable":
+        """Return the table of some modules alone, without the time outside them.
+
+        Args:
+            names: Names of segments.
+        """
+        parts = tuple(part for part in self.segments if part.name in names)
+        return replace(self, segments=parts, dense_ns=sum(part.times_ns[-1] for part in parts), rest_ns=0)
+
     def to_json(self) -> str:
         """Return the table as text."""
         return json.dumps({"version": TABLE_VERSION, **asdict(self)}, indent=1) + "\n"

@@ -136,7 +136,12 @@ def _cost_function(constraint: Constraint, graph: PruningGraph, seconds: float) 
                 "prune_ssl.with_latency(model, graph, budget, seconds) as the budget, which measures it once "
                 "(PruningTrainer and the command line do so themselves)."
             )
-        return LatencyCost(constraint.table, graph)
+        table = constraint.table
+        if constraint.section is not None:
+            frontend = constraint.section == "frontend"
+            inside = {name for name, group in graph.groups.items() if (not group.block) == frontend}
+            table = table.of_modules(inside)
+        return LatencyCost(table, graph)
     if constraint.metric == "memory" and constraint.at.runtime != EAGER:
         if constraint.file is None:
             raise BudgetError(

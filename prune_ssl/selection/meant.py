@@ -70,7 +70,7 @@ def _likely_terms(term: str) -> list[str]:
     made = []
     for name, value, shown in _amounts(kind, amount, unit, bool(match["sign"])):
         if value > 0 and (shown != "%" or value <= 100):
-            of = left if name in ("params", "macs") else ""
+            of = left if name != "memory" else ""
             at = where if name == "latency" else ""
             made.append(f"{of}{name}={plain(value)}{shown}{at}")
     return list(dict.fromkeys(made))

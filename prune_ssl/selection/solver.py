@@ -6,7 +6,7 @@ import torch
 
 from prune_ssl.errors import BudgetError
 from prune_ssl.selection.limits import Bounds
-from prune_ssl.selection.steps import Indices, Point, Problem
+from prune_ssl.selection.steps import Down, Indices, Point, Problem, Up
 from prune_ssl.tracing import PruningGraph
 
 FORCED_STEPS = (-1, 1, -2, 2)
@@ -74,47 +74,32 @@ def _solved_from(problem: Problem, start: Indices, improve: bool) -> Point:
 
 def _lower_until_met(point: Point, but: str = "") -> bool:
     """Lower widths of all groups except `but` until every limit holds; return whether that was possible."""
+    names = [name for name in point.problem.moves if name != but]
     while point.violated():
-        best: tuple[float, str, int, list[int]] | None = None
-        for name in point.problem.moves:
-            found = _least_saving_step(point, name) if name != but else None
-            if found is not None and (best is None or found[0] < best[0]):
-                best = (found[0], name, *found[1:])
+        best: tuple[str, Down] | None = None
+        for name in names:
+            down = point.down(name)
+            if down is not None and (best is None or down.lost < best[1].lost):
+                best = name, down
         if best is None:
             return False
-        point.move(*best[1:])
+        point.move(best[0], best[1].by, best[1].changes)
     return True
-
-
-def _least_saving_step(point: Point, name: str) -> tuple[float, int, list[int]] | None:
-    """Return (worth lost per cost saved, step, changes) of the least step down that saves anything.
-
-    A measured cost may stay the same over several steps. If the whole way down saves nothing, no part of it
-    does.
-    """
-    steps = point.at[name]
-    if not steps or not (point.saved(name, -1) or point.saved(name, -steps)):
-        return None
-    by = next(-count for count in range(1, steps + 1) if point.saved(name, -count))
-    lost, changes = point.step(name, by) or (0.0, [])
-    return lost / point.saved(name, by), by, changes
 
 
 def _raise_while_fits(point: Point, but: str = "") -> None:
     """Raise widths of all groups except `but`, best worth per cost first, while anything fits."""
+    names = [name for name in point.problem.moves if name != but]
     while True:
-        best: tuple[float, str, list[int]] | None = None
-        for name in point.problem.moves:
-            step = point.step(name, +1) if name != but else None
-            if step is None or not point.fits(step[1]):
-                continue
-            cost = point.added(step[1])
-            ratio = step[0] / cost if cost > 0 else float("inf")
-            if best is None or ratio > best[0]:
-                best = (ratio, name, step[1])
+        best: tuple[str, Up] | None = None
+        for name in names:
+            up = point.up(name)
+            better = up is not None and (best is None or up.gained > best[1].gained)
+            if up is not None and better and point.fits(up.changes):
+                best = name, up
         if best is None:
             return
-        point.move(best[1], +1, best[2])
+        point.move(best[0], +1, best[1].changes)
 
 
 def _improved(point: Point) -> Point:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -93,6 +94,25 @@ class Problem:
             yield {name: 0 if self.groups[name].kind == kind else index for name, index in whole.items()}
 
 
+class Down(NamedTuple):
+    """A step down of one group."""
+
+    lost: float
+    """Worth lost per cost saved."""
+    by: int
+    changes: list[int]
+    """The change of each limit's cost."""
+
+
+class Up(NamedTuple):
+    """A step up of one group."""
+
+    gained: float
+    """Worth gained per cost added."""
+    changes: list[int]
+    """The change of each limit's cost."""
+
+
 class Point:
     """A point of the search: the width of each group, the cost under each limit, and the steps from there."""
 
@@ -100,13 +120,17 @@ class Point:
         self.problem, self.at = problem, dict(at)
         self.widths = {name: problem.widths[name][index] for name, index in self.at.items()}
         self.costs = [limit.cost.value(self.widths) for limit in problem.limits]
+        self.broken = self._broken()
         # A step keeps its cost until a coupled group moves, so that most steps are looked up here.
         self.known: dict[str, dict[int, tuple[float, list[int]] | None]] = {}
+        self.downs: dict[str, Down | None] = {}
+        self.ups: dict[str, Up | None] = {}
 
     def copy(self) -> "Point":
         """Return a copy of the point that moves on its own."""
         made = copy(self)
         made.at, made.widths, made.known = dict(self.at), dict(self.widths), dict(self.known)
+        made.downs, made.ups = dict(self.downs), dict(self.ups)
         return made
 
     def total(self) -> float:
@@ -140,19 +164,49 @@ class Point:
             self.at[each] += by
             self.widths[each] = problem.widths[each][self.at[each]]
             for other in problem.coupled[each]:
-                self.known.pop(problem.leader[other], None)
+                leader = problem.leader[other]
+                self.known.pop(leader, None)
+                self.downs.pop(leader, None)
+                self.ups.pop(leader, None)
         self.costs = [value + change for value, change in zip(self.costs, changes, strict=True)]
+        before, self.broken = self.broken, self._broken()
+        if self.broken != before:
+            self.downs = {}
+
+    def _broken(self) -> tuple[int, ...]:
+        """Return the numbers of the limits that do not hold."""
+        return tuple(
+            number for number, (cost, limit) in enumerate(self._against_limits()) if cost > limit.maximum
+        )
 
     def violated(self) -> bool:
         """Return whether a limit does not hold."""
-        return any(cost > limit.maximum for cost, limit in self._against_limits())
+        return bool(self.broken)
 
     def fits(self, changes: Sequence[int]) -> bool:
         """Return whether every limit holds after a step that costs `changes`."""
         pairs = zip(changes, self._against_limits(), strict=True)
         return all(cost + change <= limit.maximum for change, (cost, limit) in pairs)
 
-    def saved(self, name: str, by: int) -> float:
+    def down(self, name: str) -> Down | None:
+        """Return the least step down of a group that saves anything under the limits that do not hold.
+
+        A measured cost may stay the same over several steps. If the whole way down saves nothing, no part of
+        it does.
+        """
+        if name not in self.downs:
+            self.downs[name] = self._least_saving(name)
+        return self.downs[name]
+
+    def _least_saving(self, name: str) -> Down | None:
+        steps = self.at[name]
+        if not steps or not (self._saved(name, -1) or self._saved(name, -steps)):
+            return None
+        by = next(-count for count in range(1, steps + 1) if self._saved(name, -count))
+        lost, changes = self.step(name, by) or (0.0, [])
+        return Down(lost / self._saved(name, by), by, changes)
+
+    def _saved(self, name: str, by: int) -> float:
         """Return the cost that a step saves under the limits that do not hold, as a part of the dense cost.
 
         A measured cost can rise when a width shrinks; such a change counts as none.
@@ -160,14 +214,21 @@ class Point:
         step = self.step(name, by)
         if step is None:
             return 0.0
-        pairs = zip(step[1], self._against_limits(), strict=True)
-        return sum(max(-change, 0) / limit.dense for change, (cost, limit) in pairs if cost > limit.maximum)
+        limits = self.problem.limits
+        return sum(max(-step[1][number], 0) / limits[number].dense for number in self.broken)
 
-    def added(self, changes: Sequence[int]) -> float:
-        """Return the cost that a step adds under all limits, as a part of the dense cost."""
-        return sum(
-            max(change, 0) / limit.dense for change, limit in zip(changes, self.problem.limits, strict=True)
-        )
+    def up(self, name: str) -> Up | None:
+        """Return the step up of a group, whether it fits or not. None: the group has its greatest width."""
+        if name not in self.ups:
+            step = self.step(name, +1)
+            self.ups[name] = None if step is None else Up(self._per_cost(*step), step[1])
+        return self.ups[name]
+
+    def _per_cost(self, gain: float, changes: Sequence[int]) -> float:
+        """Return the worth of a step per cost that it adds under all limits, as a part of the dense cost."""
+        pairs = zip(changes, self.problem.limits, strict=True)
+        cost = sum(max(change, 0) / limit.dense for change, limit in pairs)
+        return gain / cost if cost > 0 else float("inf")
 
     def _against_limits(self) -> Iterator[tuple[int, Limit]]:
         return zip(self.costs, self.problem.limits, strict=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import prune_ssl
 from prune_ssl import PruningConfig, PruningTrainer, select, trace
 from prune_ssl.measuring import Latency
-from prune_ssl.profiling import fit_latency, fitting
+from prune_ssl.profiling import amounts, fit_latency, fitting
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
 from prune_ssl.selection.latency import LatencyCost
 from prune_ssl.training.stages import stages_of
@@ -229,7 +229,7 @@ def test_a_latency_budget_is_judged_by_low_quartiles_where_the_machine_does_othe
         "whole": [Latency(10, 9, 11, 60, 1, 0.2, low_ms=9.5)],
         "cut": [Latency(6, 5, 7, 60, 1, 0.2, low_ms=5.5)],
     }
-    monkeypatch.setattr(fitting, "measure_interleaved", lambda *_args, **_more: times)
+    monkeypatch.setattr(amounts, "measure_interleaved", lambda *_args, **_more: times)
     assert fitting._timed(model, trace(model), {}, at, {}) == (10, 6)
     times["cut"] = [replace(times["cut"][0], p90_ms=20, median_ms=18)]
     assert fitting._timed(model, trace(model), {}, at, {}) == (9.5, 5.5)

@@ -123,7 +123,7 @@ def test_a_refusal_names_what_was_meant_in_one_line(given_text, meant):
         *("macs=120%", "macs=nan", "macs=inf", "macs=0", "macs=0%", "macs=", "=50%", "macs", "half", "2x"),
         *("macs=" + "9" * 309, "macs=" + "9" * 100_000, "macs=10000000T", "params=9223372036854775808"),
         *("", " ", ",", "macs=50%,", "macs=50%,,params=50%", "macs=50%,macs=40%", "macs=1,5G", "macs=½"),
-        *("macs=50%\n\nparams=x", "macs=50%@cpu", "hidden.macs=50%", "encoder.latency=50%", "a" * 100_000),
+        *("macs=50%\n\nparams=x", "macs=50%@cpu", "hidden.macs=50%", "encoder.memory=50%", "a" * 100_000),
         *(
             "latency=9ms,seconds=inf",
             "latency=9ms,seconds=1e5",

@@ -105,6 +105,22 @@ def test_a_latency_budget_is_met_by_the_table_and_no_usable_step_fits(percent):
     assert limit.cost.value(graph.widths(gates.finalize(untrained=True).keep)) <= limit.maximum
 
 
+@pytest.mark.parametrize(("section", "other"), [("frontend", "layer."), ("encoder", "conv.")])
+def test_a_latency_of_a_section_counts_and_cuts_its_modules_alone(section, other):
+    model, graph = tiny_model(), trace_once()
+    (constraint,) = parse_budget(f"{section}.latency=60%@cpu,seconds=1")
+    assert str(constraint) == f"{section}.latency=60%@cpu,threads=1,seconds=1"
+    table = fake_table(graph)
+    budget = (replace(constraint, table=table),)
+    (limit,) = resolve(budget, graph, allowed_widths(graph, 1), 1.0)
+    inside = [part for part in table.segments if not part.name.startswith(other)]
+    assert limit.dense == sum(part.at(graph.widths()) for part in inside)
+    keep = select(model, graph, budget, round_to=1)
+    assert keep
+    assert not any(name.startswith(other) for name in keep)
+    assert limit.cost.value(graph.widths(keep)) <= limit.maximum
+
+
 def noisy_table(graph, generator):
     """Products of widths with noise, made to rise as measured times are: with plateaus."""
     segments = []
