@@ -23,7 +23,7 @@ $(VENV)-$(1)/bin/python -m pytest -q -n $(JOBS) -m 'not slow' -W default $(COMPA
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help axe demo docs test test-slow test-all test-oldest test-newest lint format types audit sbom words demo-model clean
+.PHONY: help axe demo docs docs-measured test test-slow test-all test-oldest test-newest lint format types audit sbom words demo-model clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -50,6 +50,9 @@ docs: $(STAMP)  ## build the documentation site into out/site; a warning is an e
 axe: docs  ## axe-core on pages of the site, and on PAGES=...: reports, comparisons (needs npm and Chromium)
 	npm install --silent --no-audit --no-fund --prefix out/axe axe-core@4 puppeteer-core@24
 	NODE_PATH=out/axe/node_modules node tools/axe.cjs $(SITE_PAGES:%=out/site/%.html) $(PAGES)
+
+docs-measured: $(STAMP)  ## repeat the figures of README and docs that fit an hour: ARGS=--fast for those that take moments
+	$(BIN)/python benchmarks/docs_measured.py $(ARGS)
 
 test: lint types  ## lint, types, and the fast tests: every law, every command, every refusal
 	$(BIN)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)
@@ -89,7 +92,10 @@ $(TOOLS)/bin/pip-audit: | $(TOOLS)/bin/python
 	$(TOOLS)/bin/python -m pip install --disable-pip-version-check --quiet 'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8'
 
 audit: $(STAMP) $(TOOLS)/bin/pip-audit  ## known weaknesses of the installed packages (needs the network)
-	$(TOOLS)/bin/pip-audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@mkdir -p out && rm -f out/audit.json
+	$(TOOLS)/bin/pip-audit --progress-spinner off --format json --output out/audit.json \
+	  --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || [ -s out/audit.json ]
+	$(BIN)/python -m tools.read_audit out/audit.json
 
 sbom: $(STAMP) $(TOOLS)/bin/pip-audit  ## a CycloneDX bill of all installed packages: out/sbom.json
 	@mkdir -p out

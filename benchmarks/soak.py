@@ -1,6 +1,7 @@
 """Run random smoke recipes for some minutes, and watch memory and leftovers.
 
     python benchmarks/soak.py --minutes 60 --curve benchmarks/results/soak.csv
+    python benchmarks/soak.py --laps 200      # instead: trace, attach gates, finalize and resize a tiny model
 
 Each run draws a shipped recipe, a method, a budget and a seed, and makes a tiny model of shipped words in a
 temporary folder. It must finish, or be refused by a PruneError. Afterwards its folder must hold no temporary
@@ -21,7 +22,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
+from prune_ssl import PruningConfig, attach_gates, resize, trace
 from prune_ssl.errors import PruneError
 from prune_ssl.pipeline import run
 from prune_ssl.recipes import load_recipe
@@ -30,6 +33,14 @@ from prune_ssl.writing import write_text
 
 METHODS = ("gates", "one_shot/magnitude", "one_shot/taylor", "iterative/taylor", "iterative/magnitude")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+LAP_CONFIG = {
+    "conv_dim": [64] * 7,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "num_conv_pos_embedding_groups": 8,
+}
 WARM_UP = 5
 """The first runs fill caches, so growth is counted after them."""
 
@@ -40,10 +51,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--laps", type=int, help="of trace, attach_gates, finalize and resize, and no runs")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the runs")
     parser.add_argument("--curve", type=Path, help="write a line for each run to this CSV file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.laps:
+        print(f"{arguments.laps} laps. {growth(laps(arguments.laps))}")
+        return 0
     draw, began = random.Random(arguments.seed), time.monotonic()
     rows = list[tuple[str, str, float]]()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
@@ -87,6 +102,25 @@ def ended(what: str, overrides: list[str]) -> str:
         traceback.print_exc()
         return "traceback"
     return "finished"
+
+
+def laps(count: int) -> list[float]:
+    """Trace, gate, finalize and cut a model of random weights so many times. Return the memory after each."""
+    found = list[float]()
+    for lap in range(count):
+        torch.manual_seed(lap)
+        model = Wav2Vec2ForCTC(Wav2Vec2Config(**LAP_CONFIG))
+        graph = trace(model)
+        gates = attach_gates(model, graph, PruningConfig(budget="macs=50%"))
+        with torch.no_grad():
+            gates.log_alpha.normal_(0, 3)
+        plan = gates.finalize()
+        gates.detach()
+        resize(model, graph, plan)
+        del model, graph, gates, plan
+        gc.collect()
+        found.append(rss_mib())
+    return found
 
 
 def rss_mib() -> float:

@@ -19,7 +19,7 @@ from transformers import (
     Trainer,
 )
 
-from faulting.forks import KILLED, REFUSED, forked, steps_of
+from faulting.forks import KILLED, REFUSED, TERMINATED, forked, steps_of
 from prune_ssl import load_pretrained, save_pretrained
 from prune_ssl.cli.app import app
 from prune_ssl.errors import PruneError
@@ -59,6 +59,14 @@ METHODS: dict[str, dict[str, Any]] = {
         "distillation": {"losses": {"l1": 1.0}, "layers": [1]},
     },
 }
+ENDS = {
+    "kill": (KILLED,),
+    "term": (TERMINATED,),
+    "clock": (0,),
+    "enospc": (0, REFUSED),
+    "erofs": (0, REFUSED),
+}
+"""The exit statuses that a disturbed process may have."""
 TRAIN = "train"
 """The kind of a step of training, beside those of writing."""
 
@@ -129,8 +137,12 @@ class WholeRuns:
         }
         whole = self.place / "whole"
         whole.mkdir()
-        self.steps = steps_of(lambda: self._run(whole, resume=False), self.place / "trace")
-        self.wanted, self.files = _made_in(whole / "out"), _names_in(whole)
+        self.steps = self._first_run(whole)
+        self.wanted, self.files = made_in(whole / "out"), names_in(whole)
+
+    def _first_run(self, folder: Path) -> list[tuple[str, str]]:
+        """Run undisturbed, and return the steps."""
+        return steps_of(lambda: self._run(folder, resume=False), self.place / "trace")
 
     def _run(self, folder: Path, resume: bool = True) -> None:
         settings = yaml.safe_load(yaml.safe_dump(self.settings)) | {"output": str(folder / "out")}
@@ -149,7 +161,7 @@ class WholeRuns:
         """Disturb a run at a step, resume it, resume it again, and compare.
 
         Args:
-            how: `kill`, `enospc`, or `twice`: the resumed run is killed as well, in its first steps.
+            how: a key of `ENDS`, or `twice`: the resumed run is killed as well, in its first steps.
             step: counted from 1.
         """
         twice, how = how == "twice", how.replace("twice", "kill")
@@ -158,11 +170,11 @@ class WholeRuns:
         kind, path = self.steps[step - 1]
         shown = path.replace(f"{self.place / 'whole'}/", "")
         outcome = Outcome(step, kind, shown, forked(lambda: self._run(folder), f"{how}@{step}", said))
-        if outcome.status != KILLED if how == "kill" else outcome.status not in (0, REFUSED):
+        if outcome.status not in ENDS[how]:
             outcome.faults.append(f"traceback {said.read_text()[-1500:]}")
         if outcome.status == REFUSED and len(said.read_text().strip().splitlines()[-1]) > 600:
             outcome.faults.append(f"traceback {said.read_text()[-1500:]}")
-        for name, found in _made_in(folder / "out").items():
+        for name, found in made_in(folder / "out").items():
             if found != self.wanted[name]:
                 outcome.faults.append(f"lost {name}")
         if twice:
@@ -173,22 +185,22 @@ class WholeRuns:
             if not outcome.faults and forked(lambda: again(folder), "", said) != 0:  # noqa: B023
                 outcome.faults.append(f"refused {said.read_text()[-1500:]}")
         if not outcome.faults:
-            found_in_the_end = _made_in(folder / "out")
+            found_in_the_end = made_in(folder / "out")
             outcome.faults += [
                 f"different {name}"
                 for name, wanted in self.wanted.items()
                 if found_in_the_end.get(name) != wanted
             ]
-            outcome.faults += [f"stray {name}" for name in sorted(_names_in(folder) ^ self.files)]
+            outcome.faults += [f"stray {name}" for name in sorted(names_in(folder) ^ self.files)]
         shutil.rmtree(folder)
         return outcome
 
 
-def _names_in(folder: Path) -> set[str]:
+def names_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def _made_in(out: Path) -> dict[str, str]:
+def made_in(out: Path) -> dict[str, str]:
     """Return what a run has finished, each thing with what stands for it: weights, plan, results."""
     made = {}
     for path in sorted(out.glob("*/model.safetensors")):

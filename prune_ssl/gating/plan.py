@@ -1,5 +1,6 @@
 """Plan: the units that a cut keeps, and their scales."""
 
+import reprlib
 from dataclasses import dataclass, field
 
 from prune_ssl.errors import KeepError
@@ -21,7 +22,10 @@ class Plan:
 
     def __repr__(self) -> str:
         """Return the number of kept units of each group, without the units themselves."""
-        counted = ", ".join(f"{name}: {len(units)}" for name, units in self.keep.items())
+        try:
+            counted = ", ".join(f"{name}: {len(units)}" for name, units in self.keep.items())
+        except (AttributeError, TypeError):  # not a keep: the verbs refuse it, and their errors show it
+            return f"Plan({reprlib.repr(self.keep)})"
         return f"Plan({counted or 'everything stays'})"
 
     def then(self, second: "Plan") -> "Plan":

@@ -13,6 +13,8 @@ from prune_ssl.tracing import Group, ParameterSlice, PruningGraph
 Batch = Mapping[str, torch.Tensor]
 Total = Callable[[torch.Tensor], torch.Tensor]
 """Returns the sum of a tensor over all processes that calibrate together."""
+LossOf = Callable[[nn.Module, Batch], torch.Tensor]
+"""Runs a model on a batch and returns the loss of a task, a scalar."""
 
 
 def alone(values: torch.Tensor) -> torch.Tensor:
@@ -93,7 +95,11 @@ def _differentiable(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
 
 
 def gather_gradients(
-    graph: PruningGraph, model: nn.Module, batches: Iterable[Batch], total: Total = alone
+    graph: PruningGraph,
+    model: nn.Module,
+    batches: Iterable[Batch],
+    total: Total = alone,
+    loss_of: LossOf | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Return `Evidence.first` and `Evidence.second` over `batches`; `.grad` fields are not touched.
 
@@ -102,6 +108,7 @@ def gather_gradients(
         model: it is not changed.
         batches: those of this process.
         total: sums over processes, each of which has batches of its own.
+        loss_of: the loss. None: the model's own.
 
     Raises:
         BudgetError: there is no batch, or the model gives no loss for a batch.
@@ -116,7 +123,8 @@ def gather_gradients(
     count = 0
     with evaluating([model]), _differentiable(parameters), torch.enable_grad():
         for batch in batches:
-            gradients = torch.autograd.grad(_loss(model, batch), parameters, allow_unused=True)
+            loss = _own_loss(model, batch) if loss_of is None else loss_of(model, _on_device(model, batch))
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             products = {
                 name: torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient
                 for name, parameter, gradient in zip(names, parameters, gradients, strict=True)
@@ -135,9 +143,15 @@ def gather_gradients(
 
 
 def gather_inputs(
-    graph: PruningGraph, model: nn.Module, batches: Iterable[Batch], total: Total = alone
+    graph: PruningGraph,
+    model: nn.Module,
+    batches: Iterable[Batch],
+    total: Total = alone,
+    loss_of: LossOf | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return `Evidence.inputs` over `batches`, and those of other processes if `total` sums over them.
+
+    `loss_of`, if it is given, runs the model: the labels of some tasks are none that the model itself takes.
 
     Raises:
         BudgetError: there is no batch, or a consumer never ran as a module of its own.
@@ -161,7 +175,8 @@ def gather_inputs(
     try:
         with evaluating([model]), torch.no_grad():
             for batch in batches:
-                model(**_on_device(model, batch))
+                given = _on_device(model, batch)
+                model(**given) if loss_of is None else loss_of(model, given)
                 count += 1
     finally:
         for handle in handles:
@@ -176,7 +191,7 @@ def gather_inputs(
     return {path: (total(squares[path].cpu()) / total(count)).sqrt() for path, count in counts.items()}
 
 
-def _loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+def _own_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     outputs = model(**_on_device(model, batch))
     loss = getattr(outputs, "loss", None)
     if not isinstance(loss, torch.Tensor):

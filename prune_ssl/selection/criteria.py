@@ -13,6 +13,7 @@ from prune_ssl.models.arguments import shown
 from prune_ssl.selection.calibration import (
     Batch,
     Evidence,
+    LossOf,
     Total,
     alone,
     gather_gradients,
@@ -189,6 +190,7 @@ def score_units(
     criterion: str,
     batches: Iterable[Batch] | None = None,
     total: Total = alone,
+    loss_of: LossOf | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return a score (units,) for every group; higher means keep.
 
@@ -198,6 +200,7 @@ def score_units(
         criterion: a key of `CRITERIA`.
         batches: for criteria that look at data.
         total: sums a tensor over processes, if each has batches of its own. All of them must call this.
+        loss_of: the loss of a batch, for criteria that look at data. None: the model's own.
 
     Raises:
         BudgetError: the criterion is not in the table, needs batches that were not given, or gives anything
@@ -211,11 +214,11 @@ def score_units(
             f"criterion {criterion!r} looks at {chosen.needs} on data: give batches=, a few batches "
             "of the training data."
         )
-    evidence = Evidence(dict(model.named_parameters()))
+    evidence, given = Evidence(dict(model.named_parameters())), (graph, model, batches or (), total, loss_of)
     if chosen.needs == "gradients":
-        evidence = Evidence(evidence.parameters, *gather_gradients(graph, model, batches or (), total))
+        evidence = Evidence(evidence.parameters, *gather_gradients(*given))
     elif chosen.needs == "inputs":
-        evidence = Evidence(evidence.parameters, inputs=gather_inputs(graph, model, batches or (), total))
+        evidence = Evidence(evidence.parameters, inputs=gather_inputs(*given))
     scores = {
         name: _checked(criterion, group, chosen.score(group, evidence))
         for name, group in graph.groups.items()

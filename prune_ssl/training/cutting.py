@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from accelerate import Accelerator
 from torch import nn
 
@@ -12,14 +13,11 @@ from prune_ssl.gating import Plan, PruningConfig
 from prune_ssl.gating.schedule import ramp
 from prune_ssl.profiling import fit_latency
 from prune_ssl.resizing import resize
-from prune_ssl.selection import Budget, Limit, bounds_of, score_units
-from prune_ssl.selection.calibration import Batch
+from prune_ssl.selection import Budget, Limit, bounds_of
 from prune_ssl.selection.choosing import Scoring, chosen
 from prune_ssl.tracing import PruningGraph, trace
-from prune_ssl.training.processes import from_first, summed
+from prune_ssl.training.processes import from_first
 from prune_ssl.training.sharding import require_alike
-
-CALIBRATION_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def cut(
     dense: PruningGraph,
     config: PruningConfig,
     budget: Budget,
-    batches: Iterable[Batch],
+    score: Callable[[nn.Module, PruningGraph], dict[str, torch.Tensor]],
     measured: bool = False,
 ) -> Cut:
     """Cut a model further, in place, to a budget by the config's criterion. All processes make the same cut.
@@ -68,14 +66,14 @@ def cut(
         dense: the graph of the dense model.
         config: criterion and kinds.
         budget: of the dense model.
-        batches: those of this process, for criteria that look at data.
+        score: gives a score (units,) for every group of a model and its graph.
         measured: time the cut, and correct a latency budget by that (for the dense model only).
     """
     graph = trace(before.model) if before.keep else dense
     budget = without_emptied_groups(budget, dense, graph)
     scoring = Scoring(criterion=config.criterion, normalise=config.normalise, isomorphic=config.isomorphic)
     # Every process scores, because the scores are means over the clips of all; the first one chooses.
-    scores = score_units(before.model, graph, config.criterion, list(batches), summed)
+    scores = score(before.model, graph)
 
     def choose(budget: Budget) -> dict[str, tuple[int, ...]]:
         bounds = bounds_of(graph, budget, config.round_to, config.kinds, config.layout, config.seconds)

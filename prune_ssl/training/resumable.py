@@ -89,6 +89,9 @@ class ResumableTrainer(SpeechTrainer):
         """
         plain = self.train_dataset
         if isinstance(plain, StreamedClips):
+            # Every process reads the stream and takes its own part of each global batch. By default the first
+            # one would read for all and join their batches, which fails where these are padded differently.
+            self.accelerator.dataloader_config.dispatch_batches = False
             with self._training_on(plain.seeded(self.args.seed, self.phase)):
                 return super().get_train_dataloader()
         if not isinstance(plain, Dataset) or isinstance(plain, IterableDataset | datasets.Dataset):

@@ -1,11 +1,12 @@
 """The methods without gates: cuts by a criterion with training after each, and how a run of them resumes."""
 
+from functools import partial
 from math import ceil
 from pathlib import Path
 
 from prune_ssl.resizing import resize
 from prune_ssl.training import phases
-from prune_ssl.training.calibrating import calibration_batches
+from prune_ssl.training.calibrating import calibrated_scores
 from prune_ssl.training.checkpoints import load_cut, save_cut
 from prune_ssl.training.cutting import Cut, budget_of_round, cut, rounds_of
 from prune_ssl.training.manifest import naming_damage
@@ -65,8 +66,8 @@ def planned_steps(trainer: ResumableTrainer) -> int:
 def _next_cut(run: PruningRun, made: Cut, index: int, rounds: int) -> Cut:
     """Make cut `index`."""
     budget = budget_of_round(run.gates.limits, run.config, index, rounds)
-    batches = calibration_batches(run, made.model)
-    return cut(made, run.graph, run.config, budget, batches, measured=rounds == 1)
+    score = partial(calibrated_scores, run, criterion=run.config.criterion)
+    return cut(made, run.graph, run.config, budget, score, measured=rounds == 1)
 
 
 def _save_cut(run: PruningRun, path: Path, made: Cut, index: int) -> None:

@@ -12,10 +12,14 @@ FAULT = "PRUNE_SSL_FAULT"
 """The environment variable for tests of faults (benchmarks/faults.py). Each process counts its steps from 1.
 
 `kill@17` ends the process before its 17th step, and truncates a file that is being synced to half its size,
-as a power cut may do. `enospc@17` makes the disk full from the 17th step on. `trace@FILE` adds a line for
-every step to a file.
+as a power cut may do. `term@17` sends SIGTERM to the process before the step, as batch systems do.
+`enospc@17` makes the disk full from the 17th step on, and `erofs@17` makes it read-only. `trace@FILE` adds a
+line for every step to a file.
 """
 _NEED_SPACE = ("make", "write", "sync")
+_CHANGE = ("make", "write", "move", "exchange", "unlink", "drop")
+_REFUSED = {"enospc": (errno.ENOSPC, _NEED_SPACE), "erofs": (errno.EROFS, _CHANGE)}
+"""The error that a fault raises from its step on, and the kinds of steps that raise it."""
 _AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # of Linux's renameat2
 _CANNOT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
@@ -46,8 +50,12 @@ def point(kind: str, path: Path) -> None:
         if kind == "sync" and path.is_file():
             os.truncate(path, path.stat().st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-    elif mode == "enospc" and _taken >= int(place) and kind in _NEED_SPACE:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    elif mode == "term" and _taken == int(place):
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif mode in _REFUSED and _taken >= int(place):
+        number, kinds = _REFUSED[mode]
+        if kind in kinds:
+            raise OSError(number, os.strerror(number), str(path))
 
 
 def make(folder: Path) -> None:

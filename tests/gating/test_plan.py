@@ -53,3 +53,11 @@ def test_scales_multiply_over_the_units_that_both_keep():
 def test_a_plan_of_another_model_is_refused():
     with pytest.raises(KeepError, match="a: the second plan keeps unit 2, and the first one leaves 2 units"):
         Plan({"a": (1, 3)}).then(Plan({"a": (2,)}))
+
+
+def test_a_plan_is_shown_by_its_counts_and_a_malformed_one_as_it_is():
+    assert repr(Plan({"a": (0, 3), "b": ()})) == "Plan(a: 2, b: 0)"
+    assert repr(Plan({})) == "Plan(everything stays)"
+    assert repr(Plan("hidden")) == "Plan('hidden')"
+    assert repr(Plan({"a": 3})) == "Plan({'a': 3})"
+    assert repr(Plan({"a": np.array(3)})).startswith("Plan({'a': array(3)")

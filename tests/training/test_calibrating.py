@@ -6,10 +6,10 @@ import torch
 from prune_ssl import PruningConfig
 from prune_ssl.errors import BudgetError
 from prune_ssl.selection.criteria import score_units
-from prune_ssl.training.calibrating import calibration_batches, order_gates
+from prune_ssl.training.calibrating import calibrated_scores, calibration_batches, order_gates
 from prune_ssl.training.seeded_items import FollowEpoch
 from tests.support.models import tiny_model
-from tests.support.training import Unlabelled, make_trainer
+from tests.support.training import Tones, Unlabelled, make_trainer
 
 SETTINGS = {"budget": "macs=19%", "seconds": 1.0, "round_to": 1}
 
@@ -61,3 +61,31 @@ def test_without_labels_gates_start_alike_unless_an_order_was_asked_for(tmp_path
     trainer.train_dataset = Unlabelled(16)
     with pytest.raises(BudgetError, match="gives no loss for a calibration batch"):
         order_gates(trainer.run)
+
+
+class TwoColumns(Tones):
+    """Tones with labels that the model's own loss cannot take."""
+
+    def __getitem__(self, index):
+        item = self.items[index]
+        return item | {"labels": torch.stack([item["labels"], 1 - item["labels"]])}
+
+
+def of_first_column(outputs, labels, num_items_in_batch=None):
+    return 3 * torch.nn.functional.cross_entropy(outputs["logits"], labels[:, 0])
+
+
+def test_scores_follow_from_the_loss_of_the_task(tmp_path):
+    trainer = made(tmp_path)
+    trainer.gates.detach()
+    own = calibrated_scores(trainer.run, trainer.model, trainer.graph, "taylor")
+    inputs = calibrated_scores(trainer.run, trainer.model, trainer.graph, "activation")
+    trainer.train_dataset, trainer.compute_loss_func = TwoColumns(16), of_first_column
+    found = calibrated_scores(trainer.run, trainer.model, trainer.graph, "taylor")
+    for name, scores in own.items():
+        torch.testing.assert_close(found[name], 3 * scores, rtol=1e-4, atol=1e-9)
+    again = calibrated_scores(trainer.run, trainer.model, trainer.graph, "activation")
+    assert all(torch.allclose(again[name], scores) for name, scores in inputs.items())
+    gated = made(tmp_path)
+    gated.train_dataset, gated.compute_loss_func = TwoColumns(16), of_first_column
+    assert order_gates(gated.run) == "taylor"

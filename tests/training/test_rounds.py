@@ -1,6 +1,7 @@
 """Methods without gates: every model within its budget, cut from the right weights."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import TrainingArguments
 from prune_ssl import PruningConfig, PruningTrainer, attach_gates, resize, trace
 from prune_ssl.errors import BudgetError, PruneError
 from prune_ssl.selection import allowed_widths, parse_budget, resolve
+from prune_ssl.selection.criteria import score_units
 from prune_ssl.training import phases
 from prune_ssl.training.cutting import (
     Cut,
@@ -102,7 +104,8 @@ def test_rounds_go_on_under_a_latency_that_knows_groups_which_an_earlier_cut_emp
     budget = (replace(constraint, table=fake_table(graph)),)
     first = {"layer.0.heads": (), "layer.1.ffn": ()}
     before = Cut(resize(model, graph, first), first)
-    made = cut(before, graph, config("iterative", budget=budget), budget, [])
+    score = partial(score_units, criterion="magnitude")
+    made = cut(before, graph, config("iterative", budget=budget), budget, score)
     assert made.keep["layer.0.heads"] == made.keep["layer.1.ffn"] == ()
     (limit,) = resolve(budget, graph, allowed_widths(graph, 1), 1.0)
     assert limit.cost.value(graph.widths(made.keep)) <= 0.61 * limit.dense

@@ -3,10 +3,11 @@
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
-from faulting.forks import KILLED, forked
+from faulting.forks import KILLED, TERMINATED, YEAR, forked
 
 from prune_ssl.writing import steps
 
@@ -77,6 +78,35 @@ def test_a_full_disk_stops_what_needs_space_and_nothing_else(tmp_path, monkeypat
     steps.move(tmp_path / "x", tmp_path / "z")
     steps.unlink(tmp_path / "z")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_became_read_only_refuses_each_change_from_a_step_on(tmp_path, monkeypatch) -> None:
+    steps.write(tmp_path / "x", b"1")
+    monkeypatch.setenv(steps.FAULT, "erofs@2")
+    for act in (
+        lambda: steps.make(tmp_path / "made"),
+        lambda: steps.write(tmp_path / "y", b""),
+        lambda: steps.move(tmp_path / "x", tmp_path / "y"),
+        lambda: steps.unlink(tmp_path / "x"),
+    ):
+        with pytest.raises(OSError, match="Read-only") as caught:
+            act()
+        assert caught.value.errno == errno.EROFS
+    steps.sync(tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_process_is_terminated_before_its_step_and_a_clock_jumps(tmp_path: Path) -> None:
+    assert forked(lambda: all_steps(tmp_path), "term@2") == TERMINATED
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    now, told = time.time(), tmp_path / "told"
+
+    def act() -> None:
+        steps.drop(tmp_path / "made")
+        told.write_text(str(time.time()))
+
+    assert forked(act, "clock@1") == 0
+    assert abs(float(told.read_text()) - now) > YEAR / 2
 
 
 def test_a_process_of_its_own_counts_from_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
