@@ -216,6 +216,8 @@ def plan_as_json(plan: Plan) -> dict[str, object]:
         "prune_format_version": PLAN_VERSION,
         "keep": {name: list(units_of(name, units)) for name, units in plan.keep.items()},
         "scales": {name: [float(value) for value in values] for name, values in plan.scales.items()},
+        "family": plan.family,
+        "sizes": dict(plan.sizes),
     }
 
 
@@ -291,7 +293,13 @@ def _plan_of(data: object) -> Plan:
         fits = numbers and (name not in kept or len(values) == len(kept[name]))
         if not fits or not all(isfinite(value) for value in values):
             raise ValueError(f"scales of {name}: wanted one finite number for each kept unit.")
-    return Plan(kept, {name: tuple(map(float, values)) for name, values in scales.items()})
+    family, sizes = data.get("family", ""), data.get("sizes", {})
+    if not isinstance(family, str) or not isinstance(sizes, dict):
+        raise ValueError("wanted the family as text, and 'sizes', which maps names of groups to numbers.")
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise ValueError(f"sizes: {name}: found {size!r:.40}, wanted a number of units.")
+    return Plan(kept, {name: tuple(map(float, values)) for name, values in scales.items()}, family, sizes)
 
 
 def load_pretrained(

@@ -48,6 +48,7 @@ def apply_command(
     kept, seconds = load_plan(plan), wanted.seconds
     dense = load_and_say(model, loading)
     graph = trace(dense)
+    kept.require_made_for(graph)
     whole = plan_from_dense(dense, kept)
     small = resize(dense, graph, kept, inplace=True)
     small = to_stock(small) if wanted.layout == "stock" else small

@@ -162,7 +162,7 @@ def prune_command(
         return choice.keep(dense, graph, limits)
 
     keep = choose(fit_latency(dense, graph, limits, choose, say).budget)
-    plan = plan_from_dense(dense, Plan(keep))
+    plan = plan_from_dense(dense, Plan.of(graph, keep))
     small = resize(dense, graph, keep, inplace=True)
     small = to_stock(small) if choice.layout == "stock" else small
     before, after = graph.cost(seconds=seconds), graph.cost(keep, seconds)

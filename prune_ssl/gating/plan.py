@@ -1,10 +1,12 @@
 """Plan: the units that a cut keeps, and their scales."""
 
 import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prune_ssl.errors import KeepError
 from prune_ssl.fields_in_help import with_fields
+from prune_ssl.tracing import PruningGraph
 
 
 @with_fields
@@ -19,6 +21,41 @@ class Plan:
     """The numbers of the units that stay, for each group."""
     scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """The scales of these units, for each group that has scales."""
+    family: str = field(default="", compare=False)
+    """The family of the dense model, such as hubert. Empty: not known, as in plans of earlier versions."""
+    sizes: dict[str, int] = field(default_factory=dict, compare=False)
+    """The number of units of each group in the dense model, where it is known."""
+
+    @classmethod
+    def of(
+        cls,
+        graph: PruningGraph,
+        keep: Mapping[str, Sequence[int]],
+        scales: Mapping[str, Sequence[float]] | None = None,
+    ) -> "Plan":
+        """Return the plan of a cut of the model of a graph. The keep must fit the graph."""
+        kept = {name: tuple(units) for name, units in keep.items()}
+        factors = {name: tuple(values) for name, values in (scales or {}).items()}
+        return cls(kept, factors, graph.family, {name: group.size for name, group in graph.groups.items()})
+
+    def require_made_for(self, graph: PruningGraph) -> None:
+        """Refuse a model that differs from the dense model that the plan was made for.
+
+        Raises:
+            KeepError: its family is another, or a group has another number of units.
+        """
+        if self.family and self.family != graph.family:
+            raise KeepError(
+                f"the plan was made for a model of the family {self.family}, and this one is of the family "
+                f"{graph.family}. Give the dense model that was pruned."
+            )
+        for name, size in self.sizes.items():
+            found = graph.groups[name].size if name in graph.groups else 0
+            if found != size:
+                raise KeepError(
+                    f"{name}: the plan was made for a model with {size} units in this group, and this model "
+                    f"has {found}. Give the dense model that was pruned."
+                )
 
     def __repr__(self) -> str:
         """Return the number of kept units of each group, without the units themselves."""
@@ -59,4 +96,5 @@ class Plan:
         for name, factors in second.scales.items():
             there = scales.get(name, (1.0,) * len(factors))
             scales[name] = tuple(one * other for one, other in zip(there, factors, strict=True))
-        return Plan(keep, scales)
+        sizes = {name: size for name, size in second.sizes.items() if name not in self.keep} | self.sizes
+        return Plan(keep, scales, self.family or second.family, sizes)

@@ -28,7 +28,7 @@ def project(gates: UnitGates, lagrangian: Lagrangian) -> Plan:
     for name, span in gates.spans.items():
         units = keep.get(name, range(gates.groups[name].size))
         scales[name] = tuple(open_means[span][list(units)].tolist())
-    return Plan(keep, scales)
+    return Plan.of(gates.graph, keep, scales)
 
 
 @torch.no_grad()

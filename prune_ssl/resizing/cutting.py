@@ -82,7 +82,7 @@ def checked_plan(graph: PruningGraph, keep: Mapping[str, Sequence[int]] | Plan) 
         KeepError: units or scales do not fit the graph.
     """
     if not isinstance(keep, Plan):
-        return Plan(graph.check(keep))
+        return Plan.of(graph, graph.check(keep))
     kept, scales = graph.check(keep.keep), {}
     for name, values in keep.scales.items():
         if name not in graph.groups:
@@ -94,7 +94,7 @@ def checked_plan(graph: PruningGraph, keep: Mapping[str, Sequence[int]] | Plan) 
                 f"{len(units)} units that stay."
             )
         scales[name] = tuple(value for _, value in sorted(zip(units, values, strict=True)))
-    return Plan(kept, scales)
+    return Plan.of(graph, kept, scales)
 
 
 def cut_tensors(

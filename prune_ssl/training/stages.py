@@ -114,7 +114,7 @@ def finalize_stages(
         yield Finished(
             budget_text(stage.limits),
             as_handed_over(first, small),
-            record.plan if number == 1 else Plan(keep),
+            record.plan if number == 1 else Plan.of(first.graph, keep),
             record.results,
             stage.limits,
             history + recovery,

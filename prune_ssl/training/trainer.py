@@ -176,7 +176,7 @@ class PruningTrainer(DistillationTrainer):
         made, steps = train_in_rounds(self.run)
         require_same_weights(made.model, self.accelerator)
         self.model = self.model_wrapped = made.model
-        self.run.record.plan = agreed(Plan(made.keep), self.accelerator)
+        self.run.record.plan = agreed(Plan.of(self.graph, made.keep), self.accelerator)
         self.state.global_step = steps
         return TrainOutput(steps, 0.0, {})
 

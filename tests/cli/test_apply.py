@@ -1,6 +1,7 @@
 """prune-ssl apply: a plan and the dense checkpoint give the pruned model, also after two cuts."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,31 @@ def test_a_plan_of_another_model_is_one_error_and_writes_nothing(
     assert found.count("error:") == 1
     assert "Traceback" not in found
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (("wav2vec2", {}), "made for a model of the family hubert, and this one is of the family wav2vec2"),
+        (("hubert", {"intermediate_size": 40}), r"with 24 units in this group, and this model has 40"),
+    ],
+)
+def test_a_plan_is_not_applied_to_a_model_that_it_was_not_made_for(
+    dense: Path, tmp_path: Path, other: tuple[str, dict[str, int]], message: str
+) -> None:
+    run("prune", dense, tmp_path / "small", "--budget", "macs=60%", "--round-to", "1")
+    family, sizes = other
+    tiny_model(family, "ForCTC", **sizes).save_pretrained(tmp_path / "other")
+    said = run("apply", tmp_path / "small", tmp_path / "other", tmp_path / "again", status=2)
+    assert re.search(message, " ".join(said.split())), said
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_plan_of_an_earlier_version_is_applied_as_it_is(dense: Path, tmp_path: Path) -> None:
+    run("prune", dense, tmp_path / "small", "--budget", "macs=60%", "--round-to", "1")
+    plan = json.loads((tmp_path / "small" / "pruning_plan.json").read_text())
+    assert plan.pop("family") == "hubert"
+    assert plan.pop("sizes")
+    (tmp_path / "old.json").write_text(json.dumps(plan))
+    run("apply", tmp_path / "old.json", dense, tmp_path / "again")
+    assert checksum(load_pretrained(tmp_path / "again")) == checksum(load_pretrained(tmp_path / "small"))

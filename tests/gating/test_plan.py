@@ -61,3 +61,11 @@ def test_a_plan_is_shown_by_its_counts_and_a_malformed_one_as_it_is():
     assert repr(Plan("hidden")) == "Plan('hidden')"
     assert repr(Plan({"a": 3})) == "Plan({'a': 3})"
     assert repr(Plan({"a": np.array(3)})).startswith("Plan({'a': array(3)")
+
+
+def test_two_plans_together_know_the_sizes_of_the_dense_model_alone():
+    first = Plan({"a": (0, 2, 4)}, {}, "hubert", {"a": 5})
+    second = Plan({"a": (1,), "b": (0, 1)}, {}, "hubert", {"a": 3, "b": 4})
+    assert first.then(second).sizes == {"a": 5, "b": 4}
+    assert first.then(second).family == "hubert"
+    assert Plan(first.keep).then(second).sizes == {"b": 4}  # a plan of an earlier version knows no sizes
