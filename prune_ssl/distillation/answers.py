@@ -15,6 +15,7 @@ from prune_ssl.distillation.cache import AnswerCache, Tensors
 from prune_ssl.distillation.loss import output_of
 from prune_ssl.distillation.taps import Stage, Tapped, Taps, stage_of
 from prune_ssl.models import backbone_of, family_of
+from prune_ssl.models.torch_internals import version_of
 
 MASKED = "mask_time_indices"  # transformers' name for frames to mask
 FORMAT = 1
@@ -120,7 +121,7 @@ class CachedTeacher:
     def fingerprint(self) -> bytes:
         """Return a hash of the weights, the config, the modules and the taps; made anew if weights change."""
         state = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
-        version = tuple((id(value), value._version) for value in state.values())
+        version = tuple((id(value), version_of(value)) for value in state.values())
         if self._fingerprint is None or self._fingerprint[0] != version:
             config: Any = getattr(self.model, "config", None)
             about = {

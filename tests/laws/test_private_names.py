@@ -11,8 +11,7 @@ INTERNALS = ("models/torch_internals.py", "models/transformers_internals.py")
 SUSPECT = re.compile(r"(?<!self)(?<!cls)(?<!super\(\))\._[a-zA-Z]")
 """A line that may use a private attribute of another object; only files with one are parsed."""
 KNOWN = {
-    # No public way: the count of a tensor's changes in place, and the models that a checkpoint covers.
-    ("distillation/answers.py", "value._version"),
+    # No public way: the models that a checkpoint covers.
     ("training/resumable.py", "self.accelerator._models"),
 }
 
