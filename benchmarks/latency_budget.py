@@ -117,7 +117,7 @@ HEADER = (
 PAGE = """# Latency budgets, measured
 
 Made by `python benchmarks/latency_budget.py --page docs/latency_budgets.md` from the rows in
-`benchmarks/results/latency_budgets.jsonl`: models with random weights, batch 1, one-shot cuts by magnitude,
+`benchmarks/results/latency_budgets.jsonl`: models with random weights, batch 1, one-shot cuts by a criterion,
 timed in turns with the dense model in the same runtime.
 
 - **time, of dense**: on one thread the low quartile of processor time is compared, which waiting for a core
@@ -147,8 +147,9 @@ def page(rows: list[Row]) -> str:
     """Return the page of all rows, a table for each model."""
     said = {f"- {row['date']}: {row['cpu']}, torch {row['torch']}." for row in rows}
     tables = []
-    for name in sorted({row["model"] for row in rows}):
-        cells = [line for row in rows if row["model"] == name for line in lines(row)]
+    for name in sorted({f"{row['model']}, by {row['criterion']}" for row in rows}):
+        own = [row for row in rows if f"{row['model']}, by {row['criterion']}" == name]
+        cells = [line for row in own for line in lines(row)]
         text = ["| " + " | ".join(each) + " |" for each in (HEADER, *cells)]
         text.insert(1, "|---" * len(HEADER) + "|")
         tables.append(f"## {name}\n\n" + "\n".join(text))
