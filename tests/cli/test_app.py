@@ -112,6 +112,7 @@ WRONG = {
         ("folder.json", "binary", "taken.json/x.json"),
     ),
     ("superb probe", "--features"): (PROBE, ("", "all", "Sum", "project")),
+    ("superb probe", "--device"): (PROBE, ("", "cuda:77", "gpu", "tpu")),
     ("superb probe", "--lexicon"): (PROBE, ("nothing.txt",)),
     ("superb probe", "--noise"): (PROBE, ("nothing", "")),
     ("superb probe", "--rirs"): (PROBE, ("nothing", "")),
