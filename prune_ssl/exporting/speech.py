@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from prune_ssl.errors import ExportError
+from prune_ssl.exporting.comparing import NEVER
 from prune_ssl.models import family_of
 from prune_ssl.tasks.ctc import has_ctc
 from prune_ssl.tasks.tokenizers import Tokenizer
@@ -18,8 +19,6 @@ from prune_ssl.writing import write_text
 
 SHERPA, ONNX_ASR = "sherpa-onnx", "onnx-asr"
 BLANK, SPACE = "<blk>", "\u2581"
-NEVER = -1e4
-"""The bias of a symbol that must never be printed."""
 EPSILON = 1e-7
 """The addition to the variance of a waveform, as in transformers' feature extractors."""
 

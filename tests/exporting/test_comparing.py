@@ -5,8 +5,7 @@ import torch
 
 from prune_ssl.errors import ExportError
 from prune_ssl.exporting import write_export
-from prune_ssl.exporting.comparing import compare
-from prune_ssl.exporting.speech import NEVER
+from prune_ssl.exporting.comparing import NEVER, compare
 from prune_ssl.runtimes.sessions import OPENERS
 from tests.support.exporting import NORMALISED, needs_onnx, pruned
 from tests.support.models import tiny_model
