@@ -112,7 +112,7 @@ def _folder_of_file(path: Path) -> str:
 
 
 def _nearest(path: Path) -> str:
-    """Return a sentence that proposes the existing folder with the most similar name, or ""."""
+    """Return a sentence that proposes the folder or shipped model with the most similar name, or ""."""
     try:
         parent = path.parent
         while not parent.is_dir() and parent != parent.parent:
@@ -120,7 +120,10 @@ def _nearest(path: Path) -> str:
         there = sorted(each.name for each in parent.iterdir() if each.is_dir())
     except OSError:
         return ""
-    near = get_close_matches(path.name, there, n=1, cutoff=0.5)
+    shipped = list(SHIPPED_MODELS) if path.parent == Path() else []
+    near = get_close_matches(path.name, [*there, *shipped], n=1, cutoff=0.5)
+    if near and near[0] in shipped and near[0] not in there:
+        return f" Did you mean {near[0]}, a model of this package?"
     return f" Did you mean {parent / near[0]}?" if near else ""
 
 

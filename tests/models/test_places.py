@@ -4,7 +4,10 @@ import shutil
 import threading
 from pathlib import Path
 
+import pytest
+
 from prune_ssl import save_pretrained
+from prune_ssl.errors import ModelError
 from prune_ssl.models import load_model, places
 from prune_ssl.models.origin import origin_of
 from tests.support.saved import error_of, saved
@@ -94,3 +97,11 @@ def test_of_a_hub_repository_one_format_of_weights_is_brought():
     ]
     assert places.files_to_bring(both) == ["config.json", "model.safetensors", "language_model/5gram.bin"]
     assert "pytorch_model.bin" in places.files_to_bring(["config.json", "pytorch_model.bin"])
+
+
+def test_a_name_near_that_of_a_shipped_model_leads_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="Did you mean small_hubert, a model of this package"):
+        places.locate("small_huber")
