@@ -141,6 +141,7 @@ def use_budget_progress(trainer: FiniteTrainer, phase: str) -> None:
     trainer.title = phase
     trainer.remove_callback(PrinterCallback)
     if not trainer.args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
+        for each in (ProgressCallback, PlainProgress):  # also those of an earlier call
+            trainer.remove_callback(each)
         has_bars = sys.stderr.isatty() or is_in_notebook()
         trainer.add_callback(BudgetProgress(phase) if has_bars else PlainProgress(phase))

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from transformers import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import CallbackHandler
 
 from prune_ssl.training.progress import BudgetProgress, PlainProgress, close_bars, use_budget_progress
 
@@ -88,17 +89,18 @@ def test_a_trainer_gets_the_bar_unless_it_is_silent(
     silent: bool, terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
-    removed, added = [], []
+    shown = CallbackHandler([ProgressCallback, PrinterCallback], None, None, None, None)
     trainer = SimpleNamespace(
         args=SimpleNamespace(disable_tqdm=silent),
-        remove_callback=removed.append,
-        add_callback=added.append,
+        remove_callback=shown.remove_callback,
+        add_callback=shown.add_callback,
         title="",
     )
-    use_budget_progress(trainer, "recovery")
-    assert trainer.title == "recovery"
-    assert removed == [PrinterCallback] if silent else [PrinterCallback, ProgressCallback]
-    assert [type(each) for each in added] == (
-        [] if silent else [BudgetProgress if terminal else PlainProgress]
-    )
-    assert all(each.phase == "recovery" for each in added)
+    for phase in ("dense", "recovery"):  # the second phase must not show each line twice
+        use_budget_progress(trainer, phase)
+        kinds = (ProgressCallback, PrinterCallback, PlainProgress)
+        found = [each for each in shown.callbacks if isinstance(each, kinds)]
+        wanted = ProgressCallback if silent else BudgetProgress if terminal else PlainProgress
+        assert [type(each) for each in found] == [wanted]
+        assert trainer.title == phase
+        assert silent or found[0].phase == phase
